@@ -1,0 +1,39 @@
+// Package nodeid says what a Node id may be. Every part that meets an id from outside (webhooks, TURN usernames,
+// admin API, command line) asks here, so that all of them agree.
+package nodeid
+
+import (
+	"errors"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxLen is the longest Node id, in bytes.
+const MaxLen = 256
+
+// The reasons for which Valid refuses an id. They never carry the id itself: it may be hostile.
+var (
+	ErrEmpty   = errors.New("node id is empty")
+	ErrLong    = errors.New("node id is longer than 256 bytes")
+	ErrUTF8    = errors.New("node id is not valid UTF-8")
+	ErrControl = errors.New("node id has a control character")
+)
+
+// Valid returns nil where id is 1 to 256 bytes of UTF-8 without control characters.
+// It allocates nothing and may be called from anywhere.
+func Valid(id string) error {
+	switch {
+	case id == "":
+		return ErrEmpty
+	case len(id) > MaxLen:
+		return ErrLong
+	case !utf8.ValidString(id):
+		return ErrUTF8
+	}
+	for _, r := range id {
+		if unicode.IsControl(r) {
+			return ErrControl
+		}
+	}
+	return nil
+}
