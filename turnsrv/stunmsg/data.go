@@ -1,0 +1,103 @@
+package stunmsg
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+)
+
+// ErrFrame says that a stream carries something that is neither STUN nor ChannelData: nothing behind it can be
+// trusted, so the connection must be closed.
+var ErrFrame = errors.New("neither a STUN message nor ChannelData on the stream")
+
+// FrameSize is the size in bytes, padding included, of the frame that b begins with on a stream (RFC 8656 §12.5). b
+// holds at least 4 bytes; with 8 or more the magic cookie of a STUN message is checked too. Sizes are computed in an
+// int, so that no length can wrap, and a frame above MaxFrame is ErrFrame.
+func FrameSize(b []byte) (int, error) {
+	if len(b) < 4 {
+		return 0, ErrFrame
+	}
+	n := int(binary.BigEndian.Uint16(b[2:]))
+	switch {
+	case b[0] < 4:
+		if n%4 != 0 || len(b) >= 8 && binary.BigEndian.Uint32(b[4:]) != magicCookie {
+			return 0, ErrFrame
+		}
+		n += HeaderSize
+	case b[0]&0xf0 == 0x40:
+		n = ChannelHeader + padded(n)
+	default:
+		return 0, ErrFrame
+	}
+	if n > MaxFrame {
+		return 0, ErrFrame
+	}
+	return n, nil
+}
+
+// ParseChannelData reads one ChannelData message. False where b is none: a number outside 0x4000 to 0x4FFF, or a
+// length beyond b. data points into b and may be empty; what is behind it in b is padding.
+func ParseChannelData(b []byte) (number uint16, data []byte, ok bool) {
+	if len(b) < ChannelHeader || b[0]&0xf0 != 0x40 {
+		return 0, nil, false
+	}
+	n := int(binary.BigEndian.Uint16(b[2:]))
+	if n > len(b)-ChannelHeader {
+		return 0, nil, false
+	}
+	return binary.BigEndian.Uint16(b), b[ChannelHeader : ChannelHeader+n], true
+}
+
+// ParseSend reads a Send indication (RFC 8656 §11.2). False where it is to be dropped: it is no Send indication, is
+// malformed, lacks XOR-PEER-ADDRESS or DATA, or has a comprehension-required attribute that this server does not
+// support there, DONT-FRAGMENT among them. data points into b. Nothing is allocated.
+func ParseSend(b []byte) (peer netip.AddrPort, data []byte, ok bool) {
+	if !IsSTUN(b) || Type(binary.BigEndian.Uint16(b)) != SendIndication {
+		return netip.AddrPort{}, nil, false
+	}
+	end := HeaderSize + int(binary.BigEndian.Uint16(b[2:]))
+	var addr []byte
+	haveData := false
+	for at := HeaderSize; at < end; {
+		if at+4 > end {
+			return netip.AddrPort{}, nil, false
+		}
+		t, n := binary.BigEndian.Uint16(b[at:]), int(binary.BigEndian.Uint16(b[at+2:]))
+		next := at + 4 + padded(n)
+		if next > end {
+			return netip.AddrPort{}, nil, false
+		}
+		switch v := b[at+4 : at+4+n]; {
+		case t == AttrXORPeerAddress && addr == nil:
+			addr = v
+		case t == AttrData && !haveData:
+			data, haveData = v, true
+		case t == AttrXORPeerAddress || t == AttrData || t >= 0x8000:
+		default:
+			return netip.AddrPort{}, nil, false
+		}
+		at = next
+	}
+	if addr == nil || !haveData {
+		return netip.AddrPort{}, nil, false
+	}
+	peer, err := XORAddr(addr, b[8:HeaderSize])
+	return peer, data, err == nil
+}
+
+// AppendDataHeader appends a Data indication from peer (RFC 8656 §11.3) up to where the value of its DATA attribute
+// begins. The caller puts the n bytes of data behind it, then DataPadding(n) zeros. Its transaction id is txid.
+func AppendDataHeader(dst []byte, peer netip.AddrPort, n int, txid *[12]byte) []byte {
+	addr := 12
+	if !peer.Addr().Is4() {
+		addr = 24
+	}
+	length := addr + 4 + padded(n)
+	dst = append(dst, byte(DataIndication>>8), byte(DataIndication), byte(length>>8), byte(length), 0x21, 0x12, 0xa4, 0x42)
+	dst = append(dst, txid[:]...)
+	dst = appendXORAddr(dst, AttrXORPeerAddress, peer, txid[:])
+	return append(dst, byte(AttrData>>8), byte(AttrData&0xff), byte(n>>8), byte(n))
+}
+
+// DataPadding is the number of zeros behind a value of n bytes.
+func DataPadding(n int) int { return padded(n) - n }
