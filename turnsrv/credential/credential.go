@@ -1,0 +1,118 @@
+// Package credential issues and checks the time-limited credentials of the TURN REST scheme: the username is
+// "<unix expiry>:<node id>", the password base64(HMAC-SHA1(secret, username)), and the long-term key of RFC 8489
+// §9.2.2 is MD5(username ":" realm ":" password).
+package credential
+
+import (
+	"crypto/hmac"
+	"crypto/md5"  //nolint:gosec // the long-term key of RFC 8489 §9.2.2
+	"crypto/sha1" //nolint:gosec // what every TURN REST server uses
+	"encoding/base64"
+	"errors"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+)
+
+// ErrUsername says that a username is not "<unix expiry>:<node id>".
+var ErrUsername = errors.New("username is not <unix expiry>:<node id>")
+
+// ErrNoSecret says that a Keyring was made without a secret.
+var ErrNoSecret = errors.New("no credential secret: set credentials.secret, or let serve make one")
+
+// Credential is what a Node is given. Password is a secret: it must not be logged.
+type Credential struct {
+	Node     string
+	Username string
+	Password string
+	Expires  time.Time
+}
+
+// Name is a parsed username.
+type Name struct {
+	Node    string
+	Expires time.Time
+}
+
+// Parse reads a username. The Node id is all that follows the first colon and must be a valid one; the expiry is a
+// plain decimal number of seconds since 1970. Whether it has passed is for the caller to say.
+func Parse(username string) (Name, error) {
+	expiry, node, ok := strings.Cut(username, ":")
+	if !ok || expiry == "" || len(expiry) > 18 || strings.Trim(expiry, "0123456789") != "" {
+		return Name{}, ErrUsername
+	}
+	seconds, err := strconv.ParseInt(expiry, 10, 64)
+	if err != nil || nodeid.Valid(node) != nil {
+		return Name{}, ErrUsername
+	}
+	return Name{Node: node, Expires: time.Unix(seconds, 0)}, nil
+}
+
+// Keyring holds the secret that credentials are issued with and the previous ones that are still accepted. It is
+// safe for concurrent use.
+type Keyring struct {
+	secrets atomic.Pointer[[]string] // the current one first
+}
+
+// NewKeyring makes a Keyring. previous may be empty.
+func NewKeyring(secret string, previous []string) (*Keyring, error) {
+	k := &Keyring{}
+	return k, k.Replace(secret, previous)
+}
+
+// Replace swaps all secrets at once, for a reload.
+func (k *Keyring) Replace(secret string, previous []string) error {
+	if secret == "" {
+		return ErrNoSecret
+	}
+	all := append([]string{secret}, previous...)
+	k.secrets.Store(&all)
+	return nil
+}
+
+// Issue makes a credential for a valid Node id that ends ttl after now, cut to whole seconds.
+func (k *Keyring) Issue(node string, ttl time.Duration, now time.Time) (Credential, error) {
+	if err := nodeid.Valid(node); err != nil {
+		return Credential{}, err
+	}
+	end := now.Add(ttl).Unix()
+	username := strconv.FormatInt(end, 10) + ":" + node
+	return Credential{
+		Node:     node,
+		Username: username,
+		Password: password((*k.secrets.Load())[0], username),
+		Expires:  time.Unix(end, 0),
+	}, nil
+}
+
+// Len is the number of secrets that Match tries.
+func (k *Keyring) Len() int { return len(*k.secrets.Load()) }
+
+// Match calls check with the long-term key of each secret for the username and realm, and returns the key for which
+// it was true. Every secret is tried whatever the outcome, so that the work tells nothing about which one fits.
+func (k *Keyring) Match(username, realm string, check func(key []byte) bool) (key []byte, ok bool) {
+	for _, secret := range *k.secrets.Load() {
+		candidate := Key(username, realm, password(secret, username))
+		if check(candidate[:]) && !ok {
+			key, ok = candidate[:], true
+		}
+	}
+	return key, ok
+}
+
+// Key is the long-term credential key of RFC 8489 §9.2.2.
+func Key(username, realm, password string) [md5.Size]byte {
+	b := make([]byte, 0, len(username)+len(realm)+len(password)+2)
+	b = append(append(b, username...), ':')
+	b = append(append(b, realm...), ':')
+	return md5.Sum(append(b, password...)) //nolint:gosec // as above
+}
+
+func password(secret, username string) string {
+	mac := hmac.New(sha1.New, []byte(secret))
+	mac.Write([]byte(username))
+	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+}
