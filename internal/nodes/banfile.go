@@ -1,0 +1,162 @@
+package nodes
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+)
+
+const (
+	bansName    = "bans.json"
+	bansVersion = 1
+)
+
+// banFile is bans.json in the data directory: one JSON object with a line for each ban, so that a person can read it. It is
+// replaced whole (temporary file, fsync, rename, fsync of the directory), so it is never half written.
+type banFile struct {
+	dir, path, temp string
+}
+
+// openBanFile makes the directory where it is missing and removes what a killed process left behind.
+func openBanFile(dir string) (banFile, error) {
+	f := banFile{dir: dir, path: filepath.Join(dir, bansName)}
+	f.temp = f.path + ".tmp"
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return f, fmt.Errorf("%w: %w; make data_dir a directory that this user may write", ErrBansFile, err)
+	}
+	if err := os.Remove(f.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return f, fmt.Errorf("%w: %w; remove it by hand", ErrBansFile, err)
+	}
+	return f, nil
+}
+
+// read returns the bans in the file, none where there is no file yet.
+func (f banFile) read() (map[string]Ban, error) {
+	data, err := os.ReadFile(f.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return make(map[string]Ban), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w; let this user read it", ErrBansFile, err)
+	}
+	bans, err := parseBans(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s is damaged (%w); restore it from a backup, or remove it to start without bans", ErrBansFile, f.path, err)
+	}
+	return bans, nil
+}
+
+// write replaces the file. When it returns nil the new one is on the disk.
+func (f banFile) write(bans map[string]Ban) error {
+	err := f.stage(bans)
+	if err == nil {
+		err = os.Rename(f.temp, f.path)
+	}
+	if err != nil {
+		_ = os.Remove(f.temp)
+		return fmt.Errorf("the bans could not be stored: %w; nothing was changed, free or repair the disk and try again", err)
+	}
+	if err := syncDir(f.dir); err != nil {
+		return fmt.Errorf("the bans may not have been stored: %w; repair the disk and try again", err)
+	}
+	return nil
+}
+
+// stage writes the temporary file.
+func (f banFile) stage(bans map[string]Ban) (err error) {
+	if err := os.Remove(f.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	file, err := os.OpenFile(f.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	w := bufio.NewWriterSize(file, 64<<10)
+	if err := encodeBans(w, bans); err != nil {
+		return err
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// encodeBans writes the file's content. What is wrong with w shows when it is flushed.
+func encodeBans(w *bufio.Writer, bans map[string]Ban) error {
+	fmt.Fprintf(w, `{"version":%d,"bans":[`, bansVersion)
+	sep := "\n"
+	for _, b := range bans {
+		line, err := json.Marshal(b)
+		if err != nil {
+			return err
+		}
+		w.WriteString(sep)
+		w.Write(line)
+		sep = ",\n"
+	}
+	_, err := w.WriteString("\n]}\n")
+	return err
+}
+
+// parseBans reads a file's content. Anything that encodeBans would not have written is an error, since a ban that is lost
+// lets somebody in.
+func parseBans(data []byte) (map[string]Ban, error) {
+	var doc struct {
+		Version int   `json:"version"`
+		Bans    []Ban `json:"bans"`
+	}
+	if !utf8.Valid(data) {
+		return nil, errors.New("not text")
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&doc); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, errors.New("it ends too early")
+		}
+		return nil, err
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something follows its end")
+	}
+	if doc.Version != bansVersion {
+		return nil, fmt.Errorf("version %d, not %d", doc.Version, bansVersion)
+	}
+	if doc.Bans == nil {
+		return nil, errors.New("it has no list of bans")
+	}
+	bans := make(map[string]Ban, len(doc.Bans))
+	for i, b := range doc.Bans {
+		if err := nodeid.Valid(b.Node); err != nil {
+			return nil, fmt.Errorf("ban %d: %w", i+1, err)
+		}
+		if len(b.Reason) > maxReason || strings.ContainsFunc(b.Reason, unicode.IsControl) {
+			return nil, fmt.Errorf("ban %d: %w", i+1, ErrReason)
+		}
+		if _, twice := bans[b.Node]; twice {
+			return nil, fmt.Errorf("ban %d: its Node is banned twice", i+1)
+		}
+		bans[b.Node] = b
+	}
+	return bans, nil
+}

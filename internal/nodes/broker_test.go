@@ -1,0 +1,174 @@
+package nodes
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+func addr(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)})
+}
+
+func TestConnectedForNinetySeconds(t *testing.T) {
+	c := newClock()
+	r := newRegistry(t, Config{Now: c.now})
+	if r.Connected("alice") {
+		t.Error("connected before any check")
+	}
+	r.Validated([]string{"alice", "", "a\x00"})
+	for range 3 {
+		c.add(30 * time.Second)
+		r.Validated([]string{"alice"})
+	}
+	c.add(ConnectedFor - time.Millisecond)
+	if !r.Connected("alice") || r.Connected("bob") {
+		t.Error("alice must be connected and bob not")
+	}
+	c.add(time.Millisecond)
+	if r.Connected("alice") {
+		t.Error("still connected 90 s after the last check")
+	}
+	r.Validated([]string{"alice"})
+	_, events, _ := r.Lookup("alice")
+	if len(events) != 1 || events[0].Kind != KindConnected || events[0].Count != 2 {
+		t.Errorf("a connection is one event, not one for each check: %v", details(events))
+	}
+	if r.Stats().Connected != 1 || r.Stats().Nodes != 1 {
+		t.Errorf("stats %+v", r.Stats())
+	}
+}
+
+func TestAuthorizedPairs(t *testing.T) {
+	c := newClock()
+	r := newRegistry(t, Config{Now: c.now})
+	start := c.now()
+	r.Authorized("alice", "bob")
+	r.Authorized("alice", "no\nid")
+	r.Authorized("", "bob")
+	c.add(time.Minute)
+	for _, x := range []struct {
+		a, b  string
+		since time.Time
+		want  bool
+	}{
+		{"alice", "bob", start, true},
+		{"bob", "alice", start, true},
+		{"alice", "bob", start.Add(time.Second), false},
+		{"alice", "carol", start, false},
+		{"carol", "dave", start, false},
+		{"alice", "alice", start, true},
+	} {
+		if got := r.AuthorizedSince(x.a, x.b, x.since); got != x.want {
+			t.Errorf("AuthorizedSince(%s, %s, %v) = %v", x.a, x.b, x.since, got)
+		}
+	}
+}
+
+func TestPairsOfAForgottenNodeAreForgotten(t *testing.T) {
+	r := newRegistry(t, Config{MaxNodes: 4})
+	r.Authorized("alice", "bob")
+	r.SeenAt("bob", addr(1))
+	for i := range 10 {
+		r.Issued(fmt.Sprint("n", i), time.Now())
+	}
+	r.Issued("alice", time.Now())
+	r.Issued("bob", time.Now())
+	if r.AuthorizedSince("alice", "bob", time.Time{}) || r.SeenPartner("alice", addr(1), time.Time{}) {
+		t.Error("a Node that was forgotten and came back is still authorised")
+	}
+}
+
+func TestPairsAreBounded(t *testing.T) {
+	var p pairs
+	for i := range uint64(3 * maxPairs) {
+		p.note(i, i+1, 1)
+	}
+	if n := len(p.young) + len(p.old); n > 2*maxPairs {
+		t.Errorf("%d pairs kept", n)
+	}
+	last := uint64(3*maxPairs - 1)
+	if !p.since(last, last+1, 1) || p.since(0, 1, 0) || !p.since(last-maxPairs/2, last-maxPairs/2+1, 0) {
+		t.Error("the wrong pairs were forgotten")
+	}
+}
+
+func TestSeenPartner(t *testing.T) {
+	c := newClock()
+	r := newRegistry(t, Config{Now: c.now})
+	home, mapped := netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("::ffff:198.51.100.7")
+	start := c.now()
+	r.SeenAt("bob", mapped)
+	r.SeenAt("mallory", netip.MustParseAddr("203.0.113.9"))
+	r.SeenAt("bob", netip.Addr{})
+	if r.SeenPartner("alice", home, start) {
+		t.Error("allowed for a Node that nothing is known of")
+	}
+	r.Authorized("alice", "bob")
+	if !r.SeenPartner("alice", home, start) || !r.SeenPartner("alice", mapped, start) || !r.SeenPartner("bob", home, start) {
+		t.Error("an address of an authorised partner, or an own one, was refused")
+	}
+	if r.SeenPartner("alice", netip.MustParseAddr("203.0.113.9"), start) || r.SeenPartner("mallory", home, start) {
+		t.Error("an address of a Node that was not authorised was allowed")
+	}
+	c.add(time.Hour)
+	r.SeenAt("bob", home)
+	if !r.SeenPartner("alice", home, start) || r.SeenPartner("alice", home, start.Add(time.Second)) {
+		t.Error("the time of the authorisation is not looked at")
+	}
+	r.Authorized("bob", "alice")
+	if !r.SeenPartner("alice", home, start.Add(time.Hour)) {
+		t.Error("seen again and authorised again, and refused")
+	}
+	for i := range 20 {
+		r.SeenAt("bob", addr(i))
+	}
+	n, _, _ := r.Lookup("bob")
+	if len(n.Addresses) != maxAddresses || n.Addresses[0] != addr(19) {
+		t.Errorf("addresses %v", n.Addresses)
+	}
+	r.SeenAt("bob", addr(15))
+	if n, _, _ := r.Lookup("bob"); n.Addresses[0] != addr(15) || n.Addresses[1] != addr(19) || len(n.Addresses) != maxAddresses {
+		t.Errorf("addresses %v", n.Addresses)
+	}
+}
+
+func TestSightingsAreBounded(t *testing.T) {
+	var s sightings
+	for i := range uint64(3 * maxPerAddress) {
+		s.note(addr(1), i+1, int64(i))
+	}
+	if n := len(s.young[addr(1)]); n != maxPerAddress {
+		t.Errorf("%d Nodes kept for one address", n)
+	}
+	met := func(serial uint64) bool {
+		return s.any(addr(1), 0, func(x uint64) bool { return x == serial })
+	}
+	if met(1) || !met(3*maxPerAddress) {
+		t.Error("the wrong Nodes were forgotten")
+	}
+	for i := range 3 * maxSightings {
+		s.note(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1, 1)
+	}
+	if n := len(s.young) + len(s.old); n > 2*maxSightings {
+		t.Errorf("%d addresses kept", n)
+	}
+}
+
+func TestValidityCheckOf100000Nodes(t *testing.T) {
+	r := newRegistry(t, Config{})
+	ids := make([]string, 100_000)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("node-%d", i)
+	}
+	start := time.Now()
+	r.Validated(ids)
+	t.Logf("first check of 100000 Nodes: %v", time.Since(start))
+	start = time.Now()
+	r.Validated(ids)
+	t.Logf("next: %v", time.Since(start))
+	if n := r.Stats().Connected; n != len(ids) {
+		t.Errorf("%d connected", n)
+	}
+}

@@ -1,0 +1,242 @@
+// Package nodes keeps what is known of each Node: its bans, the credentials it was issued, the relays it has open, whether a
+// Broker says that it is connected, whom it was authorised to talk to, from where it was seen, and the why-record: its last
+// events in plain words, from which an operator learns why a connection failed.
+//
+// Everything but the bans is bounded memory and lost at a restart. Strangers may invent as many Node ids as they like: the
+// least recently seen are forgotten first, ids known only from strangers before those that a Broker vouched for. A ban is
+// never forgotten, and a Node with live allocations is never dropped.
+//
+// The webhooks and the TURN server meet a *Registry through small interfaces of their own.
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+)
+
+// Defaults for the zero fields of a Config.
+const (
+	DefaultMaxNodes = 1 << 17
+	DefaultMaxBans  = 1_000_000
+)
+
+// ConnectedFor is how long a Node counts as connected after a validity check has named it. Brokers check every 30 s.
+const ConnectedFor = 90 * time.Second
+
+const (
+	maxShards    = 64
+	minPerShard  = 1024
+	logBudget    = 48 << 20 // bytes of why-records kept in full; beyond it each record is cut to squeezedLog
+	maxAddresses = 8        // addresses remembered per Node
+)
+
+// Config is what New needs.
+type Config struct {
+	DataDir  string           // where bans.json is kept; made with 0700 if it is missing
+	MaxNodes int              // Nodes remembered besides those with live allocations; 0: DefaultMaxNodes
+	MaxBans  int              // bans in force at once; 0: DefaultMaxBans
+	Now      func() time.Time // nil: time.Now
+	Logger   *slog.Logger     // nil: nothing is logged
+}
+
+// Relays is what the registry asks of the TURN server. All methods may be called from any goroutine.
+type Relays interface {
+	// CloseNode closes every live allocation of node and returns how many it closed. When it returns nothing more is
+	// relayed for them. cause is shown to operators.
+	CloseNode(node, cause string) int
+	// Allocations lists the live allocations.
+	Allocations() []Allocation
+}
+
+// Registry is what is known of each Node. All its methods may be called from any goroutine, and none but New, Ban and Unban
+// waits for a disk.
+type Registry struct {
+	now    func() time.Time
+	log    *slog.Logger
+	seed   maphash.Seed
+	shards []shard
+	serial atomic.Uint64
+	evicts atomic.Uint64
+	kinds  kindCounts
+	subs   subscribers
+	pairs  pairs
+	seen   sightings
+	bans   *banStore
+
+	mu     sync.Mutex
+	relays Relays
+}
+
+// New reads the bans in cfg.DataDir. An unreadable or torn file is an error (ErrBansFile), never an empty list.
+func New(cfg Config) (*Registry, error) {
+	if cfg.DataDir == "" {
+		return nil, errors.New("nodes: no data directory given")
+	}
+	if cfg.MaxNodes < 0 || cfg.MaxBans < 0 {
+		return nil, fmt.Errorf("nodes: limits must not be negative (%d nodes, %d bans)", cfg.MaxNodes, cfg.MaxBans)
+	}
+	if cfg.MaxNodes == 0 {
+		cfg.MaxNodes = DefaultMaxNodes
+	}
+	if cfg.MaxBans == 0 {
+		cfg.MaxBans = DefaultMaxBans
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	bans, err := openBans(cfg.DataDir, cfg.MaxBans, cfg.Now)
+	if err != nil {
+		return nil, err
+	}
+	n := 1
+	for n < maxShards && cfg.MaxNodes/(2*n) >= minPerShard {
+		n *= 2
+	}
+	r := &Registry{
+		now:    cfg.Now,
+		log:    cfg.Logger,
+		seed:   maphash.MakeSeed(),
+		shards: make([]shard, n),
+		bans:   bans,
+	}
+	for i := range r.shards {
+		r.shards[i].init(cfg.MaxNodes/n, logBudget/n)
+	}
+	return r, nil
+}
+
+// Attach names the TURN server whose allocations a ban closes. Until then a ban closes none.
+func (r *Registry) Attach(relays Relays) {
+	r.mu.Lock()
+	r.relays = relays
+	r.mu.Unlock()
+}
+
+func (r *Registry) attached() Relays {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.relays
+}
+
+// Run ends timed bans and keeps the count of live allocations honest until ctx ends. It returns nil.
+func (r *Registry) Run(ctx context.Context) error {
+	tick := time.NewTicker(30 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			r.tidy()
+		}
+	}
+}
+
+// tidy does what Run does from time to time.
+func (r *Registry) tidy() {
+	ended, err := r.bans.expire()
+	if err != nil {
+		r.log.Error("ended bans could not be removed from the bans file; they no longer apply", "error", err)
+	}
+	for _, id := range ended {
+		r.Note(id, KindUnbanned, "the ban has ended: its time is over")
+	}
+	relays := r.attached()
+	if relays == nil {
+		return
+	}
+	live := make(map[string]int32)
+	for _, a := range relays.Allocations() {
+		live[a.Node]++
+	}
+	for i := range r.shards {
+		r.shards[i].recount(live)
+	}
+}
+
+func (r *Registry) shardOf(id string) *shard {
+	return &r.shards[maphash.String(r.seed, id)&uint64(len(r.shards)-1)]
+}
+
+// with calls f on the Node, which is made if need be, under the lock of its shard, and moves it to the front. class is the
+// least that the Node counts as from now on. An id that cannot be a Node's is ignored.
+func (r *Registry) with(id string, class class, now time.Time, f func(s *shard, n *entry)) {
+	if nodeid.Valid(id) != nil {
+		return
+	}
+	s := r.shardOf(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.nodes[id]
+	if n == nil {
+		n = &entry{id: strings.Clone(id), serial: r.serial.Add(1), last: -1, class: class}
+		s.nodes[n.id] = n
+		s.lists[class].pushFront(n)
+	}
+	if n.class < class {
+		s.move(n, class)
+	} else {
+		s.move(n, n.class)
+	}
+	n.seen = now.UnixNano()
+	f(s, n)
+	if over := s.evict(); over > 0 {
+		r.evicts.Add(uint64(over))
+	}
+}
+
+// serialOf returns the number under which pairs and sightings know a Node; 0 where the Node is unknown.
+func (r *Registry) serialOf(id string) uint64 {
+	s := r.shardOf(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.nodes[id]; n != nil {
+		return n.serial
+	}
+	return 0
+}
+
+// Stats is the registry in numbers.
+type Stats struct {
+	Nodes     int // remembered
+	Connected int // of them, named in a validity check of the last 90 s
+	Bans      int // in force
+	Evicted   uint64
+	Lost      uint64            // events that slow subscribers missed
+	Events    map[string]uint64 // noted since the start, by kind; rare kinds beyond the 64th are together under "other"
+}
+
+// Stats counts. It visits every Node, some milliseconds' work for 100 000.
+func (r *Registry) Stats() Stats {
+	st := Stats{
+		Bans:    r.bans.count(),
+		Evicted: r.evicts.Load(),
+		Lost:    r.subs.lost.Load(),
+		Events:  r.kinds.snapshot(),
+	}
+	since := r.now().Add(-ConnectedFor).UnixNano()
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		st.Nodes += len(s.nodes)
+		for _, n := range s.nodes {
+			if n.checked > since {
+				st.Connected++
+			}
+		}
+		s.mu.Unlock()
+	}
+	return st
+}

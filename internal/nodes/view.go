@@ -1,0 +1,102 @@
+package nodes
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Allocation is a live allocation, as the TURN server lists it. Counters are as of the listing.
+type Allocation struct {
+	ID           string         `json:"id"` // unique while the process runs
+	Node         string         `json:"node"`
+	Transport    string         `json:"transport"` // "udp", "tcp", "tls" or "dtls": between client and server
+	Client       netip.AddrPort `json:"client"`
+	Relayed      netip.AddrPort `json:"relayed"` // as told to the client
+	Created      time.Time      `json:"created"`
+	Expires      time.Time      `json:"expires"`  // unless it is refreshed
+	BytesIn      uint64         `json:"bytes_in"` // payload from the client to its peers
+	BytesOut     uint64         `json:"bytes_out"`
+	DatagramsIn  uint64         `json:"datagrams_in"`
+	DatagramsOut uint64         `json:"datagrams_out"`
+	Drops        uint64         `json:"drops"` // datagrams not relayed, both ways
+	Peers        int            `json:"peers"` // permissions in force
+	Channels     int            `json:"channels"`
+}
+
+// Node is what is known of one Node, but for its events and allocations.
+type Node struct {
+	ID            string
+	Seen          time.Time // last time anything was heard of it
+	Connected     bool      // named in a validity check of the last 90 s
+	Checked       time.Time // the last validity check that named it; zero: none
+	Issued        int       // credentials issued
+	CredentialEnd time.Time // of the one issued last; zero: none
+	Addresses     []netip.Addr
+	Last          Event // the newest event; zero: none
+}
+
+// view copies n. Its shard is locked.
+func (n *entry) view(now time.Time) Node {
+	v := Node{
+		ID:        n.id,
+		Seen:      time.Unix(0, n.seen).UTC(),
+		Connected: n.checked > now.Add(-ConnectedFor).UnixNano(),
+		Issued:    int(n.issued),
+	}
+	if n.checked != 0 {
+		v.Checked = time.Unix(0, n.checked).UTC()
+	}
+	if n.ends != 0 {
+		v.CredentialEnd = time.Unix(0, n.ends).UTC()
+	}
+	for _, a := range n.addresses {
+		v.Addresses = append(v.Addresses, a.addr)
+	}
+	if n.last >= 0 {
+		v.Last, _ = decode(n.log[n.last:])
+	}
+	return v
+}
+
+// Lookup returns what is known of a Node and its events, oldest first, never nil. ok is false where nothing is known; it may
+// still be banned.
+func (r *Registry) Lookup(id string) (v Node, events []Event, ok bool) {
+	s := r.shardOf(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.nodes[id]
+	if n == nil {
+		return Node{ID: id}, []Event{}, false
+	}
+	return n.view(r.now()), n.events(), true
+}
+
+// List returns the Nodes whose id contains part, the most recently seen first, at most limit of them (0: all), and how many
+// there are in all. It copies: for 100 000 Nodes that is some tens of milliseconds.
+func (r *Registry) List(part string, limit int) (list []Node, total int) {
+	now := r.now()
+	list = []Node{}
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		for id, n := range s.nodes {
+			if strings.Contains(id, part) {
+				list = append(list, n.view(now))
+			}
+		}
+		s.mu.Unlock()
+	}
+	slices.SortFunc(list, func(a, b Node) int {
+		if c := b.Seen.Compare(a.Seen); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	total = len(list)
+	if limit > 0 && total > limit {
+		list = list[:limit:limit]
+	}
+	return list, total
+}
