@@ -1,0 +1,176 @@
+package turnclient
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
+)
+
+// Allocation is what the server granted.
+type Allocation struct {
+	Relayed  netip.AddrPort
+	Mapped   netip.AddrPort
+	Lifetime time.Duration
+	Token    []byte // RESERVATION-TOKEN, where one was given
+}
+
+// Binding asks for the client's own address as the server sees it, without a credential.
+func (c *Client) Binding(ctx context.Context) (netip.AddrPort, error) {
+	id := NewID()
+	m, err := c.Exchange(ctx, stunmsg.Begin(nil, stunmsg.BindingRequest, id[:]).Bytes())
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	if err := asError(stunmsg.BindingRequest, m); err != nil {
+		return netip.AddrPort{}, err
+	}
+	v, _ := m.Get(stunmsg.AttrXORMappedAddress)
+	return stunmsg.XORAddr(v, m.TransactionID())
+}
+
+// Do sends an authenticated request, fetching realm and nonce when it is challenged, and returns the success response.
+// An error response is an *Error; the response is returned with it.
+func (c *Client) Do(ctx context.Context, t stunmsg.Type, add func(*stunmsg.Builder)) (*stunmsg.Message, error) {
+	for try := 0; ; try++ {
+		m, err := c.Exchange(ctx, c.Build(t, add))
+		if err != nil {
+			return nil, err
+		}
+		err = asError(t, m)
+		if code := Code(err); (code == 401 && !c.signed(m) && try == 0 || code == 438) && try < 3 && c.learn(m) {
+			continue
+		}
+		return m, err
+	}
+}
+
+// Build makes a request with the realm and nonce that are known, or without a credential before the first challenge.
+func (c *Client) Build(t stunmsg.Type, add func(*stunmsg.Builder)) []byte {
+	id := NewID()
+	w := stunmsg.Begin(nil, t, id[:])
+	if add != nil {
+		add(w)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.nonce != nil {
+		w.String(stunmsg.AttrUsername, c.o.Username).String(stunmsg.AttrRealm, c.realm).
+			Attr(stunmsg.AttrNonce, c.nonce).Integrity(c.key())
+	}
+	return w.Bytes()
+}
+
+// Nonce is the nonce that the server gave last, nil before the first challenge.
+func (c *Client) Nonce() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]byte(nil), c.nonce...)
+}
+
+func (c *Client) signed(m *stunmsg.Message) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return m.CheckIntegrity(c.key())
+}
+
+func (c *Client) learn(m *stunmsg.Message) bool {
+	realm, okRealm := m.Get(stunmsg.AttrRealm)
+	nonce, okNonce := m.Get(stunmsg.AttrNonce)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.realm, c.nonce = string(realm), append([]byte(nil), nonce...)
+	return okRealm && okNonce
+}
+
+func asError(t stunmsg.Type, m *stunmsg.Message) error {
+	if m.Type == t.Success() {
+		return nil
+	}
+	if v, ok := m.Get(stunmsg.AttrErrorCode); ok && len(v) >= 4 && m.Type == t.Error() {
+		return &Error{Request: t, Code: int(v[2]&7)*100 + int(v[3])}
+	}
+	return fmt.Errorf("unexpected answer to %s", t)
+}
+
+// Allocate asks for a UDP relay. more adds attributes, such as REQUESTED-ADDRESS-FAMILY; it may be nil.
+func (c *Client) Allocate(ctx context.Context, more func(*stunmsg.Builder)) (Allocation, error) {
+	m, err := c.Do(ctx, stunmsg.AllocateRequest, func(w *stunmsg.Builder) {
+		w.Attr(stunmsg.AttrRequestedTransport, []byte{17, 0, 0, 0})
+		if more != nil {
+			more(w)
+		}
+	})
+	if err != nil {
+		return Allocation{}, err
+	}
+	a := Allocation{Lifetime: lifetime(m)}
+	v, _ := m.Get(stunmsg.AttrXORRelayedAddress)
+	if a.Relayed, err = stunmsg.XORAddr(v, m.TransactionID()); err != nil {
+		return a, fmt.Errorf("the answer to Allocate has no relayed address: %w", err)
+	}
+	v, _ = m.Get(stunmsg.AttrXORMappedAddress)
+	if a.Mapped, err = stunmsg.XORAddr(v, m.TransactionID()); err != nil {
+		return a, fmt.Errorf("the answer to Allocate has no mapped address: %w", err)
+	}
+	a.Token, _ = m.Get(stunmsg.AttrReservationToken)
+	return a, nil
+}
+
+// Refresh asks for a lifetime; 0 gives the allocation back. It returns what was granted.
+func (c *Client) Refresh(ctx context.Context, d time.Duration) (time.Duration, error) {
+	m, err := c.Do(ctx, stunmsg.RefreshRequest, func(w *stunmsg.Builder) {
+		w.Uint32(stunmsg.AttrLifetime, uint32(d/time.Second)) //nolint:gosec // seconds of a lifetime
+	})
+	if err != nil {
+		return 0, err
+	}
+	return lifetime(m), nil
+}
+
+// Permit asks for permissions for the addresses of peers.
+func (c *Client) Permit(ctx context.Context, peers ...netip.AddrPort) error {
+	_, err := c.Do(ctx, stunmsg.CreatePermissionRequest, func(w *stunmsg.Builder) {
+		for _, p := range peers {
+			w.XORAddr(stunmsg.AttrXORPeerAddress, p)
+		}
+	})
+	return err
+}
+
+// Bind binds a channel number to a peer.
+func (c *Client) Bind(ctx context.Context, number uint16, peer netip.AddrPort) error {
+	_, err := c.Do(ctx, stunmsg.ChannelBindRequest, func(w *stunmsg.Builder) {
+		w.Attr(stunmsg.AttrChannelNumber, []byte{byte(number >> 8), byte(number), 0, 0}).
+			XORAddr(stunmsg.AttrXORPeerAddress, peer)
+	})
+	return err
+}
+
+// SendChannel sends data on a channel.
+func (c *Client) SendChannel(number uint16, data []byte) error {
+	_, err := c.conn.Write(c.Frame(nil, number, data))
+	return err
+}
+
+// Frame appends a ChannelData message, padded where the transport is a stream (RFC 8656 §12.5).
+func (c *Client) Frame(dst []byte, number uint16, data []byte) []byte {
+	dst = append(dst, byte(number>>8), byte(number), byte(len(data)>>8), byte(len(data)))
+	dst = append(dst, data...)
+	if !c.packets {
+		for range stunmsg.DataPadding(len(data)) {
+			dst = append(dst, 0)
+		}
+	}
+	return dst
+}
+
+// Send sends data to a peer in a Send indication.
+func (c *Client) Send(peer netip.AddrPort, data []byte) error {
+	id := NewID()
+	_, err := c.conn.Write(stunmsg.Begin(nil, stunmsg.SendIndication, id[:]).
+		XORAddr(stunmsg.AttrXORPeerAddress, peer).Attr(stunmsg.AttrData, data).Bytes())
+	return err
+}
