@@ -1,0 +1,134 @@
+// Package datadir owns the folder of the configuration's data_dir: it makes it, locks it for one process, and keeps the
+// generated secrets in it.
+package datadir
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// The names of the generated secrets.
+const (
+	CredentialSecret = "credentials.secret"
+	HooksToken       = "hooks.token"
+	AdminToken       = "admin.token"
+	RedisPassword    = "redis.password"
+)
+
+const secretBytes = 32 // 256 bits
+
+var (
+	// ErrLocked says that another process holds the folder.
+	ErrLocked = errors.New("in use by another crolang-aio: stop that one, or give this one another data_dir")
+	// ErrMissing says that a secret has not been made yet.
+	ErrMissing = errors.New("not made yet: start `crolang-aio serve` once, or set it in the configuration")
+)
+
+// Dir is a folder held by this process. It is not safe for concurrent use.
+type Dir struct {
+	path string
+	lock *os.File
+}
+
+// Open makes the folder (0700) where it is missing and locks it. The caller closes it.
+func Open(path string) (*Dir, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("data_dir %s cannot be made: %w", path, bare(err))
+	}
+	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("data_dir %s is not writable by this user: %w", path, bare(err))
+	}
+	if err := tryLock(lock); err != nil {
+		return nil, errors.Join(fmt.Errorf("data_dir %s is %w", path, err), lock.Close())
+	}
+	return &Dir{path: path, lock: lock}, nil
+}
+
+// Close gives the lock back.
+func (d *Dir) Close() error { return d.lock.Close() }
+
+// Path is the folder.
+func (d *Dir) Path() string { return d.path }
+
+// Secret returns the secret of that name, making it on the first call: 256 bits from crypto/rand in hex, so that it can
+// stand in a URL. made says whether it is new.
+func (d *Dir) Secret(name string) (secret string, made bool, err error) {
+	secret, err = Read(d.path, name)
+	if !errors.Is(err, ErrMissing) {
+		return secret, false, err
+	}
+	var raw [secretBytes]byte
+	_, _ = rand.Read(raw[:]) // never fails: crypto/rand ends the process rather than return an error
+	secret = hex.EncodeToString(raw[:])
+	if err := write(d.path, name, secret+"\n"); err != nil {
+		return "", false, fmt.Errorf("keeping %s in data_dir %s: %w", name, d.path, bare(err))
+	}
+	return secret, true, nil
+}
+
+// Read returns a secret that a Dir has made, without locking. ErrMissing where there is none.
+func Read(path, name string) (string, error) {
+	file := filepath.Join(path, name)
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("%s is %w", file, ErrMissing)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s cannot be read: %w", file, bare(err))
+	}
+	secret := strings.TrimSpace(string(b))
+	if raw, err := hex.DecodeString(secret); err != nil || len(raw) != secretBytes {
+		return "", fmt.Errorf("%s is damaged: restore it from a backup, or delete it to have a new one made", file)
+	}
+	return secret, nil
+}
+
+// write puts a file in place whole or not at all, and on the disk before it returns.
+func write(path, name, content string) (err error) {
+	f, err := os.CreateTemp(path, "."+name+"-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	if _, err = f.WriteString(content); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err = f.Sync(); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), filepath.Join(path, name)); err != nil {
+		return err
+	}
+	return syncDir(path)
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// bare drops the path that an *fs.PathError repeats.
+func bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
