@@ -79,9 +79,10 @@ func (k *Keeper) refreshSelfSigned() error {
 		return err
 	}
 	k.cfg.Logger.Info("self-signed certificate made", "because", reason)
-	k.use(p)
 	k.unkept = &unkept{data: data}
-	return k.storeUnkept(now)
+	err = k.storeUnkept(now)
+	k.use(p)
+	return err
 }
 
 func (k *Keeper) storeUnkept(now time.Time) error {
