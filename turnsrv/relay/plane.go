@@ -1,0 +1,176 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Plane is the data plane. Its methods may be called from any goroutine, before, during and after Run.
+type Plane struct {
+	cfg      Config
+	epoch    time.Time
+	rate     rate
+	ports    [2]*ports // IPv4, IPv6; nil: the family is off
+	reserved reservations
+	gate     gate
+	closed   atomic.Bool
+	coarse   atomic.Int64 // nanoseconds since epoch at the last sweep
+
+	mu        sync.Mutex
+	listeners []*listener
+	streams   map[*stream]struct{}
+	serving   sync.WaitGroup // goroutines that the Plane started, and streams
+
+	buffers sync.Pool // *buffer
+	txs     sync.Pool // *tx
+	engine  engine
+}
+
+// New checks the configuration. Nothing is bound yet: call ListenUDP, then Run, which is also what frees a Plane.
+func New(cfg Config) (*Plane, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	if cfg.Workers <= 0 {
+		cfg.Workers = runtime.GOMAXPROCS(0)
+	}
+	p := &Plane{cfg: cfg, epoch: cfg.Now(), rate: newRate(cfg.BitsPerSecond), streams: make(map[*stream]struct{})}
+	p.gate = newGate(2 * cfg.Workers)
+	p.reserved.limit = cfg.MaxReservations
+	p.buffers.New = func() any { return new(buffer) }
+	for i, f := range [2]Family{cfg.IPv4, cfg.IPv6} {
+		if f.Bind.IsValid() {
+			p.ports[i] = newPorts(f, cfg.PortMin, cfg.PortMax)
+		}
+	}
+	if err := p.engine.init(p); err != nil {
+		return nil, fmt.Errorf("relay: %w", err)
+	}
+	return p, nil
+}
+
+// ListenUDP binds an address for UDP clients and returns it with the port that was given. Call it before Run. An
+// IPv6 wildcard takes IPv6 only. On a wildcard, answers leave from the address that was asked. A port that any other
+// socket holds is refused, also where both would allow sharing.
+func (p *Plane) ListenUDP(addr netip.AddrPort) (bound netip.AddrPort, err error) {
+	if p.closed.Load() {
+		return bound, ErrClosed
+	}
+	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	l := &listener{plane: p, addr: addr, wildcard: addr.Addr().IsUnspecified(), clients: newClientTable()}
+	if err := p.engine.listen(l); err != nil {
+		return bound, fmt.Errorf("listen on UDP %s: %w", addr, err)
+	}
+	p.mu.Lock()
+	p.listeners = append(p.listeners, l)
+	p.mu.Unlock()
+	return l.addr, nil
+}
+
+// Run relays until ctx ends. Then it closes every socket, stream and relay, waits for all of them, and returns nil.
+// It is called once.
+func (p *Plane) Run(ctx context.Context) error {
+	err := p.engine.start()
+	if err == nil {
+		p.sweeper(ctx)
+	}
+	p.closed.Store(true)
+	p.reserved.sweep(p.cfg.Now(), true)
+	p.endStreams()
+	for _, t := range p.ports {
+		if t == nil {
+			continue
+		}
+		for i := range t.relays {
+			if r := t.relays[i].Load(); r != nil {
+				r.Close()
+			}
+		}
+	}
+	p.engine.stop()
+	p.serving.Wait()
+	return err
+}
+
+// sweeper is Run's own loop: it drops old reservations and ends overdue streams.
+func (p *Plane) sweeper(ctx context.Context) {
+	every := time.Second
+	for _, d := range []time.Duration{p.cfg.AuthTimeout, p.cfg.IdleTimeout, p.cfg.FrameTimeout} {
+		every = min(every, d/4)
+	}
+	tick := time.NewTicker(max(every, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := p.cfg.Now()
+		p.coarse.Store(p.since(now))
+		p.reserved.sweep(now, false)
+		p.mu.Lock()
+		for s := range p.streams {
+			if cause := s.overdue(p.since(now)); cause != "" {
+				s.end(cause, errors.New(cause))
+			}
+		}
+		p.mu.Unlock()
+	}
+}
+
+// RelayAt is the live relay whose advertised or bound address is a, or nil.
+func (p *Plane) RelayAt(a netip.AddrPort) *Relay {
+	for _, t := range p.ports {
+		if t != nil && t.owns(a.Addr()) {
+			return t.at(a.Port())
+		}
+	}
+	return nil
+}
+
+// OwnRelayIP says whether ip is an address, advertised or bound, that relays of this server have.
+func (p *Plane) OwnRelayIP(ip netip.Addr) bool {
+	for _, t := range p.ports {
+		if t != nil && t.owns(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// FreePorts is how many relay ports of a family (4 or 6) are neither relayed on nor reserved.
+func (p *Plane) FreePorts(family int) int {
+	t := p.ports[0]
+	if family == 6 {
+		t = p.ports[1]
+	}
+	if t == nil {
+		return 0
+	}
+	return t.free()
+}
+
+// barred says whether peer is one of our listening sockets.
+func (p *Plane) barred(peer netip.AddrPort) bool {
+	if p.cfg.OwnListener != nil && p.cfg.OwnListener(peer) {
+		return true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.listeners {
+		if l.addr == peer {
+			return true
+		}
+	}
+	return false
+}
+
+// errStop ends loops whose end has been explained elsewhere.
+var errStop = errors.New("stop")

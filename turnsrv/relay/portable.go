@@ -1,0 +1,269 @@
+package relay
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+// The portable engine: a goroutine for each UDP socket, and one system call for each datagram in and out.
+
+const socketBuffer = 4 << 20 // asked for on listening sockets; the system gives what it allows
+
+type engine struct {
+	p     *Plane
+	socks []*udpSocket
+	next  atomic.Uint32
+}
+
+// udpSocket is the listening socket of a listener.
+type udpSocket struct {
+	*listener
+	conn *net.UDPConn
+}
+
+// relaySocket is the socket behind a relayed transport address.
+type relaySocket struct{ conn *net.UDPConn }
+
+func (s relaySocket) close() {
+	if s.conn != nil {
+		_ = s.conn.Close()
+	}
+}
+
+// peerAddr and relayIO are for engines that need more than net does.
+type (
+	peerAddr struct{}
+	relayIO  struct{}
+)
+
+func (*peerAddr) set(netip.AddrPort) {}
+
+func (e *engine) init(p *Plane) error {
+	e.p = p
+	return nil
+}
+
+func network(a netip.Addr) string {
+	if a.Is4() {
+		return "udp4"
+	}
+	return "udp6"
+}
+
+func (e *engine) listen(l *listener) error {
+	c, err := net.ListenUDP(network(l.addr.Addr()), net.UDPAddrFromAddrPort(l.addr))
+	if err != nil {
+		return err
+	}
+	_ = c.SetReadBuffer(socketBuffer)
+	_ = c.SetWriteBuffer(socketBuffer)
+	if l.wildcard {
+		// Where the system cannot tell the address that was asked, it chooses the one to answer from.
+		if l.addr.Addr().Is4() {
+			_ = ipv4.NewPacketConn(c).SetControlMessage(ipv4.FlagDst, true)
+		} else {
+			_ = ipv6.NewPacketConn(c).SetControlMessage(ipv6.FlagDst, true)
+		}
+	}
+	l.addr = netip.AddrPortFrom(l.addr.Addr(), c.LocalAddr().(*net.UDPAddr).AddrPort().Port())
+	e.socks = append(e.socks, &udpSocket{l, c})
+	return nil
+}
+
+func (e *engine) start() error {
+	for _, u := range e.socks {
+		e.p.serving.Add(1)
+		go u.serve(e.lane())
+	}
+	return nil
+}
+
+func (e *engine) stop() {
+	for _, u := range e.socks {
+		_ = u.conn.Close()
+	}
+}
+
+func (e *engine) lane() *lane {
+	return &e.p.gate.lanes[int(e.next.Add(1))%len(e.p.gate.lanes)]
+}
+
+// read returns the next datagram, or false when the socket is closed. Errors that single datagrams leave on the
+// socket, such as an ICMP message's, are passed over.
+func read(c *net.UDPConn, b, oob []byte) (n, noob int, from netip.AddrPort, ok bool) {
+	for {
+		n, noob, _, from, err := c.ReadMsgUDPAddrPort(b, oob)
+		if err == nil {
+			return n, noob, netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), true
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return 0, 0, from, false
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (u *udpSocket) serve(l *lane) {
+	defer u.plane.serving.Done()
+	buf, oob := make([]byte, 64<<10), make([]byte, 128)
+	t := u.plane.borrow(l)
+	defer u.plane.giveBack(t)
+	for {
+		n, noob, from, ok := read(u.conn, buf, oob)
+		if !ok {
+			return
+		}
+		src, ok := u.source(from, u.asked(oob[:noob]))
+		if !ok {
+			continue
+		}
+		t.enter()
+		t.fromClient(&src, src.Relay(), buf[:n])
+		t.flush()
+		t.leave()
+	}
+}
+
+// asked is the local address that a datagram was sent to, where a wildcard listener is told.
+func (u *udpSocket) asked(oob []byte) (a netip.Addr) {
+	if !u.wildcard {
+		return a
+	}
+	if u.addr.Addr().Is4() {
+		var c ipv4.ControlMessage
+		if c.Parse(oob) == nil {
+			a, _ = netip.AddrFromSlice(c.Dst)
+		}
+	} else {
+		var c ipv6.ControlMessage
+		if c.Parse(oob) == nil {
+			a, _ = netip.AddrFromSlice(c.Dst)
+		}
+	}
+	return a.Unmap()
+}
+
+// answer sends one datagram to a client, from the address that it asked.
+func (u *udpSocket) answer(t Tuple, b []byte) { u.write(t, b) }
+
+func (u *udpSocket) write(t Tuple, b []byte) bool {
+	var oob []byte
+	if ip := t.Server.Addr(); u.wildcard && !ip.IsUnspecified() {
+		if ip.Is4() {
+			oob = (&ipv4.ControlMessage{Src: ip.AsSlice()}).Marshal()
+		} else {
+			oob = (&ipv6.ControlMessage{Src: ip.AsSlice()}).Marshal()
+		}
+	}
+	_, _, err := u.conn.WriteMsgUDPAddrPort(b, oob, t.Client)
+	return err == nil
+}
+
+// Windows has numbers of its own for a port in use, and one for a port set aside by the system.
+const (
+	wsaeacces     = syscall.Errno(10013)
+	wsaeaddrinuse = syscall.Errno(10048)
+)
+
+// bindRelay binds a relay's socket. false without an error: somebody else has the port.
+func (p *Plane) bindRelay(a netip.AddrPort) (relaySocket, bool, error) {
+	c, err := net.ListenUDP(network(a.Addr()), net.UDPAddrFromAddrPort(a))
+	if err == nil {
+		return relaySocket{c}, true, nil
+	}
+	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, wsaeaddrinuse) || errors.Is(err, wsaeacces) {
+		return relaySocket{}, false, nil
+	}
+	return relaySocket{}, false, err
+}
+
+func (r *Relay) startIO() error {
+	p := r.plane
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed.Load() {
+		return ErrClosed
+	}
+	p.serving.Add(1)
+	go r.serve(p.engine.lane())
+	return nil
+}
+
+func (r *Relay) serve(l *lane) {
+	defer r.plane.serving.Done()
+	buf := make([]byte, 64<<10)
+	t := r.plane.borrow(l)
+	defer r.plane.giveBack(t)
+	for {
+		n, _, from, ok := read(r.sock.conn, buf, nil)
+		if !ok {
+			return
+		}
+		t.enter()
+		if !r.dead.Load() {
+			t.fromPeer(r, from, buf[:n])
+		}
+		t.flush()
+		t.leave()
+	}
+}
+
+// tx sends at once, but for what goes to streams.
+type tx struct {
+	plane *Plane
+	lane  *lane
+	now   int64
+	msg   []byte
+	gathered
+}
+
+func (p *Plane) borrow(l *lane) *tx {
+	t, _ := p.txs.Get().(*tx)
+	if t == nil {
+		t = &tx{plane: p}
+	}
+	t.lane = l
+	return t
+}
+
+func (p *Plane) giveBack(t *tx) { p.txs.Put(t) }
+
+// enter and leave put a batch of datagrams into a lane of the gate.
+func (t *tx) enter() {
+	t.lane.RLock()
+	t.now = t.plane.nanos()
+}
+
+func (t *tx) leave() { t.lane.RUnlock() }
+
+func (t *tx) flush() { t.flushStream() }
+
+func (t *tx) toPeer(r *Relay, peer netip.AddrPort, _ *peerAddr, data []byte) {
+	if !r.dead.Load() {
+		if _, err := r.sock.conn.WriteToUDPAddrPort(data, peer); err == nil {
+			r.up.passed(1, len(data))
+			return
+		}
+	}
+	r.up.drop(1)
+}
+
+func (t *tx) toClient(r *Relay, number uint16, from netip.AddrPort, data []byte) {
+	if r.src.stream != nil {
+		t.toStream(r, number, from, data)
+		return
+	}
+	t.msg = appendData(t.msg[:0], number, from, data, false)
+	if !r.dead.Load() && r.src.udp.write(r.src.Tuple, t.msg) {
+		r.down.passed(1, len(data))
+		return
+	}
+	r.down.drop(1)
+}

@@ -1,0 +1,85 @@
+package relay
+
+import "net/netip"
+
+// Source says where a message came from and how to answer it. It is a value; it stays usable for as long as its
+// socket or stream lives, and after that does nothing.
+type Source struct {
+	Tuple
+	plane  *Plane
+	udp    *udpSocket // nil on streams
+	stream *stream    // nil on UDP
+}
+
+// Send sends one whole STUN message, or on UDP any datagram, back to the client. It never blocks; a message that
+// finds full buffers is dropped. From UDP it leaves from Tuple.Server.
+func (s Source) Send(msg []byte) {
+	switch {
+	case s.stream != nil:
+		s.stream.message(msg)
+	case s.udp != nil:
+		s.udp.answer(s.Tuple, msg)
+	}
+}
+
+// Relay is the live relay of this 5-tuple, or nil.
+func (s Source) Relay() *Relay {
+	var r *Relay
+	switch {
+	case s.stream != nil:
+		r = s.stream.relay.Load()
+	case s.udp != nil:
+		r = s.udp.clients.get(s.Client, s.Server.Addr())
+	}
+	if r == nil || r.dead.Load() {
+		return nil
+	}
+	return r
+}
+
+// MarkAuthenticated lifts the deadline that a stream has for its first authenticated request. On UDP it does nothing.
+func (s Source) MarkAuthenticated() {
+	if s.stream != nil {
+		s.stream.authenticated.Store(true)
+	}
+}
+
+// attach makes r the relay of this source's client.
+func (s Source) attach(r *Relay) error {
+	switch {
+	case s.stream != nil:
+		return s.stream.attach(r)
+	case s.udp != nil:
+		if !s.udp.clients.put(s.Client, s.Server.Addr(), r) {
+			return ErrInUse
+		}
+		return nil
+	}
+	return ErrClosed
+}
+
+func (s Source) detach(r *Relay) {
+	switch {
+	case s.stream != nil:
+		s.stream.detach(r)
+	case s.udp != nil:
+		s.udp.clients.remove(s.Client, s.Server.Addr(), r)
+	}
+}
+
+// listener is one address that UDP clients are served on, by one socket or by one for each worker.
+type listener struct {
+	plane    *Plane
+	addr     netip.AddrPort // as bound
+	wildcard bool
+	clients  *clientTable
+}
+
+// source is the Source of a datagram, or false for one that must be ignored: from ourselves or from port 0.
+func (u *udpSocket) source(client netip.AddrPort, server netip.Addr) (Source, bool) {
+	s := Source{Tuple: Tuple{Transport: UDP, Client: client, Server: u.addr}, plane: u.plane, udp: u}
+	if u.wildcard && server.IsValid() {
+		s.Server = netip.AddrPortFrom(server, u.addr.Port())
+	}
+	return s, client.Port() != 0 && client != s.Server
+}

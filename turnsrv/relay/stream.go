@@ -1,0 +1,340 @@
+package relay
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
+)
+
+// buffer is what a stream reads into. It is larger than any frame, and is held only while there is input.
+type buffer [64 << 10]byte
+
+// maxEmpty is how many empty records in a row a DTLS client may send.
+const maxEmpty = 16
+
+// stream is one client on TCP, TLS or DTLS, and one goroutine: that of ServeStream or ServeMessages.
+type stream struct {
+	src   Source
+	plane *Plane
+	conn  net.Conn  // what clear text is written to
+	tcp   *Conn     // nil for messages
+	tls   *tls.Conn // nil but for TLS
+	lane  *lane
+	rest  []byte // of an unfinished frame; of the reading goroutine
+
+	relay         atomic.Pointer[Relay]
+	authenticated atomic.Bool
+	opened        int64        // these three in nanoseconds since the Plane's epoch
+	heard         atomic.Int64 // last whole frame
+	unfinished    atomic.Int64 // since when the frame in rest is; 0: there is none
+
+	ended atomic.Bool
+	mu    sync.Mutex // of what follows, and of attaching against the end
+	cause string
+	err   error
+	gone  bool
+	write sync.Mutex // of conn, so that frames are not mixed up
+}
+
+// ServeStream serves a client on TCP or TLS until the connection ends, and closes it. conn is a *net.TCPConn, a
+// *Conn, or a *tls.Conn over a *Conn whose handshake is done. The stream's relay ends with it. The error says why it
+// ended; it is nil where the client or ctx ended it.
+func (p *Plane) ServeStream(ctx context.Context, conn net.Conn, t Tuple) error {
+	s := &stream{conn: conn}
+	var err error
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		s.tcp, err = p.NonBlocking(c)
+		s.conn = s.tcp
+	case *Conn:
+		s.tcp = c
+	case *tls.Conn:
+		s.tls = c
+		s.tcp, _ = c.NetConn().(*Conn)
+	}
+	if err == nil && s.tcp == nil {
+		err = fmt.Errorf("relay: cannot serve a %T", conn)
+	}
+	if err == nil {
+		err = conn.SetDeadline(time.Time{})
+	}
+	if err != nil {
+		_ = conn.Close()
+		return err
+	}
+	s.tcp.serving = true
+	return p.serve(ctx, s, t, func() error {
+		if err := s.leftover(); err != nil {
+			return err
+		}
+		return s.receive()
+	})
+}
+
+// ServeMessages serves a client whose connection keeps message boundaries: one DTLS record is one message. Writing to
+// conn must not wait. Otherwise it is as ServeStream.
+func (p *Plane) ServeMessages(ctx context.Context, conn net.Conn, t Tuple) error {
+	s := &stream{conn: conn}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		_ = conn.Close()
+		return err
+	}
+	return p.serve(ctx, s, t, s.receiveMessages)
+}
+
+// serve is what both have in common: the stream's life around its reading.
+func (p *Plane) serve(ctx context.Context, s *stream, t Tuple, receive func() error) error {
+	s.plane, s.opened = p, p.since(p.cfg.Now())
+	s.src = Source{Tuple: t, plane: p, stream: s}
+	s.heard.Store(s.opened)
+	p.mu.Lock()
+	if p.closed.Load() {
+		p.mu.Unlock()
+		_ = s.conn.Close()
+		return ErrClosed
+	}
+	s.lane = &p.gate.lanes[p.cfg.Workers+len(p.streams)%p.cfg.Workers]
+	p.streams[s] = struct{}{}
+	p.serving.Add(1)
+	p.mu.Unlock()
+	defer p.serving.Done()
+
+	stop := context.AfterFunc(ctx, func() { s.end("the server ends", nil) })
+	err := receive()
+	stop()
+	p.mu.Lock()
+	delete(p.streams, s)
+	p.mu.Unlock()
+	return s.finish(err)
+}
+
+// finish closes the connection and its relay.
+func (s *stream) finish(err error) error {
+	s.mu.Lock()
+	s.gone = true
+	cause := s.cause
+	if cause != "" {
+		err = s.err
+	}
+	s.mu.Unlock()
+	if cause == "" && s.tcp != nil {
+		cause = s.tcp.writeError()
+	}
+	switch {
+	case cause != "":
+	case err == nil || errors.Is(err, io.EOF):
+		cause, err = "the client closed the connection", nil
+	default:
+		cause = err.Error()
+	}
+	if r := s.relay.Load(); r != nil {
+		if s.plane.cfg.OnClientGone != nil {
+			s.plane.cfg.OnClientGone(r, cause)
+		}
+		r.Close()
+	}
+	_ = s.conn.Close()
+	return err
+}
+
+// end makes the serving goroutine end the stream, with err. It does not wait for that.
+func (s *stream) end(cause string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone || s.cause != "" {
+		return
+	}
+	s.cause, s.err = cause, err
+	s.ended.Store(true)
+	_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+func (p *Plane) endStreams() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s := range p.streams {
+		s.end("the server ends", nil)
+	}
+}
+
+// overdue says which of the stream's deadlines has passed, if any.
+func (s *stream) overdue(now int64) string {
+	c := &s.plane.cfg
+	since := s.unfinished.Load()
+	switch {
+	case since != 0 && now-since > int64(c.FrameTimeout):
+		return "an unfinished frame"
+	case !s.authenticated.Load() && now-s.opened > int64(c.AuthTimeout):
+		return "no authenticated request"
+	case s.relay.Load() == nil && now-s.heard.Load() > int64(c.IdleTimeout):
+		return "idle without a relay"
+	}
+	return ""
+}
+
+func (s *stream) attach(r *Relay) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		return ErrClosed
+	}
+	if !s.relay.CompareAndSwap(nil, r) {
+		return ErrInUse
+	}
+	return nil
+}
+
+func (s *stream) detach(r *Relay) {
+	if s.relay.CompareAndSwap(r, nil) {
+		s.heard.Store(s.plane.coarse.Load())
+	}
+}
+
+// leftover handles what was read from the connection before it was served: by Peek, or by TLS behind the handshake.
+func (s *stream) leftover() error {
+	if s.tls != nil {
+		if err := s.decrypt(); !errors.Is(err, errNoInput) {
+			return err
+		}
+		return nil
+	}
+	head := s.tcp.head
+	s.tcp.head = nil
+	return s.consume(head)
+}
+
+// decrypt handles the clear text of what has come in over TLS. It ends with errNoInput or something worse.
+func (s *stream) decrypt() error {
+	buf := s.plane.buffers.Get().(*buffer)
+	defer s.plane.buffers.Put(buf)
+	n := copy(buf[:], s.rest)
+	for {
+		// A record is at most 16 KiB: take in several before handling them together.
+		got, err := s.tls.Read(buf[n:])
+		n += got
+		if err == nil && n < len(buf)-(16<<10) {
+			continue
+		}
+		if fault := s.consume(buf[:n]); fault != nil {
+			return fault
+		}
+		if err != nil {
+			return err
+		}
+		n = copy(buf[:], s.rest)
+	}
+}
+
+// consume handles the whole frames in b and keeps what is behind them.
+func (s *stream) consume(b []byte) error {
+	whole := b
+	t := s.plane.borrow(s.lane)
+	t.enter()
+	var fault error
+	for fault == nil && len(b) >= stunmsg.ChannelHeader {
+		size, err := stunmsg.FrameSize(b)
+		if err != nil {
+			fault = err
+			break
+		}
+		if size > len(b) {
+			break
+		}
+		fault = s.frame(t, b[:size])
+		b = b[size:]
+	}
+	t.flush()
+	t.leave()
+	s.plane.giveBack(t)
+	if fault != nil {
+		return fault
+	}
+	s.keep(b, len(b) < len(whole))
+	return nil
+}
+
+// keep stores the beginning of an unfinished frame. The clock of such a frame starts anew with each one.
+func (s *stream) keep(b []byte, progress bool) {
+	now := max(s.plane.coarse.Load(), 1)
+	if progress {
+		s.heard.Store(now)
+	}
+	switch {
+	case len(b) == 0:
+		s.unfinished.Store(0)
+		if s.rest = s.rest[:0]; cap(s.rest) > 4<<10 {
+			s.rest = nil
+		}
+		return
+	case progress || s.unfinished.Load() == 0:
+		s.unfinished.Store(now)
+	}
+	s.rest = append(s.rest[:0], b...)
+}
+
+func (s *stream) frame(t *tx, b []byte) error {
+	r := s.relay.Load()
+	if b[0] < 4 {
+		if !stunmsg.IsSTUN(b) {
+			return stunmsg.ErrFrame
+		}
+		t.stun(&s.src, r, b)
+		if s.ended.Load() {
+			return errStop
+		}
+		return nil
+	}
+	if r != nil {
+		t.channelUp(r, b)
+	}
+	return nil
+}
+
+// receiveMessages is the reading of a DTLS client.
+func (s *stream) receiveMessages() error {
+	buf := s.plane.buffers.Get().(*buffer)
+	defer s.plane.buffers.Put(buf)
+	for empty := 0; empty <= maxEmpty; {
+		n, err := s.conn.Read(buf[:])
+		switch {
+		case s.ended.Load():
+			return errStop
+		case err != nil:
+			return err
+		case n == 0:
+			empty++
+			continue
+		}
+		empty = 0
+		s.heard.Store(s.plane.coarse.Load())
+		t := s.plane.borrow(s.lane)
+		t.enter()
+		t.fromClient(&s.src, s.relay.Load(), buf[:n])
+		t.flush()
+		t.leave()
+		s.plane.giveBack(t)
+	}
+	return errors.New("empty records only")
+}
+
+// message sends one STUN message to the client.
+func (s *stream) message(msg []byte) { s.send(msg) }
+
+// send writes whole frames, or for DTLS one message. False: they were dropped.
+func (s *stream) send(b []byte) bool {
+	if s.tcp != nil && s.tcp.full() {
+		return false
+	}
+	s.write.Lock()
+	_, err := s.conn.Write(b)
+	s.write.Unlock()
+	return err == nil
+}
