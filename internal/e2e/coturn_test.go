@@ -1,0 +1,60 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// coturn's own client allocates, binds channels or sends indications, and counts what comes back, over every
+// transport, with a credential from the webhook. EVEN-PORT is what it asks for by default.
+func TestTurnutilsUclient(t *testing.T) {
+	client := program(t, "turnutils_uclient")
+	echo := program(t, "turnutils_peer")
+	s := serve(t, "allow = []", `allow = ["127.0.0.1"]`)
+	host, port, _ := net.SplitHostPort(s.turn)
+	_, tlsPort, _ := net.SplitHostPort(s.tls)
+	peerPort := freePort(t)
+	p := exec.Command(echo, "-L", "127.0.0.1", "-p", fmt.Sprint(peerPort)) //nolint:gosec // coturn's
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Process.Kill(); _ = p.Wait() })
+
+	toPeer := []string{"-e", "127.0.0.1", "-r", fmt.Sprint(peerPort)}
+	for _, c := range []struct {
+		name, port string
+		args       []string
+	}{
+		{"UDP channels", port, toPeer},
+		{"UDP send indications", port, append([]string{"-s"}, toPeer...)},
+		{"UDP relay to relay", port, []string{"-y"}},
+		{"TCP channels", port, append([]string{"-t"}, toPeer...)},
+		{"TCP relay to relay", port, []string{"-t", "-y"}},
+		{"TLS channels", tlsPort, append([]string{"-t", "-S"}, toPeer...)},
+		{"TLS on the plain port", port, append([]string{"-t", "-S"}, toPeer...)},
+		{"DTLS channels", tlsPort, append([]string{"-S"}, toPeer...)},
+		{"DTLS on the plain port", port, append([]string{"-S"}, toPeer...)},
+		{"TCP on the TLS port", tlsPort, append([]string{"-t"}, toPeer...)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			user, pass := s.credentials(t, "uclient "+c.name)
+			args := append([]string{"-u", user, "-w", pass, "-p", c.port, "-n", "20", "-m", "2", "-l", "170"}, c.args...)
+			out, err := run(t, client, append(args, host)...)
+			out = strings.ReplaceAll(out, pass, "…")
+			if err != nil {
+				t.Fatalf("%v\n%s", err, tail(out))
+			}
+			if !strings.Contains(out, "Total lost packets 0 (0.000000%)") {
+				t.Errorf("packets were lost:\n%s", tail(out))
+			}
+		})
+	}
+}
+
+func tail(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-25):], "\n")
+}
