@@ -1,0 +1,266 @@
+// Package control handles every STUN and TURN control message: it decides first, lets pion/turn keep the state of what
+// it has granted, and answers. It is where authentication, quotas, peer policy and error codes live.
+//
+// The data plane (package relay) calls HandleSTUN with each message; ChannelData and the Send indications of a live
+// allocation never come here.
+package control
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+const (
+	maxPermissions = 1024               // per allocation
+	maxChannels    = 1024               // per allocation
+	maxLifetime    = 3599 * time.Second // pion takes an hour and more for 10 minutes
+)
+
+// Directory is what control asks and tells about Nodes. Its methods are called on the packet path: they must be quick
+// and never block.
+type Directory interface {
+	// Banned says whether the Node is banned now.
+	Banned(node string) bool
+	// Connected says whether a Broker named the Node in a validity check of the last 90 seconds.
+	Connected(node string) bool
+	// Note adds an event to the Node's why-record. Only Nodes that proved who they are are noted.
+	Note(node, kind, detail string)
+}
+
+// Settings are what a reload may change.
+type Settings struct {
+	Allocations        int           // limit in all; 0: none
+	AllocationsPerNode int           // limit by Node; 0: none
+	Lifetime           time.Duration // the longest and the usual LIFETIME, at most one hour
+	TTLOnly            bool          // while_connected off: a new allocation always needs an unexpired credential
+	StrictExpiry       bool          // no LIFETIME beyond the credential's own end
+	MaxSession         time.Duration // from the Allocate on; 0: none
+}
+
+// Config is what a Control is made of.
+type Config struct {
+	Realm    string
+	Software string // SOFTWARE attribute of successful answers; empty: none
+	Keys     *credential.Keyring
+	// CheckPeer is the peer policy: whether ip may be a peer, and if not, why, in plain words. Called on the packet path.
+	CheckPeer func(ip netip.Addr) (allowed bool, cause string)
+	Nodes     Directory
+	Settings  Settings
+	// OwnListener says whether a is a socket that this process listens on: never a peer, whatever the policy allows.
+	OwnListener func(a netip.AddrPort) bool
+	// UnauthenticatedPerSecond bounds the answers to one source that has not proved who it is; 0: no bound.
+	UnauthenticatedPerSecond int
+	Engines                  int // pion servers; one per core is right
+	Now                      func() time.Time
+	Logger                   *slog.Logger
+}
+
+// Control implements relay.Handler. Make it with New, give it the data plane with Use before that runs, and Close it
+// when the data plane has ended.
+type Control struct {
+	cfg     Config
+	log     *slog.Logger
+	now     func() time.Time
+	plane   Plane
+	engines []*engine
+	nonces  *nonces
+	sources *sources
+	quota   *quota
+	stats   stats
+	set     atomic.Pointer[Settings]
+	lastID  atomic.Uint64
+	drain   atomic.Bool
+
+	mu     sync.Mutex
+	live   map[uint64]*session
+	byNode map[string]map[uint64]*session
+}
+
+// Plane is what control needs of the data plane.
+type Plane interface {
+	Open(src relay.Source, o relay.OpenOptions) (*relay.Relay, error)
+	RelayAt(a netip.AddrPort) *relay.Relay
+}
+
+// New validates cfg and starts the engines.
+func New(cfg Config) (*Control, error) {
+	if cfg.Keys == nil || cfg.CheckPeer == nil || cfg.OwnListener == nil || cfg.Nodes == nil {
+		return nil, errors.New("control: Keys, CheckPeer, OwnListener and Nodes are needed")
+	}
+	if cfg.Realm == "" || len(cfg.Realm) > 127 {
+		return nil, errors.New("turn.realm must have 1 to 127 bytes")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	c := &Control{
+		cfg: cfg, log: cfg.Logger, now: cfg.Now,
+		nonces:  newNonces(cfg.Now),
+		sources: newSources(cfg.UnauthenticatedPerSecond, cfg.Now),
+		quota:   newQuota(cfg.Settings.Allocations, cfg.Settings.AllocationsPerNode),
+		live:    make(map[uint64]*session),
+		byNode:  make(map[string]map[uint64]*session),
+	}
+	c.Apply(cfg.Settings)
+	for range max(1, cfg.Engines) {
+		e, err := newEngine(pionLogger{c.log})
+		if err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+		c.engines = append(c.engines, e)
+	}
+	return c, nil
+}
+
+// Use gives control the data plane, once, before that runs.
+func (c *Control) Use(p Plane) { c.plane = p }
+
+// Apply swaps the settings. Live allocations keep what they were granted until their next refresh.
+func (c *Control) Apply(s Settings) {
+	if s.Lifetime <= 0 {
+		s.Lifetime = 10 * time.Minute
+	}
+	s.Lifetime = min(s.Lifetime, maxLifetime)
+	c.quota.limits(s.Allocations, s.AllocationsPerNode)
+	c.set.Store(&s)
+}
+
+// Drain makes every new Allocate be refused with 508 from now on; live allocations go on.
+func (c *Control) Drain() { c.drain.Store(true) }
+
+// Close ends every allocation and the engines, and waits for them.
+func (c *Control) Close() error {
+	for _, s := range c.sessions() {
+		s.close(causeShutdown)
+	}
+	var errs []error
+	for _, e := range c.engines {
+		errs = append(errs, e.close())
+	}
+	return errors.Join(errs...)
+}
+
+// Live is the number of live allocations.
+func (c *Control) Live() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.live)
+}
+
+// CloseNode ends every live allocation of a Node and returns how many it ended. When it returns, none of them relays
+// any more. An Allocate that is under way is not missed as long as the Node is Banned before the call.
+func (c *Control) CloseNode(node, cause string) int {
+	c.mu.Lock()
+	var all []*session
+	for _, s := range c.byNode[node] {
+		all = append(all, s)
+	}
+	c.mu.Unlock()
+	n := 0
+	for _, s := range all {
+		if s.close(cause) {
+			n++
+		}
+	}
+	return n
+}
+
+// CloseAllocation ends the allocation with this id and says whether there was one.
+func (c *Control) CloseAllocation(id, cause string) bool {
+	for _, s := range c.sessions() {
+		if s.ID() == id {
+			return s.close(cause)
+		}
+	}
+	return false
+}
+
+// ClientGone is for the data plane to call when the connection of a relay's client has ended.
+func (c *Control) ClientGone(r *relay.Relay) {
+	if s, ok := r.Tag().(*session); ok {
+		s.close(causeGone)
+	}
+}
+
+// Allocation is a snapshot of a live allocation.
+type Allocation struct {
+	ID        string
+	Node      string
+	Transport string
+	Client    netip.AddrPort
+	Relayed   netip.AddrPort
+	Created   time.Time
+	Expires   time.Time
+	Stats     relay.Stats
+}
+
+// Allocations lists the live allocations, oldest first.
+func (c *Control) Allocations() []Allocation {
+	all := c.sessions()
+	out := make([]Allocation, 0, len(all))
+	for _, s := range all {
+		t := s.relay.Tuple()
+		out = append(out, Allocation{
+			ID: s.ID(), Node: s.node, Transport: t.Transport.String(), Client: t.Client, Relayed: s.relay.Addr(),
+			Created: s.started, Expires: time.Unix(s.expires.Load(), 0), Stats: s.relay.Stats(),
+		})
+	}
+	return out
+}
+
+func (c *Control) sessions() []*session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]*session, 0, len(c.live))
+	for _, s := range c.live {
+		all = append(all, s)
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].id < all[j].id })
+	return all
+}
+
+// added enters a session under its Node.
+func (c *Control) added(s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.ended.Load() { // removed comes, or came, without finding it
+		return
+	}
+	c.live[s.id] = s
+	m := c.byNode[s.node]
+	if m == nil {
+		m = make(map[uint64]*session, 1)
+		c.byNode[s.node] = m
+	}
+	m[s.id] = s
+}
+
+// removed takes a session out again and gives its place back. The cause is said once, here.
+func (c *Control) removed(s *session, cause string) {
+	c.mu.Lock()
+	delete(c.live, s.id)
+	if m := c.byNode[s.node]; m != nil {
+		delete(m, s.id)
+		if len(m) == 0 {
+			delete(c.byNode, s.node)
+		}
+	}
+	c.mu.Unlock()
+	c.quota.give(s.node)
+	c.stats.ended.Add(1)
+	c.cfg.Nodes.Note(s.node, "allocation-ended", "allocation "+s.relay.Addr().String()+" ended: "+cause)
+	if c.log.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // no context here
+		c.log.Debug("allocation ended", "node", s.node, "relayed", s.relay.Addr(), "cause", cause)
+	}
+}

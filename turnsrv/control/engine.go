@@ -1,0 +1,261 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/pion/logging"
+	"github.com/pion/turn/v4"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
+)
+
+// errEngineClosed says that a request came when the engine had ended.
+var errEngineClosed = errors.New("the TURN engine has ended")
+
+const (
+	// engineMTU bounds a rebuilt request: a CreatePermission with as many peers as an allocation may have.
+	engineMTU   = 32 << 10
+	engineUser  = "session"
+	engineRealm = "engine"
+)
+
+// engine drives one pion/turn server through a net.PacketConn of our own. pion keeps the state of allocations,
+// permissions and channels and the timers that end them; it never sees a client's packet. Every request that reaches
+// it was decided on before and is rebuilt here under a name and key of this process, from an address that stands for
+// one session: a timer that is late can therefore never meet the same client's next allocation.
+//
+// pion reads, handles and answers one request at a time, so the generator knows which session a socket is for.
+type engine struct {
+	server *turn.Server
+	key    []byte
+	conn   *engineConn
+
+	mu    sync.Mutex // held for the length of one request
+	nonce []byte
+	buf   []byte
+	cur   *session
+
+	index sync.Mutex
+	live  map[uint64]*session
+}
+
+func newEngine(log logging.LeveledLogger) (*engine, error) {
+	e := &engine{
+		key:  turn.GenerateAuthKey(engineUser, engineRealm, "internal"),
+		conn: newEngineConn(),
+		live: make(map[uint64]*session),
+	}
+	server, err := turn.NewServer(turn.ServerConfig{
+		Realm:         engineRealm,
+		LoggerFactory: oneLogger{log},
+		InboundMTU:    engineMTU,
+		AuthHandler:   func(string, string, net.Addr) ([]byte, bool) { return e.key, true },
+		PacketConnConfigs: []turn.PacketConnConfig{{
+			PacketConn: e.conn, RelayAddressGenerator: (*generator)(e), PermissionHandler: turn.DefaultPermissionHandler,
+		}},
+		EventHandler: turn.EventHandler{
+			OnAllocationDeleted: func(src, _ net.Addr, _, _, _ string) {
+				if s := e.forget(src); s != nil {
+					s.end(causeExpired)
+				}
+			},
+			OnPermissionDeleted: func(src, _ net.Addr, _, _, _ string, _ net.Addr, peer net.IP) {
+				if s := e.find(src); s != nil {
+					s.relay.Revoke(addrOf(peer))
+				}
+			},
+			OnChannelDeleted: func(src, _ net.Addr, _, _, _ string, _, _ net.Addr, number uint16) {
+				if s := e.find(src); s != nil {
+					s.relay.Unbind(number)
+				}
+			},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("starting the TURN engine: %w", err)
+	}
+	e.server = server
+	return e, nil
+}
+
+// do passes one rebuilt request of s to pion and returns the code of its error answer, or 0 for success. An error is
+// errEngineClosed, or says that pion gave no answer, as it does for a session that it has let go.
+func (e *engine) do(s *session, t stunmsg.Type, add func(*stunmsg.Builder)) (code int, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.cur = s
+	defer func() { e.cur = nil }()
+	for try := 0; ; try++ {
+		var txid [12]byte
+		w := stunmsg.Begin(e.buf, t, txid[:])
+		add(w)
+		if e.nonce != nil {
+			w.String(stunmsg.AttrUsername, engineUser).String(stunmsg.AttrRealm, engineRealm).
+				Attr(stunmsg.AttrNonce, e.nonce).Integrity(e.key)
+		}
+		e.buf = w.Bytes()
+		reply, err := e.conn.exchange(e.buf, &s.addr)
+		if err != nil {
+			return 0, err
+		}
+		var m stunmsg.Message
+		if len(reply) == 0 || m.Parse(reply) != nil {
+			return 0, fmt.Errorf("pion gave no answer to %s", t)
+		}
+		if m.Type == t.Success() {
+			return 0, nil
+		}
+		v, ok := m.Get(stunmsg.AttrErrorCode)
+		if !ok || len(v) < 4 {
+			return 0, fmt.Errorf("pion refused %s without a code", t)
+		}
+		code = int(v[2])*100 + int(v[3])
+		if nonce, ok := m.Get(stunmsg.AttrNonce); ok && try < 2 && (code == 401 || code == 438) {
+			e.nonce = append(e.nonce[:0], nonce...)
+			continue
+		}
+		return code, nil
+	}
+}
+
+func (e *engine) add(s *session) {
+	e.index.Lock()
+	defer e.index.Unlock()
+	e.live[s.id] = s
+}
+
+func (e *engine) find(src net.Addr) *session {
+	e.index.Lock()
+	defer e.index.Unlock()
+	return e.live[sessionID(src)]
+}
+
+func (e *engine) forget(src net.Addr) *session {
+	e.index.Lock()
+	defer e.index.Unlock()
+	id := sessionID(src)
+	s := e.live[id]
+	delete(e.live, id)
+	return s
+}
+
+// close ends the server and waits for its loop. Every session must have ended before.
+func (e *engine) close() error {
+	err := e.server.Close()
+	<-e.conn.ended
+	return err
+}
+
+// generator hands pion the relay that control has opened for the session whose request is being handled.
+type generator engine
+
+// Validate is part of pion's interface.
+func (g *generator) Validate() error { return nil }
+
+// AllocatePacketConn is called by pion within do, which holds the lock.
+func (g *generator) AllocatePacketConn(string, int) (net.PacketConn, net.Addr, error) {
+	if g.cur == nil || g.cur.relay == nil {
+		return nil, nil, errors.New("no relay was opened for this request")
+	}
+	return relayConn{}, net.UDPAddrFromAddrPort(g.cur.relay.Addr()), nil
+}
+
+// AllocateConn is part of pion's interface; there are no TCP relays (RFC 6062).
+func (g *generator) AllocateConn(string, int) (net.Conn, net.Addr, error) {
+	return nil, nil, errors.New("no TCP relays")
+}
+
+// engineAddr stands for the server's end of every session; pion only compares it.
+var engineAddr = &net.UDPAddr{IP: net.IPv6loopback}
+
+// relayConn is what pion holds for a relay. The data plane owns the real socket, so nothing is read or written here.
+type relayConn struct{}
+
+// ReadFrom ends pion's reader of this relay: the data plane reads in its stead, and without the goroutine and its
+// buffer an idle allocation costs 4 kB less, and no stale reader can delete an allocation by its address.
+func (relayConn) ReadFrom([]byte) (int, net.Addr, error) {
+	runtime.Goexit()
+	return 0, nil, net.ErrClosed
+}
+
+func (relayConn) WriteTo([]byte, net.Addr) (int, error) { return 0, net.ErrClosed }
+func (relayConn) Close() error                          { return nil }
+func (relayConn) LocalAddr() net.Addr                   { return engineAddr }
+func (relayConn) SetDeadline(time.Time) error           { return nil }
+func (relayConn) SetReadDeadline(time.Time) error       { return nil }
+func (relayConn) SetWriteDeadline(time.Time) error      { return nil }
+
+// engineConn is the net.PacketConn that pion reads requests from. pion's loop calls ReadFrom again when it has
+// handled a request: that is how exchange knows that the answer, if any, is there.
+type engineConn struct {
+	in     chan engineRequest
+	done   chan struct{}
+	closed chan struct{}
+	ended  chan struct{}
+	once   sync.Once
+	busy   bool   // pion's loop only
+	reply  []byte // written by pion's loop between in and done
+}
+
+type engineRequest struct {
+	raw  []byte
+	from net.Addr
+}
+
+func newEngineConn() *engineConn {
+	return &engineConn{
+		in: make(chan engineRequest), done: make(chan struct{}),
+		closed: make(chan struct{}), ended: make(chan struct{}),
+	}
+}
+
+// exchange hands one request to pion and waits until it has been handled. The reply is valid until the next call; it
+// is empty where pion gave none. The caller makes sure of one call at a time.
+func (c *engineConn) exchange(raw []byte, from net.Addr) ([]byte, error) {
+	select {
+	case c.in <- engineRequest{raw, from}:
+	case <-c.closed:
+		return nil, errEngineClosed
+	}
+	<-c.done
+	return c.reply, nil
+}
+
+// ReadFrom is called by pion's loop alone.
+func (c *engineConn) ReadFrom(b []byte) (int, net.Addr, error) {
+	if c.busy {
+		c.busy = false
+		c.done <- struct{}{}
+	}
+	select {
+	case r := <-c.in:
+		c.busy = true
+		c.reply = c.reply[:0]
+		return copy(b, r.raw), r.from, nil
+	case <-c.closed:
+		close(c.ended)
+		return 0, nil, net.ErrClosed
+	}
+}
+
+// WriteTo catches pion's answer; it is called within a request only, since pion never has data to relay.
+func (c *engineConn) WriteTo(b []byte, _ net.Addr) (int, error) {
+	c.reply = append(c.reply[:0], b...)
+	return len(b), nil
+}
+
+// Close ends pion's loop once the request under way has been handled.
+func (c *engineConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return nil
+}
+
+func (c *engineConn) LocalAddr() net.Addr              { return engineAddr }
+func (c *engineConn) SetDeadline(time.Time) error      { return nil }
+func (c *engineConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *engineConn) SetWriteDeadline(time.Time) error { return nil }

@@ -1,0 +1,146 @@
+package control
+
+import (
+	"encoding/binary"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
+)
+
+// HandleSTUN handles one STUN message that is not the data plane's. It is called for one client at a time, from any
+// goroutine; msg is not kept. What is no request is dropped: nothing may be answered to a response or an indication.
+func (c *Control) HandleSTUN(src relay.Source, msg []byte) {
+	r := request{c: c, src: src}
+	if r.msg.Parse(msg) != nil || !r.msg.Type.IsRequest() || !r.msg.CheckFingerprint() {
+		c.stats.dropped.Add(1)
+		return
+	}
+	switch r.msg.Type {
+	case stunmsg.BindingRequest:
+		r.binding()
+	case stunmsg.AllocateRequest, stunmsg.RefreshRequest, stunmsg.CreatePermissionRequest, stunmsg.ChannelBindRequest,
+		stunmsg.ConnectRequest, stunmsg.ConnectionBindRequest:
+		if r.authenticate() {
+			r.authenticated()
+		}
+	default:
+		c.stats.dropped.Add(1)
+	}
+}
+
+// request is one request while it is handled.
+type request struct {
+	c   *Control
+	src relay.Source
+	msg stunmsg.Message
+	buf [256]byte
+
+	node     string // from here on: set by authenticate
+	username string
+	key      []byte
+	session  *session // of this 5-tuple, or nil
+}
+
+// binding answers with the source address and nothing else, so that it is of little use for amplification.
+func (r *request) binding() {
+	if !r.c.sources.allow(r.src.Client.Addr()) {
+		r.c.stats.limited.Add(1)
+		return
+	}
+	if unknown := r.unknownAttributes(); unknown != nil {
+		r.c.stats.refused(420, "unknown_attribute")
+		r.send(r.begin(r.msg.Type.Error()).ErrorCode(420).Attr(stunmsg.AttrUnknownAttributes, unknown))
+		return
+	}
+	r.c.stats.bindings.Add(1)
+	r.send(r.software(r.begin(r.msg.Type.Success()).XORAddr(stunmsg.AttrXORMappedAddress, r.src.Client)))
+}
+
+// authenticated handles a request whose sender is known.
+func (r *request) authenticated() {
+	if unknown := r.unknownAttributes(); unknown != nil {
+		r.c.stats.refused(420, "unknown_attribute")
+		r.send(r.begin(r.msg.Type.Error()).ErrorCode(420).Attr(stunmsg.AttrUnknownAttributes, unknown))
+		return
+	}
+	switch r.msg.Type {
+	case stunmsg.AllocateRequest:
+		r.allocate()
+		return
+	case stunmsg.ConnectRequest, stunmsg.ConnectionBindRequest:
+		r.refuse(400, "tcp_relay") // RFC 6062 is not offered: no allocation can be of that kind
+		return
+	}
+	switch {
+	case r.session == nil:
+		r.refuse(437, "no_allocation")
+	case r.session.username != r.username:
+		r.refuse(441, "wrong_credentials")
+	case r.msg.Type == stunmsg.RefreshRequest:
+		r.refresh()
+	case r.msg.Type == stunmsg.CreatePermissionRequest:
+		r.createPermission()
+	default:
+		r.channelBind()
+	}
+}
+
+// knownAttribute lists the comprehension-required attributes that this server understands. DONT-FRAGMENT is not one:
+// RFC 8656 §7.2 lets a server that cannot set the bit say so with 420.
+func knownAttribute(t uint16) bool {
+	switch t {
+	case stunmsg.AttrMappedAddress, stunmsg.AttrUsername, stunmsg.AttrMessageIntegrity, stunmsg.AttrErrorCode,
+		stunmsg.AttrUnknownAttributes, stunmsg.AttrChannelNumber, stunmsg.AttrLifetime, stunmsg.AttrXORPeerAddress,
+		stunmsg.AttrData, stunmsg.AttrRealm, stunmsg.AttrNonce, stunmsg.AttrXORRelayedAddress,
+		stunmsg.AttrRequestedAddressFamily, stunmsg.AttrEvenPort, stunmsg.AttrRequestedTransport,
+		stunmsg.AttrXORMappedAddress, stunmsg.AttrReservationToken:
+		return true
+	}
+	return t >= 0x8000
+}
+
+// unknownAttributes lists, as UNKNOWN-ATTRIBUTES does, what knownAttribute does not know; nil for none. It names at
+// most 16, so that the answer stays small.
+func (r *request) unknownAttributes() (list []byte) {
+	r.msg.Each(func(t uint16, _ []byte) bool {
+		if !knownAttribute(t) {
+			list = binary.BigEndian.AppendUint16(list, t)
+		}
+		return len(list) < 32
+	})
+	return list
+}
+
+func (r *request) begin(t stunmsg.Type) *stunmsg.Builder {
+	return stunmsg.Begin(r.buf[:0], t, r.msg.TransactionID())
+}
+
+func (r *request) software(w *stunmsg.Builder) *stunmsg.Builder {
+	if r.c.cfg.Software == "" {
+		return w
+	}
+	return w.String(stunmsg.AttrSoftware, r.c.cfg.Software)
+}
+
+// refuse answers an error, and counts it under its cause.
+func (r *request) refuse(code int, cause string) {
+	r.c.stats.refused(code, cause)
+	r.send(r.begin(r.msg.Type.Error()).ErrorCode(code))
+}
+
+// note is refuse with a line in the Node's why-record.
+func (r *request) note(code int, cause, detail string) {
+	r.c.cfg.Nodes.Note(r.node, "refused", detail)
+	r.refuse(code, cause)
+}
+
+// send signs the answer where the client is authenticated, adds FINGERPRINT where the request had one, and sends it.
+func (r *request) send(w *stunmsg.Builder) {
+	if r.key != nil {
+		w.Integrity(r.key)
+	}
+	if r.msg.HasFingerprint() {
+		w.Fingerprint()
+	}
+	r.src.Send(w.Bytes())
+}

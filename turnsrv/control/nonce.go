@@ -1,0 +1,71 @@
+package control
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+const (
+	// nonceLife is how long a nonce is good for: RFC 8656 §5 recommends at least an hour between changes.
+	nonceLife = time.Hour
+	// nonceLen is short on purpose. With a realm of seven letters and a FINGERPRINT a 401 has 68 bytes, so that
+	// a spoofed request is no use for amplification.
+	nonceLen = 16
+)
+
+// nonces makes and checks nonces that hold for one 5-tuple and this process only, so that a request captured on one
+// path is of no use on another (RFC 8489 §9.2 leaves the contents to the server). It keeps no state per client.
+type nonces struct {
+	key   [32]byte
+	start time.Time
+	now   func() time.Time
+}
+
+func newNonces(now func() time.Time) *nonces {
+	n := &nonces{start: now(), now: now}
+	_, _ = rand.Read(n.key[:]) // never fails: crypto/rand ends the process rather than return an error
+	return n
+}
+
+// make returns a nonce for t: 4 bytes of time, 8 bytes of MAC, base64url.
+func (n *nonces) make(t relay.Tuple) string {
+	return n.at(t, uint32(n.now().Sub(n.start)/time.Second)) //nolint:gosec // 136 years of running
+}
+
+// valid says whether nonce was made for t, by this process, within nonceLife. The comparison is in constant time.
+func (n *nonces) valid(t relay.Tuple, nonce []byte) bool {
+	var raw [12]byte
+	if len(nonce) != nonceLen {
+		return false
+	}
+	if _, err := base64.RawURLEncoding.Decode(raw[:], nonce); err != nil {
+		return false
+	}
+	made := binary.BigEndian.Uint32(raw[:])
+	if age := n.now().Sub(n.start) - time.Duration(made)*time.Second; age < -time.Second || age > nonceLife {
+		return false
+	}
+	return hmac.Equal([]byte(n.at(t, made)), nonce)
+}
+
+func (n *nonces) at(t relay.Tuple, seconds uint32) string {
+	var msg [4 + 1 + 16 + 2]byte
+	binary.BigEndian.PutUint32(msg[:], seconds)
+	msg[4] = byte(t.Transport)
+	ip := t.Client.Addr().As16()
+	copy(msg[5:], ip[:])
+	binary.BigEndian.PutUint16(msg[21:], t.Client.Port())
+	mac := hmac.New(sha256.New, n.key[:])
+	mac.Write(msg[:])
+	var sum [sha256.Size]byte
+	var raw [12]byte
+	copy(raw[:4], msg[:4])
+	copy(raw[4:], mac.Sum(sum[:0]))
+	return base64.RawURLEncoding.EncodeToString(raw[:])
+}

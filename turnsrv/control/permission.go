@@ -1,0 +1,167 @@
+package control
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
+)
+
+type peer struct {
+	addr  netip.AddrPort
+	scope relay.Scope
+}
+
+// createPermission is RFC 8656 §10.2. All peers are decided on before the first is installed.
+func (r *request) createPermission() {
+	s := r.session
+	var all []peer
+	code, cause := 0, ""
+	r.msg.Each(func(t uint16, v []byte) bool {
+		if t != stunmsg.AttrXORPeerAddress {
+			return true
+		}
+		p, err := stunmsg.XORAddr(v, r.msg.TransactionID())
+		if err != nil {
+			code, cause = 400, "malformed"
+			return false
+		}
+		var scope relay.Scope
+		if scope, code, cause = r.decidePeer(p); code != 0 {
+			return false
+		}
+		all = append(all, peer{p, scope})
+		if len(all) > maxPermissions {
+			code, cause = 508, "permissions"
+		}
+		return code == 0
+	})
+	if code == 0 && len(all) == 0 {
+		code, cause = 400, "malformed"
+	}
+	if code == 0 && !r.roomFor(all) {
+		code, cause = 508, "permissions"
+	}
+	if code != 0 {
+		r.refuse(code, cause)
+		return
+	}
+	if !r.grant(stunmsg.CreatePermissionRequest, func(w *stunmsg.Builder) {
+		for _, p := range all {
+			w.XORAddr(stunmsg.AttrXORPeerAddress, p.addr)
+		}
+	}) {
+		return
+	}
+	for _, p := range all {
+		s.relay.Permit(p.addr.Addr(), p.scope)
+	}
+	r.send(r.begin(r.msg.Type.Success()))
+}
+
+// channelBind is RFC 8656 §12.2.
+func (r *request) channelBind() {
+	s := r.session
+	v, hasNumber := r.msg.Get(stunmsg.AttrChannelNumber)
+	a, hasPeer := r.msg.Get(stunmsg.AttrXORPeerAddress)
+	if !hasNumber || len(v) != 4 || !hasPeer {
+		r.refuse(400, "malformed")
+		return
+	}
+	number := binary.BigEndian.Uint16(v)
+	p, err := stunmsg.XORAddr(a, r.msg.TransactionID())
+	if err != nil || p.Port() == 0 || number < stunmsg.MinChannel || number > stunmsg.MaxChannel {
+		r.refuse(400, "malformed")
+		return
+	}
+	scope, code, cause := r.decidePeer(p)
+	if code != 0 {
+		r.refuse(code, cause)
+		return
+	}
+	// Neither the number nor the peer may be bound to another one.
+	bound, hasChannel := s.relay.ChannelPeer(number)
+	other, hasOther := s.relay.PeerChannel(p)
+	if hasChannel && bound != p || hasOther && other != number {
+		r.refuse(400, "channel_conflict")
+		return
+	}
+	if _, channels := s.relay.Counts(); !hasChannel && channels >= maxChannels || !r.roomFor([]peer{{p, scope}}) {
+		r.refuse(508, "channels")
+		return
+	}
+	if !r.grant(stunmsg.ChannelBindRequest, func(w *stunmsg.Builder) {
+		w.Attr(stunmsg.AttrChannelNumber, []byte{byte(number >> 8), byte(number), 0, 0}).
+			XORAddr(stunmsg.AttrXORPeerAddress, p)
+	}) {
+		return
+	}
+	s.relay.Permit(p.Addr(), scope)
+	s.relay.Bind(number, p, scope)
+	r.send(r.begin(r.msg.Type.Success()))
+}
+
+// roomFor says whether permissions for all of these peers stay within the limit.
+func (r *request) roomFor(all []peer) bool {
+	n, _ := r.session.relay.Counts()
+	for _, p := range all {
+		if !r.session.relay.Permitted(p.addr.Addr()) {
+			n++
+		}
+	}
+	return n <= maxPermissions
+}
+
+// grant has pion enter what was decided on. False where the request has been answered: the allocation ended meanwhile.
+func (r *request) grant(t stunmsg.Type, add func(*stunmsg.Builder)) bool {
+	code, err := r.session.engine.do(r.session, t, add)
+	switch {
+	case err != nil:
+		r.refuse(437, "no_allocation")
+		return false
+	case code != 0:
+		r.refuse(400, "engine")
+		return false
+	}
+	return true
+}
+
+// decidePeer is the peer policy: code is 0 where the peer may be relayed to, within scope.
+func (r *request) decidePeer(p netip.AddrPort) (scope relay.Scope, code int, cause string) {
+	ip := p.Addr()
+	if ip.Is4() != r.session.relay.Addr().Addr().Is4() {
+		return 0, 443, "family"
+	}
+	if r.c.cfg.OwnListener(p) {
+		return 0, r.forbidden(ip, "a listener of this server"), "own_listener"
+	}
+	allowed, why := r.c.cfg.CheckPeer(ip)
+	switch {
+	case allowed:
+		return relay.ScopeAny, 0, ""
+	case r.c.plane.RelayAt(p) != nil:
+		// Two allocations of this server reach each other wherever it stands, and nothing else there.
+		return relay.ScopeRelays, 0, ""
+	}
+	return 0, r.forbidden(ip, why), "peer_denied"
+}
+
+// forbidden notes why a peer was refused and is 403.
+func (r *request) forbidden(ip netip.Addr, why string) int {
+	r.c.cfg.Nodes.Note(r.node, "refused", "peer "+ip.String()+" refused: "+why)
+	return 403
+}
+
+func (r *request) sameFamily(v []byte) bool {
+	is4 := r.session.relay.Addr().Addr().Is4()
+	return len(v) == 4 && (v[0] == stunmsg.FamilyIPv4 && is4 || v[0] == stunmsg.FamilyIPv6 && !is4)
+}
+
+// parseName is the end of a username that has been accepted.
+func parseName(username string) (time.Time, error) {
+	name, err := credential.Parse(username)
+	return name.Expires, err
+}

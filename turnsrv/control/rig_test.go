@@ -1,0 +1,176 @@
+package control
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+// directory is a Directory that a test sets.
+type directory struct {
+	mu        sync.Mutex
+	banned    map[string]bool
+	connected map[string]bool
+	notes     []string
+}
+
+func (d *directory) Banned(n string) bool    { d.mu.Lock(); defer d.mu.Unlock(); return d.banned[n] }
+func (d *directory) Connected(n string) bool { d.mu.Lock(); defer d.mu.Unlock(); return d.connected[n] }
+func (d *directory) Note(n, _, detail string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.notes = append(d.notes, n+": "+detail)
+}
+
+func (d *directory) set(m *map[string]bool, n string, v bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if *m == nil {
+		*m = map[string]bool{}
+	}
+	(*m)[n] = v
+}
+
+func (d *directory) noted(part string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, n := range d.notes {
+		if strings.Contains(n, part) {
+			return true
+		}
+	}
+	return false
+}
+
+// rig is a running control and data plane on loopback.
+type rig struct {
+	*Control
+	addr  string
+	keys  *credential.Keyring
+	nodes *directory
+	clock *clock
+}
+
+const rigRealm = "crolang"
+
+// newRig starts one; 127.0.0.0/24 is allowed as peers, all else denied. edit may change the Config.
+func newRig(t *testing.T, edit func(*Config, *relay.Config)) *rig {
+	t.Helper()
+	keys, err := credential.NewKeyring("a test secret that is long enough", []string{"the one before"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{keys: keys, nodes: &directory{}, clock: &clock{t: time.Now()}}
+	allowed := netip.MustParsePrefix("127.0.0.0/24")
+	cfg := Config{
+		Realm: rigRealm, Keys: keys, Nodes: r.nodes, Engines: 2, Now: r.clock.now,
+		OwnListener: func(a netip.AddrPort) bool { return a.String() == r.addr },
+		CheckPeer: func(ip netip.Addr) (bool, string) {
+			return allowed.Contains(ip) || ip == netip.IPv6Loopback(), "denied by the test"
+		},
+		Settings: Settings{MaxSession: 24 * time.Hour},
+	}
+	lo := netip.MustParseAddr("127.0.0.1")
+	rcfg := relay.Config{IPv4: relay.Family{Bind: lo}, IPv6: relay.Family{Bind: netip.IPv6Loopback()}, PortMin: 30000, PortMax: 34999}
+	if edit != nil {
+		edit(&cfg, &rcfg)
+	}
+	if r.Control, err = New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	rcfg.Handler = r.Control
+	rcfg.OwnListener = cfg.OwnListener
+	rcfg.OnClientGone = func(x *relay.Relay, _ string) { r.ClientGone(x) }
+	plane, err := relay.New(rcfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Use(plane)
+	bound, err := plane.ListenUDP(netip.AddrPortFrom(lo, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.addr = bound.String()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- plane.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := r.Live(); n != 0 {
+			t.Errorf("%d allocations left over", n)
+		}
+		if r.quota.all != 0 || len(r.quota.nodes) != 0 || len(r.byNode) != 0 {
+			t.Errorf("quota left over: %d, %v", r.quota.all, r.quota.nodes)
+		}
+	})
+	return r
+}
+
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// client is a client of node with a credential that ends ttl from the rig's now.
+func (r *rig) client(t *testing.T, node string, ttl time.Duration) *turnclient.Client {
+	t.Helper()
+	c, err := r.keys.Issue(node, ttl, r.clock.now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.as(t, c.Username, c.Password)
+}
+
+func (r *rig) as(t *testing.T, username, password string) *turnclient.Client {
+	t.Helper()
+	c, err := turnclient.Dial(within(t), turnclient.Options{Transport: "udp", Addr: r.addr, Username: username, Password: password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// udpPeer is a peer socket on loopback.
+func udpPeer(t *testing.T, ip string) (*net.UDPConn, netip.AddrPort) {
+	t.Helper()
+	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(ip)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	return c, c.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+func allocate(t *testing.T, c *turnclient.Client) turnclient.Allocation {
+	t.Helper()
+	a, err := c.Allocate(within(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func wantCode(t *testing.T, what string, err error, code int) {
+	t.Helper()
+	if turnclient.Code(err) != code {
+		t.Errorf("%s: %v, want %d", what, err, code)
+	}
+}

@@ -1,0 +1,108 @@
+package control
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
+)
+
+// The causes with which an allocation ends, as the log and the why-record say them.
+const (
+	causeExpired  = "its lifetime ended without a refresh"
+	causeReleased = "released by the client"
+	causeGone     = "the client's connection ended"
+	causeSession  = "max_session reached"
+	causeShutdown = "the server is shutting down"
+	causeBanned   = "the Node is banned"
+)
+
+// session is one allocation as control knows it: who it belongs to and until when. Permissions and channels are kept
+// by the relay (for the data path) and by pion (for their timers).
+type session struct {
+	c      *Control
+	engine *engine
+	relay  *relay.Relay
+	id     uint64
+	addr   net.UDPAddr // stands for this session in pion
+	ip     [16]byte
+
+	node     string
+	username string
+	key      []byte // the client's long-term key, to check and sign with
+	txid     [12]byte
+	granted  uint32 // seconds, as the Allocate was answered
+	started  time.Time
+	until    time.Time // the latest end that any refresh may reach
+
+	expires atomic.Int64 // Unix seconds
+	ended   atomic.Bool
+}
+
+// sessionPrefix makes the address that stands for a session in pion: ULA, so never one of the network's.
+var sessionPrefix = [8]byte{0xfd, 'c', 'r', 'o', 'l', 'a', 'n', 'g'}
+
+func newSession(c *Control, id uint64) *session {
+	s := &session{c: c, id: id, engine: c.engines[id%uint64(len(c.engines))]}
+	copy(s.ip[:], sessionPrefix[:])
+	binary.BigEndian.PutUint64(s.ip[8:], id)
+	s.addr = net.UDPAddr{IP: s.ip[:], Port: 1}
+	return s
+}
+
+// sessionID is the id in an address that newSession made, 0 for any other.
+func sessionID(a net.Addr) uint64 {
+	u, ok := a.(*net.UDPAddr)
+	if !ok || len(u.IP) != 16 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(u.IP[8:])
+}
+
+func addrOf(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip)
+	return a.Unmap()
+}
+
+// ID names the session in the admin API.
+func (s *session) ID() string { return strconv.FormatUint(s.id, 36) }
+
+// end stops relaying at once and gives everything back, once; it says whether this call was the one that did. It may
+// be called from any goroutine, pion's among them, and never calls pion.
+func (s *session) end(cause string) bool {
+	if s.ended.Swap(true) {
+		return false
+	}
+	s.relay.Close()
+	s.c.removed(s, cause)
+	return true
+}
+
+// close ends the session and has pion forget it. Not to be called from pion's goroutines.
+func (s *session) close(cause string) bool {
+	if !s.end(cause) {
+		return false
+	}
+	// Where pion's own timer was quicker there is no answer, which is just as well.
+	_, _ = s.engine.do(s, stunmsg.RefreshRequest, func(w *stunmsg.Builder) { w.Uint32(stunmsg.AttrLifetime, 0) })
+	return true
+}
+
+// grant is the lifetime in whole seconds for a request that asked for want (0: nothing asked): never more than the
+// configured one, nor than what remains of the session. 0 means that nothing remains.
+func (s *session) grant(want uint32, now time.Time) uint32 {
+	d := s.c.set.Load().Lifetime
+	if want > 0 {
+		d = min(d, time.Duration(want)*time.Second)
+	}
+	d = min(d, s.until.Sub(now))
+	if d < time.Second {
+		return 0
+	}
+	return uint32(d / time.Second) //nolint:gosec // at most an hour
+}
