@@ -1,0 +1,166 @@
+// Package admin is what the admin listener serves: the API, events as they happen, metrics, health and the dashboard, and a
+// client of that API with tables for the terminal, for the program's own commands.
+//
+// Time-outs, the token and the check of Host and Origin belong to the listener in front (package webguard).
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/webguard"
+)
+
+// Relays is the part of the TURN server that an operator sees and acts on.
+type Relays interface {
+	// Allocations lists the live allocations.
+	Allocations() []nodes.Allocation
+	// CloseAllocation ends one and says whether there was one of that id.
+	CloseAllocation(id, cause string) bool
+}
+
+// Config is what New needs. Status and the functions are called from any goroutine.
+type Config struct {
+	Nodes  *nodes.Registry
+	Relays Relays
+	// Status describes the running program. NotReady is filled in from the func below.
+	Status func() Status
+	// NotReady names what is not ready to serve, "draining" where the server drains; empty: ready.
+	NotReady func() []string
+	// Turn reads the TURN server's counters; nil: none are shown.
+	Turn func() TurnStats
+	// Metrics serves /metrics; nil: 404.
+	Metrics http.Handler
+	// RTC makes the RTC configuration, with a fresh credential, that the webhook would give to node: for the dashboard's
+	// test page. nil: there is no such test.
+	RTC func(node string) (json.RawMessage, error)
+	// MaxStreams bounds the clients of /api/events; 0: 32.
+	MaxStreams int
+	Now        func() time.Time // nil: time.Now
+	Logger     *slog.Logger     // nil: nothing is logged
+}
+
+const defaultStreams = 32
+
+// Admin is the http.Handler of the admin listener.
+type Admin struct {
+	cfg    Config
+	log    *slog.Logger
+	routes []route
+	live   liveCache
+
+	tick      time.Duration // between the "stats" events of a stream
+	heartbeat time.Duration // after which a stream without events says that it lives
+
+	mu      sync.Mutex
+	streams int
+	closed  bool
+	closing chan struct{} // closed when streams must end
+	idle    chan struct{} // closed when the last stream has ended after that
+}
+
+// New checks cfg. The caller serves the Admin and calls Run.
+func New(cfg Config) (*Admin, error) {
+	switch {
+	case cfg.Nodes == nil:
+		return nil, errors.New("admin: no registry of Nodes given")
+	case cfg.Relays == nil:
+		return nil, errors.New("admin: no TURN server given")
+	case cfg.Status == nil || cfg.NotReady == nil:
+		return nil, errors.New("admin: no status given")
+	case cfg.MaxStreams < 0:
+		return nil, errors.New("admin: the number of event streams must not be negative")
+	}
+	if cfg.MaxStreams == 0 {
+		cfg.MaxStreams = defaultStreams
+	}
+	if cfg.Turn == nil {
+		cfg.Turn = func() TurnStats { return TurnStats{} }
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	a := &Admin{
+		cfg:       cfg,
+		log:       cfg.Logger,
+		tick:      time.Second,
+		heartbeat: 15 * time.Second,
+		closing:   make(chan struct{}),
+		idle:      make(chan struct{}),
+	}
+	a.routes = apiRoutes()
+	if cfg.Metrics != nil {
+		a.routes = append(a.routes, route{"/metrics", map[string]handler{
+			http.MethodGet: func(_ *Admin, w http.ResponseWriter, r *http.Request, _ string) error {
+				cfg.Metrics.ServeHTTP(w, r)
+				return nil
+			},
+		}})
+	}
+	return a, nil
+}
+
+// Run lets event streams be served until ctx ends, then ends them, so that the listener can close, and waits for them.
+func (a *Admin) Run(ctx context.Context) error {
+	<-ctx.Done()
+	a.mu.Lock()
+	if !a.closed {
+		a.closed = true
+		close(a.closing)
+		if a.streams == 0 {
+			close(a.idle)
+		}
+	}
+	a.mu.Unlock()
+	<-a.idle
+	return nil
+}
+
+// Exempt is the listener's Config.Exempt: health checks and the dashboard's own files need no token, and an event stream
+// must not hold a place among the requests in flight.
+func Exempt(r *http.Request) webguard.Exemption {
+	p := r.URL.EscapedPath()
+	switch {
+	case p == "/healthz" || p == "/readyz":
+		return webguard.NoToken | webguard.NoQueue
+	case p == "/api/events":
+		return webguard.NoQueue
+	case strings.HasPrefix(p, "/api/") || p == "/metrics":
+		return 0
+	}
+	return webguard.NoToken
+}
+
+func apiRoutes() []route {
+	get := func(h handler) map[string]handler { return map[string]handler{http.MethodGet: h} }
+	record := endpoint(http.StatusOK, (*Admin).node)
+	unban := endpoint(http.StatusNoContent, (*Admin).unban)
+	return []route{
+		{"/healthz", get(endpoint(http.StatusOK, (*Admin).health))},
+		{"/readyz", get((*Admin).ready)},
+		{"/api/status", get(endpoint(http.StatusOK, (*Admin).status))},
+		{"/api/nodes", get(endpoint(http.StatusOK, (*Admin).nodes))},
+		{"/api/nodes/", get(record)},
+		{"/api/node", get(record)}, // ?id=, since no browser can be made to ask for a path that ends in "%2E%2E"
+		{"/api/allocations", get(endpoint(http.StatusOK, (*Admin).allocations))},
+		{"/api/allocations/", map[string]handler{http.MethodDelete: endpoint(http.StatusNoContent, (*Admin).closeAllocation)}},
+		{"/api/bans", map[string]handler{
+			http.MethodGet:    endpoint(http.StatusOK, (*Admin).bans),
+			http.MethodPost:   endpoint(http.StatusCreated, (*Admin).ban),
+			http.MethodDelete: unban, // ?id=, likewise
+		}},
+		{"/api/bans/", map[string]handler{http.MethodDelete: unban}},
+		{"/api/events", get((*Admin).events)},
+		{"/api/test", map[string]handler{http.MethodPost: endpoint(http.StatusOK, (*Admin).test)}},
+	}
+}

@@ -1,0 +1,512 @@
+package admin
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/webguard"
+)
+
+// relays stands for the TURN server.
+type relays struct {
+	mu   sync.Mutex
+	list []nodes.Allocation
+}
+
+func (f *relays) Allocations() []nodes.Allocation {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]nodes.Allocation(nil), f.list...)
+}
+
+func (f *relays) drop(match func(a nodes.Allocation) bool) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	kept := []nodes.Allocation{}
+	for _, a := range f.list {
+		if !match(a) {
+			kept = append(kept, a)
+		}
+	}
+	n := len(f.list) - len(kept)
+	f.list = kept
+	return n
+}
+
+func (f *relays) CloseNode(node, _ string) int {
+	return f.drop(func(a nodes.Allocation) bool { return a.Node == node })
+}
+
+func (f *relays) CloseAllocation(id, _ string) bool {
+	return f.drop(func(a nodes.Allocation) bool { return a.ID == id }) > 0
+}
+
+var started = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func allocation(id, node string) nodes.Allocation {
+	return nodes.Allocation{
+		ID: id, Node: node, Transport: "udp", Client: netip.MustParseAddrPort("198.51.100.7:4000"),
+		Relayed: netip.MustParseAddrPort("203.0.113.5:50123"), Created: started, Expires: started.Add(10 * time.Minute),
+		BytesIn: 1500, BytesOut: 2_500_000, DatagramsIn: 3, DatagramsOut: 4, Drops: 1, Peers: 2, Channels: 1,
+	}
+}
+
+// server is a running admin listener.
+type server struct {
+	t        *testing.T
+	url      string
+	token    string
+	admin    *Admin
+	registry *nodes.Registry
+	relays   *relays
+	mu       sync.Mutex
+	notReady []string
+	stop     func()
+}
+
+func (s *server) setNotReady(list ...string) {
+	s.mu.Lock()
+	s.notReady = list
+	s.mu.Unlock()
+}
+
+func serve(t *testing.T, token string, change func(*Config)) *server {
+	t.Helper()
+	s := &server{t: t, token: token, relays: &relays{}}
+	var err error
+	if s.registry, err = nodes.New(nodes.Config{DataDir: t.TempDir()}); err != nil {
+		t.Fatal(err)
+	}
+	s.registry.Attach(s.relays)
+	cfg := Config{
+		Nodes: s.registry, Relays: s.relays,
+		Status: func() Status { return Status{Version: "1.2.3", Started: started} },
+		NotReady: func() []string {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.notReady
+		},
+		Turn: func() TurnStats {
+			return TurnStats{
+				Transports: []TransportStats{
+					{Transport: "udp", Allocations: 2, Opened: 5, In: Flow{10, 1000}, Out: Flow{20, 2000}},
+					{Transport: "tls", Allocations: 1, Opened: 1, In: Flow{1, 10}},
+				},
+				Refusals: []Refusal{{401, "expired", 7}, {486, "node_full", 2}},
+				Drops:    map[string]uint64{"no_permission": 3, "rate": 4},
+			}
+		},
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	if s.admin, err = New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	guard, err := webguard.New(webguard.Config{
+		Key: "admin.listen", Listen: "127.0.0.1:0", Handler: s.admin, Token: token, Exempt: Exempt, CheckHost: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.url = "http://" + guard.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := guard.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	wg.Go(func() {
+		if err := s.admin.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	s.stop = sync.OnceFunc(func() { cancel(); wg.Wait() })
+	t.Cleanup(s.stop)
+	return s
+}
+
+// do sends a request and returns status, header and body.
+func (s *server) do(method, path, body string, header ...string) (int, http.Header, string) {
+	s.t.Helper()
+	req, err := http.NewRequest(method, s.url+path, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if s.token != "" {
+		req.Header.Set("Authorization", "Bearer "+s.token)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header, string(data)
+}
+
+// want checks status and body of an answer; a body that starts with "~" must only be contained.
+func (s *server) want(method, path, body string, status int, answer string) {
+	s.t.Helper()
+	got, _, data := s.do(method, path, body)
+	data = strings.TrimSuffix(data, "\n")
+	part, contained := strings.CutPrefix(answer, "~")
+	if got != status || contained && !strings.Contains(data, part) || !contained && data != answer {
+		s.t.Errorf("%s %s: %d %s\nwant %d %s", method, path, got, data, status, answer)
+	}
+}
+
+func TestNew(t *testing.T) {
+	registry, err := nodes.New(nodes.Config{DataDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, ready := func() Status { return Status{} }, func() []string { return nil }
+	for _, cfg := range []Config{
+		{},
+		{Nodes: registry},
+		{Nodes: registry, Relays: &relays{}},
+		{Nodes: registry, Relays: &relays{}, Status: status},
+		{Nodes: registry, Relays: &relays{}, Status: status, NotReady: ready, MaxStreams: -1},
+	} {
+		if _, err := New(cfg); err == nil {
+			t.Errorf("%+v was accepted", cfg)
+		}
+	}
+	if _, err := New(Config{Nodes: registry, Relays: &relays{}, Status: status, NotReady: ready}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEmptyAnswersHaveEveryKey(t *testing.T) {
+	s := serve(t, "", nil)
+	s.want("GET", "/api/nodes", "", 200, `{"nodes":[],"total":0}`)
+	s.want("GET", "/api/allocations", "", 200, `{"allocations":[],"total":0}`)
+	s.want("GET", "/api/bans", "", 200, `{"bans":[],"total":0}`)
+	s.want("GET", "/api/nodes/nobody", "", 404, `{"error":"nothing is known of this Node"}`)
+	s.want("GET", "/healthz", "", 200, `{"status":"ok"}`)
+	s.want("GET", "/readyz", "", 200, `{"ready":true,"not_ready":[]}`)
+	s.want("GET", "/api/status", "", 200, `~"listeners":[],"urls":[],`)
+	s.want("GET", "/metrics", "", 404, `{"error":"no such path"}`)
+	s.want("POST", "/api/test", "{}", 404, `{"error":"this server offers no test credentials"}`)
+}
+
+func TestReadiness(t *testing.T) {
+	s := serve(t, "secret", nil)
+	s.token = "" // none is needed
+	s.setNotReady("turn", "draining")
+	s.want("GET", "/readyz", "", 503, `{"ready":false,"not_ready":["turn","draining"]}`)
+	s.want("HEAD", "/readyz", "", 503, "")
+	s.want("GET", "/healthz", "", 200, `{"status":"ok"}`)
+	s.want("GET", "/api/nodes", "", 401, "")
+	s.want("GET", "/metrics", "", 401, "")
+	s.want("GET", "/api/%6eodes", "", 401, "")
+	s.want("GET", "//api/nodes", "", 404, `{"error":"no such path"}`)
+	s.want("GET", "/../api/nodes", "", 404, `{"error":"no such path"}`)
+}
+
+func TestNodeAndItsBan(t *testing.T) {
+	s := serve(t, "", nil)
+	for _, id := range []string{"alice", "a/b?c#d", "..", ".", "%2F", `ü"<b>`, "a b+c", "😀", "-"} {
+		s.relays.list = []nodes.Allocation{allocation("1", id), allocation("2", "other"), allocation("3", id)}
+		s.registry.Note(id, nodes.KindRefused, "allocation refused: credential expired 42 s ago")
+		path := "/api/nodes/" + strings.ReplaceAll(url.PathEscape(id), ".", "%2E")
+		var rec NodeRecord
+		_, _, data := s.do("GET", path, "")
+		if err := json.Unmarshal([]byte(data), &rec); err != nil || rec.Node != id || rec.Banned || len(rec.Allocations) != 2 || len(rec.Events) != 1 {
+			t.Fatalf("%s: %v %s", path, err, data)
+		}
+		quoted, err := json.Marshal(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.want("POST", "/api/bans", fmt.Sprintf(`{"node":%s,"reason":"spam","for":"1h"}`, quoted), 201, fmt.Sprintf(`{"node":%s,"closed":2}`, quoted))
+		s.want("GET", "/api/node?id="+url.QueryEscape(id), "", 200, `~"banned":true,"ban":{`)
+		s.want("GET", "/api/bans", "", 200, `~"reason":"spam"`)
+		s.want("DELETE", "/api/bans/"+strings.TrimPrefix(path, "/api/nodes/"), "", 204, "")
+		s.want("DELETE", "/api/bans?id="+url.QueryEscape(id), "", 404, `{"error":"this Node is not banned"}`)
+	}
+}
+
+func TestListsAreCutAndFiltered(t *testing.T) {
+	s := serve(t, "", nil)
+	for i := range 5 {
+		id := fmt.Sprint("node", i)
+		s.registry.Note(id, nodes.KindRefused, "x")
+		s.relays.list = append(s.relays.list, allocation(fmt.Sprint(i), id))
+		s.want("POST", "/api/bans", `{"node":"ban`+id+`"}`, 201, `{"node":"ban`+id+`","closed":0}`)
+	}
+	for path, total := range map[string]int{
+		"/api/nodes?limit=2": 10, "/api/nodes?q=de3&limit=2": 2, "/api/nodes?q=zzz": 0,
+		"/api/allocations?limit=1": 5, "/api/allocations?node=node3": 1, "/api/allocations?node=": 0,
+		"/api/bans?limit=3": 5, "/api/bans?q=node4": 1,
+	} {
+		s.want("GET", path, "", 200, fmt.Sprintf(`~],"total":%d}`, total))
+	}
+	_, _, data := s.do("GET", "/api/nodes?q=node3", "")
+	if !strings.Contains(data, `"allocations":1,"bytes_in":1500,"bytes_out":2500000,"last_event":{"time":`) {
+		t.Errorf("summary: %s", data)
+	}
+	for _, q := range []string{"0", "-1", "x", "1e3", "99999999999999999999"} {
+		s.want("GET", "/api/nodes?limit="+q, "", 400, `{"error":"limit must be a number above 0"}`)
+	}
+	s.want("DELETE", "/api/allocations/3", "", 204, "")
+	s.want("DELETE", "/api/allocations/3", "", 404, `{"error":"no live allocation has this id"}`)
+	s.want("GET", "/api/allocations", "", 200, `~"total":4`)
+}
+
+func TestBadRequests(t *testing.T) {
+	s := serve(t, "", nil)
+	deep := strings.Repeat(`[`, 100) + strings.Repeat(`]`, 100)
+	for _, c := range []struct {
+		method, path, body string
+		status             int
+		answer             string
+	}{
+		{"PUT", "/api/nodes", "", 405, `{"error":"this path takes GET"}`},
+		{"POST", "/api/nodes", "{}", 405, `{"error":"this path takes GET"}`},
+		{"OPTIONS", "/api/bans", "", 405, `{"error":"this path takes GET and POST and DELETE"}`},
+		{"GET", "/api/allocations/x", "", 405, `{"error":"this path takes DELETE"}`},
+		{"GET", "/api", "", 404, `{"error":"no such path"}`},
+		{"GET", "/api/nodes/", "", 404, ``},
+		{"GET", "/api/nodes/a/b", "", 404, `{"error":"no such path"}`},
+		{"GET", "/api/nodes/%00%0a", "", 404, `{"error":"nothing is known of this Node"}`},
+		{"DELETE", "/api/bans", "", 404, `{"error":"this Node is not banned"}`},
+		{"POST", "/api/bans", "", 415, `{"error":"the body must have the type application/json"}`},
+		{"POST", "/api/bans", "{", 400, ``},
+		{"POST", "/api/bans", "null", 400, ``},
+		{"POST", "/api/bans", "[]", 400, ``},
+		{"POST", "/api/bans", `"x"`, 400, ``},
+		{"POST", "/api/bans", `{} {}`, 400, ``},
+		{"POST", "/api/bans", `{"node":5}`, 400, ``},
+		{"POST", "/api/bans", `{"node":"a","fro":"1h"}`, 400, ``},
+		{"POST", "/api/bans", `{"node":"a","Node":"b"}`, 400, ``},
+		{"POST", "/api/bans", `{"node":` + deep + `}`, 400, ``},
+		{"POST", "/api/bans", `{"node":"a","reason":"` + strings.Repeat("x", maxBody) + `"}`, 413, ``},
+		{"POST", "/api/bans", `{}`, 400, `{"error":"node id is empty"}`},
+		{"POST", "/api/bans", `{"node":"a\u0000b"}`, 400, `{"error":"node id has a control character"}`},
+		{"POST", "/api/bans", `{"node":"` + strings.Repeat("x", 257) + `"}`, 400, ``},
+		{"POST", "/api/bans", `{"node":"a","reason":"\u001b[2J"}`, 400, ``},
+		{"POST", "/api/bans", `{"node":"a","for":"0s"}`, 400, ``},
+		{"POST", "/api/bans", `{"node":"a","for":"-1h"}`, 400, ``},
+		{"POST", "/api/bans", `{"node":"a","for":"0d"}`, 400, ``},
+		{"POST", "/api/bans", `{"node":"a","for":"soon"}`, 400, ``},
+		{"POST", "/api/bans", `{"node":"a","for":"99999d"}`, 400, ``},
+		{"POST", "/api/bans", `{"node":"a","for":"9999999999h"}`, 400, ``},
+	} {
+		status, header, data := s.do(c.method, c.path, c.body)
+		data = strings.TrimSuffix(data, "\n")
+		var p Problem
+		if json.Unmarshal([]byte(data), &p) != nil || p.Error == "" || header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s %s %.60s: no JSON error: %q", c.method, c.path, c.body, data)
+		}
+		if status != c.status || c.answer != "" && data != c.answer {
+			t.Errorf("%s %s %.60s: %d %s, want %d %s", c.method, c.path, c.body, status, data, c.status, c.answer)
+		}
+		if (status == 405) != (header.Get("Allow") != "") {
+			t.Errorf("%s %s: Allow %q", c.method, c.path, header.Get("Allow"))
+		}
+	}
+	if status, _, _ := s.do("POST", "/api/bans", "{}", "Content-Type", "text/plain"); status != 415 {
+		t.Errorf("text: %d", status)
+	}
+	if status, _, _ := s.do("POST", "/api/bans", `{"node":"a"}`, "Origin", "http://evil.example"); status != 403 {
+		t.Errorf("foreign origin: %d", status)
+	}
+	if n := len(s.registry.Bans()); n != 0 {
+		t.Errorf("%d bans were made", n)
+	}
+	if status, _, _ := s.do("POST", "/api/bans", `{"node":"a","for":"30d"}`, "Content-Type", "application/json; charset=utf-8"); status != 201 {
+		t.Errorf("with a charset: %d", status)
+	}
+}
+
+func TestTooManyBans(t *testing.T) {
+	s := serve(t, "", func(c *Config) {
+		var err error
+		if c.Nodes, err = nodes.New(nodes.Config{DataDir: t.TempDir(), MaxBans: 1}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	s.want("POST", "/api/bans", `{"node":"a"}`, 201, `{"node":"a","closed":0}`)
+	s.want("POST", "/api/bans", `{"node":"b"}`, 409, `{"error":"too many bans: lift some first (1 of 1 in use)"}`)
+}
+
+// stream opens /api/events and returns its lines.
+func (s *server) stream(query string) (*bufio.Scanner, *http.Response) {
+	s.t.Helper()
+	resp, err := http.Get(s.url + "/api/events" + query)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = resp.Body.Close() })
+	return bufio.NewScanner(resp.Body), resp
+}
+
+// next returns the data of the next event of a kind.
+func next(t *testing.T, lines *bufio.Scanner, kind string) string {
+	t.Helper()
+	name := ""
+	for lines.Scan() {
+		if n, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			name = n
+		}
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok && name == kind {
+			return data
+		}
+	}
+	t.Fatalf("no %s event: %v", kind, lines.Err())
+	return ""
+}
+
+func TestEvents(t *testing.T) {
+	s := serve(t, "", func(c *Config) { c.MaxStreams = 2 })
+	all, resp := s.stream("")
+	if resp.Header.Get("Content-Type") != "text/event-stream" {
+		t.Errorf("header %v", resp.Header)
+	}
+	var live Live
+	if err := json.Unmarshal([]byte(next(t, all, "stats")), &live); err != nil {
+		t.Fatal(err)
+	}
+	if live.Allocations != 3 || live.BytesIn != 1010 || live.BytesOut != 2000 || live.DatagramsIn != 11 || live.Drops != 7 ||
+		live.Opened != 6 || live.Refusals["401 expired"] != 7 || live.ByTransport["tls"] != 1 {
+		t.Errorf("stats %+v", live)
+	}
+	one, _ := s.stream("?node=alice")
+	if !one.Scan() || one.Text() != "retry: 2000" {
+		t.Fatalf("first line %q", one.Text())
+	}
+	s.want("GET", "/api/events", "", 429, `{"error":"2 clients follow the events already: close one"}`)
+	s.registry.Note("bob", nodes.KindRefused, "not alice's")
+	s.registry.Note("alice", nodes.KindRefused, "line\nfeed")
+	var e nodes.Event
+	if err := json.Unmarshal([]byte(next(t, one, "note")), &e); err != nil || e.Node != "alice" || e.Detail != "line?feed" {
+		t.Errorf("%+v %v", e, err)
+	}
+	if data := next(t, all, "note"); !strings.Contains(data, `"node":"bob"`) {
+		t.Errorf("first note %s", data)
+	}
+	next(t, all, "stats")
+	s.stop() // must end the streams, and so itself, at once
+	for all.Scan() {
+	}
+	for one.Scan() {
+	}
+	if all.Err() != nil || one.Err() != nil {
+		t.Errorf("the streams did not end cleanly: %v, %v", all.Err(), one.Err())
+	}
+}
+
+func TestHeartbeat(t *testing.T) {
+	s := serve(t, "", nil)
+	s.admin.tick, s.admin.heartbeat = 5*time.Millisecond, 20*time.Millisecond
+	lines, _ := s.stream("?node=x")
+	for lines.Scan() {
+		if lines.Text() == ": alive" {
+			return
+		}
+	}
+	t.Fatalf("no heartbeat: %v", lines.Err())
+}
+
+func TestStreamEndsWithItsClient(t *testing.T) {
+	s := serve(t, "", func(c *Config) { c.MaxStreams = 1 })
+	s.admin.tick = 5 * time.Millisecond
+	_, resp := s.stream("")
+	_ = resp.Body.Close()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		resp, err := http.Get(s.url + "/api/events")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode == 200 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the place of a client that went is not free again")
+		}
+	}
+}
+
+func TestThousandBansOverHTTP(t *testing.T) {
+	s := serve(t, "", nil)
+	for i := range 1000 {
+		s.relays.list = append(s.relays.list, allocation(fmt.Sprint(i), fmt.Sprint("n", i)))
+	}
+	client, err := NewClient(s.url, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := make(chan int)
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			for i := range work {
+				id := fmt.Sprint("n", i)
+				if a, err := client.Ban(t.Context(), BanRequest{Node: id}); err != nil || a.Closed != 1 {
+					t.Errorf("ban %s: %+v %v", id, a, err)
+				}
+				if err := client.Unban(t.Context(), id); err != nil {
+					t.Errorf("unban %s: %v", id, err)
+				}
+			}
+		})
+	}
+	for i := range 1000 {
+		work <- i
+	}
+	close(work)
+	wg.Wait()
+	if len(s.registry.Bans()) != 0 || len(s.relays.Allocations()) != 0 {
+		t.Error("something is left over")
+	}
+}
+
+func FuzzStrict(f *testing.F) {
+	for _, s := range []string{`{"node":"a","reason":"b","for":"1h"}`, `{"node":"a","node":"b"}`, `{"a":[{"b":{}}]}`, `{}x`, `[`, ``, `{"node":{"a":1}}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var req, plain BanRequest
+		if strict(data, &req) != nil {
+			return
+		}
+		if err := json.Unmarshal(data, &plain); err != nil || plain != req {
+			t.Errorf("%q: strict %+v, encoding/json %+v %v", data, req, plain, err)
+		}
+	})
+}
+
+func FuzzParseFor(f *testing.F) {
+	for _, s := range []string{"", "1h", "365d", "0", "-1d", "1e9d", "1.5h"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if d, err := parseFor(s); err == nil && (d < 0 || d > maxBan || d == 0 && s != "") {
+			t.Errorf("parseFor(%q) = %v", s, d)
+		}
+	})
+}

@@ -1,0 +1,172 @@
+package admin
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+)
+
+// The answers of the API, as the server writes them and the Client reads them. Lists are never null.
+
+// NodeSummary is a line of GET /api/nodes.
+type NodeSummary struct {
+	Node              string       `json:"node"`
+	Connected         bool         `json:"connected"` // a Broker named it in a validity check of the last 90 s
+	Banned            bool         `json:"banned"`
+	Seen              time.Time    `json:"seen"`
+	CredentialsIssued int          `json:"credentials_issued"`
+	CredentialEnds    time.Time    `json:"credential_ends,omitzero"`
+	Allocations       int          `json:"allocations"` // live ones
+	BytesIn           uint64       `json:"bytes_in"`    // of the live ones: from the Node to its peers
+	BytesOut          uint64       `json:"bytes_out"`
+	LastEvent         *nodes.Event `json:"last_event,omitempty"`
+	Addresses         []netip.Addr `json:"addresses"` // where it was seen, the newest first
+}
+
+// NodeList answers GET /api/nodes. Query: q (part of an id), limit.
+type NodeList struct {
+	Nodes []NodeSummary `json:"nodes"`
+	Total int           `json:"total"` // that matched, of which limit are listed
+}
+
+// NodeRecord answers GET /api/nodes/{id}: all that is known of one Node, with the why-record, oldest event first.
+type NodeRecord struct {
+	Node              string             `json:"node"`
+	Banned            bool               `json:"banned"`
+	Ban               *nodes.Ban         `json:"ban,omitempty"`
+	Connected         bool               `json:"connected"`
+	Checked           time.Time          `json:"checked,omitzero"`
+	Seen              time.Time          `json:"seen,omitzero"`
+	CredentialsIssued int                `json:"credentials_issued"`
+	CredentialEnds    time.Time          `json:"credential_ends,omitzero"`
+	Addresses         []netip.Addr       `json:"addresses"`
+	Allocations       []nodes.Allocation `json:"allocations"`
+	Events            []nodes.Event      `json:"events"`
+}
+
+// AllocationList answers GET /api/allocations. Query: node (exactly), limit.
+type AllocationList struct {
+	Allocations []nodes.Allocation `json:"allocations"`
+	Total       int                `json:"total"`
+}
+
+// BanList answers GET /api/bans. Query: q (part of an id), limit.
+type BanList struct {
+	Bans  []nodes.Ban `json:"bans"`
+	Total int         `json:"total"`
+}
+
+// BanRequest is the body of POST /api/bans. For is a Go duration or a number of days ("1h30m", "365d"); empty: for good.
+type BanRequest struct {
+	Node   string `json:"node"`
+	Reason string `json:"reason"`
+	For    string `json:"for"`
+}
+
+// BanAnswer answers it, with 201: the ban is on disk and in force, and so many allocations of the Node were closed.
+type BanAnswer struct {
+	Node   string `json:"node"`
+	Closed int    `json:"closed"`
+}
+
+// Readiness answers GET /readyz: 200 where NotReady is empty, else 503.
+type Readiness struct {
+	Ready    bool     `json:"ready"`
+	NotReady []string `json:"not_ready"` // names of parts, such as "turn" or "draining"
+}
+
+// Problem is the body of every error.
+type Problem struct {
+	Error string `json:"error"`
+}
+
+// Status answers GET /api/status: what runs here, for the commands and the dashboard. It holds no secret.
+type Status struct {
+	Version     string           `json:"version"`
+	Commit      string           `json:"commit"`
+	Go          string           `json:"go"`
+	Now         time.Time        `json:"now"` // the server's clock
+	Started     time.Time        `json:"started"`
+	Draining    bool             `json:"draining"`
+	NotReady    []string         `json:"not_ready"`
+	Listeners   []Listener       `json:"listeners"`
+	URLs        []string         `json:"urls"` // ICE URLs as clients are told them
+	Public      Public           `json:"public"`
+	Certificate *Certificate     `json:"certificate,omitempty"`
+	Limits      map[string]int64 `json:"limits"`     // by configuration key; 0: no limit
+	BrokerEnv   []string         `json:"broker_env"` // NAME=value lines; a token in them is replaced by TOKEN
+	Warnings    []string         `json:"warnings"`   // what looks wrong with the set-up, in plain words
+}
+
+// Listener is a socket that is up.
+type Listener struct {
+	Part      string `json:"part"`      // "turn", "hooks", "admin", "redis"
+	Transport string `json:"transport"` // "udp", "tcp", "tls", "dtls", "http"
+	Address   string `json:"address"`
+}
+
+// Public is what clients are told of this server.
+type Public struct {
+	Host string `json:"host"`
+	IPv4 string `json:"ipv4"` // empty: none
+	IPv6 string `json:"ipv6"`
+}
+
+// Certificate is the one that TLS and DTLS clients get.
+type Certificate struct {
+	Source     string    `json:"source"` // "self-signed", or the file
+	Names      []string  `json:"names"`
+	NotBefore  time.Time `json:"not_before"`
+	NotAfter   time.Time `json:"not_after"`
+	SelfSigned bool      `json:"self_signed"`
+}
+
+// TurnStats are the TURN server's counters since the start. Config.Turn gives them.
+type TurnStats struct {
+	Transports []TransportStats
+	Refusals   []Refusal         // by code and cause, of which there are few
+	Drops      map[string]uint64 // datagrams that were not relayed or answered, by cause
+	Ports      int               // relay ports in the configuration; 0: unknown
+	PortsUsed  int
+}
+
+// TransportStats are those of one transport between clients and this server.
+type TransportStats struct {
+	Transport   string // "udp", "tcp", "tls", "dtls"
+	Allocations int    // live
+	Opened      uint64 // allocations since the start
+	Connections int    // open now; 0 for udp
+	In, Out     Flow   // from clients to peers and back, of live and ended allocations
+}
+
+// Flow counts one direction. Bytes are payload.
+type Flow struct {
+	Datagrams, Bytes uint64
+}
+
+// Refusal is an error answer of the TURN server, by STUN error code and cause.
+type Refusal struct {
+	Code  int
+	Cause string
+	Count uint64
+}
+
+// Live is the data of a "stats" event of GET /api/events: totals since the start unless said otherwise.
+type Live struct {
+	Time         time.Time         `json:"time"`
+	Nodes        int               `json:"nodes"`       // remembered now
+	Connected    int               `json:"connected"`   // now
+	Bans         int               `json:"bans"`        // in force now
+	Allocations  int               `json:"allocations"` // live now
+	ByTransport  map[string]int    `json:"by_transport"`
+	Opened       uint64            `json:"opened"`
+	BytesIn      uint64            `json:"bytes_in"`
+	BytesOut     uint64            `json:"bytes_out"`
+	DatagramsIn  uint64            `json:"datagrams_in"`
+	DatagramsOut uint64            `json:"datagrams_out"`
+	Drops        uint64            `json:"drops"`
+	Refusals     map[string]uint64 `json:"refusals"` // "486 node_full": n
+	Draining     bool              `json:"draining"`
+	NotReady     []string          `json:"not_ready"`
+}

@@ -1,0 +1,200 @@
+package admin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The reasons for which a Client's call fails, for errors.Is.
+var (
+	ErrUnreachable  = errors.New("no server answers")
+	ErrUnauthorized = errors.New("the admin token is missing or wrong: set admin.token to that of the server")
+	ErrNotFound     = errors.New("not found")
+	ErrNotReady     = errors.New("not ready")
+)
+
+const (
+	clientTimeout = 30 * time.Second
+	maxAnswer     = 256 << 20
+)
+
+// Client calls the API of a running server. It may be used from several goroutines, and needs no closing.
+type Client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// NewClient makes a client of the server at base, such as "http://127.0.0.1:8084". An empty token sends none.
+func NewClient(base, token string) (*Client, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
+		return nil, errors.New("the admin address must be like http://127.0.0.1:8084")
+	}
+	return &Client{
+		base:  u.Scheme + "://" + u.Host + strings.TrimSuffix(u.EscapedPath(), "/"),
+		token: token,
+		http: &http.Client{
+			Timeout:   clientTimeout,
+			Transport: &http.Transport{DisableKeepAlives: true}, // a command asks once, and by no proxy
+			CheckRedirect: func(*http.Request, []*http.Request) error {
+				return http.ErrUseLastResponse // the token goes nowhere else
+			},
+		},
+	}, nil
+}
+
+// BaseURL is where this machine reaches a server whose admin.listen is listen: loopback for a wildcard.
+func BaseURL(listen string) (string, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", fmt.Errorf("admin.listen %q is not host:port", listen)
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.Unmap() == netip.IPv4Unspecified() {
+		host = "127.0.0.1"
+	} else if err == nil && ip.IsUnspecified() {
+		host = "::1"
+	}
+	return "http://" + net.JoinHostPort(host, port), nil
+}
+
+// Status asks what runs there.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	return s, c.call(ctx, http.MethodGet, "/api/status", nil, nil, &s)
+}
+
+// Ready returns nil where the server is ready, an error that wraps ErrNotReady and names what is not, or ErrUnreachable.
+func (c *Client) Ready(ctx context.Context) error {
+	var r Readiness
+	if err := c.call(ctx, http.MethodGet, "/readyz", nil, nil, &r); err != nil {
+		return err
+	}
+	if !r.Ready {
+		return fmt.Errorf("%w: %s", ErrNotReady, Printable(strings.Join(r.NotReady, ", ")))
+	}
+	return nil
+}
+
+// Nodes lists Nodes whose id contains part, the last seen first, at most limit of them (0: all).
+func (c *Client) Nodes(ctx context.Context, part string, limit int) (l NodeList, err error) {
+	q := query(limit)
+	if part != "" {
+		q.Set("q", part)
+	}
+	return l, c.call(ctx, http.MethodGet, "/api/nodes", q, nil, &l)
+}
+
+// Node asks for all that is known of a Node; ErrNotFound where that is nothing.
+func (c *Client) Node(ctx context.Context, id string) (n NodeRecord, err error) {
+	return n, c.call(ctx, http.MethodGet, "/api/node", url.Values{"id": {id}}, nil, &n)
+}
+
+// Allocations lists the live allocations, the newest first, of one Node where node is not empty.
+func (c *Client) Allocations(ctx context.Context, node string, limit int) (l AllocationList, err error) {
+	q := query(limit)
+	if node != "" {
+		q.Set("node", node)
+	}
+	return l, c.call(ctx, http.MethodGet, "/api/allocations", q, nil, &l)
+}
+
+// CloseAllocation ends an allocation; ErrNotFound where there is none of that id.
+func (c *Client) CloseAllocation(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodDelete, "/api/allocations/"+url.PathEscape(id), nil, nil, nil)
+}
+
+// Bans lists the bans in force, the newest first.
+func (c *Client) Bans(ctx context.Context, limit int) (l BanList, err error) {
+	return l, c.call(ctx, http.MethodGet, "/api/bans", query(limit), nil, &l)
+}
+
+// Ban bans a Node; see BanRequest.
+func (c *Client) Ban(ctx context.Context, req BanRequest) (a BanAnswer, err error) {
+	return a, c.call(ctx, http.MethodPost, "/api/bans", nil, req, &a)
+}
+
+// Unban lifts a ban; ErrNotFound where there is none.
+func (c *Client) Unban(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodDelete, "/api/bans", url.Values{"id": {id}}, nil, nil)
+}
+
+func query(limit int) url.Values {
+	q := url.Values{}
+	if limit > 0 {
+		q.Set("limit", strconv.Itoa(limit))
+	}
+	return q
+}
+
+// call sends body as JSON, where it is not nil, and decodes the answer into into, where that is not nil.
+func (c *Client) call(ctx context.Context, method, path string, q url.Values, body, into any) error {
+	target := c.base + path
+	if len(q) > 0 {
+		target += "?" + q.Encode()
+	}
+	var sent io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		sent = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, sent)
+	if err != nil {
+		return err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err
+		}
+		return fmt.Errorf("%w at %s: is it running, and is admin.listen the same for both? (%w)", ErrUnreachable, c.base, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("the server's answer broke off: %w", err)
+	}
+	return readAnswer(resp.StatusCode, path, data, into)
+}
+
+// readAnswer turns a status and a body into into or an error.
+func readAnswer(status int, path string, data []byte, into any) error {
+	var p Problem
+	switch {
+	case status/100 == 2, status == http.StatusServiceUnavailable && path == "/readyz":
+		if into == nil {
+			return nil
+		}
+		if err := json.Unmarshal(data, into); err != nil {
+			return errors.New("what answers there is not this program's admin listener: check admin.listen")
+		}
+		return nil
+	case status == http.StatusUnauthorized:
+		return ErrUnauthorized
+	case json.Unmarshal(data, &p) != nil || p.Error == "":
+		return fmt.Errorf("what answers there is not this program's admin listener (status %d): check admin.listen", status)
+	case status == http.StatusNotFound:
+		return fmt.Errorf("%w: %s", ErrNotFound, Printable(p.Error))
+	}
+	return errors.New(Printable(p.Error))
+}

@@ -1,0 +1,245 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+)
+
+const (
+	maxBody  = 64 << 10 // bytes of a request's body
+	maxDepth = 16       // of its JSON
+)
+
+// call is what an endpoint may ask of its request besides the body.
+type call struct {
+	id    string // of a path with {id}, unescaped
+	query url.Values
+}
+
+// limit reads ?limit=, 0 where it is missing.
+func (c *call) limit() (int, error) {
+	s := c.query.Get("limit")
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		return 0, problem(http.StatusBadRequest, "limit must be a number above 0")
+	}
+	return n, nil
+}
+
+// none is the body of a request that has none, or of an answer of 204.
+type none struct{}
+
+// failure is an error with the status that it is answered with.
+type failure struct {
+	status int
+	text   string
+}
+
+func (f *failure) Error() string { return f.text }
+
+func problem(status int, text string) error { return &failure{status, text} }
+
+// statusOf is the one place where errors become statuses.
+func statusOf(err error) int {
+	var f *failure
+	switch {
+	case errors.As(err, &f):
+		return f.status
+	case errors.Is(err, nodes.ErrNotBanned):
+		return http.StatusNotFound
+	case errors.Is(err, nodes.ErrTooManyBans):
+		return http.StatusConflict
+	case errors.Is(err, nodes.ErrReason), errors.Is(err, nodes.ErrDuration), errors.Is(err, nodeid.ErrEmpty),
+		errors.Is(err, nodeid.ErrLong), errors.Is(err, nodeid.ErrUTF8), errors.Is(err, nodeid.ErrControl):
+		return http.StatusBadRequest
+	}
+	return http.StatusInternalServerError
+}
+
+// handler answers a request whose path and method are its own. What it returns is answered by the server.
+type handler func(a *Admin, w http.ResponseWriter, r *http.Request, id string) error
+
+// endpoint makes a handler of a function from a decoded body to an answer, which is sent with the given status.
+func endpoint[Req, Resp any](status int, f func(a *Admin, c *call, req Req) (Resp, error)) handler {
+	return func(a *Admin, w http.ResponseWriter, r *http.Request, id string) error {
+		var req Req
+		if _, nothing := any(req).(none); !nothing {
+			if err := decodeBody(w, r, &req); err != nil {
+				return err
+			}
+		}
+		resp, err := f(a, &call{id: id, query: r.URL.Query()}, req)
+		if err != nil {
+			return err
+		}
+		if _, nothing := any(resp).(none); nothing {
+			w.WriteHeader(status)
+			return nil
+		}
+		writeJSON(w, status, resp)
+		return nil
+	}
+}
+
+// decodeBody checks type and size and decodes strictly.
+func decodeBody(w http.ResponseWriter, r *http.Request, into any) error {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" {
+		return problem(http.StatusUnsupportedMediaType, "the body must have the type application/json")
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return problem(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", maxBody))
+	case err != nil:
+		return problem(http.StatusBadRequest, "the body could not be read")
+	}
+	if err := strict(data, into); err != nil {
+		return problem(http.StatusBadRequest, "the body is not what is expected: "+err.Error())
+	}
+	return nil
+}
+
+// strict decodes data into a struct: unknown and repeated keys, too much depth and anything after the end are errors.
+func strict(data []byte, into any) error {
+	if err := checkJSON(data); err != nil {
+		return err
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	return dec.Decode(into)
+}
+
+// checkJSON says what is wrong with one JSON object that a stranger sent, but for what its keys mean.
+func checkJSON(data []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	var open []map[string]bool // the keys of each object around the present place; nil for an array
+	wantKey := false
+	for first := true; ; first = false {
+		token, err := dec.Token()
+		if errors.Is(err, io.EOF) && !first {
+			return nil
+		}
+		if err != nil {
+			return errors.New("no JSON, or not all of it")
+		}
+		if first && token != json.Delim('{') {
+			return errors.New("no JSON object")
+		}
+		if !first && len(open) == 0 {
+			return errors.New("something follows the JSON object")
+		}
+		switch {
+		case token == json.Delim('{') || token == json.Delim('['):
+			if len(open) == maxDepth {
+				return errors.New("JSON nested too deeply")
+			}
+			var keys map[string]bool
+			if token == json.Delim('{') {
+				keys = make(map[string]bool)
+			}
+			open = append(open, keys)
+			wantKey = keys != nil
+			continue
+		case token == json.Delim('}') || token == json.Delim(']'):
+			open = open[:len(open)-1]
+		case wantKey:
+			key := strings.ToLower(token.(string)) // as the decoder compares them
+			if keys := open[len(open)-1]; keys[key] {
+				return errors.New("a key is there twice")
+			}
+			open[len(open)-1][key] = true
+			wantKey = false
+			continue
+		}
+		wantKey = len(open) > 0 && open[len(open)-1] != nil
+	}
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	data, err := json.Marshal(v)
+	if err != nil { // our own types: only a time out of range could do it
+		status, data = http.StatusInternalServerError, []byte(`{"error":"the answer could not be written as JSON"}`)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(data)+1))
+	w.WriteHeader(status)
+	_, _ = w.Write(append(data, '\n')) // a client that went away is no error of ours
+}
+
+// route is a path and what its methods do. A pattern ends in "/" where an id follows.
+type route struct {
+	pattern string
+	methods map[string]handler
+}
+
+// find returns the methods of an escaped path and the unescaped id in it; nil where there is no such path. The path is
+// taken as it came, not cleaned, since an id may hold anything, "../" too.
+func find(routes []route, escaped string) (map[string]handler, string) {
+	for _, rt := range routes {
+		if escaped == rt.pattern {
+			return rt.methods, ""
+		}
+		rest, ok := strings.CutPrefix(escaped, rt.pattern)
+		if !ok || !strings.HasSuffix(rt.pattern, "/") || rt.pattern == "/" || rest == "" || strings.Contains(rest, "/") {
+			continue
+		}
+		id, err := url.PathUnescape(rest)
+		if err != nil {
+			return nil, ""
+		}
+		return rt.methods, id
+	}
+	return nil, ""
+}
+
+// ServeHTTP answers every request of the admin listener.
+func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	methods, id := find(a.routes, r.URL.EscapedPath())
+	if methods == nil {
+		writeJSON(w, http.StatusNotFound, Problem{"no such path"})
+		return
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	do := methods[method]
+	if do == nil {
+		allow := []string{}
+		for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+			if methods[m] != nil {
+				allow = append(allow, m)
+			}
+		}
+		h.Set("Allow", strings.Join(allow, ", "))
+		writeJSON(w, http.StatusMethodNotAllowed, Problem{"this path takes " + strings.Join(allow, " and ")})
+		return
+	}
+	if err := do(a, w, r, id); err != nil {
+		status := statusOf(err)
+		if status == http.StatusInternalServerError {
+			a.log.Error("admin request failed", "method", method, "error", err)
+		}
+		writeJSON(w, status, Problem{err.Error()})
+	}
+}

@@ -1,0 +1,163 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+)
+
+// writeWait is how long a client of /api/events may take to read one event before it is cut off.
+const writeWait = 10 * time.Second
+
+// openStream counts a client in; false where there are too many, or the server is ending.
+func (a *Admin) openStream() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.closed:
+		return problem(http.StatusServiceUnavailable, "the server is ending")
+	case a.streams >= a.cfg.MaxStreams:
+		return problem(http.StatusTooManyRequests, fmt.Sprintf("%d clients follow the events already: close one", a.streams))
+	}
+	a.streams++
+	return nil
+}
+
+func (a *Admin) closeStream() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.streams--
+	if a.closed && a.streams == 0 {
+		close(a.idle)
+	}
+}
+
+// events answers GET /api/events: server-sent events until the client goes or the server ends. "note" is something that
+// happened to a Node (nodes.Event), "stats" are totals each second (Live). With ?node= there are only the notes of that Node.
+func (a *Admin) events(w http.ResponseWriter, r *http.Request, _ string) error {
+	if err := a.openStream(); err != nil {
+		w.Header().Set("Retry-After", "5")
+		return err
+	}
+	defer a.closeStream()
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	notes := a.cfg.Nodes.Subscribe(ctx)
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // a proxy must not hold events back
+	w.WriteHeader(http.StatusOK)
+	s := stream{w: w, c: http.NewResponseController(w)}
+	_ = s.c.SetReadDeadline(time.Time{}) // the listener's time for a request; a client that is gone shows when written to
+	if r.Method == http.MethodHead || s.send("retry: 2000\n\n") != nil {
+		return nil
+	}
+	only := r.URL.Query().Get("node")
+	tick := time.NewTicker(a.tick)
+	defer tick.Stop()
+	if only == "" && s.event("stats", a.live.get(a)) != nil {
+		return nil
+	}
+	for quiet := time.Now(); ; {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.closing:
+			return nil
+		case e, ok := <-notes:
+			if !ok {
+				return nil
+			}
+			if only != "" && e.Node != only && e.Kind != nodes.KindLost {
+				continue
+			}
+			err = s.event("note", e)
+		case <-tick.C:
+			switch {
+			case only == "":
+				err = s.event("stats", a.live.get(a))
+			case time.Since(quiet) >= a.heartbeat:
+				err = s.send(": alive\n\n")
+			default:
+				continue
+			}
+		}
+		if err != nil {
+			return nil // the client went, or does not read
+		}
+		quiet = time.Now()
+	}
+}
+
+// stream writes server-sent events, each at once.
+type stream struct {
+	w http.ResponseWriter
+	c *http.ResponseController
+}
+
+func (s stream) event(name string, v any) error {
+	data, err := json.Marshal(v) // has no line feed
+	if err != nil {
+		return err
+	}
+	return s.send("event: " + name + "\ndata: " + string(data) + "\n\n")
+}
+
+func (s stream) send(text string) error {
+	// Where the writer has no deadlines (a test's recorder) there is none to keep.
+	_ = s.c.SetWriteDeadline(time.Now().Add(writeWait))
+	if _, err := s.w.Write([]byte(text)); err != nil {
+		return err
+	}
+	return s.c.Flush()
+}
+
+// liveCache lets all streams share what one of them has counted a moment ago.
+type liveCache struct {
+	mu   sync.Mutex
+	at   time.Time
+	last Live
+}
+
+func (l *liveCache) get(a *Admin) Live {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); now.Sub(l.at) > a.tick/2 {
+		l.last = a.count()
+		l.at = now
+	}
+	return l.last
+}
+
+// count adds up what a "stats" event says.
+func (a *Admin) count() Live {
+	st, turn := a.cfg.Nodes.Stats(), a.cfg.Turn()
+	notReady := a.notReady()
+	l := Live{
+		Time: a.cfg.Now().UTC(), Nodes: st.Nodes, Connected: st.Connected, Bans: st.Bans,
+		ByTransport: map[string]int{}, Refusals: map[string]uint64{}, NotReady: notReady, Draining: a.cfg.Status().Draining,
+	}
+	for _, t := range turn.Transports {
+		l.Allocations += t.Allocations
+		l.ByTransport[t.Transport] = t.Allocations
+		l.Opened += t.Opened
+		l.BytesIn += t.In.Bytes
+		l.BytesOut += t.Out.Bytes
+		l.DatagramsIn += t.In.Datagrams
+		l.DatagramsOut += t.Out.Datagrams
+	}
+	for _, n := range turn.Drops {
+		l.Drops += n
+	}
+	for _, x := range turn.Refusals {
+		l.Refusals[strconv.Itoa(x.Code)+" "+x.Cause] += x.Count
+	}
+	return l
+}

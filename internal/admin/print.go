@@ -1,0 +1,260 @@
+package admin
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+)
+
+// Printable makes what a stranger may have chosen safe for a terminal: whatever is not a visible character or a space, such
+// as an escape sequence or a change of the writing direction, becomes an escape like \u202e.
+func Printable(s string) string {
+	ok := func(r rune) bool { return unicode.IsPrint(r) && r != unicode.ReplacementChar }
+	if strings.IndexFunc(s, func(r rune) bool { return !ok(r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if ok(r) {
+			b.WriteRune(r)
+		} else {
+			q := strconv.QuoteRuneToASCII(r)
+			b.WriteString(q[1 : len(q)-1])
+		}
+	}
+	return b.String()
+}
+
+// PrintJSON writes v for programs, indented. What is not a visible character is escaped, since it may be a terminal after all.
+func PrintJSON(w io.Writer, v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	out := make([]byte, 0, b.Len())
+	for _, r := range b.String() { // JSON's own characters are all below 0x7f, so the rest stands in strings
+		switch {
+		case r < 0x7f || unicode.IsPrint(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			hi, lo := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, hi, lo)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	_, err := w.Write(out)
+	return err
+}
+
+// table writes lines of cells in columns.
+type table struct{ w *tabwriter.Writer }
+
+func newTable(w io.Writer, heads ...string) table {
+	t := table{tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+	t.line(heads...)
+	return t
+}
+
+func (t table) line(cells ...string) {
+	for i, c := range cells {
+		cells[i] = Printable(c)
+	}
+	_, _ = fmt.Fprintln(t.w, strings.Join(cells, "\t")) // an error is kept, and Flush returns it
+}
+
+// PrintNodes writes a table of Nodes. Times are shown in the zone of now, and how long ago they are by now.
+func PrintNodes(w io.Writer, now time.Time, l NodeList) error {
+	if len(l.Nodes) == 0 {
+		_, err := fmt.Fprintln(w, "no Nodes")
+		return err
+	}
+	t := newTable(w, "NODE", "STATE", "ALLOCATIONS", "SENT", "RECEIVED", "SEEN", "LAST EVENT")
+	for _, n := range l.Nodes {
+		last := "-"
+		if n.LastEvent != nil {
+			last = n.LastEvent.Detail
+		}
+		t.line(n.Node, state(n.Connected, n.Banned), strconv.Itoa(n.Allocations), Bytes(n.BytesIn), Bytes(n.BytesOut), ago(n.Seen, now), last)
+	}
+	return t.end(w, len(l.Nodes), l.Total)
+}
+
+func state(connected, banned bool) string {
+	switch {
+	case banned:
+		return "banned"
+	case connected:
+		return "connected"
+	}
+	return "-"
+}
+
+// end flushes, and says where only a part was listed.
+func (t table) end(w io.Writer, shown, total int) error {
+	if err := t.w.Flush(); err != nil {
+		return err
+	}
+	if shown < total {
+		_, err := fmt.Fprintf(w, "%d of %d shown\n", shown, total)
+		return err
+	}
+	return nil
+}
+
+// PrintAllocations writes a table of allocations.
+func PrintAllocations(w io.Writer, now time.Time, l AllocationList) error {
+	if len(l.Allocations) == 0 {
+		_, err := fmt.Fprintln(w, "no live allocations")
+		return err
+	}
+	t := newTable(w, "ID", "NODE", "OVER", "CLIENT", "RELAYED", "SENT", "RECEIVED", "DROPS", "PEERS", "CREATED", "EXPIRES")
+	for _, a := range l.Allocations {
+		t.line(a.ID, a.Node, a.Transport, a.Client.String(), a.Relayed.String(), Bytes(a.BytesIn), Bytes(a.BytesOut),
+			strconv.FormatUint(a.Drops, 10), strconv.Itoa(a.Peers), ago(a.Created, now), ago(a.Expires, now))
+	}
+	return t.end(w, len(l.Allocations), l.Total)
+}
+
+// PrintBans writes a table of bans.
+func PrintBans(w io.Writer, now time.Time, l BanList) error {
+	if len(l.Bans) == 0 {
+		_, err := fmt.Fprintln(w, "no bans")
+		return err
+	}
+	t := newTable(w, "NODE", "SINCE", "UNTIL", "REASON")
+	for _, b := range l.Bans {
+		until := "for good"
+		if !b.Until.IsZero() {
+			until = ago(b.Until, now)
+		}
+		t.line(b.Node, ago(b.Since, now), until, b.Reason)
+	}
+	return t.end(w, len(l.Bans), l.Total)
+}
+
+// PrintNode writes all that is known of a Node, ending with its why-record.
+func PrintNode(w io.Writer, now time.Time, n NodeRecord) error {
+	t := table{tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
+	t.line("Node", n.Node)
+	if n.Ban != nil {
+		text := "since " + ago(n.Ban.Since, now)
+		if !n.Ban.Until.IsZero() {
+			text += ", until " + ago(n.Ban.Until, now)
+		}
+		if n.Ban.Reason != "" {
+			text += ": " + n.Ban.Reason
+		}
+		t.line("banned", text)
+	}
+	switch {
+	case n.Connected:
+		t.line("connected", "yes, last checked "+ago(n.Checked, now))
+	case n.Checked.IsZero():
+		t.line("connected", "no, no Broker has named it")
+	default:
+		t.line("connected", "no, last named by a Broker "+ago(n.Checked, now))
+	}
+	if n.CredentialsIssued > 0 {
+		t.line("credentials", fmt.Sprintf("%d issued, the last ends %s", n.CredentialsIssued, ago(n.CredentialEnds, now)))
+	}
+	if len(n.Addresses) > 0 {
+		t.line("seen at", joinAddresses(n.Addresses))
+	}
+	if err := t.w.Flush(); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintln(w)
+	if err := PrintAllocations(w, now, AllocationList{n.Allocations, len(n.Allocations)}); err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintln(w)
+	return PrintEvents(w, now, n.Events)
+}
+
+func joinAddresses(list []netip.Addr) string {
+	s := make([]string, len(list))
+	for i, a := range list {
+		s[i] = a.String()
+	}
+	return strings.Join(s, ", ")
+}
+
+// PrintEvents writes a why-record, oldest event first.
+func PrintEvents(w io.Writer, now time.Time, events []nodes.Event) error {
+	if len(events) == 0 {
+		_, err := fmt.Fprintln(w, "no events")
+		return err
+	}
+	t := newTable(w, "TIME", "KIND", "WHAT HAPPENED")
+	for _, e := range events {
+		what := e.Detail
+		if e.Count > 1 {
+			what += fmt.Sprintf(" (%d times)", e.Count)
+		}
+		t.line(ago(e.Time, now), e.Kind, what)
+	}
+	return t.w.Flush()
+}
+
+// Bytes writes a number of bytes with a unit, such as "1.5 MB" (powers of 1000).
+func Bytes(n uint64) string {
+	if n < 1000 {
+		return strconv.FormatUint(n, 10) + " B"
+	}
+	f, units := float64(n), "kMGTPE"
+	for f /= 1000; f >= 999.95 && len(units) > 1; f /= 1000 {
+		units = units[1:]
+	}
+	return strconv.FormatFloat(f, 'f', 1, 64) + " " + units[:1] + "B"
+}
+
+// ago writes a time absolutely, in the zone of now, and relatively: "2026-03-01 12:00:00 (3m ago)", "… (in 2h)".
+func ago(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	text, d := t.In(now.Location()).Format(time.DateTime), now.Sub(t)
+	switch {
+	case d >= time.Second:
+		return text + " (" + rough(d) + " ago)"
+	case d <= -time.Second:
+		return text + " (in " + rough(-d) + ")"
+	}
+	return text + " (now)"
+}
+
+// rough writes a duration with its one or two largest units.
+func rough(d time.Duration) string {
+	const day = 24 * time.Hour
+	two := func(big int64, bigUnit string, small int64, smallUnit string) string {
+		s := strconv.FormatInt(big, 10) + bigUnit
+		if small > 0 && big < 10 {
+			s += strconv.FormatInt(small, 10) + smallUnit
+		}
+		return s
+	}
+	switch {
+	case d >= day:
+		return two(int64(d/day), "d", int64(d%day/time.Hour), "h")
+	case d >= time.Hour:
+		return two(int64(d/time.Hour), "h", int64(d%time.Hour/time.Minute), "m")
+	case d >= time.Minute:
+		return two(int64(d/time.Minute), "m", int64(d%time.Minute/time.Second), "s")
+	}
+	return strconv.FormatInt(int64(d/time.Second), 10) + "s"
+}

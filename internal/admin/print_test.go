@@ -1,0 +1,126 @@
+package admin
+
+import (
+	"bytes"
+	"flag"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestPrint(t *testing.T) {
+	now := started.Add(90 * time.Second)
+	hostile := "x\U000e0001\x1b[31m\u202etxt\n\t\x00é😀\xff"
+	first, second := allocation("a1", "alice"), allocation("b2", hostile)
+	second.Transport, second.Client, second.Relayed = "tls", netip.MustParseAddrPort("[2001:db8::7]:4000"), netip.MustParseAddrPort("[2001:db8::1]:50000")
+	events := []nodes.Event{
+		{Time: started, Kind: nodes.KindCredential, Detail: "credential issued, ends 12:05:00 UTC"},
+		{Time: started.Add(time.Minute), Kind: nodes.KindRefused, Detail: "allocation refused: 16 of 16 in use", Count: 12},
+		{Time: now, Kind: hostile, Detail: hostile},
+	}
+	bans := []nodes.Ban{
+		{Node: "mallory", Reason: "spam", Since: started},
+		{Node: hostile, Reason: hostile, Since: started.Add(-50 * time.Hour), Until: now.Add(25*time.Hour + time.Minute)},
+	}
+	for name, print := range map[string]func(w io.Writer) error{
+		"nodes": func(w io.Writer) error {
+			return PrintNodes(w, now, NodeList{Total: 7, Nodes: []NodeSummary{
+				{Node: "alice", Connected: true, Seen: now, Allocations: 2, BytesIn: 999, BytesOut: 1_234_567, LastEvent: &events[1]},
+				{Node: hostile, Connected: true, Banned: true, Seen: started},
+			}})
+		},
+		"nodes-none": func(w io.Writer) error { return PrintNodes(w, now, NodeList{}) },
+		"allocations": func(w io.Writer) error {
+			return PrintAllocations(w, now, AllocationList{[]nodes.Allocation{first, second}, 2})
+		},
+		"allocations-none": func(w io.Writer) error { return PrintAllocations(w, now, AllocationList{}) },
+		"bans":             func(w io.Writer) error { return PrintBans(w, now, BanList{bans, 2}) },
+		"bans-none":        func(w io.Writer) error { return PrintBans(w, now, BanList{}) },
+		"why": func(w io.Writer) error {
+			return PrintNode(w, now, NodeRecord{
+				Node: hostile, Banned: true, Ban: &bans[1], Connected: true, Checked: started, CredentialsIssued: 3,
+				CredentialEnds: started.Add(5 * time.Minute), Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8::7")},
+				Allocations: []nodes.Allocation{first}, Events: events,
+			})
+		},
+		"why-little": func(w io.Writer) error { return PrintNode(w, now, NodeRecord{Node: "bob", Checked: started}) },
+		"json":       func(w io.Writer) error { return PrintJSON(w, BanAnswer{Node: hostile, Closed: 2}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b bytes.Buffer
+			if err := print(&b); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range b.String() {
+				if r < ' ' && r != '\n' || r >= 0x7f && r < 0xa0 || r == 0x202e || r == 0xe0001 {
+					t.Errorf("%q reaches the terminal", r)
+				}
+			}
+			golden(t, filepath.Join("testdata", name+".golden"), b.Bytes())
+		})
+	}
+}
+
+func golden(t *testing.T, path string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", path, got, want)
+	}
+}
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
+
+func TestPrintSaysWhatTheWriterSays(t *testing.T) {
+	l := AllocationList{[]nodes.Allocation{allocation("a", "b")}, 1}
+	if PrintAllocations(fullDisk{}, started, l) == nil || PrintBans(fullDisk{}, started, BanList{}) == nil {
+		t.Error("an error of the writer was lost")
+	}
+}
+
+func TestWords(t *testing.T) {
+	for n, want := range map[uint64]string{
+		0: "0 B", 999: "999 B", 1000: "1.0 kB", 999_949: "999.9 kB", 999_950: "1.0 MB", 1_500_000_000: "1.5 GB", 1 << 63: "9.2 EB",
+	} {
+		if got := Bytes(n); got != want {
+			t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
+		}
+	}
+	for d, want := range map[time.Duration]string{
+		0: "(now)", time.Second: "(1s ago)", 61 * time.Second: "(1m1s ago)", 10*time.Minute + 5*time.Second: "(10m ago)", 26 * time.Hour: "(1d2h ago)",
+		-90 * time.Minute: "(in 1h30m)", 400 * 24 * time.Hour: "(400d ago)", time.Hour: "(1h ago)",
+	} {
+		got := ago(started, started.Add(d))
+		if got != "2026-03-01 12:00:00 "+want {
+			t.Errorf("ago %v: %q, want %q", d, got, want)
+		}
+	}
+}
+
+func FuzzPrintable(f *testing.F) {
+	f.Add("a\x1b[31mb\xff\u202e\u0085")
+	f.Fuzz(func(t *testing.T, s string) {
+		for _, r := range Printable(s) {
+			if r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x202e {
+				t.Errorf("%q has %q", s, r)
+			}
+		}
+	})
+}

@@ -1,0 +1,218 @@
+package admin
+
+import (
+	"encoding/json"
+	"math"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+)
+
+// health says that the process answers, and nothing else.
+func (a *Admin) health(_ *call, _ none) (map[string]string, error) {
+	return map[string]string{"status": "ok"}, nil
+}
+
+// ready answers GET /readyz.
+func (a *Admin) ready(w http.ResponseWriter, _ *http.Request, _ string) error {
+	answer := Readiness{NotReady: a.notReady()}
+	answer.Ready = len(answer.NotReady) == 0
+	status := http.StatusOK
+	if !answer.Ready {
+		status = http.StatusServiceUnavailable
+	}
+	writeJSON(w, status, answer)
+	return nil
+}
+
+func (a *Admin) notReady() []string {
+	return append([]string{}, a.cfg.NotReady()...)
+}
+
+func (a *Admin) status(_ *call, _ none) (Status, error) {
+	s := a.cfg.Status()
+	s.NotReady = a.notReady()
+	s.Now = a.cfg.Now().UTC()
+	for _, list := range []*[]string{&s.URLs, &s.BrokerEnv, &s.Warnings} {
+		*list = append([]string{}, *list...)
+	}
+	s.Listeners = append([]Listener{}, s.Listeners...)
+	if s.Limits == nil {
+		s.Limits = map[string]int64{}
+	}
+	return s, nil
+}
+
+// nodes lists what the registry knows, with the live allocations counted in.
+func (a *Admin) nodes(c *call, _ none) (NodeList, error) {
+	limit, err := c.limit()
+	if err != nil {
+		return NodeList{}, err
+	}
+	type sum struct {
+		n       int
+		in, out uint64
+	}
+	sums := make(map[string]sum)
+	for _, al := range a.cfg.Relays.Allocations() {
+		s := sums[al.Node]
+		sums[al.Node] = sum{s.n + 1, s.in + al.BytesIn, s.out + al.BytesOut}
+	}
+	list, total := a.cfg.Nodes.List(c.query.Get("q"), limit)
+	answer := NodeList{Nodes: make([]NodeSummary, 0, len(list)), Total: total}
+	for _, n := range list {
+		s := sums[n.ID]
+		line := NodeSummary{
+			Node: n.ID, Connected: n.Connected, Banned: a.cfg.Nodes.Banned(n.ID), Seen: n.Seen,
+			CredentialsIssued: n.Issued, CredentialEnds: n.CredentialEnd,
+			Allocations: s.n, BytesIn: s.in, BytesOut: s.out, Addresses: orEmpty(n.Addresses),
+		}
+		if n.Last.Kind != "" {
+			last := n.Last
+			line.LastEvent = &last
+		}
+		answer.Nodes = append(answer.Nodes, line)
+	}
+	return answer, nil
+}
+
+func orEmpty(list []netip.Addr) []netip.Addr {
+	if list == nil {
+		return []netip.Addr{}
+	}
+	return list
+}
+
+// target is the id in the path, or in ?id=.
+func (c *call) target() string {
+	if c.id != "" {
+		return c.id
+	}
+	return c.query.Get("id")
+}
+
+func (a *Admin) node(c *call, _ none) (NodeRecord, error) {
+	id := c.target()
+	n, events, known := a.cfg.Nodes.Lookup(id)
+	answer := NodeRecord{
+		Node: id, Connected: n.Connected, Checked: n.Checked, Seen: n.Seen, CredentialsIssued: n.Issued,
+		CredentialEnds: n.CredentialEnd, Addresses: orEmpty(n.Addresses), Allocations: []nodes.Allocation{}, Events: events,
+	}
+	if ban, ok := a.cfg.Nodes.BanOf(id); ok {
+		answer.Banned, answer.Ban = true, &ban
+	}
+	for _, al := range a.cfg.Relays.Allocations() {
+		if al.Node == id {
+			answer.Allocations = append(answer.Allocations, al)
+		}
+	}
+	if !known && !answer.Banned && len(answer.Allocations) == 0 {
+		return answer, problem(http.StatusNotFound, "nothing is known of this Node")
+	}
+	return answer, nil
+}
+
+func (a *Admin) allocations(c *call, _ none) (AllocationList, error) {
+	limit, err := c.limit()
+	if err != nil {
+		return AllocationList{}, err
+	}
+	list := append([]nodes.Allocation{}, a.cfg.Relays.Allocations()...)
+	if c.query.Has("node") {
+		list = slices.DeleteFunc(list, func(al nodes.Allocation) bool { return al.Node != c.query.Get("node") })
+	}
+	slices.SortFunc(list, func(x, y nodes.Allocation) int {
+		if d := y.Created.Compare(x.Created); d != 0 {
+			return d
+		}
+		return strings.Compare(x.ID, y.ID)
+	})
+	return AllocationList{Allocations: head(list, limit), Total: len(list)}, nil
+}
+
+// head returns the first n of a list, all where n is 0.
+func head[T any](list []T, n int) []T {
+	if n > 0 && n < len(list) {
+		return list[:n]
+	}
+	return list
+}
+
+func (a *Admin) closeAllocation(c *call, _ none) (none, error) {
+	if !a.cfg.Relays.CloseAllocation(c.id, "closed by the operator") {
+		return none{}, problem(http.StatusNotFound, "no live allocation has this id")
+	}
+	return none{}, nil
+}
+
+func (a *Admin) bans(c *call, _ none) (BanList, error) {
+	limit, err := c.limit()
+	if err != nil {
+		return BanList{}, err
+	}
+	list := a.cfg.Nodes.Bans()
+	if q := c.query.Get("q"); q != "" {
+		list = slices.DeleteFunc(list, func(b nodes.Ban) bool { return !strings.Contains(b.Node, q) })
+	}
+	return BanList{Bans: head(list, limit), Total: len(list)}, nil
+}
+
+func (a *Admin) ban(_ *call, req BanRequest) (BanAnswer, error) {
+	lasting, err := parseFor(req.For)
+	if err != nil {
+		return BanAnswer{}, err
+	}
+	closed, err := a.cfg.Nodes.Ban(req.Node, req.Reason, lasting)
+	if err != nil {
+		return BanAnswer{}, err
+	}
+	return BanAnswer{Node: req.Node, Closed: closed}, nil
+}
+
+// maxBan keeps the end of a ban within what JSON can say.
+const maxBan = 100 * 365 * 24 * time.Hour
+
+// parseFor reads a Go duration or a number of days; empty is 0, for good.
+func parseFor(s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	bad := problem(http.StatusBadRequest, `"for" must be a time above 0 and at most 100 years, such as "1h30m" or "365d"; leave it out for good`)
+	var d time.Duration
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		if err != nil {
+			return 0, bad
+		}
+		d = time.Duration(min(n, math.MaxUint16)) * 24 * time.Hour
+	} else {
+		var err error
+		if d, err = time.ParseDuration(s); err != nil {
+			return 0, bad
+		}
+	}
+	if d <= 0 || d > maxBan {
+		return 0, bad
+	}
+	return d, nil
+}
+
+func (a *Admin) unban(c *call, _ none) (none, error) {
+	return none{}, a.cfg.Nodes.Unban(c.target())
+}
+
+// testNode is the Node whose credential the dashboard's test page uses.
+const testNode = "dashboard-test"
+
+// test answers POST /api/test with an RTC configuration for the dashboard's test page.
+func (a *Admin) test(_ *call, _ none) (json.RawMessage, error) {
+	if a.cfg.RTC == nil {
+		return nil, problem(http.StatusNotFound, "this server offers no test credentials")
+	}
+	return a.cfg.RTC(testNode)
+}
