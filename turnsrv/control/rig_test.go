@@ -68,7 +68,7 @@ func newRig(t *testing.T, edit func(*Config, *relay.Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{keys: keys, nodes: &directory{}, clock: &clock{t: time.Now()}}
+	r := &rig{keys: keys, nodes: &directory{}, clock: &clock{t: time.Now().Truncate(time.Second)}}
 	allowed := netip.MustParsePrefix("127.0.0.0/24")
 	cfg := Config{
 		Realm: rigRealm, Keys: keys, Nodes: r.nodes, Engines: 2, Now: r.clock.now,
