@@ -12,16 +12,14 @@ import (
 // Kinds of events. Callers may use others; these mean something to the registry or to the dashboard. A kind is a word or two
 // from the program's own vocabulary, never made from what a stranger sent.
 const (
-	KindAllocated     = "allocation"       // an allocation was opened: counts it as live
-	KindClosed        = "allocation-ended" // an allocation ended: counts it as gone
-	KindRefused       = "refused"          // something was refused; the detail says what and why
-	KindCredential    = "credential"       // a credential was issued
-	KindConnected     = "connected"        // a Broker's validity check named the Node for the first time in a while
-	KindAuthenticated = "authenticated"    // the authenticate webhook let the Node in
-	KindAuthorized    = "authorized"       // the authorize webhook said yes for a pair
-	KindBanned        = "banned"           // by the operator
-	KindUnbanned      = "unbanned"         // by the operator or by the clock
-	KindLost          = "lost"             // to subscribers only: events that they were too slow for
+	KindAllocated  = "allocation"       // an allocation was opened: counts it as live
+	KindClosed     = "allocation-ended" // an allocation ended: counts it as gone
+	KindRefused    = "refused"          // something was refused; the detail says what and why
+	KindCredential = "credential"       // a credential was issued
+	KindConnected  = "connected"        // a Broker's validity check named the Node for the first time in a while
+	KindBanned     = "banned"           // by the operator
+	KindUnbanned   = "unbanned"         // by the operator or by the clock
+	KindLost       = "lost"             // to subscribers only: events that they were too slow for
 )
 
 // Event is one thing that happened to a Node.

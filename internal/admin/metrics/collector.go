@@ -1,0 +1,188 @@
+package metrics
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/crolang-p2p/crolang-aio/internal/admin"
+)
+
+// collector reads all sources at each scrape.
+type collector struct {
+	cfg Config
+
+	allocations, opened, connections, datagrams, bytes, refusals, drops, ports, portsUsed,
+	known, connected, banned, forgotten, events, eventsLost,
+	limits, certificate, messages, ready, draining,
+	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused *prometheus.Desc
+}
+
+func newCollector(cfg Config) *collector {
+	desc := func(subsystem, name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
+	}
+	return &collector{
+		cfg:         cfg,
+		allocations: desc("turn", "allocations", "Live allocations, by the transport of their clients.", "transport"),
+		opened:      desc("turn", "allocations_opened_total", "Allocations made since the start.", "transport"),
+		connections: desc("turn", "connections", "Open client connections; none over udp.", "transport"),
+		datagrams:   desc("turn", "relayed_datagrams_total", "Datagrams relayed: in from clients to peers, out from peers to clients.", "transport", "direction"),
+		bytes:       desc("turn", "relayed_bytes_total", "Payload relayed: in from clients to peers, out from peers to clients.", "transport", "direction"),
+		refusals:    desc("turn", "refusals_total", "Error answers to clients, by STUN error code and cause.", "code", "cause"),
+		drops:       desc("turn", "dropped_total", "Datagrams and messages dropped without an answer, by cause.", "cause"),
+		ports:       desc("turn", "relay_ports", "Relay ports in the configured range."),
+		portsUsed:   desc("turn", "relay_ports_used", "Relay ports in use."),
+
+		known:      desc("nodes", "known", "Nodes that something is remembered of."),
+		connected:  desc("nodes", "connected", "Nodes that a Broker named in a validity check of the last 90 s."),
+		banned:     desc("nodes", "banned", "Bans in force."),
+		forgotten:  desc("nodes", "forgotten_total", "Nodes forgotten to keep memory bounded."),
+		events:     desc("nodes", "events_total", "Events noted in why-records, by kind.", "kind"),
+		eventsLost: desc("nodes", "events_lost_total", "Events that readers of the event stream were too slow for."),
+
+		limits:      desc("", "limit", "Configured limits, by configuration key; a limit that is off is left out.", "key"),
+		certificate: desc("", "certificate_expiry_timestamp_seconds", "When the certificate of TLS and DTLS ends, in Unix time."),
+		messages:    desc("hooks", "messages_total", "Messages between Nodes that the Brokers told of, by what became of the notice.", "result"),
+		ready:       desc("", "ready", "1 where everything is ready to serve."),
+		draining:    desc("", "draining", "1 while no new allocations are taken because the server is to end."),
+
+		redisUp:          desc("redis", "up", "1 where the embedded Redis runs."),
+		redisClients:     desc("redis", "clients", "Connected clients of the embedded Redis."),
+		redisKeys:        desc("redis", "keys", "Keys in the embedded Redis."),
+		redisMemory:      desc("redis", "memory_bytes", "Upper estimate of the memory that the embedded Redis's data takes."),
+		redisConnections: desc("redis", "connections_total", "Connections that the embedded Redis accepted."),
+		redisCommands:    desc("redis", "commands_total", "Commands that the embedded Redis executed."),
+		redisRefused:     desc("redis", "connections_refused_total", "Connections that the embedded Redis refused or cut off."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		c.allocations, c.opened, c.connections, c.datagrams, c.bytes, c.refusals, c.drops, c.ports, c.portsUsed,
+		c.known, c.connected, c.banned, c.forgotten, c.events, c.eventsLost,
+		c.limits, c.certificate, c.messages, c.ready, c.draining,
+		c.redisUp, c.redisClients, c.redisKeys, c.redisMemory, c.redisConnections, c.redisCommands, c.redisRefused,
+	} {
+		ch <- d
+	}
+}
+
+// sink sends constant metrics to a scrape.
+type sink chan<- prometheus.Metric
+
+func (s sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (s sink) counter(d *prometheus.Desc, v uint64, labels ...string) {
+	s <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func (s sink) flag(d *prometheus.Desc, v bool) {
+	if v {
+		s.gauge(d, 1)
+		return
+	}
+	s.gauge(d, 0)
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	s := sink(ch)
+	if c.cfg.Turn != nil {
+		c.turn(s, c.cfg.Turn())
+	}
+	if c.cfg.Nodes != nil {
+		st := c.cfg.Nodes()
+		s.gauge(c.known, float64(st.Nodes))
+		s.gauge(c.connected, float64(st.Connected))
+		s.gauge(c.banned, float64(st.Bans))
+		s.counter(c.forgotten, st.Evicted)
+		s.counter(c.eventsLost, st.Lost)
+		for kind, n := range st.Events { // the registry bounds the kinds
+			s.counter(c.events, n, kind)
+		}
+	}
+	if c.cfg.Limits != nil {
+		for key, n := range c.cfg.Limits() {
+			if n != 0 {
+				s.gauge(c.limits, float64(n), key)
+			}
+		}
+	}
+	if c.cfg.Certificate != nil {
+		if end, ok := c.cfg.Certificate(); ok {
+			s.gauge(c.certificate, float64(end.Unix()))
+		}
+	}
+	if c.cfg.Messages != nil {
+		for result, n := range c.cfg.Messages() {
+			s.counter(c.messages, n, result)
+		}
+	}
+	if c.cfg.State != nil {
+		ready, draining := c.cfg.State()
+		s.flag(c.ready, ready)
+		s.flag(c.draining, draining)
+	}
+	c.redis(s)
+}
+
+func (c *collector) redis(s sink) {
+	if c.cfg.Redis == nil {
+		return
+	}
+	st, up := c.cfg.Redis()
+	s.flag(c.redisUp, up)
+	if !up {
+		return
+	}
+	s.gauge(c.redisClients, float64(st.Clients))
+	s.gauge(c.redisKeys, float64(st.Keys))
+	s.gauge(c.redisMemory, float64(st.Memory))
+	s.counter(c.redisConnections, st.Connections)
+	s.counter(c.redisCommands, st.Commands)
+	s.counter(c.redisRefused, st.Refused)
+}
+
+// maxRefusals and maxDrops bound the series of one scrape, should a cause ever be made from what a stranger sent.
+const (
+	maxRefusals = 200
+	maxDrops    = 50
+)
+
+func (c *collector) turn(s sink, st admin.TurnStats) {
+	for _, t := range st.Transports {
+		s.gauge(c.allocations, float64(t.Allocations), t.Transport)
+		s.counter(c.opened, t.Opened, t.Transport)
+		if t.Transport != "udp" {
+			s.gauge(c.connections, float64(t.Connections), t.Transport)
+		}
+		s.counter(c.datagrams, t.In.Datagrams, t.Transport, "in")
+		s.counter(c.datagrams, t.Out.Datagrams, t.Transport, "out")
+		s.counter(c.bytes, t.In.Bytes, t.Transport, "in")
+		s.counter(c.bytes, t.Out.Bytes, t.Transport, "out")
+	}
+	refusals := slices.Clone(st.Refusals)
+	slices.SortFunc(refusals, func(a, b admin.Refusal) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Cause, b.Cause))
+	})
+	for _, r := range refusals[:min(len(refusals), maxRefusals)] {
+		s.counter(c.refusals, r.Count, strconv.Itoa(r.Code), r.Cause)
+	}
+	n := 0
+	for cause, count := range st.Drops {
+		if n++; n > maxDrops {
+			break
+		}
+		s.counter(c.drops, count, cause)
+	}
+	if st.Ports > 0 {
+		s.gauge(c.ports, float64(st.Ports))
+		s.gauge(c.portsUsed, float64(st.PortsUsed))
+	}
+}

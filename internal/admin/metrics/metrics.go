@@ -1,0 +1,124 @@
+// Package metrics turns the program's counters into Prometheus metrics. No label ever holds what a stranger chose: neither a
+// Node id nor an address.
+package metrics
+
+import (
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+)
+
+const namespace = "crolang_aio"
+
+// Config says where the numbers come from. The functions are called at each scrape, from any goroutine; what is nil is left
+// out of the metrics.
+type Config struct {
+	Version, Commit, Go string
+
+	Turn        func() admin.TurnStats
+	Nodes       func() nodes.Stats
+	Limits      func() map[string]int64              // by configuration key; 0: no limit
+	Certificate func() (notAfter time.Time, ok bool) // of the certificate that clients get
+	Redis       func() (RedisStats, bool)            // false: it is off
+	Messages    func() map[string]uint64             // messages told by the message webhook, by what became of them
+	State       func() (ready, draining bool)
+}
+
+// RedisStats is the embedded Redis in numbers.
+type RedisStats struct {
+	Clients, Keys                  int
+	Memory                         int64 // bytes
+	Connections, Commands, Refused uint64
+}
+
+// Metrics is a registry of its own, with the Go runtime's and the process's metrics beside the program's.
+type Metrics struct {
+	registry *prometheus.Registry
+	handler  http.Handler
+	hooks    *prometheus.HistogramVec
+	refused  *prometheus.CounterVec
+
+	mu      sync.Mutex
+	allowed map[string]map[string]bool // label values met, by label
+}
+
+// New makes the metrics.
+func New(cfg Config) (*Metrics, error) {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		hooks: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: "hooks", Name: "request_duration_seconds",
+			Help:    "Time from a webhook request's header to its answer, by hook and result.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30},
+		}, []string{"hook", "result"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: namespace, Subsystem: "http", Name: "requests_refused_total",
+			Help: "HTTP requests refused before they were looked at, for their token, Host or Origin, by listener and status.",
+		}, []string{"listener", "status"}),
+		allowed: make(map[string]map[string]bool),
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "build_info", Help: "Always 1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{"version": cfg.Version, "commit": cfg.Commit, "goversion": cfg.Go},
+	})
+	info.Set(1)
+	for _, c := range []prometheus.Collector{
+		m.hooks, m.refused, info, newCollector(cfg),
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	} {
+		if err := m.registry.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return m, nil
+}
+
+// ServeHTTP answers a scrape.
+func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.handler.ServeHTTP(w, r) }
+
+// ObserveHook notes an answered webhook request. It is quick, and may be called from any goroutine. Both names come from the
+// program's own small vocabulary; whatever comes beyond 16 of each is counted as "other".
+func (m *Metrics) ObserveHook(hook, result string, took time.Duration) {
+	m.hooks.WithLabelValues(m.bounded("hook", hook), m.bounded("result", result)).Observe(took.Seconds())
+}
+
+// CountRefused notes an HTTP request that a listener ("hooks", "admin") refused with a status of 401 or 403.
+func (m *Metrics) CountRefused(listener string, status int) {
+	text := "other"
+	switch status {
+	case http.StatusUnauthorized:
+		text = "401"
+	case http.StatusForbidden:
+		text = "403"
+	}
+	m.refused.WithLabelValues(m.bounded("listener", listener), text).Inc()
+}
+
+const maxValues = 16
+
+// bounded lets a label have at most maxValues values.
+func (m *Metrics) bounded(label, value string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	known := m.allowed[label]
+	if known == nil {
+		known = make(map[string]bool)
+		m.allowed[label] = known
+	}
+	if !known[value] {
+		if len(known) >= maxValues {
+			return "other"
+		}
+		known[value] = true
+	}
+	return value
+}
