@@ -1,0 +1,183 @@
+package webguard
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// connSet is the listener as the server sees it, and every connection that came over it. Beyond the limit the newest is
+// never the one refused: the oldest that has not carried an authorised request goes, else the one that is idle longest,
+// so that a stranger who opens connections and says nothing cannot lock a Broker out. Where all are busy with
+// authorised requests, the new one waits.
+type connSet struct {
+	net.Listener
+	limit  int
+	closed chan struct{}
+	freed  chan struct{} // poked when a connection ends or becomes idle
+	once   sync.Once
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+}
+
+// conn is one connection.
+type conn struct {
+	net.Conn
+	set     *connSet
+	opened  time.Time
+	trusted atomic.Bool  // an authorised request came over it
+	state   atomic.Int32 // http.ConnState
+	since   atomic.Int64 // when state was set, UnixNano
+	once    sync.Once
+}
+
+func newConnSet(listener net.Listener, limit int) *connSet {
+	return &connSet{
+		Listener: listener,
+		limit:    limit,
+		closed:   make(chan struct{}),
+		freed:    make(chan struct{}, 1),
+		conns:    map[*conn]struct{}{},
+	}
+}
+
+// Accept makes room for the connection that it returns.
+func (s *connSet) Accept() (net.Conn, error) {
+	accepted, err := s.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: accepted, set: s, opened: time.Now()}
+	for !s.add(c) {
+		select {
+		case <-s.freed:
+		case <-s.closed:
+			_ = accepted.Close()
+			return nil, net.ErrClosed
+		}
+	}
+	return c, nil
+}
+
+// add takes c in where there is room, or can be made.
+func (s *connSet) add(c *conn) bool {
+	s.mu.Lock()
+	var victim *conn
+	if len(s.conns) >= s.limit {
+		if victim = s.victim(); victim == nil {
+			s.mu.Unlock()
+			return false
+		}
+		delete(s.conns, victim)
+	}
+	s.conns[c] = struct{}{}
+	s.mu.Unlock()
+	if victim != nil {
+		_ = victim.Close()
+	}
+	return true
+}
+
+// victim is the connection to close in favour of a new one, nil where none may be. Called with mu held.
+func (s *connSet) victim() *conn {
+	var stranger, idle *conn
+	for c := range s.conns {
+		switch {
+		case !c.trusted.Load():
+			if stranger == nil || c.opened.Before(stranger.opened) {
+				stranger = c
+			}
+		case http.ConnState(c.state.Load()) == http.StateIdle:
+			if idle == nil || c.since.Load() < idle.since.Load() {
+				idle = c
+			}
+		}
+	}
+	if stranger != nil {
+		return stranger
+	}
+	return idle
+}
+
+// Close ends accepting; connections stay.
+func (s *connSet) Close() error {
+	err := error(nil)
+	s.once.Do(func() {
+		close(s.closed)
+		err = s.Listener.Close()
+	})
+	return err
+}
+
+// closeUnused closes every connection over which nothing has come yet.
+func (s *connSet) closeUnused() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if http.ConnState(c.state.Load()) == http.StateNew {
+			_ = c.Conn.Close() // its own goroutine then calls Close, which wants the lock
+		}
+	}
+}
+
+func (s *connSet) poke() {
+	select {
+	case s.freed <- struct{}{}:
+	default:
+	}
+}
+
+// Close closes the connection and gives its place back.
+func (c *conn) Close() error {
+	c.once.Do(func() {
+		c.set.mu.Lock()
+		delete(c.set.conns, c)
+		c.set.mu.Unlock()
+		c.set.poke()
+	})
+	return c.Conn.Close()
+}
+
+// CloseWrite is what the server ends a connection with before it lets go, so that an answer sent before the request's
+// body was read is not lost to a reset.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+type connKey struct{}
+
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c)
+}
+
+// trust notes that an authorised request came over r's connection.
+func trust(r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok && !c.trusted.Load() {
+		c.trusted.Store(true)
+	}
+}
+
+func (g *Guard) connState(nc net.Conn, state http.ConnState) {
+	c, ok := nc.(*conn)
+	if !ok {
+		return
+	}
+	c.state.Store(int32(state))
+	switch state {
+	case http.StateNew:
+		g.open.Add(1)
+	case http.StateIdle:
+		c.since.Store(time.Now().UnixNano())
+		g.conns.poke()
+	case http.StateClosed, http.StateHijacked:
+		g.open.Done()
+	case http.StateActive:
+	}
+}

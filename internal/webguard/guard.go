@@ -1,0 +1,244 @@
+// Package webguard is the HTTP service shell of the webhooks and the admin listener: it binds, bounds connections,
+// headers, time and requests in flight, checks the token, and for browsers Host and Origin. What is served behind it is
+// the caller's http.Handler.
+package webguard
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// Exemption says which checks a request passes by. The zero value is none.
+type Exemption uint8
+
+// The exemptions; they may be combined.
+const (
+	// NoToken lets a request in without a token. Its handler may ask Guard.Authorized itself.
+	NoToken Exemption = 1 << iota
+	// NoQueue lets a request in over InFlight. Its handler must bound itself.
+	NoQueue
+)
+
+// Config is what a Guard is made of. Handler, and Listen or Listener, must be set; zero limits and time-outs take the
+// default that stands with them.
+type Config struct {
+	Key      string       // configuration key that a bind error names, such as "hooks.listen"
+	Listen   string       // TCP address; port 0 takes a free one
+	Listener net.Listener // used in place of Listen where set (socket activation); Run closes it
+	Handler  http.Handler // sees only requests that passed every check; no token is left in their header or URL
+
+	Token  string                          // "" lets everybody in
+	Exempt func(r *http.Request) Exemption // nil: nothing is exempt; called before any check, must not block
+
+	CheckHost bool     // refuse a foreign Host or Origin with 403, for listeners that browsers reach
+	Hosts     []string // host names and addresses, without port, that CheckHost takes besides loopback and our own
+
+	InFlight       int           // requests handled at once, default 256; more wait for their turn
+	MaxConns       int           // open connections, default 1024; see conns.go for what happens beyond
+	MaxHeaderBytes int           // default 32 KiB
+	HeaderTimeout  time.Duration // default 10 s
+	BodyTimeout    time.Duration // header and body together, default 30 s
+	WriteTimeout   time.Duration // from the end of the header to the end of the answer, default 60 s
+	IdleTimeout    time.Duration // kept-alive connection between requests, default 90 s
+	StopTimeout    time.Duration // what requests in flight are given when Run is told to end, default 5 s
+
+	Refused func(r *http.Request, status int) // told of each 401 and 403, for metrics; may be nil
+	Logger  *slog.Logger                      // nil discards
+}
+
+// Guard is a bound listener and the server on it. It is made by New and served by Run.
+type Guard struct {
+	cfg    Config
+	log    *slog.Logger
+	token  tokenCheck
+	hosts  hostCheck
+	conns  *connSet
+	slots  chan struct{}
+	server *http.Server
+	open   sync.WaitGroup // connections whose goroutine has not ended
+}
+
+// New validates cfg and binds. The error is one line that names cfg.Key and the remedy. A Guard that is never Run must
+// be closed with Close.
+func New(cfg Config) (*Guard, error) {
+	if cfg.Handler == nil {
+		return nil, fmt.Errorf("%s: no handler", cfg.Key)
+	}
+	if cfg.Exempt == nil {
+		cfg.Exempt = func(*http.Request) Exemption { return 0 }
+	}
+	if cfg.Refused == nil {
+		cfg.Refused = func(*http.Request, int) {}
+	}
+	setDefault(&cfg.InFlight, 256)
+	setDefault(&cfg.MaxConns, 1024)
+	setDefault(&cfg.MaxHeaderBytes, 32<<10)
+	setDefault(&cfg.HeaderTimeout, 10*time.Second)
+	setDefault(&cfg.BodyTimeout, 30*time.Second)
+	setDefault(&cfg.WriteTimeout, 60*time.Second)
+	setDefault(&cfg.IdleTimeout, 90*time.Second)
+	setDefault(&cfg.StopTimeout, 5*time.Second)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	listener := cfg.Listener
+	if listener == nil {
+		var err error
+		if listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+			return nil, bindError(cfg.Key, cfg.Listen, err)
+		}
+	}
+	g := &Guard{
+		cfg:   cfg,
+		log:   cfg.Logger,
+		token: newTokenCheck(cfg.Token),
+		hosts: newHostCheck(cfg.Hosts),
+		conns: newConnSet(listener, cfg.MaxConns),
+		slots: make(chan struct{}, cfg.InFlight),
+	}
+	g.server = &http.Server{
+		Handler:                      g,
+		ReadHeaderTimeout:            cfg.HeaderTimeout,
+		ReadTimeout:                  cfg.BodyTimeout,
+		WriteTimeout:                 cfg.WriteTimeout,
+		IdleTimeout:                  cfg.IdleTimeout,
+		MaxHeaderBytes:               cfg.MaxHeaderBytes,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     log.New(&debugWriter{g.log}, "", 0),
+		ConnContext:                  withConn,
+		ConnState:                    g.connState,
+	}
+	return g, nil
+}
+
+func setDefault[T int | time.Duration](value *T, otherwise T) {
+	if *value <= 0 {
+		*value = otherwise
+	}
+}
+
+// Addr is the bound address.
+func (g *Guard) Addr() net.Addr { return g.conns.Addr() }
+
+// Close releases the listener of a Guard that is not Run. After Run it does nothing.
+func (g *Guard) Close() error { return g.conns.Close() }
+
+// Run serves until ctx ends, then takes no more connections, gives requests in flight StopTimeout, and returns when
+// every connection has ended. It returns nil where ctx ended it.
+func (g *Guard) Run(ctx context.Context) error {
+	served := make(chan error, 1)
+	go func() { served <- g.server.Serve(g.conns) }()
+	select {
+	case err := <-served:
+		_ = g.server.Close()
+		g.open.Wait()
+		return fmt.Errorf("%s: the listener failed: %w", g.cfg.Key, err)
+	case <-ctx.Done():
+	}
+	g.conns.closeUnused() // Shutdown would wait 5 s for connections that never carried a request
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.StopTimeout)
+	defer cancel()
+	if err := g.server.Shutdown(stop); err != nil {
+		_ = g.server.Close() // what is still in flight is cut
+	}
+	<-served
+	g.open.Wait()
+	return nil
+}
+
+// Authorized tells whether r carries the token, or none is needed. It is for the handlers of NoToken requests: the
+// token is still in their header or URL, and must not be logged.
+func (g *Guard) Authorized(r *http.Request) bool {
+	if !g.token.ok(r) {
+		return false
+	}
+	trust(r)
+	return true
+}
+
+// ServeHTTP checks a request and hands it to the handler. It is what the server calls.
+func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer g.recovered()
+	exempt := g.cfg.Exempt(r)
+	if exempt&NoToken == 0 {
+		if !g.Authorized(r) {
+			w.Header()["Www-Authenticate"] = challenge
+			g.refuse(w, r, http.StatusUnauthorized)
+			return
+		}
+		strip(r)
+	}
+	if g.cfg.CheckHost && !g.hosts.ok(r) {
+		g.refuse(w, r, http.StatusForbidden)
+		return
+	}
+	if exempt&NoQueue == 0 {
+		if !g.enter(w, r) {
+			return
+		}
+		defer func() { <-g.slots }()
+	}
+	g.cfg.Handler.ServeHTTP(w, r)
+}
+
+var challenge = []string{`Basic realm="crolang-aio", charset="UTF-8"`} // RFC 9110 §15.5.2 wants one with each 401
+
+// refuse answers with the status and nothing more.
+func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, status int) {
+	g.cfg.Refused(r, status)
+	w.WriteHeader(status)
+}
+
+// enter takes a slot, waiting as long as it must. A request that had to wait gets its time-outs anew. False: the client
+// has gone.
+func (g *Guard) enter(w http.ResponseWriter, r *http.Request) bool {
+	select {
+	case g.slots <- struct{}{}:
+		return true
+	default:
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Time{})
+	_ = control.SetWriteDeadline(time.Time{})
+	select {
+	case g.slots <- struct{}{}:
+	case <-r.Context().Done():
+		return false
+	}
+	now := time.Now()
+	_ = control.SetReadDeadline(now.Add(g.cfg.BodyTimeout))
+	_ = control.SetWriteDeadline(now.Add(g.cfg.WriteTimeout))
+	return true
+}
+
+// recovered ends only this connection where a handler panicked, and logs it once. Neither URL nor header is logged.
+func (g *Guard) recovered() {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+		g.log.Error("request handler panicked", "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// debugWriter takes the server's own error lines, which strangers cause, to the debug level.
+type debugWriter struct{ log *slog.Logger }
+
+var _ io.Writer = (*debugWriter)(nil)
+
+func (d *debugWriter) Write(line []byte) (int, error) {
+	d.log.Debug("http", "error", string(bytes.TrimSpace(line)))
+	return len(line), nil
+}
