@@ -27,7 +27,9 @@ func (t *tx) fromClient(src *Source, r *Relay, msg []byte) {
 		}
 	case c >= 20 && c < 64:
 		if t.plane.cfg.DTLS != nil && src.udp != nil {
-			t.outside(func() { t.plane.cfg.DTLS(*src, msg) })
+			t.leave()
+			t.plane.cfg.DTLS(*src, msg)
+			t.enter()
 		}
 	}
 }
@@ -45,13 +47,6 @@ func (t *tx) stun(src *Source, r *Relay, msg []byte) {
 	}
 	t.leave()
 	t.plane.cfg.Handler.HandleSTUN(*src, msg)
-	t.enter()
-}
-
-// outside runs f outside the lane.
-func (t *tx) outside(f func()) {
-	t.leave()
-	f()
 	t.enter()
 }
 

@@ -1,0 +1,82 @@
+//go:build linux && !portable
+
+package relay
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	slots = 64
+	// A slot takes the largest datagram, or the largest run of datagrams that the kernel has put together (UDP_GRO).
+	slotSize = 64 << 10
+	// Slots do not begin a power of two apart: their first lines would all compete for the same few places in the
+	// processor's caches.
+	slotStride = slotSize + 1280
+	maxBatch   = 32 // datagrams received by one call
+)
+
+// rx is where a worker receives into. What is received stays in place until the worker has sent it on.
+type rx struct {
+	used  int // slots whose contents may still be wanted
+	hdrs  [slots]mmsghdr
+	iovs  [slots]unix.Iovec
+	names [slots]peerAddr
+	ctrls [slots]control
+	bufs  []byte
+}
+
+func newRX() *rx {
+	x := &rx{bufs: make([]byte, slots*slotStride)}
+	for i := range x.hdrs {
+		x.iovs[i].Base = &x.bufs[i*slotStride]
+		x.iovs[i].SetLen(slotSize)
+		h := &x.hdrs[i].Msghdr
+		h.Name = &x.names[i][0]
+		h.Iov = &x.iovs[i]
+		h.SetIovlen(1)
+		h.Control = &x.ctrls[i][0]
+		h.Namelen = uint32(len(x.names[i]))
+		h.SetControllen(len(x.ctrls[i]))
+	}
+	return x
+}
+
+// room says whether there are enough free slots for another call.
+func (x *rx) room() bool { return slots-x.used >= maxBatch }
+
+// receive receives what is there into free slots, and returns the first of them and how many are filled. A call
+// that fills maxBatch has probably left something.
+func (x *rx) receive(fd int) (first, n int) {
+	first = x.used
+	n, err := recvmmsg(fd, &x.hdrs[first], maxBatch)
+	if err != 0 || n < 0 {
+		return first, 0
+	}
+	x.used += n
+	return first, n
+}
+
+// datagram returns what slot i holds: datagrams of segment bytes each, but for the last, in a row. It makes the slot
+// ready to be used again, which leaves its contents as they are.
+func (x *rx) datagram(i int) (data []byte, local netip.Addr, segment int) {
+	m := &x.hdrs[i]
+	n := int(m.n)
+	if int(m.Controllen) > 0 { //nolint:gosec,unconvert // 32 or 64 bits wide
+		local, segment = x.ctrls[i].read(int(m.Controllen)) //nolint:gosec,unconvert // 32 or 64 bits wide
+	}
+	if segment <= 0 {
+		segment = max(n, 1)
+	}
+	truncated := m.Flags&unix.MSG_TRUNC != 0
+	m.Namelen = uint32(len(x.names[i]))
+	m.SetControllen(len(x.ctrls[i]))
+	m.Flags = 0
+	if truncated {
+		return nil, local, 0
+	}
+	at := i * slotStride
+	return x.bufs[at : at+n : at+n], local, segment
+}
