@@ -1,0 +1,238 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+)
+
+const (
+	// keyCost is what miniredis needs for a key beside its name and value: a
+	// place in six maps.
+	keyCost = 400
+	// tickShare bounds the time that letting keys expire takes: miniredis looks
+	// at all of them each time its clock moves, so with many keys its clock
+	// moves in steps of tickShare times what the last look took.
+	tickShare = 20
+	minTick   = time.Millisecond
+	// rebuildEvery is how often a full store may be looked through.
+	rebuildEvery = time.Second
+)
+
+var (
+	errFull = errors.New("OOM command not allowed when used memory > 'maxmemory'; " +
+		"the embedded Redis is for development, use a Redis server for more")
+	errBroken = errors.New("ERR the embedded Redis failed at this command and has started anew, empty")
+)
+
+// store is the keys: a miniredis without a network, one command at a time.
+//
+// miniredis remembers a version for every key that ever was. So used counts up
+// with each write, and when it reaches most, what is alive moves into a new
+// miniredis: that frees the rest, and gives the exact size.
+type store struct {
+	now func() time.Time
+	log *slog.Logger
+
+	mu      sync.Mutex
+	mr      *miniredis.Miniredis
+	used    int64
+	most    int64
+	built   time.Time     // last rebuild
+	ticked  time.Time     // miniredis' clock
+	tick    time.Duration // until it moves again
+	panics  int
+	stopped bool
+}
+
+func newStore(most int64, now func() time.Time, log *slog.Logger) (*store, error) {
+	s := &store{now: now, log: log, most: most}
+	var err error
+	s.mr, err = s.fresh()
+	return s, err
+}
+
+// fresh is an empty miniredis whose keys expire by the store's clock.
+func (s *store) fresh() (*miniredis.Miniredis, error) {
+	mr := miniredis.NewMiniRedis()
+	// Dial starts it without a listener; the connection itself is not needed.
+	conn, err := mr.Dial()
+	if err != nil {
+		return nil, fmt.Errorf("start miniredis: %w", err)
+	}
+	conn.Close()
+	s.ticked, s.tick = s.now(), minTick
+	mr.SetTime(s.ticked)
+	mr.ClockTTL(true)
+	return mr, nil
+}
+
+func (s *store) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopped {
+		s.stopped = true
+		s.mr.Close()
+	}
+}
+
+// advance lets keys expire. Held: mu.
+func (s *store) advance() {
+	now := s.now()
+	if d := now.Sub(s.ticked); d >= 0 && d < s.tick {
+		return
+	}
+	start := time.Now()
+	s.mr.SetTime(now)
+	s.mr.DB(0) // any access moves the clock of all databases
+	s.ticked, s.tick = now, max(minTick, tickShare*time.Since(start))
+}
+
+// sweep lets keys expire while nobody asks.
+func (s *store) sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.advance()
+}
+
+// dispatch executes words for c, whose reply buffer has the answer then.
+// An error is an answer by itself.
+func (s *store) dispatch(c *client, words []string, cost int64) (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return errBroken
+	}
+	s.advance()
+	if cost > 0 && !s.room(cost) {
+		return errFull
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			c.reply = replyBuffer{}
+			c.flush.Reset(&c.reply)
+			err = s.broken(words[0], r)
+		}
+	}()
+	s.mr.Server().Dispatch(c.peer, words)
+	return nil
+}
+
+// broken replaces a miniredis that panicked, and may hold its lock for ever. Held: mu.
+func (s *store) broken(command string, cause any) error {
+	s.panics++
+	s.log.Error("redis: a command failed unexpectedly, all keys are lost", "command", command, "panic", cause, "stack", string(debug.Stack()))
+	s.mr.CtxCancel()
+	mr, err := s.fresh()
+	if err != nil {
+		s.stopped = true
+		s.log.Error("redis: no key can be kept any more", "error", err)
+		return errBroken
+	}
+	s.mr, s.used = mr, 0
+	return errBroken
+}
+
+// room says whether cost more bytes may be kept, and counts them. Held: mu.
+func (s *store) room(cost int64) bool {
+	if s.used+cost > s.most && s.now().Sub(s.built).Abs() >= rebuildEvery {
+		s.rebuild()
+	}
+	if s.used+cost > s.most {
+		return false
+	}
+	s.used += cost
+	return true
+}
+
+// rebuild moves what is alive into a new miniredis. Held: mu.
+func (s *store) rebuild() {
+	s.built = s.now()
+	mr, err := s.fresh()
+	if err != nil {
+		s.log.Error("redis: memory of keys that are gone is not freed", "error", err)
+		return
+	}
+	old := s.mr
+	old.SetTime(s.ticked) // the same clock on both sides: no time is lost or gained
+	used := int64(0)
+	for i := range databases {
+		from, to := old.DB(i), mr.DB(i)
+		for _, key := range from.Keys() {
+			value, err := from.Get(key)
+			if err != nil || to.Set(key, value) != nil {
+				continue // nothing but strings is ever kept
+			}
+			if left := from.TTL(key); left != 0 {
+				to.SetTTL(key, left)
+			}
+			used += keyCost + int64(len(key)+len(value))
+		}
+	}
+	s.mr, s.used = mr, used
+	old.Close()
+}
+
+// reset forgets everything.
+func (s *store) reset() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return errBroken
+	}
+	mr, err := s.fresh()
+	if err != nil {
+		return fmt.Errorf("ERR %w", err)
+	}
+	s.mr.Close()
+	s.mr, s.used = mr, 0
+	return nil
+}
+
+// keys lists a database, sorted.
+func (s *store) keys(db int) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.advance()
+	return s.mr.DB(db).Keys()
+}
+
+// ttl is what remains of a key's life; 0: for ever.
+func (s *store) ttl(db int, key string) (left time.Duration, found bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.advance()
+	d := s.mr.DB(db)
+	return d.TTL(key), d.Exists(key)
+}
+
+// size is the number of keys and an upper estimate of their bytes.
+func (s *store) size() (keys int, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.advance()
+	for i := range databases {
+		keys += len(s.mr.DB(i).Keys())
+	}
+	return keys, s.used
+}
+
+// keyspace is that section of INFO.
+func (s *store) keyspace() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.advance()
+	var b strings.Builder
+	for i := range databases {
+		if n := len(s.mr.DB(i).Keys()); n > 0 {
+			fmt.Fprintf(&b, "db%d:keys=%d,expires=0,avg_ttl=0\r\n", i, n)
+		}
+	}
+	return b.String()
+}
