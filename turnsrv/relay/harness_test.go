@@ -57,6 +57,7 @@ type world struct {
 	control *fakeControl
 	udp4    netip.AddrPort
 	udp6    netip.AddrPort
+	wild    netip.AddrPort // 0.0.0.0, and :: with the same port
 	stop    context.CancelFunc
 	ended   chan error
 }
@@ -79,6 +80,12 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 	}
 	if w.udp6, err = w.ListenUDP(netip.AddrPortFrom(loopback6, 0)); err != nil {
 		t.Fatal(err)
+	}
+	if w.wild, err = w.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = w.ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), w.wild.Port())); err != nil {
+		t.Fatalf("both families on one port: %v", err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop
