@@ -1,0 +1,197 @@
+// Package peers decides which addresses relays may send to and hear from: a relay must not be a way into the machine
+// that it runs on or into the networks behind it.
+package peers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+)
+
+// Recommended is the entry of Config.Deny that stands for everything a public TURN server should refuse: the special
+// purpose ranges of IANA's registries, cloud metadata services, and this machine's own addresses.
+const Recommended = "recommended"
+
+const defaultRefresh = 10 * time.Second
+
+// Config is what a Policy is made of.
+type Config struct {
+	// Deny has addresses, prefixes and Recommended. A denied IPv4 address is denied too where an IPv6 address carries it.
+	Deny []string
+	// Allow has addresses and prefixes. It wins over Deny, for an address as it is written, not for one that carries it.
+	Allow []string
+	// Public are further addresses of this machine, such as the one that a NAT in front of it has.
+	Public []netip.Addr
+	// Interfaces lists the addresses of this machine. nil: those of its network interfaces.
+	Interfaces func() ([]Interface, error)
+	Refresh    time.Duration // how often Run reads them again; default 10 s
+	Logger     *slog.Logger  // nil: discard
+}
+
+// Verdict is the answer to one Check.
+type Verdict struct {
+	Allowed bool
+	Cause   string // why not, in plain words; empty where it is allowed
+}
+
+// Policy decides about peers. Check and OwnIP take no lock, allocate nothing and may be called from any goroutine.
+type Policy struct {
+	cfg         Config
+	log         *slog.Logger
+	recommended bool
+	allow, deny ranges
+	special     ranges          // of Recommended
+	causes      [forms][]string // of each rule: as it is, and carried in each form
+	own         atomic.Pointer[snapshot]
+	failing     bool // of Run: reading the addresses failed the last time
+}
+
+// New parses the lists, all mistakes in one error, and reads this machine's addresses.
+func New(cfg Config) (*Policy, error) {
+	p := &Policy{cfg: cfg, log: cfg.Logger}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	if p.cfg.Interfaces == nil {
+		p.cfg.Interfaces = machineInterfaces
+	}
+	if p.cfg.Refresh <= 0 {
+		p.cfg.Refresh = defaultRefresh
+	}
+	if err := p.parse(); err != nil {
+		return nil, err
+	}
+	if _, err := p.refresh(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Policy) parse() error {
+	var errs []error
+	texts := ownTexts[:]
+	var deny, special, allow []entry
+	for _, s := range p.cfg.Deny {
+		if s == Recommended {
+			p.recommended = true
+			continue
+		}
+		prefix, err := parsePrefix(s)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("turn.peers.deny: %w, nor %q", err, Recommended))
+			continue
+		}
+		deny = append(deny, entry{prefix, len(texts)})
+		texts = append(texts, "denied by turn.peers.deny ("+prefix.String()+")")
+	}
+	if p.recommended {
+		for _, r := range recommendedRules {
+			if r.what == "" {
+				special = append(special, entry{netip.MustParsePrefix(r.prefix), none})
+				continue
+			}
+			special = append(special, entry{netip.MustParsePrefix(r.prefix), len(texts)})
+			texts = append(texts, r.what+" ("+r.prefix+"), see turn.peers.allow")
+		}
+	}
+	for _, s := range p.cfg.Allow {
+		prefix, err := parsePrefix(s)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("turn.peers.allow: %w", err))
+			continue
+		}
+		allow = append(allow, entry{prefix, 0})
+	}
+	p.deny, p.special, p.allow = newRanges(deny), newRanges(special), newRanges(allow)
+	for f := range p.causes {
+		for _, text := range texts {
+			p.causes[f] = append(p.causes[f], formTexts[f]+text)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// parsePrefix reads an address or a prefix. A prefix of IPv4-mapped addresses is the IPv4 one.
+func parsePrefix(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	n, err := netip.ParsePrefix(s)
+	if err != nil {
+		return n, fmt.Errorf("%q is neither an address nor a prefix", s)
+	}
+	if a := n.Addr(); a.Is4In6() && n.Bits() >= 96 {
+		n = netip.PrefixFrom(a.Unmap(), n.Bits()-96)
+	}
+	if n != n.Masked() {
+		return n, fmt.Errorf("%q is neither an address nor a prefix (did you mean %s?)", s, n.Masked())
+	}
+	return n, nil
+}
+
+// Check says whether ip may be a peer. Ports do not matter here, nor do addresses of other relays of this server: that
+// is for the caller to know.
+func (p *Policy) Check(ip netip.Addr) Verdict {
+	if !ip.IsValid() {
+		return Verdict{Cause: "not an address"}
+	}
+	ip = ip.Unmap().WithZone("")
+	if p.allow.find(ip) != none {
+		return Verdict{Allowed: true}
+	}
+	if rule := p.denied(ip); rule != none {
+		return Verdict{Cause: p.causes[plain][rule]}
+	}
+	if ip.Is4() {
+		return Verdict{Allowed: true}
+	}
+	var c [3]embedded
+	for _, v4 := range embeddedIn(ip, &c) {
+		if rule := p.denied(v4.addr); rule != none {
+			return Verdict{Cause: p.causes[v4.form][rule]}
+		}
+	}
+	return Verdict{Allowed: true}
+}
+
+// denied is the rule that denies ip as it is, or none.
+func (p *Policy) denied(ip netip.Addr) int {
+	if rule := p.deny.find(ip); rule != none || !p.recommended {
+		return rule
+	}
+	if rule := p.own.Load().find(ip); rule != none {
+		return rule
+	}
+	return p.special.find(ip)
+}
+
+// OwnIP says whether ip is an address of this machine, whatever the lists say.
+func (p *Policy) OwnIP(ip netip.Addr) bool {
+	return ip.IsValid() && p.own.Load().find(ip.Unmap().WithZone("")) == ruleOwn
+}
+
+// Run reads this machine's addresses again every Config.Refresh, until ctx ends. Without it those that New found hold.
+func (p *Policy) Run(ctx context.Context) error {
+	tick := time.NewTicker(p.cfg.Refresh)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		changed, err := p.refresh()
+		switch {
+		case err != nil && !p.failing:
+			p.log.Warn("keeping the addresses that were read before", "error", err)
+		case changed:
+			p.log.Debug("this machine's addresses have changed")
+		}
+		p.failing = err != nil
+	}
+}

@@ -1,0 +1,55 @@
+package peers
+
+// recommendedRules is what Recommended denies besides this machine's own addresses. An address is named by the longest
+// prefix that it is in; where that has no name, the address is allowed.
+var recommendedRules = []struct{ prefix, what string }{
+	// IPv4: IANA's special purpose registry (RFC 6890) and multicast.
+	{"0.0.0.0/8", "unspecified address"},
+	{"10.0.0.0/8", "private address"},
+	{"100.64.0.0/10", "shared address of a carrier's network"},
+	{"100.100.100.200/32", "metadata service"},
+	{"127.0.0.0/8", "loopback address"},
+	{"168.63.129.16/32", "metadata service"},
+	{"169.254.0.0/16", "link-local address"},
+	{"169.254.169.254/32", "metadata service"},
+	{"169.254.170.2/32", "metadata service"},
+	{"172.16.0.0/12", "private address"},
+	{"192.0.0.0/24", "protocol assignment"},
+	{"192.0.0.192/32", "metadata service"},
+	{"192.0.2.0/24", "documentation address"},
+	{"192.88.99.0/24", "6to4 relay"},
+	{"192.168.0.0/16", "private address"},
+	{"198.18.0.0/15", "benchmarking address"},
+	{"198.51.100.0/24", "documentation address"},
+	{"203.0.113.0/24", "documentation address"},
+	{"224.0.0.0/4", "multicast address"},
+	{"240.0.0.0/4", "reserved address"},
+	{"255.255.255.255/32", "broadcast address"},
+
+	// IPv6: everything outside 2000::/3 is special or reserved, but for three ranges that are judged by the IPv4
+	// addresses that they carry.
+	{"::/0", "reserved address"},
+	{"::/96", ""},
+	{"::ffff:0:0:0/96", ""},
+	{"64:ff9b::/96", ""},
+	{"2000::/3", ""},
+	{"::/128", "unspecified address"},
+	{"::1/128", "loopback address"},
+	{"64:ff9b:1::/48", "local NAT64 address"},
+	{"100::/64", "discard-only address"},
+	{"100:0:0:1::/64", "dummy address"},
+	{"2001:1::/32", "protocol assignment"},
+	{"2001:2::/48", "benchmarking address"},
+	{"2001:10::/28", "ORCHID"},
+	{"2001:20::/28", "ORCHID"},
+	{"2001:30::/28", "drone identifier"},
+	{"2001:db8::/32", "documentation address"},
+	{"3fff::/20", "documentation address"},
+	{"5f00::/16", "SRv6 segment identifier"},
+	{"fc00::/7", "unique local address"},
+	{"fd00:ec2::254/128", "metadata service"},
+	{"fd20:ce::254/128", "metadata service"},
+	{"fe80::/10", "link-local address"},
+	{"fec0::/10", "site-local address"},
+	{"ff00::/8", "multicast address"},
+}
