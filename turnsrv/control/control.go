@@ -203,6 +203,8 @@ type Allocation struct {
 	Created   time.Time
 	Expires   time.Time
 	Stats     relay.Stats
+
+	Permissions, Channels int // in force
 }
 
 // Allocations lists the live allocations, oldest first.
@@ -211,9 +213,11 @@ func (c *Control) Allocations() []Allocation {
 	out := make([]Allocation, 0, len(all))
 	for _, s := range all {
 		t := s.relay.Tuple()
+		permissions, channels := s.relay.Counts()
 		out = append(out, Allocation{
 			ID: s.ID(), Node: s.node, Transport: t.Transport.String(), Client: t.Client, Relayed: s.relay.Addr(),
 			Created: s.started, Expires: time.Unix(s.expires.Load(), 0), Stats: s.relay.Stats(),
+			Permissions: permissions, Channels: channels,
 		})
 	}
 	return out
@@ -259,6 +263,7 @@ func (c *Control) removed(s *session, cause string) {
 	c.mu.Unlock()
 	c.quota.give(s.node)
 	c.stats.ended.Add(1)
+	c.stats.closed(s.relay)
 	c.cfg.Nodes.Note(s.node, "allocation-ended", "allocation "+s.relay.Addr().String()+" ended: "+cause)
 	if c.log.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // no context here
 		c.log.Debug("allocation ended", "node", s.node, "relayed", s.relay.Addr(), "cause", cause)

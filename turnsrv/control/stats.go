@@ -3,6 +3,8 @@ package control
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
 // stats counts what control did. Refusals are counted by code and cause, of which there is a fixed, small number.
@@ -11,6 +13,45 @@ type stats struct {
 
 	mu       sync.RWMutex
 	refusals map[Refusal]*atomic.Uint64
+	past     map[relay.Transport]*Traffic // of allocations that have ended
+}
+
+// Traffic is what allocations of one transport between client and server did.
+type Traffic struct {
+	Live   int
+	Opened uint64      // since the start
+	Total  relay.Stats // of live and ended allocations
+}
+
+func (t *Traffic) add(s relay.Stats) {
+	for _, d := range [2]struct{ to, from *relay.Direction }{{&t.Total.Up, &s.Up}, {&t.Total.Down, &s.Down}} {
+		d.to.Datagrams += d.from.Datagrams
+		d.to.Bytes += d.from.Bytes
+		d.to.Dropped += d.from.Dropped
+	}
+}
+
+// traffic is the entry of t, made where it is missing. The caller holds mu.
+func (s *stats) traffic(t relay.Transport) *Traffic {
+	if s.past == nil {
+		s.past = make(map[relay.Transport]*Traffic)
+	}
+	if s.past[t] == nil {
+		s.past[t] = new(Traffic)
+	}
+	return s.past[t]
+}
+
+func (s *stats) opened(r *relay.Relay) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.traffic(r.Tuple().Transport).Opened++
+}
+
+func (s *stats) closed(r *relay.Relay) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.traffic(r.Tuple().Transport).add(r.Stats())
 }
 
 // Refusal is an error code and the cause under which it was counted.
@@ -48,6 +89,7 @@ type Stats struct {
 	Limited   uint64 // answers withheld by turn.limits.unauthenticated_per_second
 	Checks    uint64 // message integrities computed for requests
 	Refusals  map[Refusal]uint64
+	Traffic   map[relay.Transport]Traffic
 }
 
 // Stats returns a snapshot.
@@ -57,8 +99,20 @@ func (c *Control) Stats() Stats {
 		Ended: c.stats.ended.Load(), Dropped: c.stats.dropped.Load(), Limited: c.stats.limited.Load(),
 		Checks: c.stats.checks.Load(), Refusals: make(map[Refusal]uint64),
 	}
+	live := c.sessions()
 	c.stats.mu.RLock()
 	defer c.stats.mu.RUnlock()
+	out.Traffic = make(map[relay.Transport]Traffic, len(c.stats.past))
+	for t, past := range c.stats.past {
+		out.Traffic[t] = *past
+	}
+	for _, s := range live {
+		t := s.relay.Tuple().Transport
+		sum := out.Traffic[t]
+		sum.Live++
+		sum.add(s.relay.Stats())
+		out.Traffic[t] = sum
+	}
 	for k, n := range c.stats.refusals {
 		out.Refusals[k] = n.Load()
 	}
