@@ -98,7 +98,11 @@ func New(cfg Config) (*Admin, error) {
 		closing:   make(chan struct{}),
 		idle:      make(chan struct{}),
 	}
-	a.routes = apiRoutes()
+	dashboard, err := dashboardRoutes()
+	if err != nil {
+		return nil, err
+	}
+	a.routes = append(apiRoutes(), dashboard...)
 	if cfg.Metrics != nil {
 		a.routes = append(a.routes, route{"/metrics", map[string]handler{
 			http.MethodGet: func(_ *Admin, w http.ResponseWriter, r *http.Request, _ string) error {

@@ -1,0 +1,77 @@
+// What an operator may do, each with its question and its outcome said.
+
+import { call } from "./api.js";
+import { ask, count, field, h, printable, say } from "./dom.js";
+
+const DURATIONS = [["", "until it is lifted"], ["10m", "10 minutes"], ["1h", "1 hour"], ["24h", "1 day"], ["7d", "7 days"], ["30d", "30 days"]];
+
+/** durationSelect offers how long a ban may last. */
+export function durationSelect() {
+  return h("select", { name: "for" }, ...DURATIONS.map(([value, text]) => h("option", { value, text })));
+}
+
+/** ban bans a Node and says how many allocations were closed. */
+export async function ban(node, reason, lasting) {
+  const answer = await call("POST", "/api/bans", { body: { node, reason, for: lasting } });
+  say(`${printable(answer.node)} is banned; ${count(answer.closed)} allocation${answer.closed === 1 ? "" : "s"} closed.`);
+}
+
+/** askBan asks for reason and time, then bans. It resolves to whether that was done. */
+export async function askBan(node) {
+  const answer = await ask(`Ban ${printable(node)}?`, [
+    h("p", { text: "Its live allocations end at once, and it gets no new ones." }),
+    field("Reason", h("input", { name: "reason", maxlength: "1024", autocomplete: "off" }), "Shown in the why-record"),
+    field("For", durationSelect()),
+  ], "Ban");
+  return answer !== null && attempt(() => ban(node, answer.reason, answer.for));
+}
+
+/** unban lifts a ban. */
+export function unban(node) {
+  return attempt(async () => {
+    await call("DELETE", "/api/bans", { query: { id: node } });
+    say(`The ban of ${printable(node)} is lifted.`);
+  });
+}
+
+/** closeAllocation asks, then ends an allocation. */
+export async function closeAllocation(allocation) {
+  const answer = await ask("Close this allocation?", [
+    h("p", {}, `${printable(allocation.relayed)} of `, h("bdi", { text: printable(allocation.node) }),
+      " stops relaying at once. The Node may make a new one, unless it is banned."),
+  ], "Close it");
+  return answer !== null && attempt(async () => {
+    await call("DELETE", "/api/allocations/" + encodeURIComponent(allocation.id));
+    say("The allocation is closed.");
+  });
+}
+
+/** attempt runs f and says what went wrong; it resolves to whether all went well. */
+export async function attempt(f) {
+  try {
+    await f();
+    return true;
+  } catch (err) {
+    say(`That did not work: ${err.message}.`, true);
+    return false;
+  }
+}
+
+/** every calls f now and each ms until signal is aborted, never twice at once, and not while the page is hidden. */
+export function every(ms, signal, f) {
+  let running = false;
+  async function once() {
+    if (running || document.hidden || signal.aborted) return;
+    running = true;
+    try {
+      await f();
+    } catch (err) {
+      if (!signal.aborted) console.warn(err.message);
+    }
+    running = false;
+  }
+  const timer = setInterval(once, ms);
+  signal.addEventListener("abort", () => clearInterval(timer));
+  once();
+  return once;
+}

@@ -1,0 +1,133 @@
+// The frame of the dashboard: views by the address behind "#", sign-in, theme, and the state of the server.
+
+import { call, hasToken, setToken, Unauthorized } from "./api.js";
+import { field, h, setText } from "./dom.js";
+import { follow, forget, store, watch } from "./store.js";
+import * as allocations from "./allocations.js";
+import * as bans from "./bans.js";
+import * as node from "./node.js";
+import * as nodes from "./nodes.js";
+import * as overview from "./overview.js";
+import * as setup from "./setup.js";
+import * as test from "./test.js";
+
+const views = { overview, nodes, node, allocations, bans, setup, test };
+const main = document.getElementById("main");
+const always = new AbortController().signal;
+
+let leave = new AbortController(); // aborted when the present view goes
+let first = true;
+
+function route() {
+  const [path, query] = location.hash.replace(/^#\/?/, "").split("?");
+  const name = Object.hasOwn(views, path) ? path : "overview";
+  leave.abort();
+  leave = new AbortController();
+  const view = views[name];
+  const heading = h("h1", { tabindex: "-1", text: view.title });
+  main.replaceChildren(heading);
+  view.show(main, new URLSearchParams(query ?? ""), leave.signal);
+  document.title = `${view.title} – crolang-aio`;
+  for (const link of document.querySelectorAll("#nav a")) {
+    if (link.hash === "#/" + (name === "node" ? "nodes" : name)) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (!first) heading.focus(); // so that a screen reader reads where one is
+  first = false;
+}
+
+// signIn shows the form for the token, and resolves when the server takes one.
+function signIn(wrong) {
+  leave.abort();
+  document.getElementById("nav").hidden = true;
+  document.title = "Sign in – crolang-aio";
+  return new Promise((resolve) => {
+    const input = h("input", { type: "password", name: "token", required: true, autocomplete: "current-password" });
+    const problem = h("p", { class: "problem", role: "alert", text: wrong ? "The server does not take this token." : "" });
+    const form = h("form", { class: "signin card" },
+      h("h1", { text: "Sign in" }),
+      h("input", { type: "text", name: "username", value: "admin", autocomplete: "username", hidden: true }),
+      field("Admin token", input, "The value of admin.token; a generated one is in the file admin.token in data_dir."),
+      problem,
+      h("button", { type: "submit", class: "primary", text: "Sign in" }));
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      setToken(input.value.trim());
+      try {
+        await call("GET", "/api/status");
+      } catch (err) {
+        setToken("");
+        setText(problem, err instanceof Unauthorized ? "The server does not take this token." : err.message);
+        input.select();
+        return;
+      }
+      document.getElementById("nav").hidden = false;
+      resolve();
+    });
+    main.replaceChildren(form);
+    input.focus();
+  });
+}
+
+function drawState() {
+  const pill = document.getElementById("state");
+  const s = store.stats;
+  let text = "Connecting …";
+  let kind = "";
+  if (s && !store.connected) [text, kind] = ["Connection lost, trying again", "bad"];
+  else if (s?.draining) [text, kind] = ["Draining", "warn"];
+  else if (s?.not_ready.length) [text, kind] = ["Not ready: " + s.not_ready.join(", "), "bad"];
+  else if (s) [text, kind] = ["Live, ready", "good"];
+  setText(pill, text);
+  pill.className = "pill " + kind;
+  const banner = document.getElementById("banner");
+  banner.hidden = !s?.draining;
+  if (s?.draining) setText(banner, `The server is draining: it takes no new allocations and ends when the ${s.allocations} live ones have, or its drain_timeout is over.`);
+}
+
+function setUpTheme() {
+  const button = document.getElementById("theme");
+  const names = ["auto", "light", "dark"];
+  let now = localStorage.getItem("crolang-aio-theme") ?? "auto";
+  const apply = () => {
+    document.documentElement.dataset.theme = now;
+    setText(button, "Theme: " + now);
+  };
+  button.addEventListener("click", () => {
+    now = names[(names.indexOf(now) + 1) % names.length];
+    localStorage.setItem("crolang-aio-theme", now);
+    apply();
+  });
+  apply();
+}
+
+async function run() {
+  setUpTheme();
+  watch(always, drawState);
+  const out = document.getElementById("signout");
+  window.addEventListener("hashchange", () => {
+    if (!document.getElementById("nav").hidden) route();
+  });
+  for (;;) {
+    const session = new AbortController();
+    let wrong = false;
+    try {
+      await call("GET", "/api/status").catch((err) => {
+        if (err instanceof Unauthorized) throw err; // after anything else follow tries again
+      });
+      out.hidden = !hasToken();
+      out.onclick = () => session.abort();
+      route();
+      await follow(session.signal);
+    } catch (err) {
+      if (!(err instanceof Unauthorized)) throw err;
+      wrong = hasToken();
+    }
+    setToken("");
+    forget();
+    out.hidden = true;
+    await signIn(wrong);
+  }
+}
+
+run();

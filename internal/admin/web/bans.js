@@ -1,0 +1,46 @@
+// Bans: who has one, and a form for new ones.
+
+import { attempt, ban, durationSelect, every, unban } from "./actions.js";
+import { call } from "./api.js";
+import { ago, count, field, h, nodeLink, printable, setText, table } from "./dom.js";
+
+export const title = "Bans";
+
+const LIMIT = 500;
+
+export function show(main, _, signal) {
+  const total = h("p", { class: "hint", role: "status" });
+  const list = table("Bans, the newest first", [["Node"], ["Since"], ["Until"], ["Reason"], ["Action"]], {
+    key: (b) => b.node,
+    make: (b) => [
+      nodeLink(b.node), ago(b.since), b.until ? ago(b.until) : "for good", b.reason ? printable(b.reason) : "–",
+      h("button", {
+        type: "button", class: "small", text: "Lift ban", "data-node": b.node, "aria-label": "Lift ban of " + printable(b.node),
+        on: { click: async () => (await unban(b.node)) && refresh() },
+      }),
+    ],
+    empty: "Nobody is banned.",
+  });
+  const form = h("form", { class: "row form" },
+    field("Node", h("input", { name: "node", required: true, maxlength: "256", autocomplete: "off", spellcheck: "false" })),
+    field("Reason", h("input", { name: "reason", maxlength: "1024", autocomplete: "off" })),
+    field("For", durationSelect()),
+    h("button", { type: "submit", class: "danger", text: "Ban" }));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const data = Object.fromEntries(new FormData(form));
+    if (await attempt(() => ban(data.node, data.reason, data.for))) {
+      form.reset();
+      refresh();
+    }
+  });
+  main.append(
+    h("section", {}, h("h2", { text: "Ban a Node" }),
+      h("p", { class: "hint", text: "Its live allocations end at once; it gets no new ones, no credentials, and the Broker is told at its next check." }), form),
+    h("section", {}, h("h2", { text: "In force" }), total, list.el));
+  const refresh = every(3000, signal, async () => {
+    const answer = await call("GET", "/api/bans", { query: { limit: LIMIT }, signal });
+    list.update(answer.bans);
+    setText(total, answer.total > answer.bans.length ? `${count(answer.bans.length)} of ${count(answer.total)} shown` : `${count(answer.total)} in all`);
+  });
+}

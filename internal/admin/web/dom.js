@@ -1,0 +1,206 @@
+// Building blocks of the page. Text is only ever set as text: nothing that a Node sent is read as HTML.
+
+/**
+ * h makes an element. Properties: class, text, on (event listeners), data-… and other attributes; children are nodes or text.
+ */
+export function h(tag, props = {}, ...children) {
+  const el = document.createElement(tag);
+  set(el, props);
+  el.append(...children.filter((c) => c !== null && c !== undefined));
+  return el;
+}
+
+/** svg makes an SVG element. */
+export function svg(tag, props = {}, ...children) {
+  const el = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  set(el, props);
+  el.append(...children);
+  return el;
+}
+
+function set(el, props) {
+  for (const [name, value] of Object.entries(props)) {
+    if (name === "on") {
+      for (const [event, listener] of Object.entries(value)) el.addEventListener(event, listener);
+    } else if (name === "text") {
+      el.textContent = value;
+    } else if (value === true) {
+      el.setAttribute(name, "");
+    } else if (value !== false && value !== null && value !== undefined) {
+      el.setAttribute(name, value);
+    }
+  }
+}
+
+/** setText changes an element's text only where it differs, so that nothing flickers or loses its selection. */
+export function setText(el, text) {
+  if (el.textContent !== text) el.textContent = text;
+}
+
+/** printable shows what has no glyph of its own, such as a change of the writing direction, as an escape. */
+export function printable(text) {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cn}]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+}
+
+/** nodeLink leads to a Node's why-record. */
+export function nodeLink(id) {
+  return h("a", { class: "id", href: "#/node?id=" + encodeURIComponent(id) }, h("bdi", { text: printable(id) }));
+}
+
+const number = new Intl.NumberFormat("en");
+
+/** count writes a whole number with separators. */
+export function count(n) {
+  return number.format(n ?? 0);
+}
+
+/** bytes writes a number of bytes with a unit (powers of 1000). */
+export function bytes(n) {
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  let i = 0;
+  while (n >= 999.95 && i < units.length - 1) {
+    n /= 1000;
+    i++;
+  }
+  return (i === 0 ? Math.round(n) : n.toFixed(1)) + " " + units[i];
+}
+
+/** duration writes seconds with their one or two largest units. */
+export function duration(seconds) {
+  const s = Math.floor(Math.abs(seconds));
+  const two = (big, bigUnit, small, smallUnit) => `${big} ${bigUnit}` + (small > 0 && big < 10 ? ` ${small} ${smallUnit}` : "");
+  if (s >= 86400) return two(Math.floor(s / 86400), "d", Math.floor((s % 86400) / 3600), "h");
+  if (s >= 3600) return two(Math.floor(s / 3600), "h", Math.floor((s % 3600) / 60), "min");
+  if (s >= 60) return two(Math.floor(s / 60), "min", s % 60, "s");
+  return `${s} s`;
+}
+
+/** ago is a time element that says how long ago, or in how long; the whole time is its title. */
+export function ago(iso) {
+  return updateAgo(h("time"), iso);
+}
+
+/** updateAgo sets such an element to another time, or to now. */
+export function updateAgo(el, iso) {
+  if (!iso) {
+    setText(el, "–");
+    return el;
+  }
+  const t = new Date(iso);
+  const d = (Date.now() - t) / 1000;
+  el.dateTime = iso;
+  el.title = t.toLocaleString();
+  if (Math.abs(d) < 1) setText(el, "now");
+  else setText(el, d > 0 ? duration(d) + " ago" : "in " + duration(d));
+  return el;
+}
+
+/**
+ * table makes a table with a caption. columns are [heading, class]; its rows come from update(list): key(item) tells rows
+ * apart, make(item) gives the cells' contents, and rows that stay keep their elements, so that focus is not lost.
+ */
+export function table(caption, columns, { key, make, empty }) {
+  const body = h("tbody");
+  const none = h("p", { class: "empty", text: empty });
+  const scroller = h("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" },
+    h("table", {},
+      h("caption", { class: "hidden", text: caption }),
+      h("thead", {}, h("tr", {}, ...columns.map(([name, cls]) => h("th", { scope: "col", class: cls, text: name })))),
+      body));
+  const el = h("div", {}, scroller, none);
+  const rows = new Map();
+  function update(list) {
+    const seen = new Set();
+    const focused = document.activeElement?.closest("td");
+    const focusedRow = focused && body.contains(focused) ? focused.parentElement : null;
+    let place = body.firstChild;
+    for (const item of list) {
+      const k = key(item);
+      if (seen.has(k)) continue;
+      seen.add(k);
+      let row = rows.get(k);
+      if (!row) {
+        row = h("tr", {}, ...columns.map(([name, cls]) => h("td", { "data-head": name, class: cls })));
+        rows.set(k, row);
+      }
+      fill(row, make(item));
+      if (row === place) place = place.nextSibling;
+      else body.insertBefore(row, place);
+    }
+    for (const [k, row] of rows) {
+      if (!seen.has(k)) {
+        row.remove();
+        rows.delete(k);
+      }
+    }
+    scroller.hidden = list.length === 0;
+    none.hidden = list.length > 0;
+    // A row that moved, or a button that was replaced, has lost the focus.
+    if (focusedRow?.isConnected && !focused.contains(document.activeElement)) {
+      focused.querySelector("a, button")?.focus({ preventScroll: true });
+    }
+  }
+  update([]);
+  return { el, update };
+}
+
+// fill puts contents into a row's cells. An element whose like is there already stays.
+function fill(row, contents) {
+  contents.forEach((content, i) => {
+    const cell = row.children[i];
+    if (!(content instanceof Node)) {
+      setText(cell, content);
+      return;
+    }
+    if (!cell.firstChild?.isEqualNode(content)) cell.replaceChildren(content);
+  });
+}
+
+let toastTimer;
+
+/** say tells the user, and a screen reader, the outcome of what was done. */
+export function say(text, bad = false) {
+  const el = document.getElementById("said");
+  el.textContent = text;
+  el.classList.toggle("bad", bad);
+  el.classList.add("shown");
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => el.classList.remove("shown"), 6000);
+}
+
+/** ask opens a dialog with a form and resolves to the data of its fields, or to null where it was cancelled. */
+export function ask(title, fields, action) {
+  return new Promise((resolve) => {
+    const form = h("form", { method: "dialog" },
+      h("h2", { text: title, id: "ask-title" }),
+      ...fields,
+      h("div", { class: "buttons" },
+        h("button", { type: "button", text: "Cancel", on: { click: () => dialog.close() } }),
+        h("button", { type: "submit", class: "danger", text: action })));
+    const dialog = h("dialog", { "aria-labelledby": "ask-title" }, form);
+    let answer = null;
+    form.addEventListener("submit", () => {
+      answer = Object.fromEntries(new FormData(form));
+    });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(answer);
+    });
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+/** field is a labelled input or select. */
+export function field(label, input, hint) {
+  const id = "f-" + input.getAttribute("name");
+  input.id = id;
+  if (hint) input.setAttribute("aria-describedby", id + "-hint");
+  return h("div", { class: "field" }, h("label", { for: id, text: label }), input,
+    hint ? h("p", { class: "hint", id: id + "-hint", text: hint }) : null);
+}
+
+/** facts is a list of names and values. */
+export function facts(pairs) {
+  return h("dl", { class: "facts" }, ...pairs.flatMap(([name, value]) => [h("dt", { text: name }), h("dd", {}, value)]));
+}

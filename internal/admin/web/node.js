@@ -1,0 +1,67 @@
+// All that is known of one Node, with its why-record.
+
+import { every } from "./actions.js";
+import { allocationTable } from "./allocations.js";
+import { call } from "./api.js";
+import { ago, count, facts, h, printable, table } from "./dom.js";
+import { banButton, stateTag } from "./nodes.js";
+import { isRefusal } from "./overview.js";
+import { store, watch } from "./store.js";
+
+export const title = "Node";
+
+export function show(main, params, signal) {
+  const id = params.get("id") ?? "";
+  const about = h("div");
+  const allocations = allocationTable(() => refresh(), { withNode: false });
+  const events = table("Why-record, the newest first", [["When"], ["Kind"], ["What happened"]], {
+    key: (e) => e.key,
+    make: (e) => [
+      ago(e.time), h("span", { class: isRefusal(e) ? "tag bad" : "tag", text: e.kind }),
+      printable(e.detail) + (e.count > 1 ? ` (${count(e.count)} times)` : ""),
+    ],
+    empty: "Nothing is noted of this Node.",
+  });
+  main.append(
+    h("p", { class: "id title" }, h("bdi", { text: printable(id) })), about,
+    h("section", {}, h("h2", { text: "Live allocations" }), allocations.el),
+    h("section", {}, h("h2", { text: "Why-record" }),
+      h("p", { class: "hint", text: "The last things that happened to this Node, the newest first." }), events.el));
+
+  const refresh = every(3000, signal, async () => {
+    let n;
+    try {
+      n = await call("GET", "/api/node", { query: { id }, signal });
+    } catch (err) {
+      about.replaceChildren(h("p", { class: "empty", text: err.message + "." }), banButton({ node: id, banned: false }, () => refresh()));
+      allocations.update([]);
+      events.update([]);
+      return;
+    }
+    const pairs = [["State", stateTag(n)]];
+    if (n.ban) pairs.push(["Banned", describeBan(n.ban)]);
+    pairs.push(["Last validity check", n.checked ? ago(n.checked) : "no Broker has named it"], ["Seen", ago(n.seen)]);
+    if (n.credentials_issued) pairs.push(["Credentials", h("span", {}, `${count(n.credentials_issued)} issued, the last ends `, ago(n.credential_ends))]);
+    if (n.addresses.length) pairs.push(["Seen at", n.addresses.join(", ")]);
+    const focused = about.contains(document.activeElement);
+    about.replaceChildren(facts(pairs), banButton(n, () => refresh()));
+    if (focused) about.querySelector("button").focus();
+    allocations.update(n.allocations);
+    const seen = new Map(); // events of the very same time are told apart by their order
+    events.update(n.events.map((e) => {
+      const base = e.time + e.kind + e.detail;
+      seen.set(base, (seen.get(base) ?? 0) + 1);
+      return { ...e, key: base + seen.get(base) };
+    }).reverse());
+  });
+  watch(signal, (what) => {
+    if (what === "note" && store.notes[0].node === id) refresh();
+  });
+}
+
+function describeBan(ban) {
+  const el = h("span", {}, "since ", ago(ban.since));
+  if (ban.until) el.append(", until ", ago(ban.until));
+  if (ban.reason) el.append(": ", h("bdi", { text: printable(ban.reason) }));
+  return el;
+}

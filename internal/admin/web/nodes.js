@@ -1,0 +1,50 @@
+// The list of Nodes.
+
+import { every, askBan, unban } from "./actions.js";
+import { call } from "./api.js";
+import { ago, bytes, count, h, nodeLink, printable, setText, table } from "./dom.js";
+
+export const title = "Nodes";
+
+const LIMIT = 200;
+
+export function show(main, params, signal) {
+  const search = h("input", { type: "search", id: "search", value: params.get("q") ?? "", placeholder: "part of an id", autocomplete: "off", spellcheck: "false" });
+  const total = h("p", { class: "hint", role: "status" });
+  const list = table("Nodes, the last seen first", [["Node"], ["State"], ["Allocations", "num"], ["Sent", "num"], ["Received", "num"], ["Seen"], ["Last event"], ["Action"]], {
+    key: (n) => n.node,
+    make: (n) => [
+      nodeLink(n.node), stateTag(n), count(n.allocations), bytes(n.bytes_in), bytes(n.bytes_out), ago(n.seen),
+      n.last_event ? printable(n.last_event.detail) : "–", banButton(n, () => refresh()),
+    ],
+    empty: "No Node has been heard of, or none has this in its id.",
+  });
+  main.append(
+    h("div", { class: "row" }, h("label", { class: "inline", for: "search", text: "Find" }), search, total), list.el);
+  const refresh = every(3000, signal, async () => {
+    const query = { limit: LIMIT };
+    if (search.value) query.q = search.value;
+    const answer = await call("GET", "/api/nodes", { query, signal });
+    list.update(answer.nodes);
+    setText(total, answer.total > answer.nodes.length ? `${count(answer.nodes.length)} of ${count(answer.total)} shown` : `${count(answer.total)} in all`);
+  });
+  search.addEventListener("input", refresh);
+}
+
+/** stateTag says whether a Node is banned or connected. */
+export function stateTag(n) {
+  if (n.banned) return h("span", { class: "tag bad", text: "banned" });
+  if (n.connected) return h("span", { class: "tag good", text: "connected" });
+  return h("span", { class: "tag", text: "not connected" });
+}
+
+/** banButton bans a Node, or lifts its ban. */
+export function banButton(n, done) {
+  const click = async () => {
+    if (n.banned ? await unban(n.node) : await askBan(n.node)) done();
+  };
+  return h("button", {
+    type: "button", class: n.banned ? "small" : "small danger", "data-node": n.node, text: n.banned ? "Lift ban" : "Ban",
+    "aria-label": (n.banned ? "Lift ban of " : "Ban ") + printable(n.node), on: { click },
+  });
+}

@@ -1,0 +1,86 @@
+// The overview: what goes on now.
+
+import { count, bytes, h, nodeLink, setText, table, updateAgo, ago, printable } from "./dom.js";
+import { plot } from "./plot.js";
+import { store, watch } from "./store.js";
+
+export const title = "Overview";
+
+/** isRefusal says whether an event is something that did not work for a Node. */
+export function isRefusal(note) {
+  return note.kind === "refused" || note.kind === "lost" || / refused|named invalid|closed by the operator|^banned/.test(note.detail);
+}
+
+function card(name) {
+  const value = h("p", { class: "big", text: "–" });
+  const more = h("p", { class: "hint", text: " " });
+  return { el: h("section", { class: "card", "aria-label": name }, h("h2", { text: name }), value, more), value, more };
+}
+
+export function show(main, _, signal) {
+  const cards = {
+    nodes: card("Nodes connected"), allocations: card("Live allocations"), traffic: card("Relayed"),
+    refusals: card("Refusals"), drops: card("Dropped"), bans: card("Bans"),
+  };
+  const figure = plot();
+  const causes = table("Refusals by cause", [["Answer"], ["Cause"], ["Since the start", "num"]], {
+    key: (c) => c.name,
+    make: (c) => [c.code, c.cause, count(c.n)],
+    empty: "Nothing was refused.",
+  });
+  const onlyRefusals = h("input", { type: "checkbox", id: "only-refusals" });
+  const feed = table("Events as they happen", [["When"], ["Node"], ["Kind"], ["What happened"]], {
+    key: (n) => n.number,
+    make: (n) => [ago(n.time), n.node ? nodeLink(n.node) : "–", h("span", { class: isRefusal(n) ? "tag bad" : "tag", text: n.kind }), printable(n.detail)],
+    empty: "Nothing has happened since this page was opened.",
+  });
+  main.append(
+    h("div", { class: "cards" }, ...Object.values(cards).map((c) => c.el)),
+    h("section", {}, h("h2", { text: "Traffic" }), figure.el),
+    h("section", {}, h("h2", { text: "Refusals by cause" }), causes.el),
+    h("section", {},
+      h("div", { class: "row" }, h("h2", { text: "Events as they happen" }),
+        h("label", { class: "check" }, onlyRefusals, "Refusals only")),
+      feed.el));
+
+  function drawStats() {
+    const s = store.stats;
+    if (!s) return;
+    const refusals = Object.entries(s.refusals).map(([name, n]) => ({ name, n, code: name.split(" ")[0], cause: name.slice(name.indexOf(" ") + 1).replaceAll("_", " ") }));
+    refusals.sort((a, b) => b.n - a.n);
+    setText(cards.nodes.value, count(s.connected));
+    setText(cards.nodes.more, `${count(s.nodes)} remembered`);
+    setText(cards.allocations.value, count(s.allocations));
+    setText(cards.allocations.more, Object.entries(s.by_transport).map(([t, n]) => `${t} ${count(n)}`).join(", ") || " ");
+    setText(cards.traffic.value, bytes(s.bytes_in + s.bytes_out));
+    setText(cards.traffic.more, `${count(s.datagrams_in + s.datagrams_out)} datagrams`);
+    setText(cards.refusals.value, count(refusals.reduce((sum, r) => sum + r.n, 0)));
+    setText(cards.refusals.more, `${count(s.opened)} allocations made`);
+    setText(cards.drops.value, count(s.drops));
+    setText(cards.drops.more, "datagrams not relayed");
+    setText(cards.bans.value, count(s.bans));
+    setText(cards.bans.more, "in force");
+    figure.update(store.points);
+    causes.update(refusals);
+  }
+  function drawFeed() {
+    feed.update(store.notes.filter((n) => !onlyRefusals.checked || isRefusal(n)).slice(0, 50));
+  }
+  onlyRefusals.addEventListener("change", drawFeed);
+  // Many events a second are drawn once in a frame.
+  let due = false;
+  watch(signal, (what) => {
+    if (what === "stats") {
+      drawStats();
+      for (const el of feed.el.querySelectorAll("time")) updateAgo(el, el.dateTime);
+    } else if (!due) {
+      due = true;
+      requestAnimationFrame(() => {
+        due = false;
+        drawFeed();
+      });
+    }
+  });
+  drawStats();
+  drawFeed();
+}

@@ -1,0 +1,90 @@
+// A plot of bytes per second over the last minutes, as SVG.
+
+import { bytes, h, setText, svg } from "./dom.js";
+
+const W = 720;
+const H = 220;
+const LEFT = 74;
+const BOTTOM = 24;
+const TOP = 10;
+const SPAN = 300_000; // ms
+
+/** plot makes the figure; update(points) draws. Points are {time, in, out}, the oldest first. */
+export function plot() {
+  const grid = svg("g", { class: "grid" });
+  const lines = { in: svg("path", { class: "line in" }), out: svg("path", { class: "line out" }) };
+  const areas = { in: svg("path", { class: "area in" }), out: svg("path", { class: "area out" }) };
+  const picture = svg("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-labelledby": "plot-words" },
+    grid, areas.in, areas.out, lines.in, lines.out);
+  const words = h("p", { id: "plot-words", class: "hint" });
+  const el = h("figure", { class: "plot" },
+    h("div", { class: "legend" },
+      h("span", { class: "key in", text: "from Nodes to their peers" }),
+      h("span", { class: "key out", text: "from peers to Nodes" })),
+    picture, words);
+
+  function update(points) {
+    const now = points.length ? points[points.length - 1].time : Date.now();
+    const shown = points.filter((p) => p.time > now - SPAN);
+    const peak = Math.max(0, ...shown.flatMap((p) => [p.in, p.out]));
+    const top = nice(peak);
+    const x = (t) => LEFT + (W - LEFT - 8) * (1 - (now - t) / SPAN);
+    const y = (v) => TOP + (H - BOTTOM - TOP) * (1 - v / top);
+    drawGrid(grid, top, y);
+    for (const way of ["in", "out"]) {
+      lines[way].setAttribute("d", path(shown, (p) => [x(p.time), y(p[way])]));
+      areas[way].setAttribute("d", area(shown, (p) => [x(p.time), y(p[way])], y(0)));
+    }
+    const last = shown[shown.length - 1];
+    setText(words, last
+      ? `Now ${bytes(last.in)}/s from Nodes and ${bytes(last.out)}/s to them; at most ${bytes(peak)}/s in the last 5 minutes.`
+      : "No figures yet.");
+  }
+  update([]);
+  return { el, update };
+}
+
+// nice is the next round number at or above v.
+function nice(v) {
+  if (v <= 1000) return 1000;
+  const power = 10 ** Math.floor(Math.log10(v));
+  return [1, 2, 4, 5, 10].find((f) => f * power >= v) * power;
+}
+
+function drawGrid(grid, top, y) {
+  const parts = [];
+  for (let i = 0; i <= 4; i++) {
+    const v = (top * i) / 4;
+    parts.push(svg("line", { x1: LEFT, x2: W - 8, y1: y(v), y2: y(v) }),
+      svg("text", { x: LEFT - 8, y: y(v) + 4, "text-anchor": "end", text: bytes(v) + "/s" }));
+  }
+  for (let minutes = 0; minutes <= 5; minutes++) {
+    const x = LEFT + ((W - LEFT - 8) * (5 - minutes)) / 5;
+    parts.push(svg("text", { x, y: H - 6, "text-anchor": minutes === 0 ? "end" : "middle", text: minutes === 0 ? "now" : `−${minutes} min` }));
+  }
+  grid.replaceChildren(...parts);
+}
+
+// path joins points that follow each other; a gap of more than 5 s, where the connection was lost, stays one.
+function path(points, at) {
+  let d = "";
+  points.forEach((p, i) => {
+    const [x, y] = at(p);
+    const gap = i === 0 || p.time - points[i - 1].time > 5000;
+    d += `${gap ? "M" : "L"}${x.toFixed(1)} ${y.toFixed(1)}`;
+  });
+  return d;
+}
+
+function area(points, at, zero) {
+  let d = "";
+  let start = 0;
+  points.forEach((p, i) => {
+    const next = points[i + 1];
+    if (next && next.time - p.time <= 5000) return;
+    const run = points.slice(start, i + 1);
+    d += path(run, at) + `L${at(p)[0].toFixed(1)} ${zero}L${at(run[0])[0].toFixed(1)} ${zero}Z`;
+    start = i + 1;
+  });
+  return d;
+}

@@ -1,0 +1,148 @@
+// WebRTC at work for the browser test.
+
+const GATHER_MS = 12_000;
+const CONNECT_MS = 15_000;
+const PINGS = 20;
+const SEND_MS = 2000;
+const CHUNK = 16 * 1024; // what every browser sends in one message
+const AHEAD = 1024 * 1024; // bytes handed to the browser and not sent yet
+
+/** gather asks one ICE server for candidates: {host, srflx, relay: addresses, error: why one failed, or ""}. */
+export async function gather(server, signal) {
+  const pc = new RTCPeerConnection({ iceServers: [server] });
+  const found = { host: [], srflx: [], relay: [], error: "" };
+  try {
+    const done = new Promise((resolve) => {
+      pc.addEventListener("icecandidate", ({ candidate }) => {
+        if (!candidate) resolve();
+        else if (candidate.candidate) note(found, candidate);
+      });
+      pc.addEventListener("icecandidateerror", (e) => {
+        // A device has several addresses; that one of them cannot reach the server says nothing where another can.
+        found.error = explain(e.errorCode, e.errorText, server.urls[0]);
+      });
+    });
+    pc.createDataChannel("gather");
+    await pc.setLocalDescription();
+    await Promise.race([done, timeout(GATHER_MS), aborted(signal)]);
+    return found;
+  } finally {
+    pc.close();
+  }
+}
+
+function note(found, candidate) {
+  const list = found[candidate.type];
+  if (!list || !candidate.address) return;
+  const address = candidate.address.includes(":") ? `[${candidate.address}]` : candidate.address;
+  const text = candidate.type === "host" ? candidate.address : `${address}:${candidate.port}`;
+  if (!list.includes(text)) list.push(text);
+}
+
+/** explain puts an error of ICE gathering (a STUN error code, or 701 for no answer) into words with a remedy. */
+export function explain(code, text, url) {
+  const words = {
+    400: "The server found the request malformed.",
+    401: "The server refused the credential: it is expired or the clocks differ, or the Node dashboard-test is banned.",
+    403: "The server forbids it.",
+    437: "The server lost the allocation.",
+    438: "The server's nonce was stale: try again.",
+    440: "The server does not relay this kind of address.",
+    441: "The server knows this connection under another credential.",
+    442: "The server does not relay over this transport.",
+    486: "The Node has as many allocations as it may: see turn.limits.allocations_per_node.",
+    508: "The server has no relay port left, or is draining.",
+    701: url.startsWith("turns:")
+      ? "No connection: a firewall is in the way, or the browser does not trust the certificate (a self-signed one never)."
+      : "No answer: a firewall or NAT is in the way, the port is not published, or the name does not resolve.",
+  };
+  return (words[code] ?? "The server could not be used.") + ` (${code}${text ? ": " + text.replace(/\.$/, "") : ""})`;
+}
+
+function timeout(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+function aborted(signal) {
+  return new Promise((_, reject) => signal.addEventListener("abort", () => reject(new Error("the test was left"))));
+}
+
+async function within(ms, promise, what) {
+  return Promise.race([promise, timeout(ms).then(() => Promise.reject(new Error(what)))]);
+}
+
+/** loop connects two ends through the relay of one server: {roundTrip (ms, median), bytesPerSecond, protocol}. */
+export async function loop(server, signal) {
+  const config = { iceServers: [server], iceTransportPolicy: "relay" };
+  const [a, b] = [new RTCPeerConnection(config), new RTCPeerConnection(config)];
+  try {
+    const channel = a.createDataChannel("loop");
+    channel.binaryType = "arraybuffer";
+    const other = new Promise((resolve) => b.addEventListener("datachannel", (e) => resolve(e.channel)));
+    const open = new Promise((resolve) => channel.addEventListener("open", resolve));
+    for (const [from, to] of [[a, b], [b, a]]) {
+      from.addEventListener("icecandidate", ({ candidate }) => candidate && to.addIceCandidate(candidate).catch(() => {}));
+    }
+    await a.setLocalDescription();
+    await b.setRemoteDescription(a.localDescription);
+    await b.setLocalDescription();
+    await a.setRemoteDescription(b.localDescription);
+    await within(CONNECT_MS, Promise.race([open, aborted(signal)]), "the two relays did not reach each other");
+    const peer = await within(CONNECT_MS, other, "the data channel did not open");
+    peer.binaryType = "arraybuffer";
+    const roundTrip = await within(CONNECT_MS, ping(channel, peer), "an echo was lost");
+    const bytesPerSecond = await within(CONNECT_MS, flood(channel, peer, signal), "data stopped");
+    return { roundTrip, bytesPerSecond, protocol: await relayProtocol(a) };
+  } finally {
+    a.close();
+    b.close();
+  }
+}
+
+// ping measures the time to the other end and back, and returns the median.
+async function ping(channel, peer) {
+  peer.onmessage = (e) => peer.send(e.data);
+  const times = [];
+  for (let i = 0; i < PINGS; i++) {
+    const start = performance.now();
+    await new Promise((resolve) => {
+      channel.onmessage = resolve;
+      channel.send("ping");
+    });
+    times.push(performance.now() - start);
+  }
+  return times.sort((x, y) => x - y)[PINGS / 2];
+}
+
+// flood sends for SEND_MS as fast as it goes and returns what arrived in a second.
+async function flood(channel, peer, signal) {
+  let received = 0;
+  let first = 0;
+  let last = 0;
+  peer.onmessage = (e) => {
+    last = performance.now();
+    first ||= last;
+    received += e.data.byteLength;
+  };
+  const chunk = new Uint8Array(CHUNK);
+  channel.bufferedAmountLowThreshold = AHEAD / 2;
+  const until = performance.now() + SEND_MS;
+  while (performance.now() < until && !signal.aborted) {
+    while (channel.bufferedAmount < AHEAD) channel.send(chunk);
+    await Promise.race([new Promise((resolve) => { channel.onbufferedamountlow = resolve; }), timeout(100)]);
+  }
+  if (last <= first) throw new Error("nothing arrived");
+  return (received / (last - first)) * 1000;
+}
+
+// relayProtocol says over which transport the client's end of the chosen path reaches the server.
+async function relayProtocol(pc) {
+  const stats = await pc.getStats();
+  for (const report of stats.values()) {
+    if (report.type === "transport" && report.selectedCandidatePairId) {
+      const local = stats.get(stats.get(report.selectedCandidatePairId)?.localCandidateId);
+      return local?.relayProtocol ?? local?.protocol ?? "unknown transport";
+    }
+  }
+  return "unknown transport";
+}

@@ -1,0 +1,82 @@
+// What runs here: listeners, addresses, certificate, limits, and the lines that a Broker needs.
+
+import { attempt, every } from "./actions.js";
+import { call } from "./api.js";
+import { ago, count, duration, facts, h, say, setText, table } from "./dom.js";
+
+export const title = "Set-up";
+
+export function show(main, _, signal) {
+  const warnings = h("div");
+  const about = h("div");
+  const certificate = h("div");
+  const env = h("pre", { tabindex: "0", "aria-label": "Environment of a Broker" });
+  const copy = h("button", {
+    type: "button", text: "Copy",
+    on: { click: () => attempt(async () => { await copyText(env.textContent); say("Copied."); }) },
+  });
+  const listeners = table("Listeners", [["Part"], ["Transport"], ["Address"]], {
+    key: (l) => `${l.part} ${l.transport} ${l.address}`,
+    make: (l) => [l.part, l.transport, l.address],
+    empty: "Nothing listens.",
+  });
+  const urls = table("ICE URLs that Nodes are given", [["URL"]], { key: (u) => u, make: (u) => [h("code", { text: u })], empty: "None: no Node can be helped." });
+  const limits = table("Limits", [["Key"], ["Value", "num"]], {
+    key: ([k]) => k, make: ([k, v]) => [h("code", { text: k }), v === 0 ? "none" : count(v)], empty: "No limits are told.",
+  });
+  main.append(warnings,
+    h("section", {}, h("h2", { text: "This server" }), about),
+    h("section", {}, h("h2", { text: "Certificate" }), certificate),
+    h("section", {}, h("h2", { text: "Lines for a Broker" }),
+      h("p", { class: "hint", text: "Environment variables, for docker run --env-file. Where a token is needed, TOKEN stands for it: `crolang-aio broker-env` writes it out." }),
+      env, copy),
+    h("section", {}, h("h2", { text: "Listeners" }), listeners.el),
+    h("section", {}, h("h2", { text: "ICE URLs" }), urls.el),
+    h("section", {}, h("h2", { text: "Limits" }), limits.el));
+
+  every(5000, signal, async () => {
+    const s = await call("GET", "/api/status", { signal });
+    const skew = (new Date(s.now) - Date.now()) / 1000;
+    const all = [...s.warnings];
+    if (Math.abs(skew) > 30) all.push(`The server's clock and this device's differ by ${duration(skew)}: credentials end by the server's.`);
+    warnings.replaceChildren(...all.map((w) => h("p", { class: "warning", text: w })));
+    about.replaceChildren(facts([
+      ["Version", `${s.version} (${s.commit || "no commit"}, ${s.go})`],
+      ["Started", ago(s.started)],
+      ["State", s.not_ready.length ? "not ready: " + s.not_ready.join(", ") : "ready"],
+      ["Public host", s.public.host || "–"],
+      ["Relays over IPv4", s.public.ipv4 || "off"],
+      ["Relays over IPv6", s.public.ipv6 || "off"],
+    ]));
+    certificate.replaceChildren(s.certificate ? describe(s.certificate, s.now) : h("p", { class: "empty", text: "There is none: TLS and DTLS are off." }));
+    setText(env, s.broker_env.join("\n"));
+    copy.disabled = s.broker_env.length === 0;
+    listeners.update(s.listeners);
+    urls.update(s.urls);
+    limits.update(Object.entries(s.limits).sort());
+  });
+}
+
+function describe(c, now) {
+  const left = (new Date(c.not_after) - new Date(now)) / 1000;
+  const whole = (new Date(c.not_after) - new Date(c.not_before)) / 1000;
+  const text = left > 0 ? `${duration(left)} left of ${duration(whole)}` : `ended ${duration(left)} ago`;
+  const bar = h("meter", { min: "0", max: String(whole), low: String(whole / 12), value: String(Math.max(0, left)), "aria-label": "What remains of the certificate" });
+  return facts([
+    ["From", c.self_signed ? `${c.source} (self-signed: browsers refuse it for turns:)` : c.source],
+    ["Names", c.names.join(", ")],
+    ["Ends", h("span", {}, new Date(c.not_after).toLocaleString(), " – ", h("strong", { class: left < whole / 12 ? "bad" : "", text }), " ", bar)],
+  ]);
+}
+
+// copyText works on plain HTTP too, where there is no navigator.clipboard.
+async function copyText(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = h("textarea", { class: "hidden" });
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  if (!done) throw new Error("the browser does not allow it; select the lines instead");
+}

@@ -1,0 +1,83 @@
+// What the server tells as it happens, kept while the page is open, whichever view is shown.
+
+import { events, Unauthorized } from "./api.js";
+
+const KEEP_POINTS = 300; // seconds of the plot
+const KEEP_NOTES = 300;
+const SILENCE = 10_000; // ms without a word after which the connection is taken for lost
+
+/** store holds the newest statistics, the rates of the last minutes and the last events, the newest first. */
+export const store = { stats: null, points: [], notes: [], noteNumber: 0, connected: false };
+
+const listeners = new Set();
+
+/** watch calls f("stats" | "note" | "state") at each change until signal is aborted. */
+export function watch(signal, f) {
+  listeners.add(f);
+  signal.addEventListener("abort", () => listeners.delete(f));
+}
+
+function tell(what) {
+  for (const f of listeners) f(what);
+}
+
+function onStats(now) {
+  const before = store.stats;
+  store.stats = now;
+  const seconds = before ? (new Date(now.time) - new Date(before.time)) / 1000 : 0;
+  // Counters that fall are those of a server that was started again.
+  if (seconds > 0.05 && now.bytes_in >= before.bytes_in && now.bytes_out >= before.bytes_out) {
+    store.points.push({
+      time: new Date(now.time).getTime(),
+      in: (now.bytes_in - before.bytes_in) / seconds,
+      out: (now.bytes_out - before.bytes_out) / seconds,
+    });
+    if (store.points.length > KEEP_POINTS) store.points.shift();
+  }
+  tell("stats");
+}
+
+function onNote(note) {
+  store.notes.unshift({ ...note, number: ++store.noteNumber });
+  if (store.notes.length > KEEP_NOTES) store.notes.pop();
+  tell("note");
+}
+
+function setConnected(value) {
+  if (store.connected === value) return;
+  store.connected = value;
+  tell("state");
+}
+
+/** forget drops everything, after a sign-out. */
+export function forget() {
+  Object.assign(store, { stats: null, points: [], notes: [], connected: false });
+  tell("state");
+}
+
+/** follow keeps the store up to date until signal is aborted; it throws Unauthorized. */
+export async function follow(signal) {
+  for (let wait = 500; !signal.aborted; wait = Math.min(wait * 2, 10_000)) {
+    const attempt = new AbortController();
+    const end = () => attempt.abort();
+    signal.addEventListener("abort", end);
+    let quiet = setTimeout(end, SILENCE);
+    try {
+      for await (const event of events(attempt.signal)) {
+        clearTimeout(quiet);
+        quiet = setTimeout(end, SILENCE);
+        wait = 500;
+        setConnected(true);
+        if (event.name === "stats") onStats(event.data);
+        if (event.name === "note") onNote(event.data);
+      }
+    } catch (err) {
+      if (err instanceof Unauthorized) throw err;
+    } finally {
+      clearTimeout(quiet);
+      signal.removeEventListener("abort", end);
+    }
+    setConnected(false);
+    if (!signal.aborted) await new Promise((done) => setTimeout(done, wait));
+  }
+}
