@@ -1,0 +1,122 @@
+package turnsrv
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+const (
+	firstPause     = 5 * time.Millisecond // after an accept that failed; doubled each time
+	longestPause   = time.Second
+	shedAtOnce     = 16 // half-open connections that give way when there are no descriptors
+	complaintPause = time.Minute
+)
+
+// accept takes connections until the listener is closed. Nothing else ends it: without descriptors it waits for some.
+func (s *streams) accept(ctx context.Context, l *net.TCPListener) {
+	pause := time.Duration(0)
+	for {
+		c, err := l.AcceptTCP()
+		if err == nil {
+			pause = 0
+			s.admit(ctx, c)
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		s.limits.displace(shedAtOnce)
+		s.complain(err)
+		pause = min(max(2*pause, firstPause), longestPause)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// complain logs an error of accept, once a minute.
+func (s *streams) complain(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); now.Sub(s.warned) >= complaintPause {
+		s.warned = now
+		s.log.Warn("cannot accept connections, trying again: if files run out, raise the limit of open files", "error", err)
+	}
+}
+
+// admit starts a connection, unless there are too many.
+func (s *streams) admit(ctx context.Context, c *net.TCPConn) {
+	t := relay.Tuple{Transport: relay.TCP, Client: unmapped(c.RemoteAddr()), Server: unmapped(c.LocalAddr())}
+	seat := s.limits.admit(t.Client.Addr(), c)
+	if seat == nil {
+		reset(c)
+		return
+	}
+	s.conns.Go(func() {
+		defer s.limits.release(seat)
+		s.serve(ctx, c, t, seat)
+	})
+}
+
+// serve looks at what the client speaks, and hands the connection on. It returns when the connection has ended.
+func (s *streams) serve(ctx context.Context, c *net.TCPConn, t relay.Tuple, seat *seat) {
+	// The whole handshake has to fit in.
+	_ = c.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout))
+	first, conn, err := peekFirst(s.cfg.Plane, c)
+	switch {
+	case err != nil:
+		s.fail(c)
+	case first == recordHandshake && s.cfg.TLS:
+		s.serveTLS(ctx, c, conn, t, seat)
+	case (first < 4 || first&0xf0 == 0x40) && s.cfg.TCP:
+		if s.limits.settle(seat) {
+			_ = s.cfg.Plane.ServeStream(ctx, conn, t) // it has told whoever has to know
+		}
+	default:
+		s.fail(c)
+	}
+}
+
+// serveTLS does the handshake on conn, whose socket is c, and hands the connection on.
+func (s *streams) serveTLS(ctx context.Context, c *net.TCPConn, conn net.Conn, t relay.Tuple, seat *seat) {
+	if conn == net.Conn(c) {
+		var err error
+		if conn, err = s.cfg.Plane.NonBlocking(c); err != nil {
+			s.fail(c)
+			return
+		}
+	}
+	secure := tls.Server(conn, s.tls)
+	if err := secure.Handshake(); err != nil {
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() {
+			s.fail(c)
+			return
+		}
+		s.counts.failed.Add(1)
+		_ = c.Close() // not reset: the client should get the alert
+		return
+	}
+	if s.limits.settle(seat) {
+		t.Transport = relay.TLS
+		_ = s.cfg.Plane.ServeStream(ctx, secure, t)
+	}
+}
+
+func (s *streams) fail(c *net.TCPConn) {
+	s.counts.failed.Add(1)
+	reset(c)
+}
+
+// reset closes a connection at once and leaves nothing of it behind, not even TIME-WAIT.
+func reset(c *net.TCPConn) {
+	_ = c.SetLinger(0)
+	_ = c.Close()
+}

@@ -1,0 +1,18 @@
+//go:build !unix
+
+package turnsrv
+
+import "net"
+
+// peekFirst waits for the first byte. conn is what to read on from, with that byte.
+func peekFirst(plane streamServer, c *net.TCPConn) (first byte, conn net.Conn, err error) {
+	p, err := plane.NonBlocking(c)
+	if err != nil {
+		return 0, nil, err
+	}
+	b, err := p.Peek(1)
+	if err != nil {
+		return 0, nil, err
+	}
+	return b[0], p, nil
+}

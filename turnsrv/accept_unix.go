@@ -1,0 +1,38 @@
+//go:build unix
+
+package turnsrv
+
+import (
+	"io"
+	"net"
+	"syscall"
+)
+
+// peekFirst waits for the first byte and leaves it in the socket, so that nothing stands between the socket and the
+// data plane. conn is what to read on from: c.
+func peekFirst(_ streamServer, c *net.TCPConn) (first byte, conn net.Conn, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, nil, err
+	}
+	var b [1]byte
+	var n int
+	var fault error
+	err = raw.Read(func(fd uintptr) bool {
+		for {
+			n, _, fault = syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK)
+			if fault != syscall.EINTR {
+				return fault != syscall.EAGAIN
+			}
+		}
+	})
+	switch {
+	case err != nil:
+		return 0, nil, err
+	case fault != nil:
+		return 0, nil, fault
+	case n == 0:
+		return 0, nil, io.EOF
+	}
+	return b[0], c, nil
+}

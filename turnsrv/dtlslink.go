@@ -1,0 +1,166 @@
+package turnsrv
+
+import (
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+const (
+	maxDatagram    = 8192      // what package dtls reads at most
+	usualDatagram  = 2048      // what fits into a buffer that is used again
+	maxQueued      = 256       // datagrams waiting to be read
+	maxQueuedBytes = 256 << 10 // and their size
+	controlBudget  = 64 << 10  // bytes that are no application data, over the life of an association
+)
+
+var linkBuffers = sync.Pool{New: func() any { return new([usualDatagram]byte) }}
+
+// dtlsLink is the socket that package dtls sees of one association: datagrams are pushed into it, and what it is
+// given to write goes out by the relay.Source. Nobody who pushes or writes waits.
+type dtlsLink struct {
+	src           relay.Source
+	local, remote *net.UDPAddr
+
+	mu      sync.Mutex
+	filled  sync.Cond // queue, expired or closed have changed
+	queue   []queuedDatagram
+	next    int // in queue
+	bytes   int // in queue
+	budget  int // of controlBudget
+	settled bool
+	muted   bool
+	expired bool
+	closed  bool
+}
+
+type queuedDatagram struct {
+	b      []byte
+	pooled *[usualDatagram]byte // nil: b is its own
+}
+
+func newLink(src relay.Source) *dtlsLink {
+	l := &dtlsLink{
+		src: src, local: net.UDPAddrFromAddrPort(src.Server), remote: net.UDPAddrFromAddrPort(src.Client),
+		budget: controlBudget,
+	}
+	l.filled.L = &l.mu
+	return l
+}
+
+// push queues a copy of b, or drops it: when the reader is behind, and when it is more handshake than any client has
+// reason to send. Package dtls would keep up to 2 MB of that.
+func (l *dtlsLink) push(b []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || len(b) > maxDatagram || len(l.queue)-l.next >= maxQueued || l.bytes+len(b) > maxQueuedBytes {
+		return
+	}
+	cost := len(b) // until the handshake is done it keeps application data too
+	if l.settled {
+		cost = controlBytes(b)
+	}
+	if cost > l.budget {
+		return
+	}
+	l.budget -= cost
+	q := queuedDatagram{}
+	if len(b) <= usualDatagram {
+		q.pooled = linkBuffers.Get().(*[usualDatagram]byte)
+		q.b = q.pooled[:copy(q.pooled[:], b)]
+	} else {
+		q.b = append([]byte(nil), b...)
+	}
+	if l.next > 0 && len(l.queue) == cap(l.queue) {
+		l.queue = append(l.queue[:0], l.queue[l.next:]...)
+		l.next = 0
+	}
+	l.queue = append(l.queue, q)
+	l.bytes += len(b)
+	l.filled.Signal()
+}
+
+// settle says that the handshake is done.
+func (l *dtlsLink) settle() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.settled = true
+}
+
+// mute makes everything that is written from now on go nowhere.
+func (l *dtlsLink) mute() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.muted = true
+}
+
+// ReadFrom waits for a datagram.
+func (l *dtlsLink) ReadFrom(b []byte) (int, net.Addr, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		switch {
+		case l.closed:
+			return 0, nil, net.ErrClosed
+		case l.expired:
+			return 0, nil, os.ErrDeadlineExceeded
+		case l.next < len(l.queue):
+			q := l.queue[l.next]
+			l.queue[l.next] = queuedDatagram{}
+			if l.next++; l.next == len(l.queue) {
+				l.queue, l.next = l.queue[:0], 0
+			}
+			l.bytes -= len(q.b)
+			n := copy(b, q.b)
+			if q.pooled != nil {
+				linkBuffers.Put(q.pooled)
+			}
+			return n, l.remote, nil
+		}
+		l.filled.Wait()
+	}
+}
+
+// WriteTo sends to the client, whatever the address.
+func (l *dtlsLink) WriteTo(b []byte, _ net.Addr) (int, error) {
+	l.mu.Lock()
+	closed, muted := l.closed, l.muted
+	l.mu.Unlock()
+	if closed {
+		return 0, net.ErrClosed
+	}
+	if !muted {
+		l.src.Send(b)
+	}
+	return len(b), nil
+}
+
+// Close ends reading and writing. The listener's socket stays.
+func (l *dtlsLink) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed, l.queue, l.next, l.bytes = true, nil, 0, 0
+	l.filled.Broadcast()
+	return nil
+}
+
+// SetReadDeadline knows deadlines that have passed and none: package dtls sets no others.
+func (l *dtlsLink) SetReadDeadline(t time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.expired = !t.IsZero() && !t.After(time.Now())
+	l.filled.Broadcast()
+	return nil
+}
+
+// SetWriteDeadline does nothing: writing never waits.
+func (l *dtlsLink) SetWriteDeadline(time.Time) error { return nil }
+
+// SetDeadline is SetReadDeadline.
+func (l *dtlsLink) SetDeadline(t time.Time) error { return l.SetReadDeadline(t) }
+
+// LocalAddr is the listener's address, as the client sees it.
+func (l *dtlsLink) LocalAddr() net.Addr { return l.local }

@@ -1,0 +1,60 @@
+package turnsrv
+
+import (
+	"crypto/tls"
+	"slices"
+
+	"github.com/pion/dtls/v3"
+)
+
+// recordHandshake is the content type of a TLS or DTLS record with a handshake message: the first byte of a
+// ClientHello, which no STUN message (0 to 3) and no ChannelData (64 to 79) begins with (RFC 7983).
+const recordHandshake = 22
+
+// The protocol names of RFC 7443.
+var protocols = []string{"stun.turn", "stun.nat-discovery"}
+
+// serverTLS is the configuration of the TLS listeners: TLS 1.2 with AEAD at least.
+func serverTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
+	plain := &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: certificate,
+		CipherSuites: []uint16{ // of TLS 1.2; those of 1.3 are all AEAD
+			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+			tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+		},
+	}
+	named := plain.Clone()
+	named.NextProtos = protocols
+	// A client that knows other protocols only is served all the same: crypto/tls would refuse it.
+	named.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		if slices.ContainsFunc(h.SupportedProtos, func(p string) bool { return slices.Contains(protocols, p) }) {
+			return nil, nil
+		}
+		return plain, nil
+	}
+	return named
+}
+
+// cipherSuites are those of DTLS 1.2 that have AEAD, and that OpenSSL's and browsers' clients know.
+var cipherSuites = []dtls.CipherSuiteID{
+	dtls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+	dtls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	dtls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	dtls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	dtls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	dtls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
+// tlsHello is a DTLS ClientHello in the words of crypto/tls, as far as those who pick a certificate need it.
+func tlsHello(h *dtls.ClientHelloInfo) *tls.ClientHelloInfo {
+	out := &tls.ClientHelloInfo{ServerName: h.ServerName, SupportedVersions: []uint16{tls.VersionTLS12}}
+	for _, id := range h.CipherSuites {
+		out.CipherSuites = append(out.CipherSuites, uint16(id))
+	}
+	return out
+}
