@@ -1,0 +1,196 @@
+package hooks
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/hooks/internal/strictjson"
+)
+
+// route is one webhook.
+type route struct {
+	name     string
+	negative string                                     // documented key and refusing value, added to every error
+	serve    func(c *call) (refused bool, _ *errAnswer) // fills c.out; nil for the message webhook
+}
+
+// call is one request on its way, with buffers that are used again.
+type call struct {
+	w     http.ResponseWriter
+	r     *http.Request
+	limit int64
+	body  []byte // as it came
+	out   []byte // the answer
+	json  strictjson.Reader
+	names [][]byte // field names seen
+	nodes []string
+}
+
+// errAnswer is an answer other than 200. Its text holds nothing of the request.
+type errAnswer struct {
+	status int
+	result string
+	text   string
+	cause  error // ours, for the log; nil for the caller's mistakes
+}
+
+var (
+	errNotFound = &errAnswer{status: http.StatusNotFound, result: ResultNotFound, text: "no such path"}
+	errMethod   = &errAnswer{status: http.StatusMethodNotAllowed, result: ResultMethod, text: "only POST is answered here"}
+	errType     = &errAnswer{status: http.StatusUnsupportedMediaType, result: ResultType, text: "the body must be application/json, not compressed"}
+	errLarge    = &errAnswer{status: http.StatusRequestEntityTooLarge, result: ResultTooLarge, text: "the body is larger than hooks.max_body"}
+	errSlow     = &errAnswer{status: http.StatusRequestTimeout, result: ResultTimeout, text: "the body came too slowly"}
+	errCut      = &errAnswer{status: http.StatusBadRequest, result: ResultInvalid, text: "the body ended early"}
+	errICE      = &errAnswer{status: http.StatusInternalServerError, result: ResultError, text: "no RTC configuration can be given"}
+
+	jsonType  = []string{"application/json"}
+	noStore   = []string{"no-store"}
+	allowPOST = []string{"POST"}
+)
+
+func invalid(text string) *errAnswer {
+	return &errAnswer{status: http.StatusBadRequest, result: ResultInvalid, text: text}
+}
+
+// ServeHTTP answers a request that the guard let through.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := s.cfg.Now()
+	found := s.find(r.URL.Path)
+	c := s.calls.Get().(*call)
+	defer s.release(c)
+	c.w, c.r, c.limit = w, r, s.cfg.MaxBody
+	switch {
+	case found == nil:
+		c.writeError(errNotFound, "")
+		s.cfg.Observe("other", ResultNotFound, s.cfg.Now().Sub(start))
+	case found.serve == nil:
+		s.message(c, start)
+	default:
+		s.answer(found, c, start)
+	}
+}
+
+func (s *Server) answer(hook *route, c *call, start time.Time) {
+	result := ResultOK
+	refused, failed := false, check(c.r, c.limit)
+	if failed == nil {
+		refused, failed = hook.serve(c)
+	}
+	switch {
+	case failed != nil:
+		result = failed.result
+		if failed.cause != nil {
+			s.log.Error("webhook failed", "hook", hook.name, "error", failed.cause)
+		} else {
+			s.log.Debug("webhook called wrongly", "hook", hook.name, "error", failed.text)
+		}
+		c.writeError(failed, hook.negative)
+	default:
+		if refused {
+			result = ResultRefused
+		}
+		c.write(http.StatusOK)
+	}
+	s.cfg.Observe(hook.name, result, s.cfg.Now().Sub(start))
+}
+
+// release gives a call's buffers back, but for those that one large request has blown up.
+func (s *Server) release(c *call) {
+	c.w, c.r = nil, nil
+	clear(c.names)
+	clear(c.nodes)
+	c.body, c.out, c.names, c.nodes = c.body[:0], c.out[:0], c.names[:0], c.nodes[:0]
+	if cap(c.body) > 64<<10 || cap(c.out) > 64<<10 || cap(c.nodes) > 4096 {
+		*c = call{}
+	}
+	s.calls.Put(c)
+}
+
+// check refuses what cannot be a webhook call before its body is read.
+func check(r *http.Request, limit int64) *errAnswer {
+	switch {
+	case r.Method != http.MethodPost:
+		return errMethod
+	case !isJSON(r.Header["Content-Type"]) || len(r.Header["Content-Encoding"]) > 0:
+		return errType
+	case r.ContentLength > limit:
+		return errLarge
+	}
+	return nil
+}
+
+func isJSON(header []string) bool {
+	if len(header) != 1 {
+		return false
+	}
+	if header[0] == "application/json" {
+		return true
+	}
+	media, _, _ := strings.Cut(header[0], ";")
+	return strings.EqualFold(strings.TrimSpace(media), "application/json")
+}
+
+// readBody reads the whole body into c.body.
+func (c *call) readBody() *errAnswer {
+	body := c.r.Body
+	if c.r.ContentLength < 0 {
+		body = http.MaxBytesReader(c.w, body, c.limit)
+	}
+	if c.body == nil {
+		c.body = make([]byte, 0, 2048)
+	}
+	err := c.read(body)
+	switch {
+	case err != nil:
+		return bodyError(err)
+	case c.r.ContentLength >= 0 && int64(len(c.body)) != c.r.ContentLength:
+		return errCut
+	}
+	return nil
+}
+
+// bodyError is the answer to a body that could not be read or parsed.
+func bodyError(err error) *errAnswer {
+	var tooLarge *http.MaxBytesError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &tooLarge):
+		return errLarge
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return errSlow
+	case errors.Is(err, strictjson.ErrSyntax), errors.Is(err, strictjson.ErrDeep), errors.Is(err, strictjson.ErrType):
+		return invalid(err.Error())
+	}
+	return errCut
+}
+
+// write sends c.out.
+func (c *call) write(status int) {
+	header := c.w.Header()
+	header["Content-Type"] = jsonType
+	header["Cache-Control"] = noStore
+	if len(c.out) >= 2048 { // below that the server sets it, without an allocation
+		header["Content-Length"] = []string{strconv.Itoa(len(c.out))}
+	}
+	if status != http.StatusOK {
+		c.w.WriteHeader(status)
+	}
+	_, _ = c.w.Write(c.out) // a Broker that has gone needs no answer
+}
+
+func (c *call) writeError(failed *errAnswer, negative string) {
+	c.out = append(c.out[:0], `{"error":`...)
+	c.out = strictjson.AppendString(c.out, failed.text)
+	if negative != "" {
+		c.out = append(append(c.out, ','), negative...)
+	}
+	c.out = append(c.out, '}')
+	if failed.status == http.StatusMethodNotAllowed {
+		c.w.Header()["Allow"] = allowPOST
+	}
+	c.write(failed.status)
+}
