@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -81,36 +82,45 @@ var commands = map[string]command{
 }
 
 // read passes a command on that adds nothing to what is kept.
-func read(c *client, name string, args [][]byte) { c.dispatch(name, args, 0) }
+func read(c *client, name string, args [][]byte) { c.dispatch(name, args, effect{}) }
 
 // write passes a command on that may keep its arguments.
 func write(c *client, name string, args [][]byte) {
 	cost := int64(0)
-	for i, a := range args {
-		if i%2 == 0 && len(a) > maxKey {
-			c.fail("ERR a key is longer than 1 KiB, which the embedded Redis does not take")
+	for i := 0; i < len(args); i += 2 {
+		var value []byte // INCR has none
+		if i+1 < len(args) {
+			value = args[i+1]
+		}
+		if !c.fits(args[i], value) {
 			return
 		}
-		if len(a) > maxValue {
-			c.fail("ERR a value is longer than 1 MiB, which the embedded Redis does not take")
-			return
-		}
-		cost += int64(len(a))
-		if i%2 == 0 {
-			cost += keyCost
-		}
+		cost += keyCost + int64(len(args[i])+len(value))
 	}
-	c.dispatch(name, args, cost)
+	c.dispatch(name, args, effect{bytes: cost})
+}
+
+// fits answers a key or a value that is too long.
+func (c *client) fits(key, value []byte) bool {
+	switch {
+	case len(key) > maxKey:
+		c.fail("ERR a key is longer than 1 KiB, which the embedded Redis does not take")
+	case len(value) > maxValue:
+		c.fail("ERR a value is longer than 1 MiB, which the embedded Redis does not take")
+	default:
+		return true
+	}
+	return false
 }
 
 // dispatch has miniredis execute a command, and queues its answer.
-func (c *client) dispatch(name string, args [][]byte, cost int64) {
+func (c *client) dispatch(name string, args [][]byte, e effect) {
 	words := make([]string, 0, 1+len(args))
 	words = append(words, name)
 	for _, a := range args {
 		words = append(words, string(a))
 	}
-	if err := c.s.store.dispatch(c, words, cost); err != nil {
+	if err := c.s.store.dispatch(c, words, e); err != nil {
 		c.fail(err.Error())
 		return
 	}
@@ -120,6 +130,7 @@ func (c *client) dispatch(name string, args [][]byte, cost int64) {
 // set checks what miniredis would let through to an overflow, or to a time to
 // live that outlasts its key.
 func set(c *client, name string, args [][]byte) {
+	var ttl time.Duration
 	for i := 2; i < len(args); i++ {
 		unit := time.Second
 		switch strings.ToUpper(string(args[i])) {
@@ -130,58 +141,68 @@ func set(c *client, name string, args [][]byte) {
 			unit = time.Millisecond
 			fallthrough
 		case "EX":
-			if i++; i < len(args) && !validTTL(args[i], unit, false) {
-				c.fail("ERR invalid expire time in 'set' command")
-				return
+			if i++; i < len(args) {
+				var ok bool
+				if ttl, ok = parseTTL(args[i], unit); !ok || ttl <= 0 {
+					c.invalidTTL(name)
+					return
+				}
 			}
 		}
 	}
-	if len(args[0]) > maxKey || len(args[1]) > maxValue {
-		write(c, name, args[:2]) // which says it
-		return
-	}
-	c.dispatch(name, args, keyCost+int64(len(args[0])+len(args[1])))
+	c.keep(name, args, args[0], args[1], ttl)
 }
 
 func setex(c *client, name string, args [][]byte) {
-	unit := time.Second
-	if name == "PSETEX" {
-		unit = time.Millisecond
-	}
-	if !validTTL(args[1], unit, false) {
-		c.fail("ERR invalid expire time in '" + strings.ToLower(name) + "' command")
+	ttl, ok := parseTTL(args[1], unitOf(name))
+	if !ok || ttl <= 0 {
+		c.invalidTTL(name)
 		return
 	}
-	if len(args[0]) > maxKey || len(args[2]) > maxValue {
-		write(c, name, [][]byte{args[0], args[2]})
+	c.keep(name, args, args[0], args[2], ttl)
+}
+
+// keep passes a command on that keeps one value.
+func (c *client) keep(name string, args [][]byte, key, value []byte, ttl time.Duration) {
+	if !c.fits(key, value) {
 		return
 	}
-	c.dispatch(name, args, keyCost+int64(len(args[0])+len(args[2])))
+	c.dispatch(name, args, effect{bytes: keyCost + int64(len(key)+len(value)), ttl: ttl})
 }
 
 func expire(c *client, name string, args [][]byte) {
-	unit := time.Second
-	if name == "PEXPIRE" {
-		unit = time.Millisecond
-	}
-	if !validTTL(args[1], unit, true) {
-		c.fail("ERR invalid expire time in '" + strings.ToLower(name) + "' command")
+	ttl, ok := parseTTL(args[1], unitOf(name))
+	if !ok {
+		c.invalidTTL(name)
 		return
 	}
-	c.dispatch(name, args, 0)
+	c.dispatch(name, args, effect{ttl: ttl})
 }
 
-// validTTL lets through what is no number at all: miniredis answers that.
-func validTTL(arg []byte, unit time.Duration, past bool) bool {
+// unitOf is that of EXPIRE and SETEX, or of PEXPIRE and PSETEX.
+func unitOf(name string) time.Duration {
+	if name[0] == 'P' {
+		return time.Millisecond
+	}
+	return time.Second
+}
+
+func (c *client) invalidTTL(name string) {
+	c.fail("ERR invalid expire time in '" + strings.ToLower(name) + "' command")
+}
+
+// parseTTL lets through what is no number at all, as one unit: miniredis
+// answers that.
+func parseTTL(arg []byte, unit time.Duration) (ttl time.Duration, ok bool) {
 	n, err := strconv.ParseInt(string(arg), 10, 64)
-	if err != nil {
-		return len(arg) < 18 // too short to be a number out of range
+	if errors.Is(err, strconv.ErrSyntax) {
+		return unit, true
 	}
 	most := int64(maxTTL / unit)
-	if past {
-		return n >= -most && n <= most
+	if err != nil || n < -most || n > most {
+		return 0, false
 	}
-	return n > 0 && n <= most
+	return time.Duration(n) * unit, true
 }
 
 // ttl rounds to the nearest second as Redis does; miniredis cuts off.
@@ -203,7 +224,7 @@ func flush(c *client, name string, args [][]byte) {
 		return
 	}
 	if name == "FLUSHDB" {
-		c.dispatch(name, nil, 0)
+		c.dispatch(name, nil, effect{})
 		return
 	}
 	if err := c.s.store.reset(); err != nil {

@@ -100,7 +100,7 @@ func selectDB(c *client, name string, args [][]byte) {
 		return
 	}
 	c.db = n
-	c.dispatch(name, [][]byte{[]byte(strconv.Itoa(n))}, 0)
+	c.dispatch(name, [][]byte{[]byte(strconv.Itoa(n))}, effect{})
 }
 
 func clientCommand(c *client, _ string, args [][]byte) {

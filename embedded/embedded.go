@@ -159,7 +159,8 @@ func listenError(addr string, err error) error {
 }
 
 // Run serves until ctx ends; then it closes the listener and every connection,
-// waits for all of them, and returns nil. It is called once.
+// waits for all of them, and returns nil. It is called once; with a ctx that has
+// ended it releases what New had bound.
 func (s *Server) Run(ctx context.Context) error {
 	accepting := make(chan struct{})
 	go func() {

@@ -62,7 +62,7 @@ func TestPanicIsContained(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	c.dispatch("TYPE2", nil, 0)
+	c.dispatch("TYPE2", nil, effect{})
 	if got := answer(); got != "-"+errBroken.Error()+"\r\n" {
 		t.Errorf("answer %q", got)
 	}
@@ -165,7 +165,7 @@ func FuzzReader(f *testing.F) {
 			args, err := r.read(lim)
 			if err != nil {
 				var wrong protocolError
-				if !errors.As(err, &wrong) && err != io.EOF && err != io.ErrUnexpectedEOF {
+				if !errors.As(err, &wrong) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 					t.Fatalf("error %v", err)
 				}
 				break
@@ -197,7 +197,7 @@ func FuzzReader(f *testing.F) {
 		var third []byte
 		for {
 			args, err := r.read(lim)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
@@ -272,5 +272,30 @@ func TestManyKeysStayQuick(t *testing.T) {
 	defer s.store.mu.Unlock()
 	if s.store.tick > 5*time.Second {
 		t.Errorf("keys expire every %s only", s.store.tick)
+	}
+}
+
+// A short life is exact even when the clock lags for the sake of many keys.
+func TestShortLivesAreExact(t *testing.T) {
+	now := time.Now()
+	s := testServer(t)
+	s.store.now = func() time.Time { return now }
+	c, answer := offline(t, s)
+	s.store.move()
+	s.store.tick = 100 * time.Millisecond
+	now = now.Add(90 * time.Millisecond) // not yet time for the clock to move
+	for _, cmd := range []string{"SET a v PX 100", "SET b v", "PEXPIRE b 100", "PSETEX c 100 v"} {
+		c.execute(bytes.Split([]byte(cmd), []byte(" ")))
+		s.store.tick = 100 * time.Millisecond
+	}
+	answer()
+	now = now.Add(99 * time.Millisecond)
+	s.store.move()
+	c.execute([][]byte{[]byte("EXISTS"), []byte("a"), []byte("b"), []byte("c")})
+	now = now.Add(time.Millisecond)
+	s.store.move()
+	c.execute([][]byte{[]byte("EXISTS"), []byte("a"), []byte("b"), []byte("c")})
+	if got := answer(); got != ":3\r\n:0\r\n" {
+		t.Errorf("after 99 and 100 ms: %q", got)
 	}
 }

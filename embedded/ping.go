@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// ErrNotReady: the server does not answer a PING.
+// ErrNotReady is that the server does not answer a PING.
 var ErrNotReady = errors.New("redis does not answer")
 
 // Ping connects as a client does, gives the password and asks for a PONG:

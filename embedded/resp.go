@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -171,7 +172,7 @@ func (r *reader) body(size int) ([]byte, error) {
 
 // midway: an end inside a command is not a proper end.
 func midway(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -18,9 +18,12 @@ const (
 	keyCost = 400
 	// tickShare bounds the time that letting keys expire takes: miniredis looks
 	// at all of them each time its clock moves, so with many keys its clock
-	// moves in steps of tickShare times what the last look took.
+	// moves in steps of tickShare times what a look takes.
 	tickShare = 20
 	minTick   = time.Millisecond
+	// cheapTick is a step so short that the clock may move for a single
+	// command, which keeps short lives exact.
+	cheapTick = 200 * time.Millisecond
 	// rebuildEvery is how often a full store may be looked through.
 	rebuildEvery = time.Second
 )
@@ -47,6 +50,7 @@ type store struct {
 	built   time.Time     // last rebuild
 	ticked  time.Time     // miniredis' clock
 	tick    time.Duration // until it moves again
+	took    time.Duration // the last look
 	panics  int
 	stopped bool
 }
@@ -67,7 +71,7 @@ func (s *store) fresh() (*miniredis.Miniredis, error) {
 		return nil, fmt.Errorf("start miniredis: %w", err)
 	}
 	conn.Close()
-	s.ticked, s.tick = s.now(), minTick
+	s.ticked, s.tick, s.took = s.now(), minTick, 0
 	mr.SetTime(s.ticked)
 	mr.ClockTTL(true)
 	return mr, nil
@@ -82,16 +86,31 @@ func (s *store) close() {
 	}
 }
 
-// advance lets keys expire. Held: mu.
+// advance lets keys expire, if it is time. Held: mu.
 func (s *store) advance() {
-	now := s.now()
-	if d := now.Sub(s.ticked); d >= 0 && d < s.tick {
-		return
+	if d := s.now().Sub(s.ticked); d < 0 || d >= s.tick {
+		s.move()
 	}
+}
+
+// exact is for a command that gives a key ttl to live: a clock that is behind
+// would take its lag off that. Held: mu.
+func (s *store) exact(ttl time.Duration) {
+	if lag := s.now().Sub(s.ticked); lag > ttl/100 && s.tick <= cheapTick {
+		s.move()
+	}
+}
+
+// move sets miniredis' clock, at which it looks at all keys. Held: mu.
+func (s *store) move() {
+	s.ticked = s.now()
 	start := time.Now()
-	s.mr.SetTime(now)
+	s.mr.SetTime(s.ticked)
 	s.mr.DB(0) // any access moves the clock of all databases
-	s.ticked, s.tick = now, max(minTick, tickShare*time.Since(start))
+	took := time.Since(start)
+	// The lesser of two: a look during which the process slept says nothing.
+	s.tick = max(minTick, tickShare*min(took, s.took))
+	s.took = took
 }
 
 // sweep lets keys expire while nobody asks.
@@ -101,16 +120,25 @@ func (s *store) sweep() {
 	s.advance()
 }
 
+// effect is what a command adds to the store.
+type effect struct {
+	bytes int64         // 0: it keeps nothing new
+	ttl   time.Duration // 0: it gives none
+}
+
 // dispatch executes words for c, whose reply buffer has the answer then.
 // An error is an answer by itself.
-func (s *store) dispatch(c *client, words []string, cost int64) (err error) {
+func (s *store) dispatch(c *client, words []string, e effect) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
 		return errBroken
 	}
 	s.advance()
-	if cost > 0 && !s.room(cost) {
+	if e.ttl > 0 {
+		s.exact(e.ttl)
+	}
+	if e.bytes > 0 && !s.room(e.bytes) {
 		return errFull
 	}
 	defer func() {
