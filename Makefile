@@ -1,0 +1,75 @@
+# make test   everything the tests need, then all tests (Debian; root or sudo where something is missing)
+# make lint   formatting, linters, lengths
+# make ci     what .ci/run runs
+# make help   all targets
+
+SHELL := /bin/sh
+GO ?= go
+BIN ?= crolang-aio
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+PLATFORMS ?= linux/amd64 linux/arm64 linux/arm/7
+FUZZTIME ?= 5s
+BENCH ?= .
+TOOL := $(GO) tool -modfile=tools/go.mod
+
+# The version is set above; asking git again fails in checkouts of another user.
+export GOFLAGS ?= -buildvcs=false
+
+.NOTPARALLEL:
+.PHONY: help build test unit e2e portable peers lint lint-fix lengths ci cross fuzz bench vuln clean
+
+help: ## this list
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+build: ## the program, static, with its version
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) .
+
+test: export CROLANG_AIO_REQUIRE_PEERS = 1
+test: peers unit portable e2e ## all tests, with the race detector; installs their peers first
+
+unit: ## tests of the packages; what needs a peer that is not there is skipped
+	pkgs=$$($(GO) list ./...) && $(GO) test -race -timeout 15m $$(echo "$$pkgs" | grep -v /internal/e2e)
+
+portable: ## the data plane's engine for systems other than Linux
+	$(GO) test -race -timeout 10m -tags portable ./turnsrv/...
+
+e2e: ## tests of the program against coturn, Chromium and npm packages, likewise
+	$(GO) test -race -timeout 15m -count=1 ./internal/e2e/...
+
+peers: ## install what the tests talk to
+	./tools/peers.sh
+
+lint: lengths ## golangci-lint, on both engines of the data plane
+	$(TOOL) golangci-lint run ./...
+	$(TOOL) golangci-lint run --build-tags portable ./turnsrv/...
+
+lint-fix: ## let the linters correct what they can
+	$(TOOL) golangci-lint run --fix ./...
+
+lengths:
+	./tools/lengths.sh
+
+ci: test lint cross fuzz ## everything that must pass
+
+cross: ## the program for every platform, into dist/
+	@set -e; for p in $(PLATFORMS); do \
+		os=$${p%%/*} rest=$${p#*/}; arch=$${rest%%/*} arm=; \
+		case $$rest in */*) arm=$${rest#*/};; esac; \
+		out=dist/crolang-aio-$$os-$$arch$${arm:+v$$arm}; echo "$$out"; \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch GOARM=$$arm $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $$out .; \
+	done
+
+fuzz: ## every fuzz target for FUZZTIME (5s)
+	FUZZTIME=$(FUZZTIME) GO=$(GO) ./tools/fuzz.sh
+
+bench: export CROLANG_AIO_REQUIRE_PEERS = 1
+bench: peers ## benchmarks, their peers in the same run
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./...
+
+vuln: ## known vulnerabilities; needs the database of vuln.go.dev
+	$(TOOL) govulncheck ./...
+
+clean:
+	rm -rf $(BIN) dist

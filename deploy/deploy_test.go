@@ -1,0 +1,85 @@
+// Package deploy holds what runs beside the program; its tests hold the compose
+// file, the image and the program together.
+package deploy
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/crolang-p2p/crolang-aio/hooks"
+)
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// value is what follows "key: ", without a comment.
+func value(t *testing.T, text, key string) string {
+	t.Helper()
+	m := regexp.MustCompile(`(?m)^ +` + key + `: +([^#\n]*[^#\n ])`).FindStringSubmatch(text)
+	if m == nil {
+		t.Fatalf("no %s", key)
+	}
+	return strings.Trim(m[1], `"`)
+}
+
+func TestRelayPortsArePublished(t *testing.T) {
+	compose := read(t, "../docker-compose.yml")
+	ports := value(t, compose, "CROLANG_AIO_TURN_RELAY_PORTS")
+	if want := `- "` + ports + ":" + ports + `/udp"`; !strings.Contains(compose, want) {
+		t.Errorf("relay ports are %s, but nothing says %s", ports, want)
+	}
+}
+
+func TestBrokersNeedNoMore(t *testing.T) {
+	compose := read(t, "../docker-compose.yml")
+	broker := compose[strings.Index(compose, "broker-1: &broker"):strings.Index(compose, "proxy:")]
+	for name, path := range map[string]string{
+		"NODES_AUTHENTICATION_WEBHOOK_URL":          hooks.PathAuthenticate,
+		"RTC_CONFIGURATION_RESOLVER_WEBHOOK_URL":    hooks.PathResolve,
+		"AUTHORIZE_NODES_COMMUNICATION_WEBHOOK_URL": hooks.PathAuthorize,
+		"NODES_VALIDITY_CHECK_WEBHOOK_URL":          hooks.PathValidity,
+		"ON_AUTHENTICATED_SOCKET_MSG_WEBHOOK_URL":   hooks.PathMessage,
+	} {
+		if got, want := value(t, broker, name), "http://crolang-aio:8083"+path; got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	password := value(t, compose, "CROLANG_AIO_REDIS_PASSWORD")
+	if got, want := value(t, broker, "REDIS_URL"), "redis://default:"+password+"@crolang-aio:6379"; got != want {
+		t.Errorf("REDIS_URL is %s, want %s", got, want)
+	}
+	if got := value(t, broker, "NODE_OPTIONS"); got != "--unhandled-rejections=warn" {
+		t.Errorf("NODE_OPTIONS is %s", got)
+	}
+	if got := value(t, broker, "restart"); got != "unless-stopped" {
+		t.Errorf("restart is %s", got)
+	}
+	for _, listen := range []string{"CROLANG_AIO_HOOKS_LISTEN", "CROLANG_AIO_REDIS_LISTEN"} {
+		if got := value(t, compose, listen); !strings.HasPrefix(got, "0.0.0.0:") {
+			t.Errorf("%s is %s: Brokers do not reach it", listen, got)
+		}
+	}
+	if !regexp.MustCompile(`(?m)^  broker-2: \*broker$`).MatchString(compose) {
+		t.Error("the second Broker is not like the first")
+	}
+}
+
+func TestImage(t *testing.T) {
+	dockerfile := read(t, "../Dockerfile")
+	for _, want := range []string{
+		"FROM scratch\n", "CGO_ENABLED=0 ", "USER 65532:65532\n", "--chown=65532:65532", `CMD ["crolang-aio", "health"]`,
+		"-X main.version=$VERSION", "CROLANG_AIO_DATA_DIR=/data", "VOLUME /data\n",
+	} {
+		if !strings.Contains(dockerfile, want) {
+			t.Errorf("the Dockerfile has no %q", want)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+#!/bin/sh
+# Installs what the tests talk to and is not there yet: a C compiler for the
+# race detector, coturn's client, Chromium, Node.js, and the npm packages of
+# every folder below internal/e2e that has a lock file. Debian; apt-get runs as
+# root or through sudo.
+set -eu
+cd "$(dirname "$0")/.."
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+missing=
+need() { # need PACKAGE PROGRAM…
+	package=$1
+	shift
+	for program; do
+		have "$program" || { missing="$missing $package"; return 0; }
+	done
+}
+need gcc gcc
+need libc6-dev ld
+need coturn turnutils_uclient turnutils_peer
+need chromium chromium
+need nodejs node
+need npm npm
+
+if [ -n "$missing" ]; then
+	echo "installing:$missing"
+	if ! have apt-get; then
+		echo "apt-get is not here: install these by hand:$missing" >&2
+		exit 1
+	fi
+	as_root=
+	if [ "$(id -u)" != 0 ]; then
+		have sudo || { echo "not root, and no sudo: run as root: apt-get install$missing" >&2; exit 1; }
+		as_root=sudo
+	fi
+	apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3"
+	$apt update
+	# shellcheck disable=SC2086 # several words each
+	$apt install -y --no-install-recommends ca-certificates $missing
+	case $missing in
+	*coturn*) # only its client is wanted
+		[ ! -d /run/systemd/system ] || $as_root systemctl disable --now coturn || true
+		;;
+	esac
+fi
+
+# npm notes what it has installed in node_modules/.package-lock.json.
+find internal -name node_modules -prune -o -name package-lock.json -print | while read -r lock; do
+	dir=$(dirname "$lock")
+	[ "$dir/node_modules/.package-lock.json" -nt "$lock" ] && continue
+	echo "npm ci in $dir"
+	(cd "$dir" && npm ci --no-audit --no-fund --loglevel=error)
+done
