@@ -20,7 +20,7 @@ import (
 
 const (
 	maxPermissions = 1024               // per allocation
-	maxChannels    = 1024               // per allocation
+	maxChannels    = 4096               // per allocation: every number that RFC 8656 §12 has
 	maxLifetime    = 3599 * time.Second // pion takes an hour and more for 10 minutes
 )
 

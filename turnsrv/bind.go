@@ -1,0 +1,94 @@
+package turnsrv
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+// bind makes the data plane and binds every listener of the configuration.
+func (s *Server) bind(workers int) error {
+	var err error
+	if s.plane, err = relay.New(relay.Config{
+		Handler:       handler{s},
+		DTLS:          func(src relay.Source, b []byte) { s.streams.datagram(src, b) },
+		OnClientGone:  func(r *relay.Relay, _ string) { s.control.ClientGone(r) },
+		IPv4:          s.cfg.IPv4,
+		IPv6:          s.cfg.IPv6,
+		PortMin:       s.cfg.PortMin,
+		PortMax:       s.cfg.PortMax,
+		BitsPerSecond: s.cfg.BitsPerSecond,
+		OwnListener:   s.ownListener,
+		AllowSend:     s.allowSend,
+		Workers:       workers,
+		Now:           s.cfg.Now,
+		Logger:        s.log,
+	}); err != nil {
+		return err
+	}
+	s.control.Use(s.plane)
+	if s.streams, err = newStreams(streamsConfig{
+		Plane: s.plane, TCP: s.has("tcp"), TLS: s.has("tls"), DTLS: s.has("dtls"), Certificate: s.cfg.Certificate,
+		ConnectionsPerIP: s.cfg.ConnectionsPerIP, Logger: s.log,
+	}); err != nil {
+		return err
+	}
+	if err := s.bindAll("turn.listen", s.cfg.Listen, "udp", "tcp"); err != nil {
+		return err
+	}
+	return s.bindAll("turn.listen_tls", s.cfg.ListenTLS, "dtls", "tls")
+}
+
+// bindAll binds UDP and TCP at each address, since plain and encrypted clients are told apart on either, and enters
+// what it bound under the transports that clients are told for it.
+func (s *Server) bindAll(key string, addrs []string, udp, tcp string) error {
+	for _, text := range addrs {
+		addr, err := resolveListen(text)
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		if s.has("udp") || s.has("dtls") {
+			bound, err := bindEach("UDP", addr, s.plane.ListenUDP)
+			if err != nil {
+				return fmt.Errorf("%s: %w", key, err)
+			}
+			s.enter(udp, bound)
+			// Port 0 takes a free one; clients expect TCP at the same.
+			addr = netip.AddrPortFrom(addr.Addr(), bound[0].Port())
+		}
+		if s.has("tcp") || s.has("tls") {
+			bound, err := bindEach("TCP", addr, s.streams.listen)
+			if err != nil {
+				return fmt.Errorf("%s: %w", key, err)
+			}
+			s.enter(tcp, bound)
+		}
+	}
+	return nil
+}
+
+func (s *Server) enter(transport string, bound []netip.AddrPort) {
+	for _, a := range bound {
+		s.bound = append(s.bound, a)
+		if s.has(transport) {
+			s.listeners = append(s.listeners, Listener{transport, a})
+		}
+	}
+}
+
+// handler keeps plain STUN away from control where UDP is off and its sockets are there for DTLS alone.
+type handler struct{ s *Server }
+
+// HandleSTUN is relay.Handler's.
+func (h handler) HandleSTUN(src relay.Source, msg []byte) {
+	if src.Transport != relay.UDP || h.s.has("udp") {
+		h.s.control.HandleSTUN(src, msg)
+	}
+}
+
+// allowSend is the peer policy for each Send indication: a permission is for an address, and the policy may have
+// changed since. A live relayed address of this server is always a peer.
+func (s *Server) allowSend(peer netip.AddrPort) bool {
+	return s.cfg.Peers.Check(peer.Addr()).Allowed || s.plane.RelayAt(peer) != nil
+}

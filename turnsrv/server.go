@@ -1,0 +1,240 @@
+// Package turnsrv is the STUN and TURN server: it listens on UDP, TCP, TLS and DTLS, and joins the data plane (package
+// relay) with the control plane (package control). It knows nothing of webhooks or of the configuration file.
+package turnsrv
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/control"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/peers"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+// Family is where relays of one address family are bound and which address clients are told.
+type Family = relay.Family
+
+// Config is what a Server is made of. Zero values mean what their comments say.
+type Config struct {
+	Listen     []string // UDP and TCP; "host:port", ":port" for all addresses
+	ListenTLS  []string // TLS and DTLS; every port takes plain and encrypted clients alike
+	Transports []string // any of udp, tcp, tls, dtls
+	Realm      string
+	Software   string
+	IPv4, IPv6 Family // an invalid Bind turns that family off
+	PortMin    uint16 // first relay port
+	PortMax    uint16 // last relay port
+
+	Settings                 control.Settings // what Apply may change later
+	BitsPerSecond            int64            // per allocation, each way; 0: no limit
+	ConnectionsPerIP         int              // TCP and TLS; 0: no limit
+	UnauthenticatedPerSecond int              // answers to one source; 0: no limit
+
+	Keys        *credential.Keyring
+	Peers       *peers.Policy
+	Nodes       control.Directory
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Protected are listeners of this process outside this package, such as the webhooks: never a peer.
+	Protected    func() []netip.AddrPort
+	DrainTimeout time.Duration // how long Run waits at its end for live allocations
+	Now          func() time.Time
+	Logger       *slog.Logger
+}
+
+// Listener is one socket address that is really up.
+type Listener struct {
+	Transport string // udp, tcp, tls, dtls
+	Addr      netip.AddrPort
+}
+
+// Server is a running or about-to-run TURN server. Its methods are safe for concurrent use.
+type Server struct {
+	cfg       Config
+	log       *slog.Logger
+	control   *control.Control
+	plane     *relay.Plane
+	streams   *streams
+	listeners []Listener       // as clients are told them
+	bound     []netip.AddrPort // every socket
+}
+
+// New validates cfg and binds every listener. The caller must Run the server, or Close it.
+func New(cfg Config) (*Server, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if len(cfg.Transports) == 0 {
+		return nil, errors.New("turn.transports is empty: name at least one of udp, tcp, tls, dtls")
+	}
+	s := &Server{cfg: cfg, log: cfg.Logger}
+	workers := max(1, runtime.GOMAXPROCS(0))
+	var err error
+	s.control, err = control.New(control.Config{
+		Realm: cfg.Realm, Software: cfg.Software, Keys: cfg.Keys, Nodes: cfg.Nodes,
+		CheckPeer: s.checkPeer, OwnListener: s.ownListener,
+		Settings: cfg.Settings, UnauthenticatedPerSecond: cfg.UnauthenticatedPerSecond,
+		Engines: workers, Now: cfg.Now, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.bind(workers); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) has(transport string) bool { return slices.Contains(s.cfg.Transports, transport) }
+
+// Listeners are the sockets that are up, in the order of the configuration.
+func (s *Server) Listeners() []Listener { return slices.Clone(s.listeners) }
+
+// Run serves until ctx ends, then refuses new allocations, waits for live ones until none is left or DrainTimeout has
+// passed, and closes everything. It returns when all that it started has ended.
+func (s *Server) Run(ctx context.Context) error {
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, gctx := errgroup.WithContext(work)
+	// The data plane outlives the streams, so that DTLS clients are told of the end.
+	plane, stopPlane := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopPlane()
+	g.Go(func() error { return s.plane.Run(plane) })
+	g.Go(func() error {
+		defer stopPlane()
+		return s.streams.Run(gctx)
+	})
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			s.drain(gctx)
+			stop()
+		case <-gctx.Done():
+		}
+		return nil
+	})
+	err := g.Wait()
+	return errors.Join(err, s.control.Close())
+}
+
+// drain refuses new allocations and waits until none is live, DrainTimeout has passed or ctx ends.
+func (s *Server) drain(ctx context.Context) {
+	s.control.Drain()
+	if s.control.Live() == 0 {
+		return
+	}
+	s.log.Info("waiting for live allocations to end", "allocations", s.control.Live(), "at_most", s.cfg.DrainTimeout.String())
+	end := time.NewTimer(s.cfg.DrainTimeout)
+	defer end.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for s.control.Live() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-end.C:
+			s.log.Info("ending the allocations that are still live", "allocations", s.control.Live())
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Close releases what New bound, for a Server that is not Run.
+func (s *Server) Close() error {
+	var errs []error
+	if s.streams != nil {
+		errs = append(errs, s.streams.Close())
+	}
+	if s.plane != nil {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		errs = append(errs, s.plane.Run(ended)) // closes what it had bound
+	}
+	return errors.Join(append(errs, s.control.Close())...)
+}
+
+// Drain refuses new allocations with 508 from now on. Live ones go on.
+func (s *Server) Drain() { s.control.Drain() }
+
+// Apply swaps what may change while running. Live allocations stay.
+func (s *Server) Apply(set control.Settings) { s.control.Apply(set) }
+
+// Live is the number of live allocations.
+func (s *Server) Live() int { return s.control.Live() }
+
+// Allocations lists the live allocations, oldest first.
+func (s *Server) Allocations() []control.Allocation { return s.control.Allocations() }
+
+// CloseNode ends every live allocation of a Node and says how many; when it returns none of them relays any more.
+func (s *Server) CloseNode(node, cause string) int { return s.control.CloseNode(node, cause) }
+
+// CloseAllocation ends one allocation by its id and says whether there was one.
+func (s *Server) CloseAllocation(id, cause string) bool { return s.control.CloseAllocation(id, cause) }
+
+// Streams is a snapshot of the counters of TCP, TLS and DTLS.
+func (s *Server) Streams() StreamStats { return s.streams.stats() }
+
+// Stats is a snapshot of the control plane's counters.
+func (s *Server) Stats() control.Stats { return s.control.Stats() }
+
+func (s *Server) checkPeer(ip netip.Addr) (allowed bool, cause string) {
+	v := s.cfg.Peers.Check(ip)
+	return v.Allowed, v.Cause
+}
+
+// ownListener says whether a is a socket that this process listens on: relaying to it would turn the server against
+// itself, whatever the peer policy allows.
+func (s *Server) ownListener(a netip.AddrPort) bool {
+	for _, l := range s.bound {
+		if s.covers(l, a) {
+			return true
+		}
+	}
+	if s.cfg.Protected == nil {
+		return false
+	}
+	for _, l := range s.cfg.Protected() {
+		if s.covers(l, a) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) covers(listener, a netip.AddrPort) bool {
+	if listener.Port() != a.Port() {
+		return false
+	}
+	ip := a.Addr().Unmap()
+	if !listener.Addr().IsUnspecified() {
+		return listener.Addr().Unmap() == ip
+	}
+	return ip.IsLoopback() || ip.IsUnspecified() || s.cfg.Peers.OwnIP(ip) || s.plane.OwnRelayIP(ip)
+}
+
+// resolveListen turns a "host:port" of the configuration into a socket address; an empty host means all addresses.
+func resolveListen(addr string) (netip.AddrPort, error) {
+	a, err := netip.ParseAddrPort(addr)
+	if err == nil {
+		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
+	}
+	if len(addr) > 0 && addr[0] == ':' {
+		if a, err = netip.ParseAddrPort("[::]" + addr); err == nil {
+			return a, nil
+		}
+	}
+	return netip.AddrPort{}, fmt.Errorf("listen address %q is not ADDRESS:PORT or :PORT", addr)
+}
