@@ -228,8 +228,11 @@ func TestDashboardActions(t *testing.T) {
 		t.Error("a Node's id was run as a script")
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, problem := range p.problems { // the id that was too long was answered with 400, which Chromium logs
+	problems := p.problems
+	p.mu.Unlock()
+	s.stop()
+	p.wait(`document.querySelector("#state").textContent === "Connection lost, trying again"`)
+	for _, problem := range problems { // the id that was too long was answered with 400, which Chromium logs
 		if !strings.Contains(problem, "400 (Bad Request)") {
 			t.Errorf("the page has an error: %s", problem)
 		}

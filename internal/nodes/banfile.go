@@ -101,20 +101,21 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// encodeBans writes the file's content. What is wrong with w shows when it is flushed.
+// encodeBans writes the file's content.
 func encodeBans(w *bufio.Writer, bans map[string]Ban) error {
-	fmt.Fprintf(w, `{"version":%d,"bans":[`, bansVersion)
+	line := fmt.Appendf(nil, `{"version":%d,"bans":[`, bansVersion)
 	sep := "\n"
 	for _, b := range bans {
-		line, err := json.Marshal(b)
-		if err != nil {
+		if _, err := w.Write(append(line, sep...)); err != nil {
 			return err
 		}
-		w.WriteString(sep)
-		w.Write(line)
+		var err error
+		if line, err = json.Marshal(b); err != nil {
+			return err
+		}
 		sep = ",\n"
 	}
-	_, err := w.WriteString("\n]}\n")
+	_, err := w.Write(append(line, "\n]}\n"...))
 	return err
 }
 

@@ -104,7 +104,7 @@ func scrape(t *testing.T, m *Metrics) string {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != 200 {
+	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("%d %v %s", resp.StatusCode, err, data)
 	}
 	return string(data)

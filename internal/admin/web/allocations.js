@@ -28,7 +28,7 @@ export function allocationTable(done, { withNode }) {
 export function show(main, _, signal) {
   const total = h("p", { class: "hint", role: "status" });
   const list = allocationTable(() => refresh(), { withNode: true });
-  main.append(total, list.el);
+  main.append(h("section", {}, total, list.el));
   const refresh = every(2000, signal, async () => {
     const answer = await call("GET", "/api/allocations", { query: { limit: LIMIT }, signal });
     list.update(answer.allocations);

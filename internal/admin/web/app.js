@@ -40,6 +40,7 @@ function route() {
 function signIn(wrong) {
   leave.abort();
   document.getElementById("nav").hidden = true;
+  drawState();
   document.title = "Sign in – crolang-aio";
   return new Promise((resolve) => {
     const input = h("input", { type: "password", name: "token", required: true, autocomplete: "current-password" });
@@ -62,6 +63,7 @@ function signIn(wrong) {
         return;
       }
       document.getElementById("nav").hidden = false;
+      drawState();
       resolve();
     });
     main.replaceChildren(form);
@@ -72,7 +74,7 @@ function signIn(wrong) {
 function drawState() {
   const pill = document.getElementById("state");
   const s = store.stats;
-  let text = "Connecting …";
+  let text = document.getElementById("nav").hidden ? "Signed out" : "Connecting …";
   let kind = "";
   if (s && !store.connected) [text, kind] = ["Connection lost, trying again", "bad"];
   else if (s?.draining) [text, kind] = ["Draining", "warn"];

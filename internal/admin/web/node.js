@@ -12,7 +12,7 @@ export const title = "Node";
 
 export function show(main, params, signal) {
   const id = params.get("id") ?? "";
-  const about = h("div");
+  const about = h("section");
   const allocations = allocationTable(() => refresh(), { withNode: false });
   const events = table("Why-record, the newest first", [["When"], ["Kind"], ["What happened"]], {
     key: (e) => e.key,

@@ -19,8 +19,8 @@ export function show(main, params, signal) {
     ],
     empty: "No Node has been heard of, or none has this in its id.",
   });
-  main.append(
-    h("div", { class: "row" }, h("label", { class: "inline", for: "search", text: "Find" }), search, total), list.el);
+  main.append(h("section", {},
+    h("div", { class: "row" }, h("label", { for: "search", text: "Find" }), search, total), list.el));
   const refresh = every(3000, signal, async () => {
     const query = { limit: LIMIT };
     if (search.value) query.q = search.value;

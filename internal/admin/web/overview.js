@@ -22,7 +22,7 @@ export function show(main, _, signal) {
     nodes: card("Nodes connected"), allocations: card("Live allocations"), traffic: card("Relayed"),
     refusals: card("Refusals"), drops: card("Dropped"), bans: card("Bans"),
   };
-  const figure = plot();
+  const figure = plot(signal);
   const causes = table("Refusals by cause", [["Answer"], ["Cause"], ["Since the start", "num"]], {
     key: (c) => c.name,
     make: (c) => [c.code, c.cause, count(c.n)],

@@ -1,46 +1,59 @@
 // A plot of bytes per second over the last minutes, as SVG.
 
-import { bytes, h, setText, svg } from "./dom.js";
+import { bytes, duration, h, setText, svg } from "./dom.js";
 
-const W = 720;
 const H = 220;
 const LEFT = 74;
+const RIGHT = 8;
 const BOTTOM = 24;
 const TOP = 10;
-const SPAN = 300_000; // ms
+const SHORTEST = 60_000; // ms shown at first …
+const LONGEST = 300_000; // … and at most
 
 /** plot makes the figure; update(points) draws. Points are {time, in, out}, the oldest first. */
-export function plot() {
+export function plot(signal) {
   const grid = svg("g", { class: "grid" });
   const lines = { in: svg("path", { class: "line in" }), out: svg("path", { class: "line out" }) };
   const areas = { in: svg("path", { class: "area in" }), out: svg("path", { class: "area out" }) };
-  const picture = svg("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", "aria-labelledby": "plot-words" },
-    grid, areas.in, areas.out, lines.in, lines.out);
+  const picture = svg("svg", { role: "img", "aria-labelledby": "plot-words" }, grid, areas.in, areas.out, lines.in, lines.out);
   const words = h("p", { id: "plot-words", class: "hint" });
   const el = h("figure", { class: "plot" },
     h("div", { class: "legend" },
       h("span", { class: "key in", text: "from Nodes to their peers" }),
       h("span", { class: "key out", text: "from peers to Nodes" })),
     picture, words);
+  let width = 720; // CSS pixels, so that text keeps its size on any screen
+  let points = [];
 
-  function update(points) {
+  function draw() {
     const now = points.length ? points[points.length - 1].time : Date.now();
-    const shown = points.filter((p) => p.time > now - SPAN);
+    const span = points.length ? Math.min(LONGEST, Math.max(SHORTEST, now - points[0].time)) : SHORTEST;
+    const shown = points.filter((p) => p.time >= now - span);
     const peak = Math.max(0, ...shown.flatMap((p) => [p.in, p.out]));
     const top = nice(peak);
-    const x = (t) => LEFT + (W - LEFT - 8) * (1 - (now - t) / SPAN);
+    const x = (t) => LEFT + (width - LEFT - RIGHT) * (1 - (now - t) / span);
     const y = (v) => TOP + (H - BOTTOM - TOP) * (1 - v / top);
-    drawGrid(grid, top, y);
+    picture.setAttribute("viewBox", `0 0 ${width} ${H}`);
+    drawGrid(grid, width, top, y, span);
     for (const way of ["in", "out"]) {
       lines[way].setAttribute("d", path(shown, (p) => [x(p.time), y(p[way])]));
       areas[way].setAttribute("d", area(shown, (p) => [x(p.time), y(p[way])], y(0)));
     }
     const last = shown[shown.length - 1];
     setText(words, last
-      ? `Now ${bytes(last.in)}/s from Nodes and ${bytes(last.out)}/s to them; at most ${bytes(peak)}/s in the last 5 minutes.`
+      ? `Now ${bytes(last.in)}/s from Nodes and ${bytes(last.out)}/s to them; at most ${bytes(peak)}/s in the last ${duration(span / 1000)}.`
       : "No figures yet.");
   }
-  update([]);
+  const observer = new ResizeObserver(([entry]) => {
+    width = Math.max(240, Math.round(entry.contentRect.width));
+    draw();
+  });
+  observer.observe(el);
+  signal.addEventListener("abort", () => observer.disconnect());
+  function update(list) {
+    points = list;
+    draw();
+  }
   return { el, update };
 }
 
@@ -51,16 +64,17 @@ function nice(v) {
   return [1, 2, 4, 5, 10].find((f) => f * power >= v) * power;
 }
 
-function drawGrid(grid, top, y) {
+function drawGrid(grid, width, top, y, span) {
   const parts = [];
   for (let i = 0; i <= 4; i++) {
     const v = (top * i) / 4;
-    parts.push(svg("line", { x1: LEFT, x2: W - 8, y1: y(v), y2: y(v) }),
+    parts.push(svg("line", { x1: LEFT, x2: width - RIGHT, y1: y(v), y2: y(v) }),
       svg("text", { x: LEFT - 8, y: y(v) + 4, "text-anchor": "end", text: bytes(v) + "/s" }));
   }
-  for (let minutes = 0; minutes <= 5; minutes++) {
-    const x = LEFT + ((W - LEFT - 8) * (5 - minutes)) / 5;
-    parts.push(svg("text", { x, y: H - 6, "text-anchor": minutes === 0 ? "end" : "middle", text: minutes === 0 ? "now" : `−${minutes} min` }));
+  const steps = width < 480 ? 2 : 4;
+  for (let i = 0; i <= steps; i++) {
+    const x = LEFT + ((width - LEFT - RIGHT) * (steps - i)) / steps;
+    parts.push(svg("text", { x, y: H - 6, "text-anchor": i === 0 ? "end" : "middle", text: i === 0 ? "now" : "−" + duration((span * i) / steps / 1000) }));
   }
   grid.replaceChildren(...parts);
 }

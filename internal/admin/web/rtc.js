@@ -7,14 +7,14 @@ const SEND_MS = 2000;
 const CHUNK = 16 * 1024; // what every browser sends in one message
 const AHEAD = 1024 * 1024; // bytes handed to the browser and not sent yet
 
-/** gather asks one ICE server for candidates: {host, srflx, relay: addresses, error: why one failed, or ""}. */
+/** gather asks one ICE server for candidates: {host, srflx, relay: addresses, error: why one failed, ended: in time}. */
 export async function gather(server, signal) {
   const pc = new RTCPeerConnection({ iceServers: [server] });
-  const found = { host: [], srflx: [], relay: [], error: "" };
+  const found = { host: [], srflx: [], relay: [], error: "", ended: false };
   try {
     const done = new Promise((resolve) => {
       pc.addEventListener("icecandidate", ({ candidate }) => {
-        if (!candidate) resolve();
+        if (!candidate) resolve("ended");
         else if (candidate.candidate) note(found, candidate);
       });
       pc.addEventListener("icecandidateerror", (e) => {
@@ -24,7 +24,7 @@ export async function gather(server, signal) {
     });
     pc.createDataChannel("gather");
     await pc.setLocalDescription();
-    await Promise.race([done, timeout(GATHER_MS), aborted(signal)]);
+    found.ended = (await Promise.race([done, timeout(GATHER_MS), aborted(signal)])) === "ended";
     return found;
   } finally {
     pc.close();
@@ -54,9 +54,9 @@ export function explain(code, text, url) {
     508: "The server has no relay port left, or is draining.",
     701: url.startsWith("turns:")
       ? "No connection: a firewall is in the way, or the browser does not trust the certificate (a self-signed one never)."
-      : "No answer: a firewall or NAT is in the way, the port is not published, or the name does not resolve.",
+      : "No answer: nothing listens there, a firewall or NAT is in the way, or the name does not resolve.",
   };
-  return (words[code] ?? "The server could not be used.") + ` (${code}${text ? ": " + text.replace(/\.$/, "") : ""})`;
+  return (words[code] ?? "The server could not be used.") + (text ? ` (${code}: ${text.replace(/\.$/, "")})` : "");
 }
 
 function timeout(ms) {

@@ -3,10 +3,11 @@
 import { attempt } from "./actions.js";
 import { call } from "./api.js";
 import { bytes, h, setText } from "./dom.js";
-import { gather, loop } from "./rtc.js";
+import { explain, gather, loop } from "./rtc.js";
 
 export const title = "Browser test";
 
+const LATE = "The server did not answer in time.";
 const COLUMNS = ["URL", "host", "srflx", "relay", "Round trip", "Throughput", "Finding"];
 
 export function show(main, _, signal) {
@@ -77,10 +78,14 @@ async function testOne({ url, server }, cells, signal) {
   setText(cells[3], isTURN ? found.relay.join(", ") || "none" : "–");
   if (!isTURN) {
     if (found.srflx.length > 0) return finish(true, "The server was reached.");
-    if (found.error) return finish(false, found.error);
-    return finish(true, "The server was reached or not needed: it sees this device under its own address.");
+    if (found.error || !found.ended) return finish(false, found.error || LATE);
+    // A browser does not tell of an address that is the device's own.
+    return finish(true, "No error, and no other address: the server sees this device under its own.");
   }
-  if (found.relay.length === 0) return finish(false, found.error || "The server did not answer in time.");
+  if (found.relay.length === 0) {
+    // Some browsers tell nothing of a connection that was refused.
+    return finish(false, found.error || (found.ended ? explain(701, "", url) : LATE));
+  }
   try {
     const m = await loop(server, signal);
     setText(cells[4], `${m.roundTrip.toFixed(1)} ms`);
