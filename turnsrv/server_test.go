@@ -71,7 +71,7 @@ func startServer(t *testing.T, edit func(*Config)) *testServer {
 		Transports: []string{"udp", "tcp", "tls", "dtls"}, Realm: "crolang",
 		IPv4: Family{Bind: lo}, IPv6: Family{Bind: netip.IPv6Loopback()}, PortMin: 35000, PortMax: 39999,
 		Settings: control.Settings{MaxSession: time.Hour}, Keys: keys, Peers: policy, Nodes: nobody{},
-		Certificate: testCertificate(t), DrainTimeout: 5 * time.Second,
+		Certificate: testCertificate(t), DrainTimeout: 50 * time.Millisecond,
 	}
 	if edit != nil {
 		edit(&cfg)
