@@ -4,7 +4,8 @@ set -eu
 cd "$(dirname "$0")/.."
 GO=${GO:-go}
 grep -rlE '^func Fuzz' --include='*_test.go' --exclude-dir=node_modules . | xargs -r -n1 dirname | sort -u | while read -r dir; do
-	for target in $("$GO" test -list '^Fuzz' "$dir" | grep '^Fuzz'); do
+	targets=$("$GO" test -list '^Fuzz' "$dir") # by itself, so that a failure ends this
+	for target in $(echo "$targets" | grep '^Fuzz'); do
 		echo "$dir $target"
 		run() {
 			"$GO" test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZTIME:-5s}" -fuzzminimizetime 1s "$dir" 2>&1

@@ -17,7 +17,7 @@ need() { # need PACKAGE PROGRAM…
 	done
 }
 need gcc gcc
-need libc6-dev ld
+[ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 need coturn turnutils_uclient turnutils_peer
 need chromium chromium
 need nodejs node
