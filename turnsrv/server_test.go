@@ -29,6 +29,11 @@ type nobody struct{}
 func (nobody) Banned(string) bool          { return false }
 func (nobody) Connected(string) bool       { return false }
 func (nobody) Note(string, string, string) {}
+func (nobody) SeenAt(string, netip.Addr)   {}
+func (nobody) AuthorizedSince(string, string, time.Time) bool {
+	return false
+}
+func (nobody) SeenPartner(string, netip.Addr, time.Time) bool { return false }
 
 // testServer is a running Server with one plain and one TLS listener on loopback.
 type testServer struct {

@@ -124,6 +124,7 @@ func (r *request) open(o relay.OpenOptions, txid [12]byte) {
 	}
 	c.stats.allocated.Add(1)
 	c.stats.opened(rel)
+	c.cfg.Nodes.SeenAt(s.node, r.src.Client.Addr())
 	c.cfg.Nodes.Note(s.node, "allocation", fmt.Sprintf("allocation %s over %s from %s for %d s",
 		rel.Addr(), r.src.Transport, r.src.Client, s.granted))
 	r.answerAllocate(s)
@@ -219,6 +220,7 @@ func (r *request) refresh() {
 		return
 	}
 	s.expires.Store(now.Add(time.Duration(granted) * time.Second).Unix())
+	r.c.cfg.Nodes.SeenAt(s.node, r.src.Client.Addr()) // an address counts for as long as it is used
 	r.send(r.begin(r.msg.Type.Success()).Uint32(stunmsg.AttrLifetime, granted))
 }
 

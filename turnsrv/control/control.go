@@ -33,7 +33,23 @@ type Directory interface {
 	Connected(node string) bool
 	// Note adds an event to the Node's why-record. Only Nodes that proved who they are are noted.
 	Note(node, kind, detail string)
+	// SeenAt says that the Node, having proved who it is, spoke from addr.
+	SeenAt(node string, addr netip.Addr)
+	// AuthorizedSince says whether a Broker was told since then that one may talk to other, or the other way round.
+	AuthorizedSince(one, other string, since time.Time) bool
+	// SeenPartner says whether a Node that is so authorised with node was itself seen at addr since then.
+	SeenPartner(node string, addr netip.Addr, since time.Time) bool
 }
+
+// PeerMode says whether what a Broker authorised decides about peers too.
+type PeerMode uint8
+
+// The modes of turn.peers.mode.
+const (
+	PeersOpen       PeerMode = iota // the peer policy alone decides
+	PeersObserve                    // what PeersAuthorized would refuse is noted, and granted
+	PeersAuthorized                 // only Nodes that a Broker authorised reach each other
+)
 
 // Settings are what a reload may change.
 type Settings struct {
@@ -43,6 +59,8 @@ type Settings struct {
 	TTLOnly            bool          // while_connected off: a new allocation always needs an unexpired credential
 	StrictExpiry       bool          // no LIFETIME beyond the credential's own end
 	MaxSession         time.Duration // from the Allocate on; 0: none
+	PeerMode           PeerMode
+	AuthorizedFor      time.Duration // how long an authorisation counts, with PeerMode
 }
 
 // Config is what a Control is made of.

@@ -138,15 +138,44 @@ func (r *request) decidePeer(p netip.AddrPort) (scope relay.Scope, code int, cau
 	if r.c.cfg.OwnListener(p) {
 		return 0, r.forbidden(ip, "a listener of this server"), "own_listener"
 	}
+	other := r.c.plane.RelayAt(p)
 	allowed, why := r.c.cfg.CheckPeer(ip)
 	switch {
 	case allowed:
-		return relay.ScopeAny, 0, ""
-	case r.c.plane.RelayAt(p) != nil:
+		scope = relay.ScopeAny
+	case other != nil:
 		// Two allocations of this server reach each other wherever it stands, and nothing else there.
-		return relay.ScopeRelays, 0, ""
+		scope = relay.ScopeRelays
+	default:
+		return 0, r.forbidden(ip, why), "peer_denied"
 	}
-	return 0, r.forbidden(ip, why), "peer_denied"
+	if !r.authorized(p, other) {
+		return 0, r.forbidden(ip, "no Broker authorised this Node to talk to one that is there, see turn.peers.mode"), "peer_unauthorized"
+	}
+	return scope, 0, ""
+}
+
+// authorized is turn.peers.mode: whether a Broker authorised the Node to talk to whoever is at p, in the time that
+// counts. other is the relay at p, if there is one. What is permitted already may always be refreshed.
+func (r *request) authorized(p netip.AddrPort, other *relay.Relay) bool {
+	set := r.c.set.Load()
+	if set.PeerMode == PeersOpen || r.session.relay.Permitted(p.Addr()) {
+		return true
+	}
+	since := r.c.now().Add(-set.AuthorizedFor)
+	ok := false
+	if other != nil {
+		s, isSession := other.Tag().(*session)
+		ok = isSession && (s.node == r.node || r.c.cfg.Nodes.AuthorizedSince(r.node, s.node, since))
+	} else {
+		ok = r.c.cfg.Nodes.SeenPartner(r.node, p.Addr(), since)
+	}
+	if !ok && set.PeerMode == PeersObserve {
+		r.c.stats.refused(0, "peer_would_be_unauthorized")
+		r.c.cfg.Nodes.Note(r.node, "observed", "peer "+p.Addr().String()+" would be refused: no Broker authorised it, see turn.peers.mode")
+		return true
+	}
+	return ok
 }
 
 // forbidden notes why a peer was refused and is 403.

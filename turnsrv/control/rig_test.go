@@ -19,11 +19,34 @@ type directory struct {
 	mu        sync.Mutex
 	banned    map[string]bool
 	connected map[string]bool
+	seen      map[string]bool // "node address"
+	pairs     map[string]bool // "node node"
 	notes     []string
 }
 
-func (d *directory) Banned(n string) bool    { d.mu.Lock(); defer d.mu.Unlock(); return d.banned[n] }
-func (d *directory) Connected(n string) bool { d.mu.Lock(); defer d.mu.Unlock(); return d.connected[n] }
+func (d *directory) Banned(n string) bool          { d.mu.Lock(); defer d.mu.Unlock(); return d.banned[n] }
+func (d *directory) Connected(n string) bool       { d.mu.Lock(); defer d.mu.Unlock(); return d.connected[n] }
+func (d *directory) SeenAt(n string, a netip.Addr) { d.set(&d.seen, n+" "+a.String(), true) }
+func (d *directory) AuthorizedSince(a, b string, _ time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.pairs[a+" "+b] || d.pairs[b+" "+a]
+}
+
+func (d *directory) SeenPartner(n string, a netip.Addr, since time.Time) bool {
+	for _, other := range []string{"a", "b", "c"} {
+		if d.AuthorizedSince(n, other, since) {
+			d.mu.Lock()
+			ok := d.seen[other+" "+a.String()]
+			d.mu.Unlock()
+			if ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (d *directory) Note(n, _, detail string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
