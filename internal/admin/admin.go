@@ -58,6 +58,7 @@ type Admin struct {
 
 	tick      time.Duration // between the "stats" events of a stream
 	heartbeat time.Duration // after which a stream without events says that it lives
+	writeWait time.Duration // how long a stream's client may take to read one event before it is cut off
 
 	mu      sync.Mutex
 	streams int
@@ -95,6 +96,7 @@ func New(cfg Config) (*Admin, error) {
 		log:       cfg.Logger,
 		tick:      time.Second,
 		heartbeat: 15 * time.Second,
+		writeWait: 10 * time.Second,
 		closing:   make(chan struct{}),
 		idle:      make(chan struct{}),
 	}

@@ -1,81 +1,32 @@
 package admin
 
 import (
-	"context"
 	"encoding/json"
-	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/crolang-p2p/crolang-aio/internal/nodes"
-	"github.com/crolang-p2p/crolang-aio/turnsrv"
-	"github.com/crolang-p2p/crolang-aio/turnsrv/control"
-	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
-	"github.com/crolang-p2p/crolang-aio/turnsrv/peers"
 )
 
-// turn runs a TURN server on loopback until the test ends, and returns what makes RTC configurations for it, with a URL at
-// their end where nothing listens.
-func turn(t *testing.T, registry *nodes.Registry) func(node string) (json.RawMessage, error) {
-	t.Helper()
-	keys, err := credential.NewKeyring(strings.Repeat("k", 32), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	policy, err := peers.New(peers.Config{Deny: []string{"recommended"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	loopback := turnsrv.Family{Bind: netip.MustParseAddr("127.0.0.1"), Advertise: netip.MustParseAddr("127.0.0.1")}
-	server, err := turnsrv.New(turnsrv.Config{
-		Listen: []string{"127.0.0.1:0"}, Transports: []string{"udp", "tcp"}, Realm: "test", IPv4: loopback, PortMin: 45000, PortMax: 48999,
-		Settings: control.Settings{MaxSession: time.Hour}, Keys: keys, Peers: policy, Nodes: registry,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- server.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	udp, tcp := "", ""
-	for _, l := range server.Listeners() {
-		switch l.Transport {
-		case "udp":
-			udp = l.Addr.String()
-		case "tcp":
-			tcp = l.Addr.String()
-		}
-	}
-	return func(node string) (json.RawMessage, error) {
-		c, err := keys.Issue(node, time.Hour, time.Now())
-		if err != nil {
-			return nil, err
-		}
-		return json.Marshal(map[string]any{"iceServers": []map[string]any{
-			{"urls": []string{"stun:" + udp}},
-			{
-				"urls":     []string{"turn:" + udp + "?transport=udp", "turn:" + tcp + "?transport=tcp", "turn:127.0.0.1:1?transport=tcp"},
-				"username": c.Username, "credential": c.Password, "password": c.Password,
-			},
-		}})
-	}
+// browserConfiguration is an RTC configuration for a TURN server, with a URL at its end where nothing listens.
+func browserConfiguration(server *turnServer, node string) (json.RawMessage, error) {
+	c := server.credential(node)
+	udp, tcp := server.address("udp"), server.address("tcp")
+	return json.Marshal(map[string]any{"iceServers": []map[string]any{
+		{"urls": []string{"stun:" + udp}},
+		{
+			"urls":     []string{"turn:" + udp + "?transport=udp", "turn:" + tcp + "?transport=tcp", "turn:127.0.0.1:1?transport=tcp"},
+			"username": c.Username, "credential": c.Password, "password": c.Password,
+		},
+	}})
 }
 
 // TestDashboardBrowserTest lets the page test a real TURN server: once as it should be, once with its Node banned.
 func TestDashboardBrowserTest(t *testing.T) {
-	var rtc func(node string) (json.RawMessage, error)
+	var server *turnServer
 	s := serve(t, "", func(c *Config) {
-		c.RTC = func(node string) (json.RawMessage, error) { return rtc(node) }
+		c.RTC = func(node string) (json.RawMessage, error) { return browserConfiguration(server, node) }
 	})
-	rtc = turn(t, s.registry)
+	server = startTURN(t, s.registry)
 	p := openPage(t, "--disable-features=WebRtcHideLocalIpsWithMdns", "--disable-quic")
 	p.size(1280, 900, false)
 	p.open(s.url + "/#/test")

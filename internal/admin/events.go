@@ -12,9 +12,6 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
-// writeWait is how long a client of /api/events may take to read one event before it is cut off.
-const writeWait = 10 * time.Second
-
 // openStream counts a client in; false where there are too many, or the server is ending.
 func (a *Admin) openStream() error {
 	a.mu.Lock()
@@ -53,7 +50,7 @@ func (a *Admin) events(w http.ResponseWriter, r *http.Request, _ string) error {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // a proxy must not hold events back
 	w.WriteHeader(http.StatusOK)
-	s := stream{w: w, c: http.NewResponseController(w)}
+	s := stream{w: w, c: http.NewResponseController(w), wait: a.writeWait}
 	_ = s.c.SetReadDeadline(time.Time{}) // the listener's time for a request; a client that is gone shows when written to
 	if r.Method == http.MethodHead || s.send("retry: 2000\n\n") != nil {
 		return nil
@@ -98,8 +95,9 @@ func (a *Admin) events(w http.ResponseWriter, r *http.Request, _ string) error {
 
 // stream writes server-sent events, each at once.
 type stream struct {
-	w http.ResponseWriter
-	c *http.ResponseController
+	w    http.ResponseWriter
+	c    *http.ResponseController
+	wait time.Duration
 }
 
 func (s stream) event(name string, v any) error {
@@ -112,7 +110,7 @@ func (s stream) event(name string, v any) error {
 
 func (s stream) send(text string) error {
 	// Where the writer has no deadlines (a test's recorder) there is none to keep.
-	_ = s.c.SetWriteDeadline(time.Now().Add(writeWait))
+	_ = s.c.SetWriteDeadline(time.Now().Add(s.wait))
 	if _, err := s.w.Write([]byte(text)); err != nil {
 		return err
 	}

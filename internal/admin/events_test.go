@@ -2,13 +2,17 @@ package admin
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 )
 
 // stream opens /api/events and returns its lines.
@@ -105,6 +109,61 @@ func TestStreamEndsWithItsClient(t *testing.T) {
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("the place of a client that went is not free again")
+		}
+	}
+}
+
+func TestStreamOutlivesTheListenersTimes(t *testing.T) {
+	s := serve(t, "", nil)
+	s.admin.tick = 20 * time.Millisecond
+	guard, err := webguard.New(webguard.Config{
+		Listen: "127.0.0.1:0", Handler: s.admin, Exempt: Exempt, InFlight: 1,
+		HeaderTimeout: 100 * time.Millisecond, BodyTimeout: 100 * time.Millisecond, WriteTimeout: 100 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- guard.Run(ctx) }()
+	defer func() {
+		s.stop() // ends the streams
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	s.url = "http://" + guard.Addr().String()
+	lines, _ := s.stream("")
+	for range 30 { // of which the listener's times would let some five pass
+		next(t, lines, "stats")
+	}
+	s.want("GET", "/healthz", "", 200, `{"status":"ok"}`)
+	s.want("GET", "/api/bans", "", 200, `{"bans":[],"total":0}`) // the stream takes no place among the requests in flight
+}
+
+func TestClientThatDoesNotReadIsCutOff(t *testing.T) {
+	s := serve(t, "", nil)
+	s.admin.writeWait = 50 * time.Millisecond
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	streams := func() int {
+		s.admin.mu.Lock()
+		defer s.admin.mu.Unlock()
+		return s.admin.streams
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for opened := false; !opened || streams() > 0; {
+		opened = opened || streams() > 0
+		s.registry.Note("n", nodes.KindRefused, strings.Repeat("x", 200)+time.Now().String())
+		if time.Now().After(deadline) {
+			t.Fatal("it is still served")
 		}
 	}
 }

@@ -53,18 +53,6 @@ func (r *Registry) Connected(node string) bool {
 	return n != nil && n.checked > since
 }
 
-// Webhooks is a Registry with the method set that the webhooks want, who ask the other way round.
-type Webhooks struct{ *Registry }
-
-// Banned says whether a ban on node is in force, and its reason.
-func (w Webhooks) Banned(node string) (banned bool, reason string) {
-	b, banned := w.BanOf(node)
-	return banned, b.Reason
-}
-
-// Connected notes that a Broker has these Nodes connected; see Registry.Validated.
-func (w Webhooks) Connected(ids []string) { w.Validated(ids) }
-
 // Authorized notes that the authorize webhook said yes to from, which wants to talk to to. It adds no event.
 func (r *Registry) Authorized(from, to string) {
 	now := r.now()

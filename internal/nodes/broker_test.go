@@ -172,19 +172,3 @@ func TestValidityCheckOf100000Nodes(t *testing.T) {
 		t.Errorf("%d connected", n)
 	}
 }
-
-func TestWebhooks(t *testing.T) {
-	r := newRegistry(t, Config{})
-	w := Webhooks{r}
-	ban(t, r, "mallory", "spam", 0)
-	if banned, reason := w.Banned("mallory"); !banned || reason != "spam" {
-		t.Errorf("banned %v, reason %q", banned, reason)
-	}
-	if banned, reason := w.Banned("alice"); banned || reason != "" {
-		t.Errorf("banned %v, reason %q", banned, reason)
-	}
-	w.Connected([]string{"alice"})
-	if !r.Connected("alice") {
-		t.Error("alice is not connected")
-	}
-}
