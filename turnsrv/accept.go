@@ -13,7 +13,6 @@ import (
 const (
 	firstPause     = 5 * time.Millisecond // after an accept that failed; doubled each time
 	longestPause   = time.Second
-	shedAtOnce     = 16 // half-open connections that give way when there are no descriptors
 	complaintPause = time.Minute
 )
 
@@ -30,8 +29,11 @@ func (s *streams) accept(ctx context.Context, l *net.TCPListener) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		s.limits.displace(shedAtOnce)
 		s.complain(err)
+		// Without descriptors the kernel says so before it looks whether anybody waits.
+		if isExhausted(err) && isWaiting(l) && s.limits.displace() {
+			continue
+		}
 		pause = min(max(2*pause, firstPause), longestPause)
 		select {
 		case <-ctx.Done():

@@ -16,3 +16,6 @@ func peekFirst(plane streamServer, c *net.TCPConn) (first byte, conn net.Conn, e
 	}
 	return b[0], p, nil
 }
+
+// isWaiting says whether a connection waits to be accepted, as far as that can be known.
+func isWaiting(*net.TCPListener) bool { return true }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // peekFirst waits for the first byte and leaves it in the socket, so that nothing stands between the socket and the
@@ -35,4 +37,19 @@ func peekFirst(_ streamServer, c *net.TCPConn) (first byte, conn net.Conn, err e
 		return 0, nil, io.EOF
 	}
 	return b[0], c, nil
+}
+
+// isWaiting says whether a connection waits to be accepted.
+func isWaiting(l *net.TCPListener) bool {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return false
+	}
+	waiting := false
+	_ = raw.Control(func(fd uintptr) {
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor
+		n, err := unix.Poll(poll, 0)
+		waiting = err == nil && n == 1
+	})
+	return waiting
 }

@@ -128,25 +128,19 @@ func (l *limiter) turnOut(s *seat) {
 	}
 }
 
-// displace resets up to n of the oldest half-open connections.
-func (l *limiter) displace(n int) {
-	for range n {
-		l.mu.Lock()
-		s := l.oldest()
-		l.mu.Unlock()
-		if s == nil {
-			return
-		}
-		l.turnOut(s)
-	}
+// displace resets the oldest half-open connection, and says whether there was one.
+func (l *limiter) displace() bool {
+	l.mu.Lock()
+	s := l.oldest()
+	l.mu.Unlock()
+	l.turnOut(s)
+	return s != nil
 }
 
 // displaceAll ends whatever is half-open, at the end of the server.
 func (l *limiter) displaceAll() {
-	l.mu.Lock()
-	n := l.half.Len()
-	l.mu.Unlock()
-	l.displace(n)
+	for l.displace() {
+	}
 }
 
 func (l *limiter) size() (open, half int) {

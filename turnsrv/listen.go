@@ -124,7 +124,9 @@ func (s *streams) Run(ctx context.Context) error {
 		accepting.Go(func() { s.accept(ctx, l) })
 	}
 	s.mu.Unlock()
-	s.dtls.open(ctx)
+	if s.cfg.DTLS {
+		s.dtls.open(ctx)
+	}
 	<-ctx.Done()
 	err := s.Close()
 	accepting.Wait()
@@ -160,23 +162,26 @@ func (s *streams) stats() StreamStats {
 // bindEach binds one configured address with bind, which takes an address of one family: the IPv6 wildcard stands for
 // both families, on the same port. A machine without IPv6 gets IPv4 alone.
 func bindEach(network string, addr netip.AddrPort, bind func(netip.AddrPort) (netip.AddrPort, error)) ([]netip.AddrPort, error) {
-	var out []netip.AddrPort
-	if addr.Addr() == netip.IPv6Unspecified() {
-		bound, err := bind(addr)
-		if err != nil && !isMissingFamily(err) {
-			return nil, bindError(network, addr, err)
-		}
-		if err == nil {
-			out = append(out, bound)
-			addr = bound
-		}
+	both := addr.Addr() == netip.IPv6Unspecified()
+	if both {
 		addr = netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())
 	}
 	bound, err := bind(addr)
 	if err != nil {
+		return nil, bindError(network, addr, err)
+	}
+	out := []netip.AddrPort{bound}
+	if !both {
+		return out, nil
+	}
+	addr = netip.AddrPortFrom(netip.IPv6Unspecified(), bound.Port())
+	switch bound, err = bind(addr); {
+	case err == nil:
+		out = append(out, bound)
+	case !isMissingFamily(err):
 		return out, bindError(network, addr, err)
 	}
-	return append(out, bound), nil
+	return out, nil
 }
 
 // bindError says in one line what stands in the way of binding addr, and what to do. network is "UDP" or "TCP".

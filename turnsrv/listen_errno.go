@@ -13,3 +13,9 @@ func isNotLocal(err error) bool   { return errors.Is(err, syscall.EADDRNOTAVAIL)
 func isMissingFamily(err error) bool {
 	return errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EPROTONOSUPPORT) || isNotLocal(err)
 }
+
+// isExhausted says whether there are no descriptors, or no memory for sockets, at the moment.
+func isExhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOBUFS) ||
+		errors.Is(err, syscall.ENOMEM)
+}

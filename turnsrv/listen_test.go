@@ -286,6 +286,19 @@ func (s *site) mustBeReset(c net.Conn, within time.Duration) {
 	}
 }
 
+// mustBeRefused dials and is reset at once, maybe so early that dialing tells.
+func (s *site) mustBeRefused(to netip.AddrPort, from string) {
+	s.Helper()
+	c, err := dialFrom(to, from)
+	if err == nil {
+		defer c.Close()
+		err = closed(c, patience)
+	}
+	if !errors.Is(err, syscall.ECONNRESET) {
+		s.Errorf("got %v, want a reset", err)
+	}
+}
+
 // until waits for something to become true.
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()

@@ -1,0 +1,217 @@
+package turnsrv
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+)
+
+func TestSourceOf(t *testing.T) {
+	for ip, want := range map[string]string{
+		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1",
+		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::", "2001:db8:1:2::": "2001:db8:1:2::", "fe80::1%eth0": "fe80::",
+	} {
+		if got := sourceOf(netip.MustParseAddr(ip)); got != netip.MustParseAddr(want) {
+			t.Errorf("%s: got %s, want %s", ip, got, want)
+		}
+	}
+}
+
+func TestConnectionsWithin(t *testing.T) {
+	for files, want := range map[uint64]int{0: 16, 64: 16, 128: 32, 1024: 480, 1 << 20: 1 << 16, 1<<64 - 1: 1 << 16} {
+		if got := connectionsWithin(files); got != want {
+			t.Errorf("%d: got %d, want %d", files, got, want)
+		}
+	}
+}
+
+// TestConnectionsPerAddress is SECURITY case 7: one more than an address may have is refused, and others are served.
+func TestConnectionsPerAddress(t *testing.T) {
+	s := newSite(t, streamsConfig{ConnectionsPerIP: 3})
+	var live []net.Conn
+	for range 2 {
+		c := s.dialTCP(s.tcp[0], "127.0.0.1")
+		s.mustAsk(c)
+		live = append(live, c)
+	}
+	c, err := s.dialTLS(s.tcp[1], "127.0.0.1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		s.mustBeRefused(s.tcp[0], "127.0.0.1")
+	}
+	other := s.dialTCP(s.tcp[0], "127.0.0.2")
+	s.mustAsk(other)
+	s.mustAsk(c)
+	s.mustAsk(live[0])
+	_ = live[1].Close()
+	until(t, "the place is given back", func() bool { return s.stats().Open == 3 })
+	s.mustAsk(s.dialTCP(s.tcp[0], "127.0.0.1"))
+	if got := s.stats(); got.Refused != 5 || got.Displaced != 0 {
+		t.Errorf("counted %+v", got)
+	}
+}
+
+// TestConnectionsInAll has half-open connections give way, and those that are served stay.
+func TestConnectionsInAll(t *testing.T) {
+	s := newSite(t, streamsConfig{Connections: 4})
+	first := s.dialTCP(s.tcp[0], "")
+	s.mustAsk(first)
+	silent := []net.Conn{s.dialTCP(s.tcp[0], ""), s.dialTCP(s.tcp[0], "")}
+	until(t, "both are accepted", func() bool { return s.stats().HalfOpen == 2 })
+	for i := range 3 { // two places are left for whoever speaks, and one of the silent is in the way
+		s.mustAsk(s.dialTCP(s.tcp[0], ""))
+		if i == 1 {
+			s.mustBeReset(silent[0], patience)
+		}
+	}
+	s.mustBeReset(silent[1], patience)
+	s.mustBeRefused(s.tcp[0], "")
+	s.mustAsk(first)
+	if got := s.stats(); got.Refused != 1 || got.Displaced != 2 || got.Open != 4 {
+		t.Errorf("counted %+v", got)
+	}
+}
+
+// TestHandshakeDeadline is SECURITY case 5: silence, part of a handshake, and a handshake in drops.
+func TestHandshakeDeadline(t *testing.T) {
+	const deadline = 300 * time.Millisecond
+	s := newSite(t, streamsConfig{HandshakeTimeout: deadline})
+	hello := clientHello(t)
+	silent := s.dialTCP(s.tcp[0], "")
+	half := s.dialTCP(s.tcp[0], "")
+	_, _ = half.Write(hello[:len(hello)/2])
+	whole := s.dialTCP(s.tcp[0], "")
+	_, _ = whole.Write(hello)
+	drops := s.dialTCP(s.tcp[0], "")
+	begun := time.Now()
+	go func() {
+		for i := range hello {
+			if _, err := drops.Write(hello[i : i+1]); err != nil {
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	for _, c := range []net.Conn{silent, half, whole, drops} {
+		s.mustBeReset(c, patience)
+	}
+	if took := time.Since(begun); took > 3*deadline {
+		t.Errorf("closed after %s", took)
+	}
+	c, err := s.dialTLS(s.tcp[0], "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mustAsk(c)
+	time.Sleep(deadline + deadline/2)
+	s.mustAsk(c) // the deadline was the handshake's alone
+	until(t, "all are gone", func() bool { return s.stats().Open == 1 })
+	if got := s.stats(); got.Failed != 4 {
+		t.Errorf("counted %+v", got)
+	}
+}
+
+// clientHello is the first flight of a TLS client.
+func clientHello(t testing.TB) []byte {
+	t.Helper()
+	a, b := net.Pipe()
+	go func() {
+		_ = tls.Client(a, &tls.Config{ServerName: "localhost"}).Handshake()
+		_ = a.Close()
+	}()
+	buf := make([]byte, 8<<10)
+	n, err := io.ReadAtLeast(b, buf, 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = b.Close()
+	return buf[:n]
+}
+
+// TestHalfOpenFlood has 2 000 TLS handshakes that are never finished, and honest clients meanwhile.
+func TestHalfOpenFlood(t *testing.T) {
+	before := runtime.NumGoroutine()
+	s := newSite(t, streamsConfig{HandshakeTimeout: 4 * time.Second, ConnectionsPerIP: 256})
+	hello := clientHello(t)
+	var flood []*net.TCPConn
+	for i := range 2000 {
+		c, err := dialFrom(s.tcp[0], fmt.Sprintf("127.0.1.%d", 1+i/250))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, _ = c.Write(hello)
+		flood = append(flood, c)
+	}
+	begun := time.Now()
+	c, err := s.dialTLS(s.tcp[0], "127.0.0.1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mustAsk(c)
+	s.mustAsk(s.dialTCP(s.tcp[0], "127.0.0.1"))
+	if took := time.Since(begun); took > 4*time.Second { // far less without the race detector
+		t.Errorf("honest clients take %s", took)
+	}
+	if got := s.stats(); got.HalfOpen > defaultHalfOpen || got.Refused != 0 || got.Displaced+got.Failed < 2000-defaultHalfOpen {
+		t.Errorf("counted %+v", got)
+	}
+	until(t, "the flood is over", func() bool { return s.stats().Open == 2 })
+	s.mustAsk(c)
+	for _, f := range flood {
+		_ = f.Close()
+	}
+	s.end()
+	until(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// TestStreamShutdown ends a server with clients in every state: all are closed, and Run waits for them.
+func TestStreamShutdown(t *testing.T) {
+	before := runtime.NumGoroutine()
+	s := newSite(t, streamsConfig{})
+	plain := s.dialTCP(s.tcp[0], "")
+	s.mustAsk(plain)
+	secure, err := s.dialTLS(s.tcp[0], "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mustAsk(secure)
+	overUDP, err := s.dialDTLS(s.udp[0], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.mustAsk(overUDP)
+	silent := s.dialTCP(s.tcp[0], "")
+	halfTLS := s.dialTCP(s.tcp[0], "")
+	_, _ = halfTLS.Write(clientHello(t))
+	halfDTLS := udpSocket(t)
+	_, _ = halfDTLS.WriteTo(datagramHello(t), net.UDPAddrFromAddrPort(s.udp[0]))
+	until(t, "all are there", func() bool { got := s.stats(); return got.Open == 6 && got.HalfOpen == 3 })
+	begun := time.Now()
+	s.end()
+	if took := time.Since(begun); took > time.Second {
+		t.Errorf("ending takes %s", took)
+	}
+	for _, c := range []net.Conn{plain, secure, overUDP} { // for DTLS EOF means a close_notify
+		if err := closed(c, patience); err != io.EOF {
+			t.Errorf("%T: %v", c, err)
+		}
+	}
+	s.mustBeReset(silent, patience)
+	s.mustBeReset(halfTLS, patience)
+	_ = overUDP.Close()
+	if got := s.stats(); got.Open != 0 || got.HalfOpen != 0 {
+		t.Errorf("left %+v", got)
+	}
+	if _, err := net.DialTimeout("tcp", s.tcp[0].String(), patience); err == nil {
+		t.Error("somebody listens still")
+	}
+	until(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
+}
