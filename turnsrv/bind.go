@@ -20,7 +20,7 @@ func (s *Server) bind(workers int) error {
 		PortMax:       s.cfg.PortMax,
 		BitsPerSecond: s.cfg.BitsPerSecond,
 		OwnListener:   s.ownListener,
-		AllowSend:     s.allowSend,
+		AllowSend:     s.control.AllowSend,
 		Workers:       workers,
 		Now:           s.cfg.Now,
 		Logger:        s.log,
@@ -85,10 +85,4 @@ func (h handler) HandleSTUN(src relay.Source, msg []byte) {
 	if src.Transport != relay.UDP || h.s.has("udp") {
 		h.s.control.HandleSTUN(src, msg)
 	}
-}
-
-// allowSend is the peer policy for each Send indication: a permission is for an address, and the policy may have
-// changed since. A live relayed address of this server is always a peer.
-func (s *Server) allowSend(peer netip.AddrPort) bool {
-	return s.cfg.Peers.Check(peer.Addr()).Allowed || s.plane.RelayAt(peer) != nil
 }

@@ -28,6 +28,18 @@ func TestPeersByWhatTheBrokerAuthorised(t *testing.T) {
 	wantCode(t, "c to a relay of b", c.Permit(within(t), rb), 403)
 	wantCode(t, "b to a relay of c", b.Permit(within(t), rc), 403)
 
+	// The permission for b is one for an address that c's relay shares: it leads to b alone.
+	r.nodes.set(&r.nodes.pairs, "c x", true)
+	if err := a.Send(rc, []byte("leak")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Refresh(within(t), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if up := r.Allocations()[0].Stats.Up; up.Dropped != 1 {
+		t.Errorf("a Send to a relay that was not permitted by name: %+v", up)
+	}
+
 	// What is permitted may be refreshed when the authorisation is gone.
 	r.nodes.set(&r.nodes.pairs, "b a", false)
 	wantCode(t, "a to b again", a.Permit(within(t), rb), 0)

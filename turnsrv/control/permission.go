@@ -159,16 +159,21 @@ func (r *request) decidePeer(p netip.AddrPort) (scope relay.Scope, code int, cau
 // counts. other is the relay at p, if there is one. What is permitted already may always be refreshed.
 func (r *request) authorized(p netip.AddrPort, other *relay.Relay) bool {
 	set := r.c.set.Load()
-	if set.PeerMode == PeersOpen || r.session.relay.Permitted(p.Addr()) {
+	if set.PeerMode == PeersOpen {
 		return true
 	}
 	since := r.c.now().Add(-set.AuthorizedFor)
 	ok := false
 	if other != nil {
+		// All relays share an address: what counts is the pair, not the permission for the address.
 		s, isSession := other.Tag().(*session)
-		ok = isSession && (s.node == r.node || r.c.cfg.Nodes.AuthorizedSince(r.node, s.node, since))
+		ok = isSession && (s.node == r.node || r.c.cfg.Nodes.AuthorizedSince(r.node, s.node, since) ||
+			r.session.reached(p, r.c.now()))
+		if ok {
+			r.session.reach(p, r.c.now())
+		}
 	} else {
-		ok = r.c.cfg.Nodes.SeenPartner(r.node, p.Addr(), since)
+		ok = r.session.relay.Permitted(p.Addr()) || r.c.cfg.Nodes.SeenPartner(r.node, p.Addr(), since)
 	}
 	if !ok && set.PeerMode == PeersObserve {
 		r.c.stats.refused(0, "peer_would_be_unauthorized")
@@ -182,6 +187,21 @@ func (r *request) authorized(p netip.AddrPort, other *relay.Relay) bool {
 func (r *request) forbidden(ip netip.Addr, why string) int {
 	r.c.cfg.Nodes.Note(r.node, "refused", "peer "+ip.String()+" refused: "+why)
 	return 403
+}
+
+// AllowSend is the peer policy for each Send indication of a relay: a permission is for an address, and the policy may
+// have changed since. A live relayed address of this server is a peer wherever it stands; where the Broker's
+// authorisations decide, only the ones that were permitted by name.
+func (c *Control) AllowSend(r *relay.Relay, peer netip.AddrPort) bool {
+	if c.plane.RelayAt(peer) == nil {
+		allowed, _ := c.cfg.CheckPeer(peer.Addr())
+		return allowed
+	}
+	if c.set.Load().PeerMode != PeersAuthorized {
+		return true
+	}
+	s, ok := r.Tag().(*session)
+	return ok && s.reached(peer, c.now())
 }
 
 func (r *request) sameFamily(v []byte) bool {

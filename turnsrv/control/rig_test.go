@@ -111,6 +111,7 @@ func newRig(t *testing.T, edit func(*Config, *relay.Config)) *rig {
 	}
 	rcfg.Handler = r.Control
 	rcfg.OwnListener = cfg.OwnListener
+	rcfg.AllowSend = r.AllowSend
 	rcfg.OnClientGone = func(x *relay.Relay, _ string) { r.ClientGone(x) }
 	plane, err := relay.New(rcfg)
 	if err != nil {

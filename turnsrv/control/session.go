@@ -2,9 +2,11 @@ package control
 
 import (
 	"encoding/binary"
+	"maps"
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +44,35 @@ type session struct {
 
 	expires atomic.Int64 // Unix seconds
 	ended   atomic.Bool
+
+	mu     sync.Mutex
+	relays map[netip.AddrPort]time.Time // relays of this server that were permitted by name, and when; see PeersAuthorized
+}
+
+// permissionLife is how long a permission lasts without being refreshed (RFC 8656 §9).
+const permissionLife = 5 * time.Minute
+
+// reach notes that the relay at p was permitted by name. Old entries make room.
+func (s *session) reach(p netip.AddrPort, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.relays == nil {
+		s.relays = make(map[netip.AddrPort]time.Time)
+	}
+	if len(s.relays) >= maxPermissions {
+		maps.DeleteFunc(s.relays, func(_ netip.AddrPort, at time.Time) bool { return now.Sub(at) > permissionLife })
+	}
+	if len(s.relays) < maxPermissions {
+		s.relays[p] = now
+	}
+}
+
+// reached says whether the permission for the relay at p is live.
+func (s *session) reached(p netip.AddrPort, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, ok := s.relays[p]
+	return ok && now.Sub(at) <= permissionLife
 }
 
 // sessionPrefix makes the address that stands for a session in pion: ULA, so never one of the network's.

@@ -92,7 +92,7 @@ func (t *tx) sendUp(r *Relay, msg []byte) {
 	}
 	p := t.plane
 	t.leave()
-	ok = !p.barred(peer) && (p.cfg.AllowSend == nil || p.cfg.AllowSend(peer))
+	ok = !p.barred(peer) && (p.cfg.AllowSend == nil || p.cfg.AllowSend(r, peer))
 	t.enter()
 	if !ok {
 		r.up.drop(1)

@@ -95,8 +95,8 @@ type Config struct {
 	MaxReservations  int    // ports held for reservation tokens at a time; default 256
 
 	BitsPerSecond int64 // payload limit of each relay and direction; 0: none
-	// AllowSend is asked for the peer of each Send indication, beyond its permission. nil: every one.
-	AllowSend func(peer netip.AddrPort) bool
+	// AllowSend is asked for the peer of each Send indication of r, beyond its permission. nil: every one.
+	AllowSend func(r *Relay, peer netip.AddrPort) bool
 	// OwnListener says whether peer is a listening socket of this process, to which nothing is relayed whatever
 	// permissions say. nil: only the Plane's own UDP listeners are known. Asked when a channel is bound and for each
 	// Send indication.

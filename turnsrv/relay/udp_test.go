@@ -121,7 +121,7 @@ func TestOwnListenersAreBarred(t *testing.T) {
 	barred, refused := newEndpoint(t, loopback4), newEndpoint(t, loopback4)
 	w := newWorld(t, func(c *Config) {
 		c.OwnListener = func(a netip.AddrPort) bool { return a == barred.addr }
-		c.AllowSend = func(a netip.AddrPort) bool { return a != refused.addr }
+		c.AllowSend = func(_ *Relay, a netip.AddrPort) bool { return a != refused.addr }
 	})
 	c := w.client(w.udp4)
 	r := c.open(OpenOptions{})
