@@ -1,0 +1,61 @@
+package proc
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+)
+
+func TestParseStat(t *testing.T) {
+	tail := " S 1 2 3 4 5 6 7 8 9 10 150 25 0 0 20 0"
+	for name, want := range map[string]time.Duration{
+		"7 (turnserver)" + tail:            1750 * time.Millisecond,
+		"7 (a) b (c) 1 2 3)" + tail:        1750 * time.Millisecond,
+		"7 (x) S 1 2 3":                    -1,
+		"":                                 -1,
+		"7 (x) S 1 2 3 4 5 6 7 8 9 10 a b": -1,
+	} {
+		got, err := parseStat(name)
+		if want < 0 {
+			if !errors.Is(err, ErrFormat) {
+				t.Errorf("%q: error %v", name, err)
+			}
+		} else if err != nil || got != want {
+			t.Errorf("%q: %v, %v; want %v", name, got, err, want)
+		}
+	}
+}
+
+func TestParseStatus(t *testing.T) {
+	if got, err := parseStatus("Name:\tx\nVmHWM:\t  99 kB\nVmRSS:\t  2048 kB\n"); err != nil || got != 2<<20 {
+		t.Errorf("%d, %v", got, err)
+	}
+	for _, bad := range []string{"", "VmRSS:\t 12\n", "VmRSS:\t x kB\n"} {
+		if _, err := parseStatus(bad); !errors.Is(err, ErrFormat) {
+			t.Errorf("%q: error %v", bad, err)
+		}
+	}
+}
+
+func TestOwnProcess(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("there is no /proc here")
+	}
+	before, err := CPU(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for start := time.Now(); time.Since(start) < 100*time.Millisecond; {
+	}
+	if after, err := CPU(os.Getpid()); err != nil || after <= before {
+		t.Errorf("CPU %v, then %v, %v", before, after, err)
+	}
+	if rss, err := RSS(os.Getpid()); err != nil || rss < 1<<20 {
+		t.Errorf("RSS %d, %v", rss, err)
+	}
+	if _, err := CPU(-1); err == nil {
+		t.Error("a process -1")
+	}
+}
