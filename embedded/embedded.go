@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -118,7 +119,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ln, err := net.Listen("tcp", cfg.Listen)
+	ln, err := net.Listen(network(cfg.Listen), cfg.Listen)
 	if err != nil {
 		st.close()
 		return nil, listenError(cfg.Listen, err)
@@ -134,6 +135,15 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.pubsub = newPubsub()
 	return s, nil
+}
+
+// network keeps 0.0.0.0 to IPv4: for "tcp" it would mean every address there is.
+func network(listen string) string {
+	host, _, err := net.SplitHostPort(listen)
+	if a, aerr := netip.ParseAddr(host); err == nil && aerr == nil && a.Is4() {
+		return "tcp4"
+	}
+	return "tcp"
 }
 
 // listenError is one line with a remedy.
