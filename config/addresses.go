@@ -1,0 +1,238 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// recommended is the entry of turn.peers.deny that stands for what should never be reached.
+const recommended = "recommended"
+
+// listen is the address of a listener. What it gives is normal: an address in its shortest form, without a zone where
+// it has none, or nothing before the colon.
+func listen() kind[string] {
+	return kind[string]{name: "address", env: envText, parse: one(func(v any) (string, error) {
+		s, ok := v.(string)
+		if !ok {
+			return "", wrongType(`an address such as "127.0.0.1:8083" or ":3478"`, v)
+		}
+		a, err := parseListen(s)
+		return a.String(), err
+	})}
+}
+
+// socket is a parsed address of a listener. An invalid addr stands for all addresses of all families.
+type socket struct {
+	addr netip.Addr
+	port uint16
+}
+
+func (s socket) String() string {
+	if !s.addr.IsValid() {
+		return ":" + strconv.Itoa(int(s.port))
+	}
+	return netip.AddrPortFrom(s.addr, s.port).String()
+}
+
+// covers tells whether both cannot be bound for the same transport.
+func (s socket) covers(o socket) bool {
+	if s.port != o.port || s.port == 0 {
+		return false
+	}
+	if !s.addr.IsValid() || !o.addr.IsValid() || s.addr == o.addr {
+		return true
+	}
+	return s.addr.Is4() == o.addr.Is4() && (s.addr.IsUnspecified() || o.addr.IsUnspecified())
+}
+
+func parseListen(s string) (socket, error) {
+	if port, ok := strings.CutPrefix(s, ":"); ok {
+		if n, err := strconv.ParseUint(port, 10, 16); err == nil {
+			return socket{port: uint16(n)}, nil
+		}
+	}
+	a, err := netip.ParseAddrPort(s)
+	if err == nil {
+		return socket{a.Addr().Unmap(), a.Port()}, nil
+	}
+	if port, ok := strings.CutPrefix(s, "localhost:"); ok {
+		return socket{}, fmt.Errorf("%s: a listener needs an address, not a name: write %s", quoted(s), quoted("127.0.0.1:"+port))
+	}
+	return socket{}, fmt.Errorf("%s must be ADDRESS:PORT, [IPV6-ADDRESS]:PORT or :PORT, the port being 0 to 65535", quoted(s))
+}
+
+// portRange is a range such as "49152-65535".
+func portRange() kind[PortRange] {
+	return kind[PortRange]{name: "port range", env: envText, parse: one(func(v any) (r PortRange, err error) {
+		s, ok := v.(string)
+		if !ok {
+			return r, wrongType(`a range of ports such as "49152-65535"`, v)
+		}
+		low, high, ok := strings.Cut(s, "-")
+		a, errA := strconv.ParseUint(strings.TrimSpace(low), 10, 16)
+		b, errB := strconv.ParseUint(strings.TrimSpace(high), 10, 16)
+		switch {
+		case !ok || errA != nil || errB != nil || a == 0 || b == 0:
+			return r, fmt.Errorf(`%s must be a range of ports from 1 to 65535, such as "49152-65535"`, quoted(s))
+		case a > b:
+			return r, fmt.Errorf("%s is the wrong way round: write %s", quoted(s), quoted(fmt.Sprintf("%d-%d", b, a)))
+		}
+		return PortRange{Min: uint16(a), Max: uint16(b)}, nil
+	})}
+}
+
+// isHost is the check of a host name or address. A star may be the first label where star is set.
+func isHost(s string, star bool) error {
+	if s == "" {
+		return notEmpty(s)
+	}
+	if a, err := netip.ParseAddr(s); err == nil {
+		return isAddress(s, a)
+	}
+	name := strings.TrimSuffix(s, ".")
+	if star {
+		name = strings.TrimPrefix(name, "*.")
+	}
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	ok := name != "" && len(name) <= 253 && strings.Trim(last, "0123456789") != ""
+	for label := range strings.SplitSeq(name, ".") {
+		ok = ok && isLabel(label)
+	}
+	if !ok {
+		return fmt.Errorf("%s is neither a host name in ASCII (xn--… for others) nor an address; a port does not belong here", quoted(s))
+	}
+	return nil
+}
+
+func isLabel(s string) bool {
+	for _, c := range []byte(strings.ToLower(s)) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 63 && s[0] != '-' && s[len(s)-1] != '-'
+}
+
+// isAddress refuses addresses that no client can be told.
+func isAddress(s string, a netip.Addr) error {
+	if a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
+		return fmt.Errorf("%s is no address that a client can reach", quoted(s))
+	}
+	return nil
+}
+
+// publicHost is the check of public.host.
+func publicHost(s string) error {
+	if s == "auto" {
+		return nil
+	}
+	return isHost(s, false)
+}
+
+// certHost is the check of an entry of certs.hosts.
+func certHost(s string) error { return isHost(s, true) }
+
+// family is the check of public.ipv4 and public.ipv6.
+func family(what string, is func(netip.Addr) bool) func(string) error {
+	return func(s string) error {
+		if s == "auto" || s == "off" {
+			return nil
+		}
+		a, err := netip.ParseAddr(s)
+		if err != nil || !is(a) {
+			return fmt.Errorf(`%s must be "auto", "off" or an %s address`, quoted(s), what)
+		}
+		return isAddress(s, a)
+	}
+}
+
+func is4(a netip.Addr) bool { return a.Is4() }
+
+func is6(a netip.Addr) bool { return a.Is6() && !a.Is4In6() }
+
+var errPrefix = errors.New("neither an address nor a prefix")
+
+// prefix is the check of an entry of turn.peers.allow.
+func prefix(s string) error {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		return nil
+	}
+	n, err := netip.ParsePrefix(s)
+	switch {
+	case err != nil && s == recommended:
+		return fmt.Errorf("%s is for turn.peers.deny only", quoted(s))
+	case err != nil:
+		return fmt.Errorf("%s is %w", quoted(s), errPrefix)
+	case n != n.Masked():
+		return fmt.Errorf("%s is no prefix: did you mean %s?", quoted(s), n.Masked())
+	}
+	return nil
+}
+
+// denied is the check of an entry of turn.peers.deny.
+func denied(s string) error {
+	if s == recommended {
+		return nil
+	}
+	err := prefix(s)
+	if errors.Is(err, errPrefix) {
+		return fmt.Errorf("%w, nor %q", err, recommended)
+	}
+	return err
+}
+
+// webURL is the check of an http or https URL, which may be empty. Its error does not hold it: it may have a password.
+func webURL(s string) error {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" || u.Fragment != "" {
+		return errors.New(`must be a URL such as "https://host/path"`)
+	}
+	return nil
+}
+
+// iceURL is the check of a URL of RFC 7064 or RFC 7065.
+func iceURL(s string) error {
+	scheme, rest, _ := strings.Cut(s, ":")
+	if strings.Contains(rest, "@") {
+		return errors.New("a STUN or TURN URL has no user-info: set username and password")
+	}
+	turn := scheme == "turn" || scheme == "turns"
+	if !turn && scheme != "stun" && scheme != "stuns" {
+		return fmt.Errorf("%s must begin with stun:, stuns:, turn: or turns:", quoted(s))
+	}
+	if bare, ok := strings.CutPrefix(rest, "//"); ok {
+		return fmt.Errorf("%s must not have //: write %s", quoted(s), quoted(scheme+":"+bare))
+	}
+	at, query, hasQuery := strings.Cut(rest, "?")
+	if hasQuery && (!turn || query != "transport=udp" && query != "transport=tcp") {
+		return fmt.Errorf("%s: only ?transport=udp or ?transport=tcp may follow, and only in a turn: or turns: URL", quoted(s))
+	}
+	host, port := at, ""
+	if i := strings.LastIndexByte(at, ':'); i > strings.LastIndexByte(at, ']') {
+		host, port = at[:i], at[i+1:]
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("%s: the port must be 1 to 65535", quoted(s))
+		}
+	}
+	if v6, ok := strings.CutPrefix(host, "["); ok {
+		a, err := netip.ParseAddr(strings.TrimSuffix(v6, "]"))
+		if err != nil || !a.Is6() || !strings.HasSuffix(v6, "]") {
+			return fmt.Errorf("%s: what is in the brackets is no IPv6 address", quoted(s))
+		}
+		return nil
+	}
+	if strings.Contains(host, ":") {
+		return fmt.Errorf("%s: an IPv6 address must be in brackets", quoted(s))
+	}
+	if isHost(host, false) != nil {
+		return fmt.Errorf("%s has no host that can be one", quoted(s))
+	}
+	return nil
+}

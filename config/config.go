@@ -1,0 +1,187 @@
+// Package config reads the configuration: defaults, a TOML file, environment variables, in this order, into one
+// validated Config. One table of keys (see Tables) is the source for decoding, for the names of the variables, for what
+// `config init` prints and for the reference. Only the main package imports it.
+package config
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config is a whole configuration. Load makes it; it is never changed afterwards. Relative paths in it are already
+// relative to the working directory, or absolute.
+type Config struct {
+	DataDir      string        // folder of what serve makes and keeps
+	DrainTimeout time.Duration // 0: nothing is waited for
+
+	Log         Log
+	Public      Public
+	Turn        Turn
+	Credentials Credentials
+	Hooks       Hooks
+	Certs       Certs
+	Redis       Redis
+	Admin       Admin
+}
+
+// Log is the table [log].
+type Log struct {
+	Level  slog.Level
+	Format string // auto, text, json
+}
+
+// Public is the table [public].
+type Public struct {
+	Host string // "auto", a name or an address
+	IPv4 string // "auto", "off" or an IPv4 address
+	IPv6 string // "auto", "off" or an IPv6 address
+}
+
+// Turn is the table [turn].
+type Turn struct {
+	Realm      string
+	Listen     []string // ADDRESS:PORT, [ADDRESS]:PORT or :PORT; with ListenTLS at least one
+	ListenTLS  []string
+	Transports []string // of udp, tcp, tls, dtls; at least one, each once
+	RelayPorts PortRange
+	Software   string
+	Limits     Limits
+	Peers      Peers
+}
+
+// PortRange is a range of ports with both ends in it. Min is at least 1 and at most Max.
+type PortRange struct{ Min, Max uint16 }
+
+// Limits is the table [turn.limits]. 0 means no limit.
+type Limits struct {
+	Allocations              int
+	AllocationsPerNode       int
+	BitsPerSecond            int64 // of one allocation, each way
+	ConnectionsPerIP         int
+	UnauthenticatedPerSecond int
+	AllocationLifetime       time.Duration // 1 s to 1 h, never 0
+}
+
+// Peers is the table [turn.peers].
+type Peers struct {
+	Mode  string   // open
+	Deny  []string // "recommended", addresses and prefixes
+	Allow []string // addresses and prefixes
+}
+
+// Credentials is the table [credentials].
+type Credentials struct {
+	Secret          Secret // not set: serve makes one and keeps it in DataDir
+	PreviousSecrets []Secret
+	TTL             time.Duration
+	WhileConnected  bool
+	MaxSession      time.Duration
+	StrictExpiry    bool
+}
+
+// Hooks is the table [hooks].
+type Hooks struct {
+	Listen       string
+	Token        Secret // not set: none on loopback, generated elsewhere unless AllowNoToken
+	AllowNoToken bool
+	MaxBody      int64 // bytes
+	RTC          RTC
+	Authenticate Authenticate
+	Authorize    Authorize
+	Messages     Messages
+	Upstream     Upstream
+}
+
+// RTC is the table [hooks.rtc].
+type RTC struct {
+	ICETransportPolicy   string
+	BundlePolicy         string
+	RTCPMuxPolicy        string
+	ICECandidatePoolSize int // 0 to 255
+	AdvertiseTLS         string
+	ExtraICEServers      []ICEServer
+}
+
+// ICEServer is an entry of hooks.rtc.extra_ice_servers.
+type ICEServer struct {
+	URLs     []string
+	Username string
+	Password Secret
+}
+
+// Authenticate is the table [hooks.authenticate].
+type Authenticate struct {
+	Mode   string
+	Tokens []string // lines as `token new` prints them
+	JWT    JWT
+}
+
+// JWT is the table [hooks.authenticate.jwt]. At most one of the four sources of keys is set, one in mode jwt.
+type JWT struct {
+	Secret        Secret
+	PublicKeyFile string
+	JWKSFile      string
+	JWKSURL       string
+	JWKSRefresh   time.Duration
+	Claim         string
+	Audience      string
+	Issuer        string
+	Leeway        time.Duration
+}
+
+// Authorize is the table [hooks.authorize].
+type Authorize struct {
+	Mode    string
+	Default string
+	Rules   []Rule
+	Groups  map[string][]string // never nil
+}
+
+// Rule is an entry of hooks.authorize.rules.
+type Rule struct {
+	From, To string // a glob, or @ and the name of a group that there is
+	Action   string // allow, deny
+}
+
+// Messages is the table [hooks.messages].
+type Messages struct {
+	Mode string
+}
+
+// Upstream is the table [hooks.upstream]. Its URLs may hold a password: they must not be printed.
+type Upstream struct {
+	AuthenticateURL string
+	AuthorizeURL    string
+	ValidityURL     string
+	MessagesURL     string
+	Token           Secret
+	Timeout         time.Duration
+	MaxInFlight     int
+	Cache           time.Duration // 0: none
+	FailOpen        bool
+	MessageQueue    int
+	MessageWorkers  int
+}
+
+// Certs is the table [certs]. CertFile and KeyFile are both set or both empty.
+type Certs struct {
+	CertFile    string
+	KeyFile     string
+	Hosts       []string
+	Validity    time.Duration
+	RenewBefore time.Duration
+}
+
+// Redis is the table [redis].
+type Redis struct {
+	Enabled  bool
+	Listen   string
+	Password Secret // not set: none on loopback, generated elsewhere
+}
+
+// Admin is the table [admin].
+type Admin struct {
+	Listen       string
+	Token        Secret // as Hooks.Token
+	AllowNoToken bool
+}

@@ -1,0 +1,105 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+const maxSecretFile = 64 << 10 // bytes of a file that a variable names
+
+// linked are the variables that Kubernetes and Docker make of a service of this name, next to which we may run. None of
+// them can be a key.
+var linked = regexp.MustCompile(`^CROLANG_AIO(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+
+// readEnviron takes the variables. One that is no key's is a mistake: it is a misspelt one.
+func (l *loader) readEnviron() {
+	set := map[string]string{}
+	for _, line := range l.environ {
+		if name, value, ok := strings.Cut(line, "="); ok && strings.HasPrefix(name, envPrefix) {
+			set[name] = value
+		}
+	}
+	var names []string
+	for _, k := range l.keys {
+		names = append(names, k.Env)
+		value, here := set[k.Env]
+		if k.EnvFile != "" {
+			names = append(names, k.EnvFile)
+			if path, there := set[k.EnvFile]; there {
+				l.readSecretFile(k, path, here)
+				continue
+			}
+		}
+		if here {
+			l.readVariable(k, k.Env, k.fromEnv, value)
+		}
+	}
+	for name, value := range set {
+		if slices.Contains(names, name) || slices.Contains(notKeys, name) || isLink(name, value) {
+			continue
+		}
+		l.mistakes = append(l.mistakes, &Error{Source: name, Err: unknown("variable", nearest(name, names))})
+	}
+}
+
+// isLink tells whether a variable is one that Kubernetes or Docker made.
+func isLink(name, value string) bool {
+	if linked.MatchString(name) {
+		return true
+	}
+	scheme, _, ok := strings.Cut(value, "://")
+	return ok && strings.HasSuffix(name, "_PORT") && slices.Contains([]string{"tcp", "udp", "sctp"}, scheme)
+}
+
+// readVariable stores the text of a variable.
+func (l *loader) readVariable(k Key, name string, read func(string) any, text string) {
+	v := any(unreadable{})
+	if utf8.ValidString(text) {
+		v = read(text)
+	}
+	if _, wrong := v.(unreadable); wrong && k.Example != "" {
+		l.source[k.Name] = name
+		l.fail(k.Name, "", fmt.Errorf("must be written as in the file, such as %s", k.Example))
+		return
+	}
+	l.store(k, name, v)
+}
+
+// readSecretFile stores what the file has that a variable names. Its errors do not hold the path, which may be the
+// secret itself, put there by mistake.
+func (l *loader) readSecretFile(k Key, path string, both bool) {
+	l.source[k.Name] = k.EnvFile
+	if both {
+		l.fail(k.Name, "", fmt.Errorf("%s is set too: only one of them can be", k.Env))
+		return
+	}
+	if path == "" {
+		l.fail(k.Name, "", errors.New("is empty: it must name a file"))
+		return
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(l.dir, path)
+	}
+	b, err := readFile(path, maxSecretFile)
+	if err != nil {
+		l.fail(k.Name, "", fmt.Errorf("the file cannot be read: %w", bare(err)))
+		return
+	}
+	l.readVariable(k, k.EnvFile, k.fromFile, strings.TrimRight(string(b), "\r\n"))
+}
+
+// linesOf is the list of what stands on each line.
+func linesOf(text string) any {
+	list := []any{}
+	for line := range strings.Lines(text) {
+		if line = strings.TrimRight(line, "\r\n"); line != "" {
+			list = append(list, line)
+		}
+	}
+	return list
+}

@@ -1,0 +1,93 @@
+package config
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Tables lists every table with its keys, in the order of the documentation. The slice is the caller's.
+func Tables() []Table {
+	tables := []Table{
+		{Keys: []Key{
+			definePath("data_dir", "data", notEmpty, func(c *Config) *string { return &c.DataDir },
+				"Folder of what serve makes and keeps: generated secrets, certificates, bans. One process at a time can use it. "+
+					"This path, and every other one here, is relative to the folder of this file.").example(`"/var/lib/crolang-aio"`),
+			define("drain_timeout", "5s", duration(0, 0), func(c *Config) *time.Duration { return &c.DrainTimeout },
+				"How long live allocations are waited for at the end. \"0s\": not at all. "+
+					"A duration is a number with a unit, such as \"90s\", \"10m\" or \"1h30m\", or a number of days such as \"365d\"."),
+		}},
+		{Name: "log", Keys: []Key{
+			define("log.level", "info", level(), func(c *Config) *slog.Level { return &c.Log.Level }, "debug, info, warn or error."),
+			define("log.format", "auto", oneOf("auto", "text", "json"), func(c *Config) *string { return &c.Log.Format },
+				"text, json, or auto: text for a terminal and JSON elsewhere."),
+		}},
+		{Name: "public", Doc: "What clients are told about this server.", Keys: []Key{
+			define("public.host", "auto", text(publicHost), func(c *Config) *string { return &c.Public.Host },
+				"Name or address in the URLs of the RTC configuration. auto: the address of each listener, or public.ipv4.").
+				example(`"turn.example.org"`),
+			define("public.ipv4", "auto", text(family("IPv4", is4)), func(c *Config) *string { return &c.Public.IPv4 },
+				"IPv4 address that relays are reached at; behind NAT, the one outside. auto: the address of the default route, "+
+					"else 127.0.0.1. off: no IPv4 relays.").example(`"192.0.2.10"`),
+			define("public.ipv6", "auto", text(family("IPv6", is6)), func(c *Config) *string { return &c.Public.IPv6 },
+				"Likewise for IPv6. auto: used where this machine has a global address. off: no IPv6 relays.").example(`"2001:db8::10"`),
+		}},
+	}
+	tables = append(tables, turnTables()...)
+	tables = append(tables, credentialsTable())
+	tables = append(tables, hooksTables()...)
+	return append(tables, certsTable(), redisTable(), adminTable())
+}
+
+func credentialsTable() Table {
+	return Table{Name: "credentials", Doc: "The time-limited TURN credentials that Nodes are given.", Keys: []Key{
+		define("credentials.secret", "", secret(anything), func(c *Config) *Secret { return &c.Credentials.Secret },
+			"Secret that passwords are made with: 32 random characters or more. Empty: the first serve makes one and keeps it in data_dir."),
+		define("credentials.previous_secrets", none(), list(secret(notEmpty)), func(c *Config) *[]Secret { return &c.Credentials.PreviousSecrets },
+			"Secrets from before. No new password is made with them, but they are still accepted. "+
+				"In a file that a variable names: one a line."),
+		define("credentials.ttl", "12h", duration(time.Second, 0), func(c *Config) *time.Duration { return &c.Credentials.TTL },
+			"How long a credential can open new allocations."),
+		define("credentials.while_connected", true, boolean(), func(c *Config) *bool { return &c.Credentials.WhileConnected },
+			"Let an expired credential open new allocations for as long as a Broker says that its Node is connected: "+
+				"a Node is given its credential only once."),
+		define("credentials.max_session", "24h", duration(time.Second, 0), func(c *Config) *time.Duration { return &c.Credentials.MaxSession },
+			"How long one allocation may live, however often it is refreshed."),
+		define("credentials.strict_expiry", false, boolean(), func(c *Config) *bool { return &c.Credentials.StrictExpiry },
+			"End every allocation when its credential ends. while_connected has no effect then."),
+	}}
+}
+
+func certsTable() Table {
+	return Table{Name: "certs", Doc: "The certificate for TLS and DTLS.", Keys: []Key{
+		definePath("certs.cert_file", "", anything, func(c *Config) *string { return &c.Certs.CertFile },
+			"Certificate chain in PEM, read again when it changes. Empty, with key_file: a self-signed certificate is made in "+
+				"data_dir and renewed. Browsers refuse that one.").example(`"/etc/ssl/turn.example.org.pem"`),
+		definePath("certs.key_file", "", anything, func(c *Config) *string { return &c.Certs.KeyFile }, "Its private key in PEM."),
+		define("certs.hosts", none(), list(text(certHost)), func(c *Config) *[]string { return &c.Certs.Hosts },
+			"Names and addresses in the self-signed certificate, beside localhost, public.host and this machine's own addresses.").
+			example(`["turn.example.org", "192.0.2.10"]`),
+		define("certs.validity", "365d", duration(time.Second, 0), func(c *Config) *time.Duration { return &c.Certs.Validity },
+			"How long the self-signed certificate is valid."),
+		define("certs.renew_before", "30d", duration(0, 0), func(c *Config) *time.Duration { return &c.Certs.RenewBefore },
+			"How long before its end it is replaced."),
+	}}
+}
+
+func redisTable() Table {
+	return Table{Name: "redis", Doc: "A Redis in this process, for development: it keeps nothing across a restart.", Keys: []Key{
+		define("redis.enabled", false, boolean(), func(c *Config) *bool { return &c.Redis.Enabled }, "Whether to start it."),
+		define("redis.listen", "127.0.0.1:6379", listen(), func(c *Config) *string { return &c.Redis.Listen }, "Where it listens."),
+		define("redis.password", "", secret(visible), func(c *Config) *Secret { return &c.Redis.Password },
+			"Password of its clients. Empty: none on loopback; on any other address one is made and kept in data_dir."),
+	}}
+}
+
+func adminTable() Table {
+	return Table{Name: "admin", Doc: "The admin listener: API, dashboard, /metrics, /healthz, /readyz.", Keys: []Key{
+		define("admin.listen", "127.0.0.1:8084", listen(), func(c *Config) *string { return &c.Admin.Listen }, "Where it listens."),
+		define("admin.token", "", secret(visible), func(c *Config) *Secret { return &c.Admin.Token },
+			"Token that calls must carry. Empty: none on loopback; on any other address one is made and kept in data_dir."),
+		define("admin.allow_no_token", false, boolean(), func(c *Config) *bool { return &c.Admin.AllowNoToken },
+			"Ask for no token, wherever it listens: whoever reaches it can then ban Nodes."),
+	}}
+}

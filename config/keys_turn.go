@@ -1,0 +1,53 @@
+package config
+
+import (
+	"math"
+	"time"
+)
+
+func turnTables() []Table {
+	return []Table{
+		{Name: "turn", Doc: "The STUN and TURN server.", Keys: []Key{
+			define("turn.realm", "crolang", text(all(notEmpty, notLonger(127))), func(c *Config) *string { return &c.Turn.Realm },
+				"Realm that clients are asked for credentials of."),
+			define("turn.listen", []any{":3478"}, list(listen()), func(c *Config) *[]string { return &c.Turn.Listen },
+				"Addresses for UDP and TCP. TLS and DTLS are recognised here too. Without an address before the colon: all of this machine.").
+				example(`["192.0.2.10:3478", "[2001:db8::10]:3478"]`),
+			define("turn.listen_tls", []any{":5349"}, list(listen()), func(c *Config) *[]string { return &c.Turn.ListenTLS },
+				"Addresses for TLS and DTLS. Plain TCP and UDP are recognised here too."),
+			define("turn.transports", []any{"udp", "tcp", "tls", "dtls"}, distinct(oneOf("udp", "tcp", "tls", "dtls")),
+				func(c *Config) *[]string { return &c.Turn.Transports },
+				"What clients may use: any of udp, tcp, tls and dtls."),
+			define("turn.relay_ports", "49152-65535", portRange(), func(c *Config) *PortRange { return &c.Turn.RelayPorts },
+				"UDP ports of relays, the first and the last. Each allocation takes one. A firewall must let them in; "+
+					"a container must publish them."),
+			define("turn.software", "", text(notLonger(127)), func(c *Config) *string { return &c.Turn.Software },
+				"Name of the server in its answers. Empty: none, which keeps answers to strangers small."),
+		}},
+		{Name: "turn.limits", Doc: "0 means no limit.", Keys: []Key{
+			define("turn.limits.allocations", 0, limit(), func(c *Config) *int { return &c.Turn.Limits.Allocations },
+				"Allocations at once, in all."),
+			define("turn.limits.allocations_per_node", 128, limit(), func(c *Config) *int { return &c.Turn.Limits.AllocationsPerNode },
+				"Allocations at once of one Node."),
+			define("turn.limits.bits_per_second", 0, number[int64](0, math.MaxInt64), func(c *Config) *int64 { return &c.Turn.Limits.BitsPerSecond },
+				"Bits per second of one allocation, each way. What comes faster is dropped.").example("10_000_000"),
+			define("turn.limits.connections_per_ip", 256, limit(), func(c *Config) *int { return &c.Turn.Limits.ConnectionsPerIP },
+				"TCP and TLS connections at once from one address."),
+			define("turn.limits.unauthenticated_per_second", 200, limit(), func(c *Config) *int { return &c.Turn.Limits.UnauthenticatedPerSecond },
+				"Answers per second to one address that has not shown a credential yet; STUN too."),
+			define("turn.limits.allocation_lifetime", "10m", duration(time.Second, time.Hour),
+				func(c *Config) *time.Duration { return &c.Turn.Limits.AllocationLifetime },
+				"How long an allocation lives without being refreshed: 1s to 1h."),
+		}},
+		{Name: "turn.peers", Doc: "Where relays may send to and hear from. Relays of this server always reach each other.", Keys: []Key{
+			define("turn.peers.mode", "open", oneOf("open", "observe", "authorized"), func(c *Config) *string { return &c.Turn.Peers.Mode },
+				"open: wherever the lists below allow. authorized: only where a Broker was told that the two Nodes may talk. "+
+					"observe: as open, but what authorized would refuse is reported."),
+			define("turn.peers.deny", []any{recommended}, list(text(denied)), func(c *Config) *[]string { return &c.Turn.Peers.Deny },
+				"Addresses and prefixes that are refused. recommended: loopback, private, link-local, multicast, cloud metadata and other "+
+					"special addresses, and this machine's own, in all forms of IPv6 too.").example(`["recommended", "198.51.100.0/24"]`),
+			define("turn.peers.allow", none(), list(text(prefix)), func(c *Config) *[]string { return &c.Turn.Peers.Allow },
+				"Addresses and prefixes that are allowed in spite of deny.").example(`["192.168.1.0/24"]`),
+		}},
+	}
+}

@@ -1,0 +1,228 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// Option changes what Load does.
+type Option func(*loader)
+
+// WithEnviron takes the environment from "NAME=value" lines in place of the process's own.
+func WithEnviron(environ []string) Option { return func(l *loader) { l.environ = environ } }
+
+// WithCheck adds a check by a part that knows more of its settings. It is called with a Config whose every value is of
+// the right shape. Its mistakes need Key and Err: Load adds where the key stands. Entry n of a list, counted from 0, is
+// KEY[n]. A mistake about a key that Load itself has found wrong is left out.
+func WithCheck(check func(*Config) []*Error) Option {
+	return func(l *loader) { l.checks = append(l.checks, check) }
+}
+
+// Load reads the configuration: defaults, then the file, then the environment. An empty path means no file. Its error
+// names every mistake at once, one a line, each an *Error; it holds no secret. It is ErrInvalid, or, where the file
+// cannot be read, what that failed with.
+func Load(path string, options ...Option) (*Config, error) {
+	l := &loader{file: path, environ: os.Environ()}
+	for _, o := range options {
+		o(l)
+	}
+	var text string
+	if path != "" {
+		b, err := readFile(path, maxFile)
+		if err != nil {
+			return nil, fmt.Errorf("%s: the configuration cannot be read: %w", path, bare(err))
+		}
+		text = string(b)
+		l.dir = filepath.Dir(path)
+	}
+	return l.load(text)
+}
+
+var errTooLarge = errors.New("it is too large")
+
+// readFile reads a file of at most limit bytes.
+func readFile(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = errTooLarge
+	}
+	return b, err
+}
+
+// bare is err without the path that it repeats, which might be a secret in the wrong variable.
+func bare(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
+
+// loader gathers one Config and all that is wrong with it.
+type loader struct {
+	file    string
+	dir     string // that paths are relative to
+	environ []string
+	checks  []func(*Config) []*Error
+
+	cfg      Config
+	keys     []Key
+	lines    map[string]int    // of the file, by path
+	source   map[string]string // of a key that is set: l.file, or a variable
+	bad      map[string]bool   // keys with a mistake of their own
+	mistakes []*Error
+}
+
+func (l *loader) load(text string) (*Config, error) {
+	l.keys, l.source, l.bad = Keys(), map[string]string{}, map[string]bool{}
+	for _, k := range l.keys {
+		if faults := k.decode(&l.cfg, standardValue(k.standard)); faults != nil {
+			return nil, fmt.Errorf("default of %s: %w", k.Name, faults[0].err)
+		}
+	}
+	l.readText(text)
+	l.readEnviron()
+	l.resolvePaths()
+	l.contradictions()
+	l.runChecks()
+	if l.mistakes != nil {
+		return nil, joined(l.mistakes)
+	}
+	return &l.cfg, nil
+}
+
+// fail notes a mistake about a key, or about what at names below it. Where nothing sets the key, it is placed where the
+// first of others is set with which it is at odds.
+func (l *loader) fail(key, at string, err error, others ...string) {
+	l.bad[key] = true
+	e := &Error{Key: key, Err: err}
+	place := key + at
+	for _, o := range append([]string{key}, others...) {
+		if e.Source = l.source[o]; e.Source != "" {
+			if o != key {
+				place = o
+			}
+			break
+		}
+	}
+	if e.Source == l.file && l.file != "" {
+		e.Line = l.lineOf(place)
+	}
+	l.mistakes = append(l.mistakes, e)
+}
+
+// failf is fail about the whole key.
+func (l *loader) failf(key, format string, args ...any) { l.fail(key, "", fmt.Errorf(format, args...)) }
+
+// lineOf is the line of a path in the file, or of the nearest thing around it.
+func (l *loader) lineOf(path string) int {
+	for path != "" {
+		if n := l.lines[path]; n > 0 {
+			return n
+		}
+		path = path[:max(0, strings.LastIndexAny(path, ".["))]
+	}
+	return 0
+}
+
+// store decodes a value that source has for a key.
+func (l *loader) store(k Key, source string, v any) {
+	l.source[k.Name] = source
+	delete(l.bad, k.Name)
+	for _, f := range k.decode(&l.cfg, v) {
+		l.fail(k.Name, f.at, f.err)
+		l.mistakes[len(l.mistakes)-1].Key += f.sub
+	}
+}
+
+// readText reads the text of the file.
+func (l *loader) readText(text string) {
+	var doc map[string]any
+	err := decodeTOML(text, &doc)
+	if err != nil {
+		l.mistakes = append(l.mistakes, syntaxError(l.file, err))
+		return
+	}
+	l.lines = findLines(text)
+	l.readTable("", doc)
+}
+
+// readTable takes what stands in a table of the file.
+func (l *loader) readTable(path string, table map[string]any) {
+	for _, name := range slices.Sorted(maps.Keys(table)) {
+		at, v := below(path, toml.Key{name}.String()), plain(table[name])
+		if i := slices.IndexFunc(l.keys, func(k Key) bool { return k.Name == at }); i >= 0 {
+			l.store(l.keys[i], l.file, v)
+			continue
+		}
+		isTable := slices.ContainsFunc(l.keys, func(k Key) bool { return strings.HasPrefix(k.Name, at+".") })
+		inner, ok := v.(map[string]any)
+		switch {
+		case isTable && ok:
+			l.readTable(at, inner)
+		case isTable:
+			l.misplaced(at, wrongType("a table", v))
+		case ok:
+			l.misplaced(at, unknown("table", nearestKey(at, l.keys, true)))
+		default:
+			l.misplaced(at, unknown("key", nearestKey(at, l.keys, false)))
+		}
+	}
+}
+
+// misplaced notes a mistake about something in the file that is no key.
+func (l *loader) misplaced(at string, err error) {
+	l.mistakes = append(l.mistakes, &Error{Source: l.file, Line: l.lineOf(at), Key: at, Err: err})
+}
+
+// resolvePaths makes relative paths relative to the folder of the file.
+func (l *loader) resolvePaths() {
+	for _, k := range l.keys {
+		if k.path == nil {
+			continue
+		}
+		if p := k.path(&l.cfg); *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(l.dir, *p)
+		}
+	}
+}
+
+// runChecks asks the parts.
+func (l *loader) runChecks() {
+	for _, check := range l.checks {
+		for _, e := range check(&l.cfg) {
+			name, _, _ := strings.Cut(e.Key, "[")
+			known := false
+			for b := range l.bad {
+				known = known || b == name || strings.HasPrefix(b, name+".") || strings.HasPrefix(name, b+".")
+			}
+			if known {
+				continue
+			}
+			found := &Error{Key: name, Err: e.Err}
+			for _, k := range l.keys { // itself, what it stands in, or what is in it
+				if k.Name == name || strings.HasPrefix(name, k.Name+".") || strings.HasPrefix(k.Name, name+".") && found.Source == "" {
+					found.Source = l.source[k.Name]
+				}
+			}
+			if found.Source == l.file && l.file != "" {
+				found.Line = l.lineOf(e.Key)
+			}
+			l.mistakes = append(l.mistakes, found)
+		}
+	}
+}

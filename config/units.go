@@ -1,0 +1,114 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// duration is one from low to high, both included; high 0 means no bound.
+func duration(low, high time.Duration) kind[time.Duration] {
+	const want = `a duration such as "90s", "10m", "1h30m" or "365d"`
+	return kind[time.Duration]{name: "duration", env: envText, parse: one(func(v any) (time.Duration, error) {
+		s, ok := v.(string)
+		if !ok {
+			return 0, wrongType(want, v)
+		}
+		d, err := ParseDuration(s)
+		switch {
+		case err != nil:
+			return 0, err
+		case d < 0:
+			return 0, errors.New("must not be negative")
+		case d < low:
+			return 0, fmt.Errorf("must be at least %s", formatDuration(low))
+		case high > 0 && d > high:
+			return 0, fmt.Errorf("must be at most %s", formatDuration(high))
+		}
+		return d, nil
+	})}
+}
+
+// ErrDuration is what ParseDuration returns for anything else than a duration.
+var ErrDuration = errors.New(`must be a duration such as "90s", "10m", "1h30m" or "365d"`)
+
+// ParseDuration reads a Go duration, or a whole number of days of 24 hours such as "365d". The error is ErrDuration.
+func ParseDuration(s string) (time.Duration, error) {
+	const day = 24 * time.Hour
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.ParseInt(days, 10, 64)
+		if err != nil || n > int64(math.MaxInt64/day) || n < -int64(math.MaxInt64/day) {
+			return 0, ErrDuration
+		}
+		return time.Duration(n) * day, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, ErrDuration
+	}
+	return d, nil
+}
+
+// formatDuration is a duration without units of which there are none.
+func formatDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// size is a number of bytes from low to high, as "16MiB" or a plain number.
+func size(low, high int64) kind[int64] {
+	return kind[int64]{name: "size", env: envText, parse: one(func(v any) (int64, error) {
+		n, ok := v.(int64)
+		if s, isText := v.(string); isText {
+			n, ok = parseSize(s)
+			if !ok {
+				return 0, errSize
+			}
+		}
+		switch {
+		case !ok:
+			return 0, wrongType(`a size such as "16MiB"`, v)
+		case n < low || n > high:
+			return 0, fmt.Errorf("must be from %s to %s", formatSize(low), formatSize(high))
+		}
+		return n, nil
+	})}
+}
+
+var errSize = errors.New(`must be a size such as "512KiB", "16MiB" or a number of bytes`)
+
+// units of sizes, the longest names first: "B" ends all of them.
+var units = []struct {
+	name  string
+	bytes int64
+}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}}
+
+func parseSize(s string) (int64, bool) {
+	for _, u := range units {
+		digits, ok := strings.CutSuffix(s, u.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseUint(strings.TrimRight(digits, " "), 10, 63)
+		return int64(n) * u.bytes, err == nil && int64(n) <= math.MaxInt64/u.bytes
+	}
+	return 0, false
+}
+
+func formatSize(n int64) string {
+	for _, u := range []string{"GiB", "MiB", "KiB"} {
+		if unit, _ := parseSize("1" + u); n%unit == 0 {
+			return strconv.FormatInt(n/unit, 10) + u
+		}
+	}
+	return strconv.FormatInt(n, 10) + "B"
+}
