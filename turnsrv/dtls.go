@@ -25,8 +25,10 @@ type associations struct {
 	counts  *streamCounters
 	options []dtls.ServerOption
 
+	ctx  context.Context // of every association
+	stop context.CancelFunc
+
 	mu      sync.Mutex
-	ctx     context.Context // of Run; nil: no association is begun
 	tuples  map[relay.Tuple]*association
 	sources map[netip.Addr]int // proven ones
 	proven  int
@@ -57,7 +59,7 @@ var (
 )
 
 func newAssociations(cfg streamsConfig, counts *streamCounters) *associations {
-	return &associations{
+	t := &associations{
 		cfg: cfg, counts: counts, tuples: make(map[relay.Tuple]*association), sources: make(map[netip.Addr]int),
 		options: []dtls.ServerOption{
 			dtls.WithCipherSuites(cipherSuites...),
@@ -65,6 +67,11 @@ func newAssociations(cfg streamsConfig, counts *streamCounters) *associations {
 			dtls.WithLoggerFactory(silence{logging.NewDefaultLeveledLoggerForScope("", logging.LogLevelDisabled, io.Discard)}),
 		},
 	}
+	t.ctx, t.stop = context.WithCancel(context.Background())
+	if !cfg.DTLS {
+		t.stop()
+	}
+	return t
 }
 
 // silence keeps package dtls from logging: what strangers send is worth no line.
@@ -72,17 +79,10 @@ type silence struct{ logging.LeveledLogger }
 
 func (s silence) NewLogger(string) logging.LeveledLogger { return s.LeveledLogger }
 
-// open lets associations begin, until ctx ends; all end with it.
-func (t *associations) open(ctx context.Context) {
+// close ends every association and waits for them. No new one begins.
+func (t *associations) close() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.ctx = ctx
-}
-
-// wait returns when every association has ended. No new one begins.
-func (t *associations) wait() {
-	t.mu.Lock()
-	t.ctx = nil
+	t.stop()
 	t.mu.Unlock()
 	t.running.Wait()
 }
@@ -123,9 +123,9 @@ func (t *associations) datagram(src relay.Source, b []byte) {
 	}
 }
 
-// begin makes an association for a ClientHello, or nil when the server ends. Called with the lock held.
+// begin makes an association for a ClientHello, or nil where there is no DTLS, or no more. Called with the lock held.
 func (t *associations) begin(src relay.Source, older *association, hello []byte) *association {
-	if t.ctx == nil || t.ctx.Err() != nil {
+	if t.ctx.Err() != nil {
 		return nil
 	}
 	if t.fresh.Len()+t.half.Len() >= t.cfg.HalfOpen {

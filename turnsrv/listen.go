@@ -124,27 +124,24 @@ func (s *streams) Run(ctx context.Context) error {
 		accepting.Go(func() { s.accept(ctx, l) })
 	}
 	s.mu.Unlock()
-	if s.cfg.DTLS {
-		s.dtls.open(ctx)
-	}
 	<-ctx.Done()
 	err := s.Close()
 	accepting.Wait()
 	s.limits.displaceAll()
 	s.conns.Wait()
-	s.dtls.wait()
 	return err
 }
 
-// Close releases what listen has bound, for streams that are not Run.
+// Close releases what listen has bound and ends DTLS. It is for streams that are not Run.
 func (s *streams) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	var errs []error
 	for _, l := range s.listeners {
 		errs = append(errs, l.Close())
 	}
 	s.listeners = nil
+	s.mu.Unlock()
+	s.dtls.close()
 	return errors.Join(errs...)
 }
 
