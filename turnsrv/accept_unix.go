@@ -47,7 +47,7 @@ func isWaiting(l *net.TCPListener) bool {
 	}
 	waiting := false
 	_ = raw.Control(func(fd uintptr) {
-		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor
+		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 		n, err := unix.Poll(poll, 0)
 		waiting = err == nil && n == 1
 	})

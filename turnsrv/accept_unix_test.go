@@ -17,7 +17,7 @@ const lowOnFiles = "TURNSRV_TEST_LOW_ON_FILES"
 // TestLowOnFiles is SECURITY case 4. The limit of open files holds for a whole process, so it has one of its own.
 func TestLowOnFiles(t *testing.T) {
 	if os.Getenv(lowOnFiles) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestLowOnFiles$", "-test.v") //nolint:gosec // itself
+		cmd := exec.Command(os.Args[0], "-test.run=^TestLowOnFiles$", "-test.v")
 		cmd.Env = append(os.Environ(), lowOnFiles+"=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)

@@ -19,7 +19,7 @@ func connectionsWithin(files uint64) int {
 	if files <= spareFiles {
 		return minConnections
 	}
-	return int(min(max((files-spareFiles)/2, minConnections), maxConnections)) //nolint:gosec // clamped
+	return int(min(max((files-spareFiles)/2, minConnections), maxConnections))
 }
 
 // sourceOf is what limits by address go by: all of a /64 is one customer's.

@@ -2,6 +2,7 @@ package turnsrv
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -200,7 +201,7 @@ func TestStreamShutdown(t *testing.T) {
 		t.Errorf("ending takes %s", took)
 	}
 	for _, c := range []net.Conn{plain, secure, overUDP} { // for DTLS EOF means a close_notify
-		if err := closed(c, patience); err != io.EOF {
+		if err := closed(c, patience); !errors.Is(err, io.EOF) {
 			t.Errorf("%T: %v", c, err)
 		}
 	}

@@ -237,7 +237,7 @@ func (t *associations) drop(a *association) {
 
 // run is an association from the handshake to its end.
 func (t *associations) run(ctx context.Context, a *association, options []dtls.ServerOption) {
-	defer a.link.Close() //nolint:errcheck // it has none
+	defer a.link.Close()
 	defer func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()

@@ -217,7 +217,7 @@ func TestEmptyRecords(t *testing.T) {
 		}
 	}
 	until(t, "it is closed", func() bool { return s.stats().Open == 0 })
-	if err := closed(c, patience); err != io.EOF {
+	if err := closed(c, patience); !errors.Is(err, io.EOF) {
 		t.Error(err)
 	}
 	next, err := s.dialDTLS(s.udp[0], nil)
