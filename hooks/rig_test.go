@@ -240,4 +240,3 @@ func golden(t *testing.T, name, text string) {
 		t.Errorf("%s:\ngot  %s\nwant %s", name, text, want)
 	}
 }
-

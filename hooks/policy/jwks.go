@@ -1,0 +1,181 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	maxJWKS        = 1 << 20          // bytes of a key set
+	jwksTimeout    = 10 * time.Second // for one fetch
+	jwksMinBetween = 30 * time.Second // between fetches that unknown key ids cause
+	jwksMaxBackoff = 5 * time.Minute
+	jwksWait       = 3 * time.Second // that a Node waits for a fetch under way
+	jwksWaiting    = 32              // Nodes that may
+)
+
+// jwks is a key set that is kept up to date by run. The last good set serves for as long as no newer one can be had.
+type jwks struct {
+	source  string // tells whether a reload may take the keys over
+	fetch   func(ctx context.Context) ([]byte, error)
+	refresh time.Duration
+	now     func() time.Time
+	set     atomic.Pointer[keySet]
+	asked   chan struct{} // an unknown key id was seen
+	waiting atomic.Int32
+
+	mu      sync.Mutex
+	tried   time.Time     // when the last fetch began
+	loading bool          // it has not ended
+	round   chan struct{} // closed at the end of the next fetch, or this one
+}
+
+func newJWKS(source string, fetch func(context.Context) ([]byte, error), refresh time.Duration, now func() time.Time) *jwks {
+	return &jwks{source: source, fetch: fetch, refresh: refresh, now: now, asked: make(chan struct{}, 1), round: make(chan struct{})}
+}
+
+func fileFetcher(path string) func(context.Context) ([]byte, error) {
+	return func(context.Context) ([]byte, error) { return readFile(path) }
+}
+
+func urlFetcher(url string) func(context.Context) ([]byte, error) {
+	client := &http.Client{Timeout: jwksTimeout, Transport: newTransport(1)}
+	return func(ctx context.Context) ([]byte, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return nil, errUnreachable
+		}
+		request.Close = true // the next fetch is an hour away
+		request.Header.Set("Accept", "application/json")
+		response, err := client.Do(request)
+		if err != nil {
+			return nil, withoutURL(err)
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("it answered %d", response.StatusCode)
+		}
+		body, err := io.ReadAll(io.LimitReader(response.Body, maxJWKS+1))
+		switch {
+		case err != nil:
+			return nil, withoutURL(err)
+		case len(body) > maxJWKS:
+			return nil, errors.New("its answer is larger than 1 MiB")
+		}
+		return body, nil
+	}
+}
+
+// load fetches the set once and wakes who waits for it.
+func (k *jwks) load(ctx context.Context) error {
+	k.mu.Lock()
+	k.tried, k.loading = k.now(), true
+	select {
+	case <-k.asked: // this is it
+	default:
+	}
+	k.mu.Unlock()
+	text, err := k.fetch(ctx)
+	if err == nil {
+		var set *keySet
+		if set, err = parseKeySet(text); err == nil {
+			k.set.Store(set)
+		}
+	}
+	k.mu.Lock()
+	close(k.round)
+	k.loading, k.round = false, make(chan struct{})
+	k.mu.Unlock()
+	return err
+}
+
+// run keeps the set up to date until ctx ends.
+func (k *jwks) run(ctx context.Context, log *slog.Logger) {
+	failures := 0
+	var wait time.Duration // a set that is there was loaded just now
+	if k.set.Load() != nil {
+		wait = k.refresh
+	}
+	for {
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		case <-k.asked:
+			timer.Stop()
+		}
+		err := k.load(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			if failures > 0 {
+				log.Info("JSON web keys are loaded again")
+			}
+			failures, wait = 0, k.refresh
+		default:
+			if failures == 0 {
+				log.Warn("JSON web keys cannot be loaded, the last ones stay", "error", err)
+			}
+			failures++
+			wait = backoff(failures, min(k.refresh, jwksMaxBackoff))
+		}
+	}
+}
+
+// backoff grows from a second to limit, and is never quite the same twice.
+func backoff(failures int, limit time.Duration) time.Duration {
+	wait := min(limit, time.Second<<min(failures-1, 16))
+	return wait/2 + rand.N(wait/2+1) //nolint:gosec // no secret
+}
+
+// key finds the key of a token, after one more fetch where that may help.
+func (k *jwks) key(ctx context.Context, kid, algorithm string) (any, error) {
+	key, err := k.set.Load().find(kid, algorithm)
+	if !errors.Is(err, errUnknownKey) && !errors.Is(err, errNoKeys) {
+		return key, err
+	}
+	round := k.ask()
+	if round == nil { // there was a fetch just now, perhaps since we looked
+		return k.set.Load().find(kid, algorithm)
+	}
+	defer k.waiting.Add(-1)
+	if k.waiting.Add(1) > jwksWaiting {
+		return nil, err
+	}
+	timer := time.NewTimer(jwksWait)
+	defer timer.Stop()
+	select {
+	case <-round:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return k.set.Load().find(kid, algorithm)
+}
+
+// ask wants a fetch, and returns what is closed at its end. nil: there was one just now.
+func (k *jwks) ask() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.loading {
+		return k.round
+	}
+	if !k.tried.IsZero() && k.now().Sub(k.tried) < jwksMinBetween {
+		return nil
+	}
+	select {
+	case k.asked <- struct{}{}:
+	default:
+	}
+	return k.round
+}

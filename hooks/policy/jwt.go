@@ -1,0 +1,216 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// The causes for which a JWT is refused. Nothing of the token is in them.
+const (
+	causeJWTMalformed = "token is no JWT"
+	causeJWTAlgorithm = "token is signed with an algorithm that is not accepted"
+	causeJWTSignature = "token signature is wrong"
+	causeJWTNoKey     = "token was signed with an unknown key"
+	causeJWTNoKeyID   = "token names no key, and there is more than one"
+	causeJWTKeys      = "the keys that tokens are checked with are not loaded"
+	causeJWTAudience  = "token is for another audience"
+	causeJWTIssuer    = "token is from another issuer"
+	causeJWTClaims    = "token has claims of a wrong type"
+	causeJWTNode      = "token is for another Node"
+	causeJWTClaim     = "token has no claim that names a Node"
+)
+
+var (
+	errUnknownKey = errors.New(causeJWTNoKey)
+	errNoKeyID    = errors.New(causeJWTNoKeyID)
+	errNoKeys     = errors.New(causeJWTKeys)
+	errAlgorithm  = errors.New(causeJWTAlgorithm)
+)
+
+// keySource finds the key for a token. kid is empty where the token names none.
+type keySource interface {
+	key(ctx context.Context, kid, algorithm string) (any, error)
+}
+
+// jwtMode is the mode jwt.
+type jwtMode struct {
+	parser   *jwt.Parser
+	keys     keySource
+	claim    string
+	leeway   time.Duration
+	now      func() time.Time
+	expiries *cache[string, time.Time] // when each Node's token ends, for the validity check
+}
+
+// compileJWT makes the mode from its configuration. jwks is set where the keys have to be kept up to date.
+func compileJWT(cfg *Authenticate, now func() time.Time, m *mistakes) (mode *jwtMode, keys *jwks) {
+	const table = "hooks.authenticate.jwt."
+	j := &cfg.JWT
+	m.notNegative(table+"leeway", int64(j.Leeway))
+	if j.JWKSRefresh != 0 && j.JWKSRefresh < time.Second {
+		m.add(table+"jwks_refresh", "is shorter than 1s")
+	}
+	setDefault(&j.JWKSRefresh, time.Hour)
+	if j.Claim == "" {
+		j.Claim = "sub"
+	}
+	m.url(table+"jwks_url", j.JWKSURL, false, "")
+	sources := 0
+	for _, given := range []string{j.Secret, j.PublicKeyFile, j.JWKSFile, j.JWKSURL} {
+		if given != "" {
+			sources++
+		}
+	}
+	switch {
+	case sources > 1:
+		m.add("hooks.authenticate.jwt", "only one of secret, public_key_file, jwks_file and jwks_url can be set")
+		return nil, nil
+	case sources == 0:
+		if cfg.Mode == ModeJWT {
+			m.add("hooks.authenticate.jwt", `one of secret, public_key_file, jwks_file and jwks_url is needed where hooks.authenticate.mode is "jwt"`)
+		}
+		return nil, nil
+	}
+	mode = &jwtMode{claim: j.Claim, leeway: j.Leeway, now: now}
+	mode.keys, keys = compileKeys(j, now, m)
+	options := []jwt.ParserOption{jwt.WithLeeway(j.Leeway), jwt.WithTimeFunc(now)}
+	if j.Audience != "" {
+		options = append(options, jwt.WithAudience(j.Audience))
+	}
+	if j.Issuer != "" {
+		options = append(options, jwt.WithIssuer(j.Issuer))
+	}
+	mode.parser = jwt.NewParser(options...)
+	return mode, keys
+}
+
+func compileKeys(j *JWT, now func() time.Time, m *mistakes) (keySource, *jwks) {
+	const table = "hooks.authenticate.jwt."
+	switch {
+	case j.Secret != "":
+		return &singleKey{value: []byte(j.Secret), algorithms: []string{"HS256"}}, nil
+	case j.PublicKeyFile != "":
+		key, err := readPublicKey(j.PublicKeyFile)
+		if err != nil {
+			m.add(table+"public_key_file", "%w", err)
+			return nil, nil
+		}
+		return key, nil
+	case j.JWKSFile != "":
+		keys := newJWKS(j.JWKSFile, fileFetcher(j.JWKSFile), j.JWKSRefresh, now)
+		if err := keys.load(context.Background()); err != nil {
+			m.add(table+"jwks_file", "%w", err)
+		}
+		return keys, keys
+	}
+	keys := newJWKS(j.JWKSURL, urlFetcher(j.JWKSURL), j.JWKSRefresh, now)
+	return keys, keys
+}
+
+// singleKey is a secret or the key of a file. It does not care for a token's key id.
+type singleKey struct {
+	value      any
+	algorithms []string
+}
+
+func (k *singleKey) key(_ context.Context, _, algorithm string) (any, error) {
+	if !slices.Contains(k.algorithms, algorithm) {
+		return nil, errAlgorithm
+	}
+	return k.value, nil
+}
+
+func readPublicKey(path string) (*singleKey, error) {
+	text, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return parsePublicKey(text)
+}
+
+func readFile(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.Size() > maxJWKS:
+		return nil, fmt.Errorf("%s is larger than 1 MiB", path)
+	}
+	return os.ReadFile(path)
+}
+
+// authenticate checks the token and remembers when it ends.
+func (j *jwtMode) authenticate(ctx context.Context, node string, data, _ []byte) (bool, string) {
+	token, cause := tokenFrom(data)
+	if cause != "" {
+		return false, cause
+	}
+	claims := jwt.MapClaims{}
+	_, err := j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {
+		kid, _ := t.Header["kid"].(string)
+		return j.keys.key(ctx, kid, t.Method.Alg())
+	})
+	if err != nil {
+		return false, j.cause(err, claims)
+	}
+	switch name, ok := claims[j.claim].(string); {
+	case !ok:
+		return false, causeJWTClaim
+	case name != node:
+		return false, causeJWTNode
+	}
+	if end, err := claims.GetExpirationTime(); err == nil && end != nil {
+		j.expiries.put(node, end.Add(j.leeway))
+	} else {
+		j.expiries.drop(node)
+	}
+	return true, ""
+}
+
+// cause says in plain words why a token was refused.
+func (j *jwtMode) cause(err error, claims jwt.MapClaims) string {
+	for _, known := range []error{errUnknownKey, errNoKeyID, errNoKeys, errAlgorithm} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	switch {
+	case errors.Is(err, jwt.ErrTokenMalformed):
+		return causeJWTMalformed
+	case errors.Is(err, jwt.ErrTokenUnverifiable): // an algorithm that the library does not know
+		return causeJWTAlgorithm
+	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
+		return causeJWTSignature
+	case errors.Is(err, jwt.ErrTokenExpired):
+		if end, _ := claims.GetExpirationTime(); end != nil {
+			return fmt.Sprintf("token expired %s ago", j.now().Sub(end.Time).Round(time.Second))
+		}
+	case errors.Is(err, jwt.ErrTokenNotValidYet):
+		if start, _ := claims.GetNotBefore(); start != nil {
+			return fmt.Sprintf("token is valid only in %s", start.Sub(j.now()).Round(time.Second))
+		}
+	case errors.Is(err, jwt.ErrTokenInvalidAudience), errors.Is(err, jwt.ErrTokenRequiredClaimMissing):
+		return causeJWTAudience
+	case errors.Is(err, jwt.ErrTokenInvalidIssuer):
+		return causeJWTIssuer
+	}
+	return causeJWTClaims
+}
+
+// nameExpired names the Nodes whose token has ended since they came in.
+func nameExpired(expiries *cache[string, time.Time], nodes []string, now time.Time, name func(node, cause string)) {
+	if expiries.size() == 0 {
+		return
+	}
+	for _, node := range nodes {
+		if end, ok := expiries.get(node); ok && now.After(end) {
+			name(node, fmt.Sprintf("token expired %s ago", now.Sub(end).Round(time.Second)))
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package policy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	messageAttempts   = 5
+	messageMaxBackoff = 30 * time.Second
+	messageAnswer     = 64 << 10 // bytes of an answer that are read to keep the connection
+)
+
+// queue holds the messages that are to be forwarded. It outlives reloads.
+type queue struct {
+	counts *counters
+	wake   chan struct{}
+
+	mu    sync.Mutex
+	items [][]byte
+	limit int
+}
+
+func newQueue(counts *counters) *queue { return &queue{counts: counts, wake: make(chan struct{}, 1)} }
+
+func (q *queue) resize(limit int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.limit = limit
+}
+
+// put takes a message in, or counts it as dropped. It never waits.
+func (q *queue) put(body []byte) {
+	q.mu.Lock()
+	full := len(q.items) >= q.limit
+	if !full {
+		q.items = append(q.items, body)
+	}
+	q.mu.Unlock()
+	if full {
+		q.counts.dropped.Add(1)
+		return
+	}
+	q.poke()
+}
+
+func (q *queue) poke() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take waits for a message. nil: ctx ended.
+func (q *queue) take(ctx context.Context) []byte {
+	for {
+		q.mu.Lock()
+		if len(q.items) > 0 {
+			body := q.items[0]
+			q.items[0] = nil
+			q.items = q.items[1:]
+			more := len(q.items) > 0
+			if !more {
+				q.items = nil // the array behind would grow for ever
+			}
+			q.mu.Unlock()
+			if more {
+				q.poke() // for the next worker
+			}
+			return body
+		}
+		q.mu.Unlock()
+		select {
+		case <-q.wake:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (q *queue) length() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.items)
+}
+
+// empty throws all away and says how many there were.
+func (q *queue) empty() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := len(q.items)
+	q.items = nil
+	q.counts.dropped.Add(uint64(n))
+	return n
+}
+
+// forward is a worker: it posts messages one after the other until ctx ends.
+func (u *upstream) forward(ctx context.Context, q *queue) {
+	for {
+		body := q.take(ctx)
+		if body == nil {
+			return
+		}
+		switch err := u.deliver(ctx, body); {
+		case err == nil:
+			u.counts.forwarded.Add(1)
+		case ctx.Err() != nil:
+			q.put(body) // for the workers after a reload
+			return
+		default:
+			u.counts.dropped.Add(1)
+		}
+	}
+}
+
+// deliver posts one message, again after a while where that may help.
+func (u *upstream) deliver(ctx context.Context, body []byte) (err error) {
+	for attempt := 1; ; attempt++ {
+		_, err = u.post(ctx, u.messages.url, body, messageAnswer)
+		if errors.Is(err, errAnswerLarge) {
+			err = nil // it took the message; what it says to it is of no interest
+		}
+		u.note(&u.messages, err)
+		if err == nil || attempt == messageAttempts || !worthRetrying(err) {
+			return err
+		}
+		timer := time.NewTimer(backoff(attempt, messageMaxBackoff))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// worthRetrying tells whether the same message may be taken later.
+func worthRetrying(err error) bool {
+	var status statusError
+	if !errors.As(err, &status) {
+		return true
+	}
+	return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusRequestTimeout
+}
+
+// Message forwards a message in mode upstream. It never waits.
+func (p *Policy) Message(_, _ string, body []byte) {
+	if p.engine.Load().forward {
+		p.queue.put(bytes.Clone(body))
+	}
+}
