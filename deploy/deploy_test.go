@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks"
 )
 
@@ -35,6 +36,31 @@ func TestRelayPortsArePublished(t *testing.T) {
 	ports := value(t, compose, "CROLANG_AIO_TURN_RELAY_PORTS")
 	if want := `- "` + ports + ":" + ports + `/udp"`; !strings.Contains(compose, want) {
 		t.Errorf("relay ports are %s, but nothing says %s", ports, want)
+	}
+}
+
+// Every variable of the compose file is one, and together they are a
+// configuration.
+func TestTheConfigurationIsGood(t *testing.T) {
+	compose := read(t, "../docker-compose.yml")
+	n := 0
+	for _, m := range regexp.MustCompile(`(?m)^ +(CROLANG_AIO_\w+): `).FindAllStringSubmatch(compose, -1) {
+		v := value(t, compose, m[1])
+		for strings.Contains(v, "${") { // the defaults, inner ones first
+			v = regexp.MustCompile(`\$\{\w+:-([^${}]*)\}`).ReplaceAllString(v, "$1")
+		}
+		t.Setenv(m[1], v)
+		n++
+	}
+	if n < 9 {
+		t.Errorf("%d variables were found", n)
+	}
+	if _, err := config.Load(""); err != nil {
+		t.Error(err)
+	}
+	t.Setenv("CROLANG_AIO_NO_SUCH_KEY", "x")
+	if _, err := config.Load(""); err == nil {
+		t.Error("a variable that is none is accepted, so this test says nothing")
 	}
 }
 

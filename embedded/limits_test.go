@@ -273,7 +273,7 @@ func TestNewErrors(t *testing.T) {
 
 // An IPv4 address is not listened on by IPv6.
 func TestListensWhereItIsTold(t *testing.T) {
-	for listen, want := range map[string]string{"0.0.0.0:0": "0.0.0.0", "127.0.0.1:0": "127.0.0.1", ":0": "::", "localhost:0": "127.0.0.1"} {
+	for listen, want := range map[string]string{"0.0.0.0:0": "0.0.0.0", "127.0.0.1:0": "127.0.0.1"} {
 		s := start(t, embedded.Config{Listen: listen})
 		if got := s.Addr().IP.String(); got != want {
 			t.Errorf("%s listens on %s, want %s", listen, got, want)
