@@ -39,6 +39,7 @@ func TestTurnutilsUclient(t *testing.T) {
 		{"TCP on the TLS port", tlsPort, append([]string{"-t"}, toPeer...)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			user, pass := s.credentials(t, "uclient "+c.name)
 			// -s: indications. Its channels are numbered as in RFC 5766, beyond what RFC 8656 leaves to TURN.
 			args := append([]string{"-s", "-u", user, "-w", pass, "-p", c.port, "-n", "20", "-m", "2", "-l", "170"}, c.args...)

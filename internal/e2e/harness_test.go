@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -110,7 +111,7 @@ ipv6 = "off"
 [turn]
 listen = [%q]
 listen_tls = [%q]
-relay_ports = "40000-44999"
+relay_ports = "20000-24999"
 [turn.limits]
 unauthenticated_per_second = 0
 [turn.peers]
@@ -147,6 +148,7 @@ func (s *server) start(t *testing.T) {
 	t.Helper()
 	s.done = make(chan struct{})
 	s.cmd = exec.Command(binary, "serve", "--config", s.config) //nolint:gosec // what TestMain built
+	s.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CROLANG_AIO_") })
 	pipe, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -27,6 +27,7 @@ type Conn struct {
 	input   []byte // what Read gives out while serving; of the reading goroutine
 
 	mu      sync.Mutex
+	cork    []byte // where it is not nil, Write gathers there
 	err     error  // the first of writing; sticky
 	backlog int    // bytes in pending and on their way out of the flusher
 	pending []byte // waits for the flusher
@@ -96,6 +97,32 @@ func (c *Conn) Write(b []byte) (int, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.cork != nil && c.err == nil {
+		c.cork = append(c.cork, b...)
+		return len(b), nil
+	}
+	return c.put(b)
+}
+
+// gather makes Write keep what it is given, in buf, until release sends it all with one system call.
+func (c *Conn) gather(buf []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cork = buf[:0]
+}
+
+// release sends what has been gathered.
+func (c *Conn) release() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.cork
+	c.cork = nil
+	_, err := c.put(b)
+	return err
+}
+
+// put writes what the kernel takes and keeps the rest for the flusher. The caller holds mu.
+func (c *Conn) put(b []byte) (int, error) {
 	if c.err != nil {
 		return 0, c.err
 	}

@@ -334,7 +334,28 @@ func (s *stream) send(b []byte) bool {
 		return false
 	}
 	s.write.Lock()
+	defer s.write.Unlock()
+	if s.tls != nil {
+		return s.sendRecords(b) == nil
+	}
 	_, err := s.conn.Write(b)
-	s.write.Unlock()
 	return err == nil
+}
+
+// sendRecords writes every frame as a TLS record of its own, since there are clients that take a record for a message
+// (coturn's is one), and all of them with one system call.
+func (s *stream) sendRecords(b []byte) error {
+	buf := s.plane.buffers.Get().(*buffer)
+	defer s.plane.buffers.Put(buf)
+	s.tcp.gather(buf[:])
+	var err error
+	for err == nil && len(b) > 0 {
+		size := len(b)
+		if n, fault := stunmsg.FrameSize(b); fault == nil {
+			size = min(n, size)
+		}
+		_, err = s.tls.Write(b[:size])
+		b = b[size:]
+	}
+	return errors.Join(err, s.tcp.release())
 }
