@@ -169,7 +169,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger.With("component", "hooks"), rtc: rtc}
+	s := &Server{cfg: cfg, log: cfg.Logger, rtc: rtc}
 	s.calls.New = func() any { return &call{} }
 	s.routes = map[string]*route{
 		PathAuthenticate: {name: "authenticate", negative: `"authenticated":false`, serve: s.authenticate},

@@ -90,7 +90,7 @@ func TestMessageIsAnsweredBeforeItsBody(t *testing.T) {
 	read := func() {
 		t.Helper()
 		response, err := http.ReadResponse(answers, nil)
-		if err != nil || response.StatusCode != 204 || response.Close {
+		if err != nil || response.StatusCode != http.StatusNoContent || response.Close {
 			t.Fatalf("%+v, %v", response, err)
 		}
 	}

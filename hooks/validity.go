@@ -96,14 +96,11 @@ func (c *call) decodeConnected(body io.Reader, entry func(c *call, raw []byte, e
 
 // checkEntry adds an id to the connected ones, or names it invalid, in the Broker's own spelling.
 func (s *Server) checkEntry(c *call, raw []byte, escaped bool) {
-	id, whole := "", true
+	plain, whole := raw, true
 	if escaped {
-		var plain []byte
 		plain, whole = strictjson.AppendUnquoted(nil, raw)
-		id = string(plain)
-	} else {
-		id = string(raw)
 	}
+	id := string(plain)
 	if !whole || nodeid.Valid(id) != nil {
 		if utf8.Valid(raw) {
 			c.out = append(append(append(c.out, '"'), raw...), `",`...)

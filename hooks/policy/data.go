@@ -13,12 +13,12 @@ const maxToken = 16 << 10
 const (
 	causeNoToken    = "no token"
 	causeLongToken  = "token longer than 16 KiB"
-	causeTwoTokens  = "token given twice"
-	causeTokenType  = "token is not a string"
+	causeTwice      = "token given twice"
+	causeNoText     = "token is not a string"
 	causeDataFormat = "data is neither an object with a token nor a string"
 )
 
-var errTwoTokens = errors.New(causeTwoTokens)
+var errTwoTokens = errors.New(causeTwice)
 
 // tokenFrom finds the token in a request's data, which is whatever a Node put into its query string: an object
 // {"token": "…"}, the same as JSON text in a string, an array whose first string counts, or a string that is the token.
@@ -81,9 +81,9 @@ func tokenInObject(r *strictjson.Reader) (token, cause string) {
 	case err == nil:
 		return token, ""
 	case errors.Is(err, errTwoTokens):
-		return "", causeTwoTokens
+		return "", causeTwice
 	case errors.Is(err, strictjson.ErrType):
-		return "", causeTokenType
+		return "", causeNoText
 	}
 	return "", causeDataFormat
 }
@@ -98,7 +98,7 @@ func tokenInArray(r *strictjson.Reader) (token, cause string) {
 		}
 		first = false
 		token, cause = tokenInString(r)
-		if cause == causeTokenType {
+		if cause == causeNoText {
 			return r.Skip()
 		}
 		return nil
@@ -112,7 +112,7 @@ func tokenInArray(r *strictjson.Reader) (token, cause string) {
 // tokenInString reads a string: JSON text, or the token itself.
 func tokenInString(r *strictjson.Reader) (token, cause string) {
 	if kind, err := r.Kind(); err != nil || kind != '"' {
-		return "", causeTokenType
+		return "", causeNoText
 	}
 	inner, err := text(r)
 	if err != nil {

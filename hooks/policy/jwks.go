@@ -136,7 +136,7 @@ func (k *jwks) run(ctx context.Context, log *slog.Logger) {
 // backoff grows from a second to limit, and is never quite the same twice.
 func backoff(failures int, limit time.Duration) time.Duration {
 	wait := min(limit, time.Second<<min(failures-1, 16))
-	return wait/2 + rand.N(wait/2+1) //nolint:gosec // no secret
+	return wait/2 + rand.N(wait/2+1)
 }
 
 // key finds the key of a token, after one more fetch where that may help.

@@ -65,7 +65,7 @@ func New(cfg Config) (*Policy, error) {
 		cfg.Now = time.Now
 	}
 	p := &Policy{
-		log:      cfg.Logger.With("component", "policy"),
+		log:      cfg.Logger,
 		now:      cfg.Now,
 		expiries: newCache[string, time.Time](maxExpiries),
 		replaced: make(chan struct{}, 1),
@@ -195,16 +195,18 @@ func (p *Policy) Run(ctx context.Context) error {
 		if current.upstream != nil {
 			current.upstream.close()
 		}
-		if ctx.Err() != nil || !p.engine.Load().forward {
+		if ended(ctx) || !p.engine.Load().forward {
 			if n := p.queue.empty(); n > 0 {
 				p.log.Warn("messages were not forwarded", "count", n)
 			}
 		}
-		if ctx.Err() != nil {
+		if ended(ctx) {
 			return nil
 		}
 	}
 }
+
+func ended(ctx context.Context) bool { return ctx.Err() != nil }
 
 // Authenticate tells whether the Node may come in.
 func (p *Policy) Authenticate(ctx context.Context, node string, data, body []byte) (ok bool, cause string) {

@@ -97,7 +97,7 @@ func TestUpstreamFails(t *testing.T) {
 		answer http.HandlerFunc
 		cause  string
 	}{
-		"500":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, "upstream answered 500"},
+		"500":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) }, "upstream answered 500"},
 		"redirect":     {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/other", http.StatusFound) }, "upstream answered 302"},
 		"HTML":         {says("<html>it works</html>"), errAnswerForm.Error()},
 		"nothing":      {says(""), errAnswerForm.Error()},

@@ -4,12 +4,9 @@
 package webguard
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -114,7 +111,7 @@ func New(cfg Config) (*Guard, error) {
 		IdleTimeout:                  cfg.IdleTimeout,
 		MaxHeaderBytes:               cfg.MaxHeaderBytes,
 		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     log.New(&debugWriter{g.log}, "", 0),
+		ErrorLog:                     slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug), // strangers cause these
 		ConnContext:                  withConn,
 		ConnState:                    g.connState,
 	}
@@ -151,7 +148,7 @@ func (g *Guard) Run(ctx context.Context) error {
 	if err := g.server.Shutdown(stop); err != nil {
 		_ = g.server.Close() // what is still in flight is cut
 	}
-	<-served
+	_ = <-served // http.ErrServerClosed
 	g.open.Wait()
 	return nil
 }
@@ -231,14 +228,4 @@ func (g *Guard) recovered() {
 		g.log.Error("request handler panicked", "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
 	}
 	panic(http.ErrAbortHandler)
-}
-
-// debugWriter takes the server's own error lines, which strangers cause, to the debug level.
-type debugWriter struct{ log *slog.Logger }
-
-var _ io.Writer = (*debugWriter)(nil)
-
-func (d *debugWriter) Write(line []byte) (int, error) {
-	d.log.Debug("http", "error", string(bytes.TrimSpace(line)))
-	return len(line), nil
 }

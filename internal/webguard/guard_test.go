@@ -325,7 +325,7 @@ func TestStrangersCannotLockOut(t *testing.T) {
 			t.Fatal(err)
 		}
 		response, err := http.ReadResponse(answers, nil)
-		if err != nil || response.StatusCode != 200 {
+		if err != nil || response.StatusCode != http.StatusOK {
 			t.Fatalf("%v, %v", response, err)
 		}
 	}
