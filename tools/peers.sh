@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests talk to and is not there yet: a C compiler for the
 # race detector, coturn's client, Chromium, Node.js, and the npm packages of
-# every folder below internal/e2e that has a lock file. Debian; apt-get runs as
+# every folder that has a lock file. Debian; apt-get runs as
 # root or through sudo.
 set -eu
 cd "$(dirname "$0")/.."
@@ -46,7 +46,7 @@ if [ -n "$missing" ]; then
 fi
 
 # npm notes what it has installed in node_modules/.package-lock.json.
-find internal -name node_modules -prune -o -name package-lock.json -print | while read -r lock; do
+find . -name node_modules -prune -o -name package-lock.json -print | while read -r lock; do
 	dir=$(dirname "$lock")
 	[ "$dir/node_modules/.package-lock.json" -nt "$lock" ] && continue
 	echo "npm ci in $dir"
