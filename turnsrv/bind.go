@@ -3,6 +3,7 @@ package turnsrv
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
@@ -37,7 +38,14 @@ func (s *Server) bind(workers int) error {
 	if err := s.bindAll("turn.listen", s.cfg.Listen, "udp", "tcp"); err != nil {
 		return err
 	}
-	return s.bindAll("turn.listen_tls", s.cfg.ListenTLS, "dtls", "tls")
+	if err := s.bindAll("turn.listen_tls", s.cfg.ListenTLS, "dtls", "tls"); err != nil {
+		return err
+	}
+	order := []string{"udp", "tcp", "tls", "dtls"}
+	slices.SortStableFunc(s.listeners, func(a, b Listener) int {
+		return slices.Index(order, a.Transport) - slices.Index(order, b.Transport)
+	})
+	return nil
 }
 
 // bindAll binds UDP and TCP at each address, since plain and encrypted clients are told apart on either, and enters

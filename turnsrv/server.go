@@ -99,7 +99,7 @@ func New(cfg Config) (*Server, error) {
 
 func (s *Server) has(transport string) bool { return slices.Contains(s.cfg.Transports, transport) }
 
-// Listeners are the sockets that are up, in the order of the configuration.
+// Listeners are the sockets that are up: UDP first, then TCP, TLS and DTLS.
 func (s *Server) Listeners() []Listener { return slices.Clone(s.listeners) }
 
 // Run serves until ctx ends, then refuses new allocations, waits for live ones until none is left or DrainTimeout has

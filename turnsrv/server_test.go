@@ -74,7 +74,7 @@ func startServer(t *testing.T, edit func(*Config)) *testServer {
 	cfg := Config{
 		Listen: []string{"127.0.0.1:0"}, ListenTLS: []string{"127.0.0.1:0"},
 		Transports: []string{"udp", "tcp", "tls", "dtls"}, Realm: "crolang",
-		IPv4: Family{Bind: lo}, IPv6: Family{Bind: netip.IPv6Loopback()}, PortMin: 35000, PortMax: 39999,
+		IPv4: Family{Bind: lo}, IPv6: Family{Bind: netip.IPv6Loopback()}, PortMin: 15000, PortMax: 19999,
 		Settings: control.Settings{MaxSession: time.Hour}, Keys: keys, Peers: policy, Nodes: nobody{},
 		Certificate: testCertificate(t), DrainTimeout: 50 * time.Millisecond,
 	}
@@ -233,7 +233,7 @@ func TestAllocationEndsWithItsConnection(t *testing.T) {
 }
 
 func TestPortsAreUsableToTheLast(t *testing.T) {
-	s := startServer(t, func(c *Config) { c.PortMin, c.PortMax = 39000, 39019 })
+	s := startServer(t, func(c *Config) { c.PortMin, c.PortMax = 19000, 19019 })
 	var all []*turnclient.Client
 	for {
 		c := s.client(t, "udp", s.plain, "n")

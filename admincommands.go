@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/crolang-p2p/crolang-aio/internal/admin"
+)
+
+// listLimit is how many rows the listing commands show on a terminal; --json shows all.
+const listLimit = 200
+
+// adminCommands are those that ask a running server through its admin API.
+func adminCommands(config, json cli.Flag) []*cli.Command {
+	with := func(more ...cli.Flag) []cli.Flag { return append([]cli.Flag{config, json}, more...) }
+	return []*cli.Command{
+		{Name: "nodes", Usage: "list the Nodes that are known", Flags: with(), Action: noArgs(listNodes)},
+		{
+			Name: "allocations", Usage: "list the live allocations, or close one",
+			Flags: with(&cli.StringFlag{Name: "close", Usage: "close the allocation with this `ID`"}), Action: noArgs(listAllocations),
+		},
+		{Name: "why", Usage: "say what happened to a Node, and why", ArgsUsage: "NODE", Flags: with(), Action: why},
+		{Name: "bans", Usage: "list the bans", Flags: with(), Action: noArgs(listBans)},
+		{
+			Name: "ban", Usage: "ban a Node and end its relays", ArgsUsage: "NODE",
+			Flags: with(&cli.StringFlag{Name: "for", Usage: "`DURATION`, such as 1h or 7d (default: until unban)"},
+				&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the record"}), Action: ban,
+		},
+		{Name: "unban", Usage: "let a banned Node in again", ArgsUsage: "NODE", Flags: with(), Action: unban},
+	}
+}
+
+// ask calls the running server with half a minute's patience.
+func ask(c *cli.Context, f func(ctx context.Context, client *admin.Client) error) error {
+	client, err := adminClient(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.Context, 30*time.Second)
+	defer cancel()
+	return f(ctx, client)
+}
+
+func limit(c *cli.Context) int {
+	if c.Bool("json") {
+		return 0
+	}
+	return listLimit
+}
+
+func listNodes(c *cli.Context) error {
+	return ask(c, func(ctx context.Context, client *admin.Client) error {
+		l, err := client.Nodes(ctx, "", limit(c))
+		if err != nil || c.Bool("json") {
+			return printJSON(c, l, err)
+		}
+		return admin.PrintNodes(c.App.Writer, time.Now(), l)
+	})
+}
+
+func listAllocations(c *cli.Context) error {
+	return ask(c, func(ctx context.Context, client *admin.Client) error {
+		if id := c.String("close"); id != "" {
+			return client.CloseAllocation(ctx, id)
+		}
+		l, err := client.Allocations(ctx, "", limit(c))
+		if err != nil || c.Bool("json") {
+			return printJSON(c, l, err)
+		}
+		return admin.PrintAllocations(c.App.Writer, time.Now(), l)
+	})
+}
+
+func listBans(c *cli.Context) error {
+	return ask(c, func(ctx context.Context, client *admin.Client) error {
+		l, err := client.Bans(ctx, limit(c))
+		if err != nil || c.Bool("json") {
+			return printJSON(c, l, err)
+		}
+		return admin.PrintBans(c.App.Writer, time.Now(), l)
+	})
+}
+
+func why(c *cli.Context) error {
+	node, err := nodeArg(c)
+	if err != nil {
+		return err
+	}
+	return ask(c, func(ctx context.Context, client *admin.Client) error {
+		n, err := client.Node(ctx, node)
+		if err != nil || c.Bool("json") {
+			return printJSON(c, n, err)
+		}
+		return admin.PrintNode(c.App.Writer, time.Now(), n)
+	})
+}
+
+func ban(c *cli.Context) error {
+	node, err := nodeArg(c)
+	if err != nil {
+		return err
+	}
+	return ask(c, func(ctx context.Context, client *admin.Client) error {
+		a, err := client.Ban(ctx, admin.BanRequest{Node: node, Reason: c.String("reason"), For: c.String("for")})
+		if err != nil || c.Bool("json") {
+			return printJSON(c, a, err)
+		}
+		_, err = fmt.Fprintf(c.App.Writer, "banned %s; %d live allocations closed\n", admin.Printable(a.Node), a.Closed)
+		return err
+	})
+}
+
+func unban(c *cli.Context) error {
+	node, err := nodeArg(c)
+	if err != nil {
+		return err
+	}
+	return ask(c, func(ctx context.Context, client *admin.Client) error { return client.Unban(ctx, node) })
+}
+
+func printJSON(c *cli.Context, v any, err error) error {
+	if err != nil {
+		return err
+	}
+	return admin.PrintJSON(c.App.Writer, v)
+}

@@ -1,0 +1,295 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/embedded"
+	"github.com/crolang-p2p/crolang-aio/hooks"
+	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
+	"github.com/crolang-p2p/crolang-aio/internal/datadir"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/webguard"
+	"github.com/crolang-p2p/crolang-aio/turnsrv"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/peers"
+)
+
+// app is the running process: every part, built in the order in which they need each other.
+type app struct {
+	cfg     *config.Config
+	log     *slog.Logger
+	started time.Time
+
+	dir    *datadir.Dir
+	public public
+	keys   *credential.Keyring
+	certs  *certs.Keeper
+	nodes  *nodes.Registry
+	peers  *peers.Policy
+	turn   *turnsrv.Server
+	redis  *embedded.Server // nil: off
+	policy *policy.Policy
+	hooks  *hooks.Server
+	admin  *admin.Admin
+	guard  *webguard.Guard // the admin listener
+	meters *metrics.Metrics
+
+	secrets  secrets
+	running  atomic.Bool
+	draining atomic.Bool
+}
+
+// secrets are those that are in use, configured or generated. They are never logged.
+type secrets struct{ credential, hooks, admin, redis string }
+
+// newApp builds every part and binds every listener. The caller runs it, or closes it.
+func newApp(cfg *config.Config, log *slog.Logger) (_ *app, err error) {
+	a := &app{cfg: cfg, log: log, started: time.Now()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close())
+		}
+	}()
+	for _, build := range []func() error{
+		a.openData, a.openCerts, a.openNodes, a.openTURN, a.openRedis, a.openHooks, a.openAdmin,
+	} {
+		if err := build(); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// openData takes the data_dir and settles which secrets hold.
+func (a *app) openData() (err error) {
+	if a.public, err = findPublic(a.cfg.Public.Host, a.cfg.Public.IPv4, a.cfg.Public.IPv6); err != nil {
+		return err
+	}
+	if a.dir, err = datadir.Open(a.cfg.DataDir); err != nil {
+		return err
+	}
+	get := func(into *string, set config.Secret, name string, needed bool) {
+		switch {
+		case set.IsSet():
+			*into = set.Reveal()
+		case needed && err == nil:
+			var made bool
+			if *into, made, err = a.dir.Secret(name); made {
+				a.log.Info("made a secret", "file", filepath.Join(a.dir.Path(), name))
+			}
+		}
+	}
+	get(&a.secrets.credential, a.cfg.Credentials.Secret, datadir.CredentialSecret, true)
+	get(&a.secrets.hooks, a.cfg.Hooks.Token, datadir.HooksToken, needsSecret(a.cfg.Hooks.Listen, a.cfg.Hooks.AllowNoToken))
+	get(&a.secrets.admin, a.cfg.Admin.Token, datadir.AdminToken, needsSecret(a.cfg.Admin.Listen, a.cfg.Admin.AllowNoToken))
+	get(&a.secrets.redis, a.cfg.Redis.Password, datadir.RedisPassword, a.cfg.Redis.Enabled && needsSecret(a.cfg.Redis.Listen, false))
+	if err != nil {
+		return err
+	}
+	a.keys, err = credential.NewKeyring(a.secrets.credential, reveal(a.cfg.Credentials.PreviousSecrets))
+	return err
+}
+
+// needsSecret says whether a listener must not be open to everybody who reaches it.
+func needsSecret(listen string, allowed bool) bool {
+	if allowed {
+		return false
+	}
+	ap, err := netip.ParseAddrPort(listen)
+	return err != nil || !ap.Addr().IsLoopback()
+}
+
+func reveal(all []config.Secret) []string {
+	out := make([]string, len(all))
+	for i, s := range all {
+		out[i] = s.Reveal()
+	}
+	return out
+}
+
+func (a *app) openCerts() (err error) {
+	host := a.public.host
+	if host == "" && a.public.ipv4.Advertise.IsValid() {
+		host = a.public.ipv4.Advertise.String()
+	}
+	c := a.cfg.Certs
+	a.certs, err = certs.New(certs.Config{
+		Dir: a.dir.Path(), CertFile: c.CertFile, KeyFile: c.KeyFile, PublicHost: host, Hosts: c.Hosts,
+		Validity: c.Validity, RenewBefore: c.RenewBefore, Logger: a.part("certs"),
+	})
+	return err
+}
+
+func (a *app) openNodes() (err error) {
+	a.nodes, err = nodes.New(nodes.Config{DataDir: a.dir.Path(), Logger: a.part("nodes")})
+	return err
+}
+
+func (a *app) openTURN() (err error) {
+	t := a.cfg.Turn
+	if a.peers, err = peers.New(peers.Config{Deny: t.Peers.Deny, Allow: t.Peers.Allow, Logger: a.part("turn")}); err != nil {
+		return err
+	}
+	a.turn, err = turnsrv.New(turnsrv.Config{
+		Listen: t.Listen, ListenTLS: t.ListenTLS, Transports: t.Transports, Realm: t.Realm, Software: t.Software,
+		IPv4: a.public.ipv4, IPv6: a.public.ipv6, PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max,
+		Settings: turnSettings(a.cfg), BitsPerSecond: t.Limits.BitsPerSecond, ConnectionsPerIP: t.Limits.ConnectionsPerIP,
+		UnauthenticatedPerSecond: t.Limits.UnauthenticatedPerSecond,
+		Keys:                     a.keys, Peers: a.peers, Nodes: a.nodes, Certificate: a.certs.GetCertificate, Protected: a.protected,
+		DrainTimeout: a.cfg.DrainTimeout, Logger: a.part("turn"),
+	})
+	if err == nil {
+		a.nodes.Attach(relays{a.turn})
+	}
+	return err
+}
+
+func (a *app) openRedis() (err error) {
+	if !a.cfg.Redis.Enabled {
+		return nil
+	}
+	a.redis, err = embedded.New(embedded.Config{Listen: a.cfg.Redis.Listen, Password: a.secrets.redis, Logger: a.part("redis")})
+	return err
+}
+
+func (a *app) openHooks() (err error) {
+	h := a.cfg.Hooks
+	if a.meters, err = a.newMetrics(); err != nil {
+		return err
+	}
+	if a.policy, err = policy.New(policySettings(h, a.part("hooks"))); err != nil {
+		return err
+	}
+	a.hooks, err = hooks.New(hooks.Config{
+		Listen: h.Listen, Token: a.secrets.hooks, MaxBody: h.MaxBody, RTC: rtcSettings(h.RTC),
+		ICE: ice{a}, Registry: registry{a.nodes}, Policy: a.policy, Observe: a.meters.ObserveHook, Logger: a.part("hooks"),
+	})
+	return err
+}
+
+func (a *app) openAdmin() (err error) {
+	if a.admin, err = admin.New(admin.Config{
+		Nodes: a.nodes, Relays: relays{a.turn}, Status: a.status, NotReady: a.notReady, Turn: a.turnStats, Metrics: a.meters, Logger: a.part("admin"),
+	}); err != nil {
+		return err
+	}
+	a.guard, err = webguard.New(webguard.Config{
+		Key: "admin.listen", Listen: a.cfg.Admin.Listen, Handler: a.admin, Token: a.secrets.admin, Exempt: admin.Exempt,
+		CheckHost: true, Hosts: a.adminHosts(), Logger: a.part("admin"),
+	})
+	return err
+}
+
+func (a *app) part(name string) *slog.Logger { return a.log.With("component", name) }
+
+// Run serves until ctx ends. The TURN server drains first; the webhooks answer as usual until it has ended.
+func (a *app) Run(ctx context.Context) error {
+	rest, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, gctx := errgroup.WithContext(rest)
+	turn, stopTURN := context.WithCancel(gctx)
+	defer stopTURN()
+	defer context.AfterFunc(ctx, func() {
+		a.draining.Store(true)
+		stopTURN()
+	})()
+	g.Go(func() error {
+		defer stop()
+		return a.turn.Run(turn)
+	})
+	g.Go(func() error { return a.hooks.Run(gctx) })
+	g.Go(func() error { return a.guard.Run(gctx) })
+	g.Go(func() error { return a.admin.Run(gctx) })
+	g.Go(func() error { return a.nodes.Run(gctx) })
+	g.Go(func() error { return a.certs.Run(gctx) })
+	g.Go(func() error { return a.peers.Run(gctx) })
+	g.Go(func() error { return a.policy.Run(gctx) })
+	if a.redis != nil {
+		g.Go(func() error { return a.redis.Run(gctx) })
+	}
+	a.running.Store(true)
+	return errors.Join(g.Wait(), a.dir.Close())
+}
+
+// close releases what newApp had opened when it failed.
+func (a *app) close() error {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	var errs []error
+	if a.hooks != nil {
+		errs = append(errs, a.hooks.Close())
+	}
+	if a.redis != nil {
+		errs = append(errs, a.redis.Run(ended)) // closes what it had bound
+	}
+	if a.turn != nil {
+		errs = append(errs, a.turn.Close())
+	}
+	if a.dir != nil {
+		errs = append(errs, a.dir.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// protected are the listeners beside the TURN server's, which no relay may reach.
+func (a *app) protected() []netip.AddrPort {
+	var all []netip.AddrPort
+	for _, listen := range a.otherListeners() {
+		if ap, err := netip.ParseAddrPort(listen.Address); err == nil {
+			all = append(all, ap)
+		}
+	}
+	return all
+}
+
+// otherListeners are the HTTP and Redis listeners that are up.
+func (a *app) otherListeners() []admin.Listener {
+	var out []admin.Listener
+	if a.hooks != nil {
+		out = append(out, admin.Listener{Part: "hooks", Transport: "http", Address: a.hooks.Addr().String()})
+	}
+	if a.guard != nil {
+		out = append(out, admin.Listener{Part: "admin", Transport: "http", Address: a.guard.Addr().String()})
+	}
+	if a.redis != nil {
+		out = append(out, admin.Listener{Part: "redis", Transport: "tcp", Address: a.redis.Addr().String()})
+	}
+	return out
+}
+
+// urls are what clients are told.
+func (a *app) urls() (stun, turn []string) {
+	mode := a.cfg.Hooks.RTC.AdvertiseTLS
+	return iceURLs(a.public, a.turn.Listeners(), mode == "always" || mode == "auto" && a.certs.Verifiable())
+}
+
+// brokerEnv is the Broker's environment with the webhooks at base; nil takes the listener's own address.
+func (a *app) brokerEnv(base *url.URL) brokerEnv {
+	host := a.public.name(netip.AddrPortFrom(netip.IPv4Unspecified(), 0))
+	if base == nil {
+		at, _ := netip.ParseAddrPort(a.hooks.Addr().String())
+		base = &url.URL{Scheme: "http", Host: reachable(at, host)}
+	}
+	env := brokerEnv{base: base, token: a.secrets.hooks}
+	if a.redis != nil {
+		env.redis, env.password = reachable(a.redis.Addr().AddrPort(), host), a.secrets.redis
+	}
+	return env
+}
+
+// errNotReady is what health says of a server that answers and is not ready.
+var errNotReady = fmt.Errorf("the server is not ready")

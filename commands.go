@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/datadir"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
+)
+
+// load reads the configuration, checked by the parts that know more of their settings than their shape.
+func load(c *cli.Context) (*config.Config, error) {
+	return config.Load(c.String("config"), config.WithCheck(checkPolicy))
+}
+
+// checkPolicy brings the mistakes that the policies find to their lines in the file.
+func checkPolicy(cfg *config.Config) []*config.Error {
+	var out []*config.Error
+	for _, err := range each(policy.Check(policySettings(cfg.Hooks, nil))) {
+		var key *policy.KeyError
+		if errors.As(err, &key) {
+			out = append(out, &config.Error{Key: key.Key, Err: key.Err})
+		} else {
+			out = append(out, &config.Error{Err: err})
+		}
+	}
+	return out
+}
+
+// each takes joined errors apart.
+func each(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		if _, single := err.(*policy.KeyError); !single {
+			return all.Unwrap()
+		}
+	}
+	return []error{err}
+}
+
+// serve runs everything until SIGINT or SIGTERM; a second signal ends it at once.
+func serve(c *cli.Context) error {
+	cfg, err := load(c)
+	if err != nil {
+		return err
+	}
+	log := newLogger(c.App.ErrWriter, cfg.Log.Level, cfg.Log.Format)
+	for _, w := range cfg.Warnings() {
+		log.Warn(w)
+	}
+	a, err := newApp(cfg, log)
+	if err != nil {
+		return err
+	}
+	a.announce(c.App.ErrWriter, c.String("config"))
+	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, func() {
+		log.Info("ending; a second signal ends at once")
+		stop() // the default disposition is back: the next signal ends the process
+	})
+	return a.Run(ctx)
+}
+
+// configCheck says nothing but "ok" of a good configuration; warnings go to standard error.
+func configCheck(c *cli.Context) error {
+	cfg, err := load(c)
+	if err != nil {
+		return err
+	}
+	for _, w := range cfg.Warnings() {
+		fmt.Fprintf(c.App.ErrWriter, "crolang-aio: warning: %s\n", w) //nolint:errcheck // nowhere else to say it
+	}
+	_, err = fmt.Fprintln(c.App.Writer, "ok")
+	return err
+}
+
+func configInit(c *cli.Context) error {
+	_, err := fmt.Fprint(c.App.Writer, config.Init())
+	return err
+}
+
+// kept is a secret of the configuration, or the one that serve has made.
+func kept(cfg *config.Config, set config.Secret, name string) (string, error) {
+	if set.IsSet() {
+		return set.Reveal(), nil
+	}
+	return datadir.Read(cfg.DataDir, name)
+}
+
+func issueCredential(c *cli.Context) error {
+	node, err := nodeArg(c)
+	if err != nil {
+		return err
+	}
+	cfg, err := load(c)
+	if err != nil {
+		return err
+	}
+	secret, err := kept(cfg, cfg.Credentials.Secret, datadir.CredentialSecret)
+	if err != nil {
+		return fmt.Errorf("the credential secret: %w", err)
+	}
+	keys, err := credential.NewKeyring(secret, nil)
+	if err != nil {
+		return err
+	}
+	ttl := cfg.Credentials.TTL
+	if c.IsSet("ttl") {
+		if ttl = c.Duration("ttl"); ttl <= 0 {
+			return fmt.Errorf("%w: --ttl must be above 0", errUsage)
+		}
+	}
+	cred, err := keys.Issue(node, ttl, time.Now())
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return admin.PrintJSON(c.App.Writer, map[string]any{
+			"node": cred.Node, "username": cred.Username, "password": cred.Password, "expires": cred.Expires.UTC(),
+		})
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "username  %s\npassword  %s\nexpires   %s\n", cred.Username, cred.Password,
+		cred.Expires.Format(time.RFC3339))
+	return err
+}
+
+func brokerEnvCommand(c *cli.Context) error {
+	cfg, err := load(c)
+	if err != nil {
+		return err
+	}
+	env, err := storedBrokerEnv(cfg)
+	if err != nil {
+		return err
+	}
+	if raw := c.String("url"); raw != "" {
+		u, err := url.Parse(raw)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" {
+			return fmt.Errorf("%w: --url must be like http://HOST:PORT", errUsage)
+		}
+		env.base = u
+		env.moveRedis(u.Hostname())
+	}
+	for _, line := range append(env.hints(), env.lines()...) {
+		if _, err := fmt.Fprintln(c.App.Writer, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newToken makes a token for hooks.authenticate.tokens: the token is for the Node, the line for the configuration.
+func newToken(c *cli.Context) error {
+	node, err := nodeArg(c)
+	if err != nil {
+		return err
+	}
+	token, line, err := policy.NewTokenLine(node)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return admin.PrintJSON(c.App.Writer, map[string]string{"node": node, "token": token, "line": line})
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "token for the Node, shown only now:\n  %s\nline for hooks.authenticate.tokens:\n  %q\n", token, line)
+	return err
+}
+
+func health(c *cli.Context) error {
+	client, err := adminClient(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.Context, 5*time.Second)
+	defer cancel()
+	return client.Ready(ctx)
+}
+
+// adminClient is a client of the running server that the configuration describes.
+func adminClient(c *cli.Context) (*admin.Client, error) {
+	cfg, err := load(c)
+	if err != nil {
+		return nil, err
+	}
+	token := cfg.Admin.Token.Reveal()
+	if token == "" && needsSecret(cfg.Admin.Listen, cfg.Admin.AllowNoToken) {
+		if token, err = datadir.Read(cfg.DataDir, datadir.AdminToken); err != nil && !errors.Is(err, datadir.ErrMissing) {
+			return nil, err
+		}
+	}
+	base, err := admin.BaseURL(cfg.Admin.Listen)
+	if err != nil {
+		return nil, err
+	}
+	return admin.NewClient(base, token)
+}
+
+func printVersion(c *cli.Context) error {
+	v, commit, goVersion := build()
+	if c.Bool("json") {
+		return json.NewEncoder(c.App.Writer).Encode(map[string]string{"version": v, "commit": commit, "go": goVersion})
+	}
+	_, err := fmt.Fprintf(c.App.Writer, "crolang-aio %s\ncommit %s\n%s\n", v, commit, goVersion)
+	return err
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
+	"github.com/crolang-p2p/crolang-aio/turnsrv"
+)
+
+// public is what clients are told of this server, as found at the start.
+type public struct {
+	host       string // set in the configuration; empty: each listener's own address
+	fixed      bool   // the IPv4 address was set too
+	ipv4, ipv6 turnsrv.Family
+}
+
+// findPublic turns the settings of [public] into addresses. "auto" asks the machine.
+func findPublic(host, ipv4, ipv6 string) (public, error) {
+	p := public{host: host}
+	if host == "auto" {
+		p.host = ""
+	}
+	route4, ok := publicaddr.Route4()
+	if !ok {
+		route4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	switch ipv4 {
+	case "off":
+	case "auto":
+		p.ipv4 = turnsrv.Family{Bind: route4, Advertise: route4}
+	default:
+		a, err := netip.ParseAddr(ipv4)
+		if err != nil || !a.Is4() {
+			return p, fmt.Errorf("public.ipv4: %q is no IPv4 address", ipv4)
+		}
+		p.fixed = true
+		p.ipv4 = turnsrv.Family{Bind: a, Advertise: a}
+		if !publicaddr.IsLocal(a) {
+			p.ipv4.Bind = route4 // behind NAT: the address that the router forwards to
+		}
+	}
+	route6, have6 := publicaddr.Route6()
+	switch ipv6 {
+	case "off":
+	case "auto":
+		if have6 {
+			p.ipv6 = turnsrv.Family{Bind: route6, Advertise: route6}
+		}
+	default:
+		a, err := netip.ParseAddr(ipv6)
+		if err != nil || !a.Is6() {
+			return p, fmt.Errorf("public.ipv6: %q is no IPv6 address", ipv6)
+		}
+		p.ipv6 = turnsrv.Family{Bind: a, Advertise: a}
+		if !publicaddr.IsLocal(a) {
+			if !have6 {
+				return p, fmt.Errorf("public.ipv6: %s is no address of this machine, and it has no IPv6 route: set it to \"off\"", a)
+			}
+			p.ipv6.Bind = route6
+		}
+	}
+	if !p.ipv4.Bind.IsValid() && !p.ipv6.Bind.IsValid() {
+		return p, fmt.Errorf("public.ipv4 and public.ipv6 are both off: there is no address for relays")
+	}
+	return p, nil
+}
+
+// name is the host in the ICE URL of a listener.
+func (p public) name(listen netip.AddrPort) string {
+	if p.host != "" {
+		return p.host
+	}
+	ip := listen.Addr().Unmap()
+	if p.fixed || ip.IsUnspecified() {
+		ip = p.ipv4.Advertise
+		if !ip.IsValid() {
+			ip = p.ipv6.Advertise
+		}
+	}
+	return ip.String()
+}
+
+// iceURLs are the URLs that clients are told, built from the listeners that are up and in the order in which clients do
+// best: STUN, then TURN over UDP, TCP and, where tls is set, TLS and DTLS (RFC 7064, RFC 7065).
+func iceURLs(p public, listeners []turnsrv.Listener, tls bool) (stun, turn []string) {
+	for _, transport := range []string{"udp", "tcp", "tls", "dtls"} {
+		for _, l := range listeners {
+			if l.Transport != transport {
+				continue
+			}
+			at := p.name(l.Addr)
+			if ip, err := netip.ParseAddr(at); err == nil && ip.Is6() {
+				at = "[" + at + "]"
+			}
+			at = fmt.Sprintf("%s:%d", at, l.Addr.Port())
+			switch {
+			case transport == "udp":
+				stun = append(stun, "stun:"+at)
+				turn = append(turn, "turn:"+at+"?transport=udp")
+			case transport == "tcp":
+				turn = append(turn, "turn:"+at+"?transport=tcp")
+			case transport == "tls" && tls:
+				turn = append(turn, "turns:"+at+"?transport=tcp")
+			case transport == "dtls" && tls:
+				turn = append(turn, "turns:"+at+"?transport=udp")
+			}
+		}
+	}
+	return slices.Compact(stun), slices.Compact(turn)
+}
