@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"github.com/crolang-p2p/crolang-aio/bench/turnload/load"
+)
+
+// comparison runs the chosen rows on both servers.
+type comparison struct {
+	ours     ours
+	peer     kind
+	dir      string // for the servers' folders
+	secret   string
+	pace     pace
+	rows     []row
+	start    bool // measure our start-up too
+	progress io.Writer
+	count    int // servers started so far
+}
+
+// measure runs every row on both servers in turn, as often as asked, and then our start-up. The order of the two
+// alternates, so that neither always comes first.
+func (c *comparison) measure(ctx context.Context) ([]outcome, error) {
+	type key struct{ row, figure, server string }
+	got := make(map[key]sample)
+	for n := range c.pace.repeat {
+		kinds := []kind{c.peer, c.ours}
+		if n%2 == 1 {
+			kinds = []kind{c.ours, c.peer}
+		}
+		for _, r := range c.rows {
+			for _, k := range kinds {
+				res, err := c.one(ctx, k, r)
+				if err != nil {
+					return nil, fmt.Errorf("%s on %s: %w", r.key, k.name(), err)
+				}
+				var said []string
+				for _, f := range r.figures {
+					v := f.of(res)
+					got[key{r.key, f.key, k.name()}] = append(got[key{r.key, f.key, k.name()}], v)
+					said = append(said, number(v, f.digits)+" "+f.unit)
+				}
+				c.say("%d/%d %-13s %-12s %s", n+1, c.pace.repeat, r.key, k.name(), strings.Join(said, ", ")+remark(res))
+			}
+		}
+		if c.start {
+			dir, err := c.folder()
+			if err != nil {
+				return nil, err
+			}
+			values, err := c.ours.startUp(ctx, dir)
+			if err != nil {
+				return nil, err
+			}
+			for f, v := range values {
+				got[key{startRow, f, c.ours.name()}] = append(got[key{startRow, f, c.ours.name()}], v)
+			}
+			c.say("%d/%d %-13s %-12s %.0f ms, %.0f ms, %.1f MB", n+1, c.pace.repeat, startRow, c.ours.name(),
+				values["first"], values["again"], values["idle"])
+		}
+	}
+	var all []outcome
+	for _, r := range c.rows {
+		for _, f := range r.figures {
+			all = append(all, outcome{f, got[key{r.key, f.key, c.ours.name()}], got[key{r.key, f.key, c.peer.name()}]})
+		}
+	}
+	if c.start {
+		for _, f := range startFigures() {
+			all = append(all, outcome{figure: f, ours: got[key{startRow, f.key, c.ours.name()}]})
+		}
+	}
+	return all, nil
+}
+
+// remark names what makes a measurement doubtful.
+func remark(r *load.Result) (s string) {
+	if r.Direction != load.Setup && r.Rate > 0 {
+		if r.Loss > 0.01 {
+			s += fmt.Sprintf(", lost %.1f %%", r.Loss*100)
+		}
+		if r.Behind {
+			s += ", the generator fell behind"
+		}
+	}
+	return s
+}
+
+// one starts a server, puts one load on it, and stops it.
+func (c *comparison) one(ctx context.Context, k kind, r row) (*load.Result, error) {
+	dir, err := c.folder()
+	if err != nil {
+		return nil, err
+	}
+	s, err := start(ctx, k, dir, c.secret)
+	if err != nil {
+		return nil, err
+	}
+	defer s.stop()
+	debug.FreeOSMemory() // the last run's buffers are not collected in the midst of this one
+	l := r.load
+	l.Server, l.Secret, l.PID = s.of(l.Transport), c.secret, s.cmd.Process.Pid
+	if l.Direction != load.Setup {
+		l.Duration, l.Warmup = c.pace.duration, c.pace.warmup
+	}
+	res, err := load.Run(ctx, l)
+	if err != nil {
+		select {
+		case <-s.ended:
+			return nil, fmt.Errorf("%w; the server has ended: %s", err, s.output)
+		default:
+			return nil, err
+		}
+	}
+	return res, nil
+}
+
+// folder makes the next server's own folder.
+func (c *comparison) folder() (string, error) {
+	c.count++
+	dir := filepath.Join(c.dir, fmt.Sprintf("server-%d", c.count))
+	return dir, os.Mkdir(dir, 0o700)
+}
+
+func (c *comparison) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(c.progress, format+"\n", args...)
+}
+
+// chosen keeps the rows whose key contains one of the words, and says whether our start-up is among them.
+func chosen(words string) (picked []row, start bool, err error) {
+	all := rows()
+	if words == "" {
+		return all, true, nil
+	}
+	want := strings.Split(words, ",")
+	match := func(key string) bool {
+		for _, w := range want {
+			if w = strings.TrimSpace(w); w != "" && strings.Contains(key, w) {
+				return true
+			}
+		}
+		return false
+	}
+	keys := make([]string, 0, len(all)+1)
+	for _, r := range all {
+		keys = append(keys, r.key)
+		if match(r.key) {
+			picked = append(picked, r)
+		}
+	}
+	start = match(startRow)
+	if len(picked) == 0 && !start {
+		return nil, false, fmt.Errorf("no row matches %q: there are %s", words, strings.Join(append(keys, startRow), ", "))
+	}
+	return picked, start, nil
+}

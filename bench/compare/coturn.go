@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+// coturn is the peer: as packaged, with its defaults but for what the comparison needs. Its log goes nowhere, because
+// ours says nothing of single allocations either.
+type coturn struct{ path string }
+
+const coturnConfig = `listening-ip=127.0.0.1
+relay-ip=127.0.0.1
+listening-port=%d
+tls-listening-port=%d
+min-port=%d
+max-port=%d
+use-auth-secret
+static-auth-secret=%s
+realm=crolang
+allow-loopback-peers
+no-cli
+cert=%[6]s/cert.pem
+pkey=%[6]s/key.pem
+userdb=%[6]s/turndb
+pidfile=%[6]s/pid
+log-file=/dev/null
+simple-log
+`
+
+func (coturn) name() string { return "coturn" }
+
+var versionIn = regexp.MustCompile(`\d+\.\d+(\.\d+)?`)
+
+// version is what Debian calls it, else what the program prints.
+func (c coturn) version(ctx context.Context) string {
+	if v := output(ctx, "dpkg-query", "-W", "-f", "${Version}", "coturn"); v != "" && c.path == "/usr/bin/turnserver" {
+		return v + " (Debian)"
+	}
+	return versionIn.FindString(output(ctx, c.path, "--version"))
+}
+
+func (c coturn) command(ctx context.Context, dir string, a addresses) (*exec.Cmd, error) {
+	if err := pair(dir); err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "turnserver.conf")
+	if err := write(file, fmt.Sprintf(coturnConfig, a.plain, a.tls, a.low, a.high, a.secret, dir)); err != nil {
+		return nil, err
+	}
+	return exec.CommandContext(ctx, c.path, "-c", file), nil //nolint:gosec // found in PATH or named by the user
+}
+
+// pair makes a self-signed certificate of the kind that our server makes for itself.
+func pair(dir string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	t := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
+	if err != nil {
+		return err
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	if err := write(filepath.Join(dir, "cert.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}))); err != nil {
+		return err
+	}
+	return write(filepath.Join(dir, "key.pem"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// report is all that a document says.
+type report struct {
+	all          []outcome
+	machine      machine
+	pace         pace
+	ours, coturn string // versions
+}
+
+const documentHead = `# Benchmarks
+
+Written by ` + "`go run ./bench/compare`" + `, which starts this repository's server and coturn in turn, each measurement on a fresh
+process, and puts the same load on both. Everything runs on one machine over 127.0.0.1: generator and server share its
+processors. The figures say how the two compare; they are not what either does across a network.
+
+`
+
+const documentTail = `
+## How to read it
+
+- A figure is the median of the repetitions, in brackets the least and the largest. The ratio is that of the medians:
+  crolang-aio to coturn. *must* and *aim* are the bounds that this project has set itself.
+- *µs CPU* is what the server's process spent, in user and kernel mode on all threads, per datagram that was delivered. An
+  echo crosses the server twice and counts as two. The kernel charges much of the delivery over loopback to the sender.
+- *delivered* is what arrives when the generator sends as fast as it can: both servers are overloaded then and drop the rest.
+- Each client has an allocation and a channel of its own, and a peer of its own: datagrams travel as ChannelData on one side
+  and plain on the other. Paced clients are spread evenly in time.
+- *an idle allocation* is the growth of resident memory over 2 000 allocations, *setting up* the server's CPU for one, with
+  the challenge (401) before it.
+- coturn runs as packaged, its log sent to /dev/null; ours logs at level warn. Neither limits rates. Both have a self-signed
+  P-256 certificate, and choose TLS 1.3's cipher as they do by default.
+- *ready* is from starting the process until ` + "`/readyz`" + ` answers 200; *resident when idle* is taken two seconds later.
+
+## Measure yours
+
+` + "```sh" + `
+go run ./bench/compare                 # this table; -help lists the flags
+go run ./bench/turnload -help          # one load, on any TURN server
+` + "```" + `
+`
+
+func (r report) conditions() string {
+	return fmt.Sprintf("crolang-aio %s and coturn %s on %s, %s; medians of %d runs of %v.",
+		r.ours, r.coturn, r.machine, r.machine.date, r.pace.repeat, r.pace.duration)
+}
+
+func (r report) document() string {
+	text, _ := summary(r.all)
+	var b strings.Builder
+	b.WriteString(documentHead + r.conditions() + "\n")
+	if r.machine.busy >= busyLimit {
+		fmt.Fprintf(&b, "\n**Other processes used %.1f of its processors before the measurements began: the figures are noisy.**\n", r.machine.busy)
+	}
+	b.WriteString("\n" + markdown(r.all, "coturn", true) + "\n" + text + "\n" + documentTail)
+	return b.String()
+}
+
+// block is what README.md shows: medians and ratios alone.
+func (r report) block() string {
+	return markdown(r.all, "coturn", false) + "\n" + r.conditions() + " See [docs/benchmarks.md](docs/benchmarks.md).\n"
+}
+
+// save writes the document, and the block where README.md has its marks.
+func (r report) save(document, readme string) error {
+	if err := os.MkdirAll(filepath.Dir(document), 0o755); err != nil { //nolint:gosec // a folder of the repository
+		return err
+	}
+	if err := os.WriteFile(document, []byte(r.document()), 0o644); err != nil { //nolint:gosec // a document
+		return err
+	}
+	text, err := os.ReadFile(readme)
+	if err != nil {
+		return err
+	}
+	replaced, err := replaceBlock(string(text), r.block())
+	if errors.Is(err, errNoMarks) {
+		return fmt.Errorf("%s is left as it is: %w", readme, err)
+	}
+	return os.WriteFile(readme, []byte(replaced), 0o644) //nolint:gosec // a document
+}
