@@ -205,7 +205,7 @@ func iceURL(s string) error {
 	}
 	turn := scheme == "turn" || scheme == "turns"
 	if !turn && scheme != "stun" && scheme != "stuns" {
-		return fmt.Errorf("%s must begin with stun:, stuns:, turn: or turns:", quoted(s))
+		return fmt.Errorf("the scheme of %s must be stun, stuns, turn or turns", quoted(s))
 	}
 	if bare, ok := strings.CutPrefix(rest, "//"); ok {
 		return fmt.Errorf("%s must not have //: write %s", quoted(s), quoted(scheme+":"+bare))

@@ -144,22 +144,27 @@ func (l *loader) checkAuthenticate() {
 	if l.good(mode, tokens) && a.Mode == "tokens" && len(a.Tokens) == 0 {
 		l.fail(tokens, "", fmt.Errorf("is empty, and %s is \"tokens\": make a line with `crolang-aio token new NODE`", mode), mode)
 	}
-	names := []string{"secret", "public_key_file", "jwks_file", "jwks_url"}
-	sources := []bool{a.JWT.Secret.IsSet(), a.JWT.PublicKeyFile != "", a.JWT.JWKSFile != "", a.JWT.JWKSURL != ""}
-	first := -1
-	for i, set := range sources {
-		key := table + "." + names[i]
+	first := ""
+	for _, source := range []struct {
+		key string
+		set bool
+	}{
+		{table + ".secret", a.JWT.Secret.IsSet()},
+		{table + ".public_key_file", a.JWT.PublicKeyFile != ""},
+		{table + ".jwks_file", a.JWT.JWKSFile != ""},
+		{table + ".jwks_url", a.JWT.JWKSURL != ""},
+	} {
 		switch {
-		case !l.good(key):
+		case !l.good(source.key):
 			return // perhaps the only one
-		case set && first >= 0:
-			l.failf(key, "is set, and %s.%s too: only one of them can be", table, names[first])
-		case set:
-			first = i
+		case source.set && first != "":
+			l.failf(source.key, "is set, and %s too: only one of them can be", first)
+		case source.set:
+			first = source.key
 		}
 	}
-	if l.good(mode) && a.Mode == "jwt" && first < 0 {
-		l.fail(table, "", fmt.Errorf("%s is \"jwt\": set one of %s", mode, strings.Join(names, ", ")), mode)
+	if l.good(mode) && a.Mode == "jwt" && first == "" {
+		l.fail(table, "", fmt.Errorf("%s is \"jwt\": set one of secret, public_key_file, jwks_file, jwks_url", mode), mode)
 	}
 }
 

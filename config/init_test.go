@@ -67,6 +67,9 @@ func TestKeys(t *testing.T) {
 		if (k.EnvFile != "") != k.Secret {
 			t.Errorf("%s: a secret has a variable for a file, nothing else has", k.Name)
 		}
+		if faults := k.decode(&Config{}, standardValue(k.standard)); faults != nil {
+			t.Errorf("the default of %s: %v", k.Name, faults[0].err)
+		}
 		if !strings.HasSuffix(k.Doc, ".") || k.Type == "" || k.Default == "" {
 			t.Errorf("%s is not documented: %+v", k.Name, k)
 		}

@@ -160,6 +160,7 @@ func (s *scanner) value(path string) {
 		if n < 0 {
 			n = len(s.text)
 		}
+		s.lost = n == 0
 		s.advance(n)
 	}
 }

@@ -113,7 +113,7 @@ func syntaxError(file string, err error) *Error {
 	case !errors.As(err, &parse):
 		return out
 	}
-	if out.Line = parse.Position.Line; !strings.HasPrefix(parse.Message, "Key ") { // there it is the end of the value
+	if out.Line = max(1, parse.Position.Line); !strings.HasPrefix(parse.Message, "Key ") { // there it is the end of the value
 		out.Column = parse.Position.Col
 	}
 	for _, m := range syntaxMessages {

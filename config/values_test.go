@@ -1,0 +1,101 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// each calls f for what is in v, with its path.
+func each(path string, v any, f func(string, any)) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, in := range v {
+			f(below(path, toml.Key{name}.String()), in)
+		}
+	case []any:
+		for i, in := range v {
+			f(fmt.Sprintf("%s[%d]", path, i), in)
+		}
+	}
+}
+
+func TestParseDuration(t *testing.T) {
+	for s, want := range map[string]time.Duration{
+		"0": 0, "0s": 0, "90s": 90 * time.Second, "1h30m": 90 * time.Minute, "365d": 8760 * time.Hour, "-1d": -24 * time.Hour,
+		"106751d": 106751 * 24 * time.Hour,
+	} {
+		if got, err := ParseDuration(s); err != nil || got != want {
+			t.Errorf("%q: %v, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"", "1", "d", "1.5d", "106752d", "-106752d", "9999999999999999999d", "1d1h", "1 d", "1D", "1w"} {
+		if got, err := ParseDuration(s); err == nil || got != 0 {
+			t.Errorf("%q: %v", s, got)
+		}
+	}
+}
+
+func TestFormatDuration(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", time.Second: "1s", time.Minute: "1m", time.Hour: "1h", 90 * time.Minute: "1h30m", 61 * time.Second: "1m1s",
+		10 * time.Second: "10s", 10 * time.Minute: "10m", time.Millisecond: "1ms", time.Hour + time.Second: "1h0m1s", 20 * time.Hour: "20h",
+	} {
+		if got := formatDuration(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for s, want := range map[string]int64{
+		"1": 1, "1B": 1, "2 kB": 2000, "3MB": 3e6, "1GB": 1e9, "512KiB": 512 << 10, "16MiB": 16 << 20, "1 GiB": 1 << 30,
+		"9223372036854775807": 1<<63 - 1,
+	} {
+		if got, ok := parseSize(s); !ok || got != want {
+			t.Errorf("%q: %d, %t", s, got, ok)
+		}
+	}
+	for _, s := range []string{"", "B", "-1", "+1", "1.5MiB", "16mib", "16 MiBs", "9223372036854775808", "9223372036854775807KiB", "1_000"} {
+		if got, ok := parseSize(s); ok {
+			t.Errorf("%q: %d", s, got)
+		}
+	}
+	for n, want := range map[int64]string{1: "1B", 1500: "1500B", 1 << 10: "1KiB", 3 << 20: "3MiB", 1 << 30: "1GiB"} {
+		if got := formatSize(n); got != want {
+			t.Errorf("%d: %s", n, got)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	candidates := []string{"listen", "listen_tls", "realm", "relay_ports", "udp"}
+	for name, want := range map[string]string{
+		"listne": "listen", "listen-tls": "listen_tls", "LISTEN": "listen", "relm": "realm", "relay_port": "relay_ports", "": "",
+		"upd": "udp", "tcp": "", "something": "", strings.Repeat("listen", 100): "",
+	} {
+		if got := nearest(name, candidates); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestLongListIsRefused(t *testing.T) {
+	_, err := load("turn.peers.allow = [" + strings.Repeat("'::1',", 100_001) + "]")
+	if err == nil || err.Error() != "fuzz.toml:1: turn.peers.allow: must not have more than 100000 entries" {
+		t.Error(err)
+	}
+}
+
+// An error quotes what is short.
+func TestQuoted(t *testing.T) {
+	if got := quoted(strings.Repeat("é", 100)); len(got) > 100 || !strings.HasSuffix(got, `…"`) {
+		t.Error(got)
+	}
+	if got := quoted("a\nb"); got != `"a\nb"` {
+		t.Error(got)
+	}
+}
