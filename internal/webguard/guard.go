@@ -148,8 +148,11 @@ func (g *Guard) Run(ctx context.Context) error {
 	if err := g.server.Shutdown(stop); err != nil {
 		_ = g.server.Close() // what is still in flight is cut
 	}
-	_ = <-served // http.ErrServerClosed
+	err := <-served
 	g.open.Wait()
+	if !errors.Is(err, http.ErrServerClosed) { // it failed at the same moment
+		return fmt.Errorf("%s: the listener failed: %w", g.cfg.Key, err)
+	}
 	return nil
 }
 
