@@ -123,6 +123,9 @@ func (r *run) dialOnce(ctx context.Context, i int) (_ *client, err error) {
 	c.relayed = net.UDPAddrFromAddrPort(a.Relayed)
 	if r.Direction != Setup {
 		if err = c.bind(ctx, t, r); err != nil {
+			back, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			_, _ = t.Refresh(back, 0) // a courtesy: it ends by itself, too
 			return nil, err
 		}
 	}
