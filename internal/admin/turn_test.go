@@ -40,11 +40,18 @@ func startTURN(t *testing.T, registry *nodes.Registry) *turnServer {
 		t.Fatal(err)
 	}
 	loopback := netip.MustParseAddr("127.0.0.1")
-	server, err := turnsrv.New(turnsrv.Config{
+	cfg := turnsrv.Config{
 		Listen: []string{"127.0.0.1:0"}, ListenTLS: []string{"127.0.0.1:0"}, Transports: []string{"udp", "tcp", "tls", "dtls"}, Realm: "test",
-		IPv4: turnsrv.Family{Bind: loopback, Advertise: loopback}, PortMin: 45000, PortMax: 48999, Certificate: certificate(t),
+		IPv4: turnsrv.Family{Bind: loopback, Advertise: loopback}, PortMin: 24000, PortMax: 27999, Certificate: certificate(t),
 		Settings: control.Settings{MaxSession: time.Hour}, Keys: keys, Peers: policy, Nodes: registry,
-	})
+	}
+	server, err := turnsrv.New(cfg)
+	for range 20 { // the port that is free for UDP may not be for TCP
+		if err == nil {
+			break
+		}
+		server, err = turnsrv.New(cfg)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
