@@ -23,7 +23,7 @@ func (a *app) announce(w io.Writer, file string) {
 		// A token must not stand in a log.
 		lines = []string{"printed by: " + brokerEnvCall(file)}
 	}
-	if !isTerminal(w) && a.cfg.Log.Format != "text" {
+	if !isTerminal(w) && a.cfg().Log.Format != "text" {
 		a.log.Info("listening", "turn", a.turnListeners(), "others", a.otherListeners())
 		a.log.Info("clients are told", "urls", append(stun, turn...))
 		a.log.Info("a Broker needs this environment", "lines", lines)
@@ -64,7 +64,7 @@ func (a *app) turnListeners() []admin.Listener {
 
 // storedBrokerEnv is a Broker's environment from the configuration and what serve has kept, without a running server.
 func storedBrokerEnv(cfg *config.Config) (brokerEnv, error) {
-	p, err := findPublic(cfg.Public.Host, cfg.Public.IPv4, cfg.Public.IPv6)
+	p, err := findPublic(cfg)
 	if err != nil {
 		return brokerEnv{}, err
 	}

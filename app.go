@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"net/url"
@@ -30,8 +29,9 @@ import (
 
 // app is the running process: every part, built in the order in which they need each other.
 type app struct {
-	cfg     *config.Config
+	config  atomic.Pointer[config.Config] // what holds; a reload swaps it
 	log     *slog.Logger
+	level   *slog.LevelVar
 	started time.Time
 
 	dir    *datadir.Dir
@@ -57,8 +57,9 @@ type app struct {
 type secrets struct{ credential, hooks, admin, redis string }
 
 // newApp builds every part and binds every listener. The caller runs it, or closes it.
-func newApp(cfg *config.Config, log *slog.Logger) (_ *app, err error) {
-	a := &app{cfg: cfg, log: log, started: time.Now()}
+func newApp(cfg *config.Config, log *slog.Logger, level *slog.LevelVar) (_ *app, err error) {
+	a := &app{log: log, level: level, started: time.Now()}
+	a.config.Store(cfg)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close())
@@ -76,10 +77,10 @@ func newApp(cfg *config.Config, log *slog.Logger) (_ *app, err error) {
 
 // openData takes the data_dir and settles which secrets hold.
 func (a *app) openData() (err error) {
-	if a.public, err = findPublic(a.cfg.Public.Host, a.cfg.Public.IPv4, a.cfg.Public.IPv6); err != nil {
+	if a.public, err = findPublic(a.cfg()); err != nil {
 		return err
 	}
-	if a.dir, err = datadir.Open(a.cfg.DataDir); err != nil {
+	if a.dir, err = datadir.Open(a.cfg().DataDir); err != nil {
 		return err
 	}
 	get := func(into *string, set config.Secret, name string, needed bool) {
@@ -93,14 +94,14 @@ func (a *app) openData() (err error) {
 			}
 		}
 	}
-	get(&a.secrets.credential, a.cfg.Credentials.Secret, datadir.CredentialSecret, true)
-	get(&a.secrets.hooks, a.cfg.Hooks.Token, datadir.HooksToken, needsSecret(a.cfg.Hooks.Listen, a.cfg.Hooks.AllowNoToken))
-	get(&a.secrets.admin, a.cfg.Admin.Token, datadir.AdminToken, needsSecret(a.cfg.Admin.Listen, a.cfg.Admin.AllowNoToken))
-	get(&a.secrets.redis, a.cfg.Redis.Password, datadir.RedisPassword, a.cfg.Redis.Enabled && needsSecret(a.cfg.Redis.Listen, false))
+	get(&a.secrets.credential, a.cfg().Credentials.Secret, datadir.CredentialSecret, true)
+	get(&a.secrets.hooks, a.cfg().Hooks.Token, datadir.HooksToken, needsSecret(a.cfg().Hooks.Listen, a.cfg().Hooks.AllowNoToken))
+	get(&a.secrets.admin, a.cfg().Admin.Token, datadir.AdminToken, needsSecret(a.cfg().Admin.Listen, a.cfg().Admin.AllowNoToken))
+	get(&a.secrets.redis, a.cfg().Redis.Password, datadir.RedisPassword, a.cfg().Redis.Enabled && needsSecret(a.cfg().Redis.Listen, false))
 	if err != nil {
 		return err
 	}
-	a.keys, err = credential.NewKeyring(a.secrets.credential, reveal(a.cfg.Credentials.PreviousSecrets))
+	a.keys, err = credential.NewKeyring(a.secrets.credential, reveal(a.cfg().Credentials.PreviousSecrets))
 	return err
 }
 
@@ -126,7 +127,7 @@ func (a *app) openCerts() (err error) {
 	if host == "" && a.public.ipv4.Advertise.IsValid() {
 		host = a.public.ipv4.Advertise.String()
 	}
-	c := a.cfg.Certs
+	c := a.cfg().Certs
 	a.certs, err = certs.New(certs.Config{
 		Dir: a.dir.Path(), CertFile: c.CertFile, KeyFile: c.KeyFile, PublicHost: host, Hosts: c.Hosts,
 		Validity: c.Validity, RenewBefore: c.RenewBefore, Logger: a.part("certs"),
@@ -140,17 +141,17 @@ func (a *app) openNodes() (err error) {
 }
 
 func (a *app) openTURN() (err error) {
-	t := a.cfg.Turn
+	t := a.cfg().Turn
 	if a.peers, err = peers.New(peers.Config{Deny: t.Peers.Deny, Allow: t.Peers.Allow, Logger: a.part("turn")}); err != nil {
 		return err
 	}
 	a.turn, err = turnsrv.New(turnsrv.Config{
 		Listen: t.Listen, ListenTLS: t.ListenTLS, Transports: t.Transports, Realm: t.Realm, Software: t.Software,
 		IPv4: a.public.ipv4, IPv6: a.public.ipv6, PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max,
-		Settings: turnSettings(a.cfg), BitsPerSecond: t.Limits.BitsPerSecond, ConnectionsPerIP: t.Limits.ConnectionsPerIP,
+		Settings: turnSettings(a.cfg()), BitsPerSecond: t.Limits.BitsPerSecond, ConnectionsPerIP: t.Limits.ConnectionsPerIP,
 		UnauthenticatedPerSecond: t.Limits.UnauthenticatedPerSecond,
 		Keys:                     a.keys, Peers: a.peers, Nodes: a.nodes, Certificate: a.certs.GetCertificate, Protected: a.protected,
-		DrainTimeout: a.cfg.DrainTimeout, Logger: a.part("turn"),
+		DrainTimeout: a.cfg().DrainTimeout, Logger: a.part("turn"),
 	})
 	if err == nil {
 		a.nodes.Attach(relays{a.turn})
@@ -159,15 +160,15 @@ func (a *app) openTURN() (err error) {
 }
 
 func (a *app) openRedis() (err error) {
-	if !a.cfg.Redis.Enabled {
+	if !a.cfg().Redis.Enabled {
 		return nil
 	}
-	a.redis, err = embedded.New(embedded.Config{Listen: a.cfg.Redis.Listen, Password: a.secrets.redis, Logger: a.part("redis")})
+	a.redis, err = embedded.New(embedded.Config{Listen: a.cfg().Redis.Listen, Password: a.secrets.redis, Logger: a.part("redis")})
 	return err
 }
 
 func (a *app) openHooks() (err error) {
-	h := a.cfg.Hooks
+	h := a.cfg().Hooks
 	if a.meters, err = a.newMetrics(); err != nil {
 		return err
 	}
@@ -188,16 +189,20 @@ func (a *app) openAdmin() (err error) {
 		return err
 	}
 	a.guard, err = webguard.New(webguard.Config{
-		Key: "admin.listen", Listen: a.cfg.Admin.Listen, Handler: a.admin, Token: a.secrets.admin, Exempt: admin.Exempt,
+		Key: "admin.listen", Listen: a.cfg().Admin.Listen, Handler: a.admin, Token: a.secrets.admin, Exempt: admin.Exempt,
 		CheckHost: true, Hosts: a.adminHosts(), Logger: a.part("admin"),
 	})
 	return err
 }
 
+// cfg is the configuration that holds now.
+func (a *app) cfg() *config.Config { return a.config.Load() }
+
 func (a *app) part(name string) *slog.Logger { return a.log.With("component", name) }
 
-// Run serves until ctx ends. The TURN server drains first; the webhooks answer as usual until it has ended.
-func (a *app) Run(ctx context.Context) error {
+// Run serves until ctx ends. The TURN server drains first; the webhooks answer as usual until it has ended. reload, which
+// may be nil, runs beside.
+func (a *app) Run(ctx context.Context, reload func(context.Context) error) error {
 	rest, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	g, gctx := errgroup.WithContext(rest)
@@ -220,6 +225,9 @@ func (a *app) Run(ctx context.Context) error {
 	g.Go(func() error { return a.policy.Run(gctx) })
 	if a.redis != nil {
 		g.Go(func() error { return a.redis.Run(gctx) })
+	}
+	if reload != nil {
+		g.Go(func() error { return reload(gctx) })
 	}
 	a.running.Store(true)
 	return errors.Join(g.Wait(), a.dir.Close())
@@ -273,7 +281,7 @@ func (a *app) otherListeners() []admin.Listener {
 
 // urls are what clients are told.
 func (a *app) urls() (stun, turn []string) {
-	mode := a.cfg.Hooks.RTC.AdvertiseTLS
+	mode := a.cfg().Hooks.RTC.AdvertiseTLS
 	return iceURLs(a.public, a.turn.Listeners(), mode == "always" || mode == "auto" && a.certs.Verifiable())
 }
 
@@ -290,6 +298,3 @@ func (a *app) brokerEnv(base *url.URL) brokerEnv {
 	}
 	return env
 }
-
-// errNotReady is what health says of a server that answers and is not ready.
-var errNotReady = fmt.Errorf("the server is not ready")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os/signal"
 	"syscall"
@@ -57,11 +58,13 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(c.App.ErrWriter, cfg.Log.Level, cfg.Log.Format)
+	level := new(slog.LevelVar)
+	level.Set(cfg.Log.Level)
+	log := newLogger(c.App.ErrWriter, level, cfg.Log.Format)
 	for _, w := range cfg.Warnings() {
 		log.Warn(w)
 	}
-	a, err := newApp(cfg, log)
+	a, err := newApp(cfg, log, level)
 	if err != nil {
 		return err
 	}
@@ -72,7 +75,8 @@ func serve(c *cli.Context) error {
 		log.Info("ending; a second signal ends at once")
 		stop() // the default disposition is back: the next signal ends the process
 	})
-	return a.Run(ctx)
+	r := reloader{app: a, file: c.String("config"), load: func() (*config.Config, error) { return load(c) }}
+	return a.Run(ctx, r.Run)
 }
 
 // configCheck says nothing but "ok" of a good configuration; warnings go to standard error.

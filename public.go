@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 
+	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
 )
@@ -17,7 +19,8 @@ type public struct {
 }
 
 // findPublic turns the settings of [public] into addresses. "auto" asks the machine.
-func findPublic(host, ipv4, ipv6 string) (public, error) {
+func findPublic(cfg *config.Config) (public, error) {
+	host, ipv4, ipv6 := cfg.Public.Host, cfg.Public.IPv4, cfg.Public.IPv6
 	p := public{host: host}
 	if host == "auto" {
 		p.host = ""
@@ -37,8 +40,12 @@ func findPublic(host, ipv4, ipv6 string) (public, error) {
 		}
 		p.fixed = true
 		p.ipv4 = turnsrv.Family{Bind: a, Advertise: a}
-		if !publicaddr.IsLocal(a) {
+		switch {
+		case !publicaddr.IsLocal(a):
 			p.ipv4.Bind = route4 // behind NAT: the address that the router forwards to
+		case a.IsLoopback() && listensEverywhere(cfg.Turn.Listen):
+			// In a container whose ports are published on the host's loopback: what is forwarded comes in elsewhere.
+			p.ipv4.Bind = netip.IPv4Unspecified()
 		}
 	}
 	route6, have6 := publicaddr.Route6()
@@ -62,9 +69,17 @@ func findPublic(host, ipv4, ipv6 string) (public, error) {
 		}
 	}
 	if !p.ipv4.Bind.IsValid() && !p.ipv6.Bind.IsValid() {
-		return p, fmt.Errorf("public.ipv4 and public.ipv6 are both off: there is no address for relays")
+		return p, errors.New("public.ipv4 and public.ipv6 are both off: there is no address for relays")
 	}
 	return p, nil
+}
+
+// listensEverywhere says whether any of the addresses is a wildcard.
+func listensEverywhere(listen []string) bool {
+	return slices.ContainsFunc(listen, func(l string) bool {
+		a, err := netip.ParseAddrPort(l)
+		return err != nil || a.Addr().IsUnspecified() // ":3478" is no AddrPort
+	})
 }
 
 // name is the host in the ICE URL of a listener.

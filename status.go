@@ -16,7 +16,7 @@ func (a *app) status() admin.Status {
 	stun, turn := a.urls()
 	info := a.certs.Info()
 	source := info.Source
-	if info.SelfSigned && a.cfg.Certs.CertFile == "" {
+	if info.SelfSigned && a.cfg().Certs.CertFile == "" {
 		source = "self-signed"
 	}
 	env := a.brokerEnv(nil)
@@ -38,7 +38,7 @@ func (a *app) status() admin.Status {
 		},
 		Limits:    a.limits(),
 		BrokerEnv: env.lines(),
-		Warnings:  a.cfg.Warnings(),
+		Warnings:  a.cfg().Warnings(),
 	}
 }
 
@@ -65,7 +65,7 @@ func (a *app) turnStats() admin.TurnStats {
 	st := a.turn.Stats()
 	out := admin.TurnStats{
 		Drops: map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited},
-		Ports: int(a.cfg.Turn.RelayPorts.Max) - int(a.cfg.Turn.RelayPorts.Min) + 1,
+		Ports: int(a.cfg().Turn.RelayPorts.Max) - int(a.cfg().Turn.RelayPorts.Min) + 1,
 	}
 	for _, t := range []relay.Transport{relay.UDP, relay.TCP, relay.TLS, relay.DTLS} {
 		sum := st.Traffic[t]
@@ -111,7 +111,7 @@ func (a *app) newMetrics() (*metrics.Metrics, error) {
 }
 
 func (a *app) limits() map[string]int64 {
-	l := a.cfg.Turn.Limits
+	l := a.cfg().Turn.Limits
 	return map[string]int64{
 		"turn.limits.allocations":                int64(l.Allocations),
 		"turn.limits.allocations_per_node":       int64(l.AllocationsPerNode),

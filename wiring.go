@@ -54,7 +54,7 @@ type ice struct{ a *app }
 
 // ICE is asked for each RTC configuration.
 func (i ice) ICE(node string) (hooks.ICE, error) {
-	c, err := i.a.keys.Issue(node, i.a.cfg.Credentials.TTL, time.Now())
+	c, err := i.a.keys.Issue(node, i.a.cfg().Credentials.TTL, time.Now())
 	if err != nil {
 		return hooks.ICE{}, err
 	}

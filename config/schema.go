@@ -14,10 +14,8 @@ const envPrefix = "CROLANG_AIO_"
 // the program with the environment that they were given.
 var notKeys = []string{envPrefix + "CONFIG", envPrefix + "REQUIRE_PEERS"}
 
-// notBuilt are values that the documentation has and the program has not yet.
-var notBuilt = map[string][]string{
-	"turn.peers.mode": {"observe", "authorized"},
-}
+// notBuilt are values that the documentation has and the program has not yet. There are none at present.
+var notBuilt = map[string][]string{}
 
 // Table is a table of the configuration, with its keys in the order of the documentation.
 type Table struct {
