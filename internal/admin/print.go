@@ -241,6 +241,7 @@ func ago(t, now time.Time) string {
 // rough writes a duration with its one or two largest units.
 func rough(d time.Duration) string {
 	const day = 24 * time.Hour
+	d = d.Round(time.Second) // what ends in an hour is not called 59m because a moment has passed
 	two := func(big int64, bigUnit string, small int64, smallUnit string) string {
 		s := strconv.FormatInt(big, 10) + bigUnit
 		if small > 0 && big < 10 {

@@ -67,7 +67,7 @@ export function bytes(n) {
 
 /** duration writes seconds with their one or two largest units. */
 export function duration(seconds) {
-  const s = Math.floor(Math.abs(seconds));
+  const s = Math.round(Math.abs(seconds));
   const two = (big, bigUnit, small, smallUnit) => `${big} ${bigUnit}` + (small > 0 && big < 10 ? ` ${small} ${smallUnit}` : "");
   if (s >= 86400) return two(Math.floor(s / 86400), "d", Math.floor((s % 86400) / 3600), "h");
   if (s >= 3600) return two(Math.floor(s / 3600), "h", Math.floor((s % 3600) / 60), "min");
