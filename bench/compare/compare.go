@@ -25,11 +25,18 @@ type comparison struct {
 	count    int // servers started so far
 }
 
-// measure runs every row on both servers in turn, as often as asked, and then our start-up. The order of the two
-// alternates, so that neither always comes first.
+// record keeps what was measured, by row, figure and server.
+type record map[[3]string]sample
+
+func (r record) add(row, figure, server string, v float64) {
+	key := [3]string{row, figure, server}
+	r[key] = append(r[key], v)
+}
+
+// measure runs every row on both servers in turn, as often as asked, and our start-up. The order of the two alternates,
+// so that neither always comes first.
 func (c *comparison) measure(ctx context.Context) ([]outcome, error) {
-	type key struct{ row, figure, server string }
-	got := make(map[key]sample)
+	got := make(record)
 	for n := range c.pace.repeat {
 		kinds := []kind{c.peer, c.ours}
 		if n%2 == 1 {
@@ -37,47 +44,68 @@ func (c *comparison) measure(ctx context.Context) ([]outcome, error) {
 		}
 		for _, r := range c.rows {
 			for _, k := range kinds {
-				res, err := c.one(ctx, k, r)
-				if err != nil {
+				if err := c.compared(ctx, got, n, r, k); err != nil {
 					return nil, fmt.Errorf("%s on %s: %w", r.key, k.name(), err)
 				}
-				var said []string
-				for _, f := range r.figures {
-					v := f.of(res)
-					got[key{r.key, f.key, k.name()}] = append(got[key{r.key, f.key, k.name()}], v)
-					said = append(said, number(v, f.digits)+" "+f.unit)
-				}
-				c.say("%d/%d %-13s %-12s %s", n+1, c.pace.repeat, r.key, k.name(), strings.Join(said, ", ")+remark(res))
 			}
 		}
 		if c.start {
-			dir, err := c.folder()
-			if err != nil {
+			if err := c.started(ctx, got, n); err != nil {
 				return nil, err
 			}
-			values, err := c.ours.startUp(ctx, dir)
-			if err != nil {
-				return nil, err
-			}
-			for f, v := range values {
-				got[key{startRow, f, c.ours.name()}] = append(got[key{startRow, f, c.ours.name()}], v)
-			}
-			c.say("%d/%d %-13s %-12s %.0f ms, %.0f ms, %.1f MB", n+1, c.pace.repeat, startRow, c.ours.name(),
-				values["first"], values["again"], values["idle"])
 		}
 	}
-	var all []outcome
+	return c.outcomes(got), nil
+}
+
+// compared measures one row on one server.
+func (c *comparison) compared(ctx context.Context, got record, n int, r row, k kind) error {
+	res, err := c.one(ctx, k, r)
+	if err != nil {
+		return err
+	}
+	var said []string
+	for _, f := range r.figures {
+		v := f.of(res)
+		got.add(r.key, f.key, k.name(), v)
+		said = append(said, number(v, f.digits)+" "+f.unit)
+	}
+	c.say("%d/%d %-13s %-12s %s", n+1, c.pace.repeat, r.key, k.name(), strings.Join(said, ", ")+remark(res))
+	return nil
+}
+
+// started measures our start-up.
+func (c *comparison) started(ctx context.Context, got record, n int) error {
+	dir, err := c.folder()
+	if err != nil {
+		return err
+	}
+	values, err := c.ours.startUp(ctx, dir)
+	if err != nil {
+		return err
+	}
+	var said []string
+	for _, f := range startFigures() {
+		got.add(startRow, f.key, c.ours.name(), values[f.key])
+		said = append(said, number(values[f.key], f.digits)+" "+f.unit)
+	}
+	c.say("%d/%d %-13s %-12s %s", n+1, c.pace.repeat, startRow, c.ours.name(), strings.Join(said, ", "))
+	return nil
+}
+
+func (c *comparison) outcomes(got record) (all []outcome) {
 	for _, r := range c.rows {
 		for _, f := range r.figures {
-			all = append(all, outcome{f, got[key{r.key, f.key, c.ours.name()}], got[key{r.key, f.key, c.peer.name()}]})
+			all = append(all, outcome{f, got[[3]string{r.key, f.key, c.ours.name()}], got[[3]string{r.key, f.key, c.peer.name()}]})
 		}
 	}
-	if c.start {
-		for _, f := range startFigures() {
-			all = append(all, outcome{figure: f, ours: got[key{startRow, f.key, c.ours.name()}]})
-		}
+	if !c.start {
+		return all
 	}
-	return all, nil
+	for _, f := range startFigures() {
+		all = append(all, outcome{figure: f, ours: got[[3]string{startRow, f.key, c.ours.name()}]})
+	}
+	return all
 }
 
 // remark names what makes a measurement doubtful.

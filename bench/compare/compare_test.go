@@ -103,17 +103,17 @@ func TestTables(t *testing.T) {
 | UDP to the peer, as fast as possible, 4 clients            | µs CPU | 6.10 (6.00–7.00) | 2.60 (2.50–2.90) | 0.43  | 0.50 | 0.40 | must    |
 | UDP to the peer, as fast as possible, 4 clients, delivered | 1/s    | 1 000 000        | 1 234 567        | 1.23  | 1.50 | 2.00 | missed  |
 `
-	if got := strings.ReplaceAll(markdown(outcomes()[:2], "coturn", true), "\u202f", " "); got != want {
+	if got := strings.ReplaceAll(markdown(outcomes()[:2], true), "\u202f", " "); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	short := `|                                                 |        | coturn | crolang-aio | ratio |
 | ----------------------------------------------- | ------ | -----: | ----------: | ----: |
 | UDP to the peer, as fast as possible, 4 clients | µs CPU | 6.10   | 2.60        | 0.43  |
 `
-	if got := markdown(outcomes()[:1], "coturn", false); got != short {
+	if got := markdown(outcomes()[:1], false); got != short {
 		t.Errorf("got\n%s\nwant\n%s", got, short)
 	}
-	if p := plain(outcomes(), "coturn"); !strings.Contains(p, "12 kB") || !strings.Contains(p, "150 ms") {
+	if p := plain(outcomes()); !strings.Contains(p, "12 kB") || !strings.Contains(p, "150 ms") {
 		t.Errorf("bounds in their own units are missing:\n%s", p)
 	}
 	text, misses := summary(outcomes())

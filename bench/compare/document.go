@@ -60,13 +60,13 @@ func (r report) document() string {
 	if r.machine.busy >= busyLimit {
 		fmt.Fprintf(&b, "\n**Other processes used %.1f of its processors before the measurements began: the figures are noisy.**\n", r.machine.busy)
 	}
-	b.WriteString("\n" + markdown(r.all, "coturn", true) + "\n" + text + "\n" + documentTail)
+	b.WriteString("\n" + markdown(r.all, true) + "\n" + text + "\n" + documentTail)
 	return b.String()
 }
 
 // block is what README.md shows: medians and ratios alone.
 func (r report) block() string {
-	return markdown(r.all, "coturn", false) + "\n" + r.conditions() + " See [docs/benchmarks.md](docs/benchmarks.md).\n"
+	return markdown(r.all, false) + "\n" + r.conditions() + " See [docs/benchmarks.md](docs/benchmarks.md).\n"
 }
 
 // save writes the document, and the block where README.md has its marks.

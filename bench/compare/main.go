@@ -128,7 +128,7 @@ func compare(ctx context.Context, o options, stdout, stderr io.Writer) (misses i
 	}
 	text, misses := summary(all)
 	r := report{all: all, machine: m, pace: o.pace, ours: us.version(ctx), coturn: c.peer.version(ctx)}
-	if _, err := fmt.Fprintf(stdout, "%s\n%s\n%s\n", plain(all, "coturn"), r.conditions(), text); err != nil {
+	if _, err := fmt.Fprintf(stdout, "%s\n%s\n%s\n", plain(all), r.conditions(), text); err != nil {
 		return misses, err
 	}
 	if o.write {

@@ -65,8 +65,8 @@ func (o outcome) bound(v float64) string {
 
 // header and cells are one table, for people at a terminal and for Markdown. With spans, medians have their least and
 // largest value beside them, and what was to be reached is shown.
-func header(peer string, spans bool) []string {
-	h := []string{"", "", peer, "crolang-aio", "ratio"}
+func header(spans bool) []string {
+	h := []string{"", "", "coturn", "crolang-aio", "ratio"}
 	if spans {
 		h = append(h, "must", "aim", "reached")
 	}
@@ -86,11 +86,11 @@ func (o outcome) cells(spans bool) []string {
 }
 
 // plain is the table for a terminal.
-func plain(all []outcome, peer string) string {
+func plain(all []outcome) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	line := func(cells []string) { _, _ = fmt.Fprintln(w, strings.Join(cells, "\t")) }
-	line(header(peer, true))
+	line(header(true))
 	for _, o := range all {
 		line(o.cells(true))
 	}
@@ -99,8 +99,8 @@ func plain(all []outcome, peer string) string {
 }
 
 // markdown is the table for a document, its columns padded so that its source reads well too.
-func markdown(all []outcome, peer string, spans bool) string {
-	rows := [][]string{header(peer, spans)}
+func markdown(all []outcome, spans bool) string {
+	rows := [][]string{header(spans)}
 	for _, o := range all {
 		rows = append(rows, o.cells(spans))
 	}
