@@ -83,7 +83,7 @@ func TestConnectionsInAll(t *testing.T) {
 
 // TestHandshakeDeadline is SECURITY case 5: silence, part of a handshake, and a handshake in drops.
 func TestHandshakeDeadline(t *testing.T) {
-	const deadline = 300 * time.Millisecond
+	const deadline = time.Second
 	s := newSite(t, streamsConfig{HandshakeTimeout: deadline})
 	hello := clientHello(t)
 	silent := s.dialTCP(s.tcp[0], "")
@@ -98,7 +98,7 @@ func TestHandshakeDeadline(t *testing.T) {
 			if _, err := drops.Write(hello[i : i+1]); err != nil {
 				return
 			}
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond)
 		}
 	}()
 	for _, c := range []net.Conn{silent, half, whole} {

@@ -117,7 +117,7 @@ func (f *forgetful) Close() error { return f.SetReadDeadline(time.Unix(1, 0)) }
 // TestClientBeginsAnew has a client that forgot its association begin another one on the same port, and a forger who
 // only says so.
 func TestClientBeginsAnew(t *testing.T) {
-	s := newSite(t, streamsConfig{ConnectionsPerIP: 1, HandshakeTimeout: 500 * time.Millisecond})
+	s := newSite(t, streamsConfig{ConnectionsPerIP: 1, HandshakeTimeout: 2 * time.Second})
 	pc := udpSocket(t)
 	socket := &forgetful{PacketConn: pc}
 	old, err := s.dialDTLS(s.udp[0], socket)
