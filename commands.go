@@ -39,17 +39,13 @@ func checkPolicy(cfg *config.Config) []*config.Error {
 	return out
 }
 
-// each takes joined errors apart.
+// each takes joined errors apart. policy.Check joins its own, were there only one.
 func each(err error) []error {
-	if err == nil {
-		return nil
+	var all interface{ Unwrap() []error }
+	if errors.As(err, &all) {
+		return all.Unwrap()
 	}
-	if all, ok := err.(interface{ Unwrap() []error }); ok {
-		if _, single := err.(*policy.KeyError); !single {
-			return all.Unwrap()
-		}
-	}
-	return []error{err}
+	return nil
 }
 
 // serve runs everything until SIGINT or SIGTERM; a second signal ends it at once.
@@ -86,7 +82,7 @@ func configCheck(c *cli.Context) error {
 		return err
 	}
 	for _, w := range cfg.Warnings() {
-		fmt.Fprintf(c.App.ErrWriter, "crolang-aio: warning: %s\n", w) //nolint:errcheck // nowhere else to say it
+		fmt.Fprintf(c.App.ErrWriter, "crolang-aio: warning: %s\n", w)
 	}
 	_, err = fmt.Fprintln(c.App.Writer, "ok")
 	return err

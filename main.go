@@ -42,11 +42,11 @@ func code(stderr io.Writer, err error) int {
 	case err == nil:
 		return 0
 	case errors.Is(err, errUsage):
-		fmt.Fprintf(stderr, "crolang-aio: %v\n", err) //nolint:errcheck // nowhere else to say it
+		fmt.Fprintf(stderr, "crolang-aio: %v\n", err)
 		return exitUsage
 	}
 	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(stderr, "crolang-aio: %s\n", strings.TrimRight(line, "\n")) //nolint:errcheck // as above
+		fmt.Fprintf(stderr, "crolang-aio: %s\n", strings.TrimRight(line, "\n"))
 	}
 	return exitFailed
 }

@@ -153,7 +153,7 @@ func TestEveryTransportOnEitherPort(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				defer sock.Close() //nolint:errcheck // a test
+				defer sock.Close()
 				_ = sock.SetDeadline(time.Now().Add(20 * time.Second))
 				if err := c.Bind(within(t), 0x4000, sock.LocalAddr().(*net.UDPAddr).AddrPort()); err != nil {
 					t.Fatal(err)
@@ -195,7 +195,7 @@ func TestListenersTellWhatIsUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close() //nolint:errcheck // a test
+	defer c.Close()
 	if a, err := c.Binding(within(t)); err == nil {
 		t.Errorf("STUN over UDP is answered although it is off: %v", a)
 	}

@@ -18,7 +18,7 @@ func browser(t *testing.T, url string) *bytes.Buffer {
 	path, err := exec.LookPath("chromium")
 	peer(t, "chromium", err == nil)
 	var log bytes.Buffer
-	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", //nolint:gosec // fixed
+	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 		"--user-data-dir="+t.TempDir(), "--disable-features=WebRtcHideLocalIpsWithMdns", "--enable-logging=stderr", url)
 	cmd.Stderr = &log

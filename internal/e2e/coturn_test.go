@@ -17,7 +17,7 @@ func TestTurnutilsUclient(t *testing.T) {
 	host, port, _ := net.SplitHostPort(s.turn)
 	_, tlsPort, _ := net.SplitHostPort(s.tls)
 	peerPort := freePort(t)
-	p := exec.Command(echo, "-L", "127.0.0.1", "-p", fmt.Sprint(peerPort)) //nolint:gosec // coturn's
+	p := exec.Command(echo, "-L", "127.0.0.1", "-p", fmt.Sprint(peerPort))
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	if out, err := exec.Command("go", append(args, "../..")...).CombinedOutput(); err != nil { //nolint:gosec // our own module
+	if out, err := exec.Command("go", append(args, "../..")...).CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
 		os.Exit(1)
 	}
@@ -147,7 +147,7 @@ listen = %q
 func (s *server) start(t *testing.T) {
 	t.Helper()
 	s.done = make(chan struct{})
-	s.cmd = exec.Command(binary, "serve", "--config", s.config) //nolint:gosec // what TestMain built
+	s.cmd = exec.Command(binary, "serve", "--config", s.config)
 	s.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CROLANG_AIO_") })
 	pipe, err := s.cmd.StderrPipe()
 	if err != nil {
@@ -241,7 +241,7 @@ func (s *server) resolve(t *testing.T, node string) (conf rtc, raw json.RawMessa
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close() //nolint:errcheck // read to its end
+	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	if err != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("resolve-rtc-configuration: %s %v", res.Status, err)
@@ -279,6 +279,6 @@ func run(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput() //nolint:gosec // fixed programs
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	return string(out), err
 }

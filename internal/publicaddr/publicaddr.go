@@ -25,7 +25,7 @@ func route(network, to string) (netip.Addr, bool) {
 	if err != nil {
 		return netip.Addr{}, false
 	}
-	defer c.Close() //nolint:errcheck // nothing was sent
+	defer c.Close()
 	u, ok := c.LocalAddr().(*net.UDPAddr)
 	if !ok {
 		return netip.Addr{}, false

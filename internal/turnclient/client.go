@@ -137,9 +137,8 @@ func dial(ctx context.Context, o Options) (net.Conn, error) {
 		if !ok {
 			return nil, errors.Join(errors.New("no UDP socket"), conn.Close())
 		}
-		t, err := dtls.Client(connected{u}, conn.RemoteAddr(), &dtls.Config{
-			InsecureSkipVerify: conf.InsecureSkipVerify, RootCAs: conf.RootCAs, ServerName: conf.ServerName, //nolint:gosec // as above
-		})
+		t, err := dtls.ClientWithOptions(connected{u}, conn.RemoteAddr(),
+			dtls.WithInsecureSkipVerify(conf.InsecureSkipVerify), dtls.WithRootCAs(conf.RootCAs), dtls.WithServerName(conf.ServerName))
 		if err == nil {
 			err = t.HandshakeContext(ctx)
 		}
@@ -300,7 +299,7 @@ func (c *Client) Exchange(ctx context.Context, raw []byte) (*stunmsg.Message, er
 		case <-c.ended:
 			return nil, fmt.Errorf("connection to the TURN server ended: %w", c.err)
 		case <-ctx.Done():
-			if context.Cause(ctx) == context.DeadlineExceeded {
+			if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 				return nil, fmt.Errorf("%w at %s over %s", ErrTimeout, c.o.Addr, c.o.Transport)
 			}
 			return nil, ctx.Err()

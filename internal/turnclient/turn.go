@@ -122,7 +122,7 @@ func (c *Client) Allocate(ctx context.Context, more func(*stunmsg.Builder)) (All
 // Refresh asks for a lifetime; 0 gives the allocation back. It returns what was granted.
 func (c *Client) Refresh(ctx context.Context, d time.Duration) (time.Duration, error) {
 	m, err := c.Do(ctx, stunmsg.RefreshRequest, func(w *stunmsg.Builder) {
-		w.Uint32(stunmsg.AttrLifetime, uint32(d/time.Second)) //nolint:gosec // seconds of a lifetime
+		w.Uint32(stunmsg.AttrLifetime, uint32(d/time.Second))
 	})
 	if err != nil {
 		return 0, err

@@ -199,7 +199,7 @@ func TestAnotherUserOnSomebodysTuple(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close() //nolint:errcheck // a test
+	defer m.Close()
 	_, err = m.Refresh(within(t), 0)
 	wantCode(t, "Refresh", err, 441)
 	wantCode(t, "CreatePermission", m.Permit(within(t), netip.MustParseAddrPort("127.0.0.1:9")), 441)

@@ -35,7 +35,7 @@ func newNonces(now func() time.Time) *nonces {
 
 // make returns a nonce for t: 4 bytes of time, 8 bytes of MAC, base64url.
 func (n *nonces) make(t relay.Tuple) string {
-	return n.at(t, uint32(n.now().Sub(n.start)/time.Second)) //nolint:gosec // 136 years of running
+	return n.at(t, uint32(n.now().Sub(n.start)/time.Second))
 }
 
 // valid says whether nonce was made for t, by this process, within nonceLife. The comparison is in constant time.

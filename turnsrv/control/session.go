@@ -135,5 +135,5 @@ func (s *session) grant(want uint32, now time.Time) uint32 {
 	if d < time.Second {
 		return 0
 	}
-	return uint32(d / time.Second) //nolint:gosec // at most an hour
+	return uint32(d / time.Second)
 }

@@ -251,6 +251,16 @@ func dataOf(t testing.TB, b []byte) (netip.AddrPort, []byte) {
 	return peer, data
 }
 
+// counted waits for a relay's counters, which are written after the datagrams have left.
+func counted(t testing.TB, r *Relay, want func(s Stats) bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !want(r.Stats()); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("counted %+v", r.Stats())
+		}
+	}
+}
+
 func within(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !f(); time.Sleep(time.Millisecond) {

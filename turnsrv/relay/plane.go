@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,10 +23,11 @@ type Plane struct {
 	closed   atomic.Bool
 	coarse   atomic.Int64 // nanoseconds since epoch at the last sweep
 
-	mu        sync.Mutex
-	listeners []*listener
-	streams   map[*stream]struct{}
-	serving   sync.WaitGroup // goroutines that the Plane started, and streams
+	listening atomic.Pointer[[]netip.AddrPort] // replaced as a whole
+
+	mu      sync.Mutex
+	streams map[*stream]struct{}
+	serving sync.WaitGroup // goroutines that the Plane started, and streams
 
 	buffers sync.Pool // *buffer
 	txs     sync.Pool // *tx
@@ -68,8 +70,12 @@ func (p *Plane) ListenUDP(addr netip.AddrPort) (bound netip.AddrPort, err error)
 		return bound, fmt.Errorf("listen on UDP %s: %w", addr, err)
 	}
 	p.mu.Lock()
-	p.listeners = append(p.listeners, l)
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	all := []netip.AddrPort{l.addr}
+	if old := p.listening.Load(); old != nil {
+		all = append(all, *old...)
+	}
+	p.listening.Store(&all)
 	return l.addr, nil
 }
 
@@ -162,14 +168,8 @@ func (p *Plane) barred(peer netip.AddrPort) bool {
 	if p.cfg.OwnListener != nil && p.cfg.OwnListener(peer) {
 		return true
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, l := range p.listeners {
-		if l.addr == peer {
-			return true
-		}
-	}
-	return false
+	l := p.listening.Load()
+	return l != nil && slices.Contains(*l, peer)
 }
 
 // errStop ends loops whose end has been explained elsewhere.

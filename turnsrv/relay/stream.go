@@ -17,6 +17,13 @@ import (
 // buffer is what a stream reads into. It is larger than any frame, and is held only while there is input.
 type buffer [64 << 10]byte
 
+const (
+	// maxUnproven is the largest frame taken from a client that has not authenticated: with larger ones strangers
+	// could make the server keep a lot.
+	maxUnproven = 4 << 10
+	maxMessage  = 16<<10 + 256 // more than the largest DTLS record
+)
+
 // maxEmpty is how many empty records in a row a DTLS client may send.
 const maxEmpty = 16
 
@@ -241,6 +248,9 @@ func (s *stream) consume(b []byte) error {
 	var fault error
 	for fault == nil && len(b) >= stunmsg.ChannelHeader {
 		size, err := stunmsg.FrameSize(b)
+		if err == nil && size > maxUnproven && !s.authenticated.Load() {
+			err = fmt.Errorf("%w: %d bytes from a client that has not authenticated", stunmsg.ErrFrame, size)
+		}
 		if err != nil {
 			fault = err
 			break
@@ -300,10 +310,9 @@ func (s *stream) frame(t *tx, b []byte) error {
 
 // receiveMessages is the reading of a DTLS client.
 func (s *stream) receiveMessages() error {
-	buf := s.plane.buffers.Get().(*buffer)
-	defer s.plane.buffers.Put(buf)
+	buf := make([]byte, maxMessage)
 	for empty := 0; empty <= maxEmpty; {
-		n, err := s.conn.Read(buf[:])
+		n, err := s.conn.Read(buf)
 		switch {
 		case s.ended.Load():
 			return errStop

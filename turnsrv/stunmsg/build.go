@@ -68,7 +68,7 @@ func (w *Builder) Fingerprint() *Builder {
 
 // Bytes sets the header's length and returns the message.
 func (w *Builder) Bytes() []byte {
-	binary.BigEndian.PutUint16(w.b[2:], uint16(len(w.b)-HeaderSize)) //nolint:gosec // answers are small
+	binary.BigEndian.PutUint16(w.b[2:], uint16(len(w.b)-HeaderSize))
 	return w.b
 }
 

@@ -153,7 +153,7 @@ func padded(n int) int { return (n + 3) &^ 3 }
 func integrityOf(dst, key, b []byte) []byte {
 	var head [4]byte
 	copy(head[:2], b)
-	binary.BigEndian.PutUint16(head[2:], uint16(len(b)-HeaderSize+integritySize)) //nolint:gosec // b fits a frame
+	binary.BigEndian.PutUint16(head[2:], uint16(len(b)-HeaderSize+integritySize))
 	mac := hmac.New(sha1.New, key)
 	mac.Write(head[:])
 	mac.Write(b[4:])
@@ -164,6 +164,6 @@ func integrityOf(dst, key, b []byte) []byte {
 func fingerprintOf(b []byte, length int) uint32 {
 	var head [4]byte
 	copy(head[:2], b)
-	binary.BigEndian.PutUint16(head[2:], uint16(length)) //nolint:gosec // a message fits a frame
+	binary.BigEndian.PutUint16(head[2:], uint16(length))
 	return crc32.Update(crc32.ChecksumIEEE(head[:]), crc32.IEEETable, b[4:]) ^ 0x5354554e
 }

@@ -32,7 +32,7 @@ const (
 	ConnectionBindRequest   Type = 0x000b
 )
 
-// IsRequest, IsIndication and the two below tell the class.
+// IsRequest says whether t is a request, which is answered.
 func (t Type) IsRequest() bool { return t&classMask == classRequest }
 
 // IsIndication says whether t is an indication, which is never answered.
