@@ -41,7 +41,7 @@ type options struct {
 
 func parse(args []string, stderr io.Writer) (o options, err error) {
 	fs := flag.NewFlagSet("compare", flag.ContinueOnError)
-	fs.SetOutput(stderr)
+	fs.SetOutput(io.Discard) // an error is one line
 	quick := fs.Bool("quick", false, "one short repetition; the files are not written")
 	fs.IntVar(&o.pace.repeat, "repeat", 5, "repetitions of every row")
 	fs.DurationVar(&o.pace.duration, "duration", 5*time.Second, "of one measurement; CPU is counted in steps of 10 ms")
@@ -53,8 +53,12 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	fs.StringVar(&o.readme, "readme", "README.md", "`file` with the block between "+beginMark+" and "+endMark)
 	noWrite := fs.Bool("no-write", false, "do not write the files")
 	fs.BoolVar(&o.strict, "strict", false, "exit with 1 where a figure misses what it must reach")
-	if err := fs.Parse(args); err != nil {
+	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+		fs.SetOutput(stderr)
+		fs.Usage()
 		return o, err
+	} else if err != nil {
+		return o, fmt.Errorf("%w; compare -help lists the flags", err)
 	}
 	if *quick {
 		o.pace = pace{repeat: 1, duration: time.Second, warmup: 300 * time.Millisecond}

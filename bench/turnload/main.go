@@ -87,11 +87,7 @@ func complain(w io.Writer, err error) {
 
 func parse(args []string, getenv func(string) string, stderr io.Writer) (c load.Config, asJSON bool, err error) {
 	fs := flag.NewFlagSet("turnload", flag.ContinueOnError)
-	fs.SetOutput(stderr)
-	fs.Usage = func() {
-		fmt.Fprint(stderr, usage)
-		fs.PrintDefaults()
-	}
+	fs.SetOutput(io.Discard) // an error is one line, by complain
 	fs.StringVar(&c.Server, "server", "127.0.0.1:3478", "`host:port` of the TURN server")
 	fs.StringVar(&c.Transport, "transport", "udp", "between client and server: udp, tcp or tls (the certificate is not checked)")
 	secretFile := fs.String("secret-file", "", "`file` with the secret of the TURN REST credentials; else TURNLOAD_SECRET")
@@ -108,11 +104,13 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (c load.
 	fs.StringVar(&c.Peer, "peer", "", "local `address` of the peers; default: the one that leads to the relays")
 	fs.IntVar(&c.PID, "pid", 0, "the server's process, if it runs on this machine: accounts CPU and memory (Linux)")
 	fs.BoolVar(&asJSON, "json", false, "print JSON")
-	if err := fs.Parse(args); err != nil {
-		if !errors.Is(err, flag.ErrHelp) {
-			err = fmt.Errorf("%w; turnload -help lists the flags", err)
-		}
+	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
+		fs.SetOutput(stderr)
+		fmt.Fprint(stderr, usage)
+		fs.PrintDefaults()
 		return c, false, err
+	} else if err != nil {
+		return c, false, fmt.Errorf("%w; turnload -help lists the flags", err)
 	}
 	if fs.NArg() > 0 {
 		return c, false, fmt.Errorf("unexpected argument %q: everything is a flag; turnload -help lists them", fs.Arg(0))

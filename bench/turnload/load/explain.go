@@ -3,6 +3,7 @@ package load
 import (
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
@@ -12,6 +13,9 @@ func explain(err error, c Config, peer string) error {
 	if errors.Is(err, turnclient.ErrTimeout) {
 		return fmt.Errorf("%w: does it listen there, is a firewall between, or does it limit unauthenticated requests "+
 			"per address (crolang-aio: turn.limits.unauthenticated_per_second)?", err)
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("nothing listens for %s at %s: %w", c.Transport, c.Server, err)
 	}
 	why := ""
 	switch turnclient.Code(err) {

@@ -184,7 +184,8 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		{"password", "the credential does not fit", 401, func(c *Config) {
 			c.Secret, c.Username, c.Password = "", "9999999999:me", "wrong"
 		}},
-		{"nobody", nowhere, 0, func(c *Config) { c.Server, c.Transport = nowhere, "tcp" }},
+		{"nobody over UDP", "nothing listens for udp at " + nowhere, 0, func(c *Config) { c.Server = nowhere }},
+		{"nobody over TCP", nowhere, 0, func(c *Config) { c.Server, c.Transport = nowhere, "tcp" }},
 		{"process", "reading the CPU time of process 999999999", 0, func(c *Config) { c.PID = 999999999 }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
