@@ -43,8 +43,9 @@ const documentTail = `
 ## Measure yours
 
 ` + "```sh" + `
-go run ./bench/compare                 # this table; -help lists the flags
-go run ./bench/turnload -help          # one load, on any TURN server
+go run ./bench/compare                     # this table; -help lists the flags
+go run ./bench/turnload -help              # one load, on any TURN server
+go test -run '^$' -bench . ./bench/hooks   # the webhooks against Express
 ` + "```" + `
 `
 

@@ -85,6 +85,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 2
 	}
 	misses, err := compare(ctx, o, stdout, stderr)
+	if ctx.Err() != nil {
+		err = errors.New("interrupted; nothing was written")
+	}
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "compare:", err)
 		return 1

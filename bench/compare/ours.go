@@ -55,9 +55,10 @@ listen = "127.0.0.1:%d"
 
 // build compiles the program into dir, as a release is compiled, unless there is one already.
 func build(ctx context.Context, dir, program string) (ours, error) {
-	root := filepath.Dir(output(ctx, "go", "env", "GOMOD"))
+	mod := output(ctx, "go", "env", "GOMOD")
+	root := filepath.Dir(mod)
 	o := ours{path: filepath.Join(dir, "crolang-aio"), root: root}
-	if root == "." {
+	if mod == "" || mod == os.DevNull {
 		return o, errors.New("not in the repository of crolang-aio: run `go run ./bench/compare` there")
 	}
 	if program != "" {

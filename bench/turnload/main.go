@@ -57,6 +57,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		c.Progress = func(s string) { fmt.Fprintln(stderr, s) }
 	}
 	res, err := load.Run(ctx, c)
+	if ctx.Err() != nil {
+		err = errors.New("interrupted; the allocations were given back")
+	}
 	if err != nil {
 		complain(stderr, err)
 		if errors.Is(err, load.ErrConfig) {

@@ -49,10 +49,17 @@ func table(r *load.Result) string {
 	return b.String()
 }
 
+// resent is when a request over UDP is sent again, in µs.
+const resent = 500e3
+
 // notes are what a reader should know before trusting the figures.
 func notes(r *load.Result) (out []string) {
 	if r.Behind || r.Rate > 0 && r.SentPPS > 0 && r.SentPPS < 0.97*float64(r.Rate) {
 		out = append(out, "the generator could not keep the rate: the figures are those of what was sent")
+	}
+	if took := r.Setup.Took; r.Transport == "udp" && took != nil && took.P99 > resent {
+		out = append(out, "some requests had to be sent again: a server that limits unauthenticated requests per address drops them "+
+			"(crolang-aio: turn.limits.unauthenticated_per_second), and so does a full socket")
 	}
 	if r.SendErrors > 0 {
 		out = append(out, fmt.Sprintf("sending failed %d times", r.SendErrors))

@@ -240,9 +240,12 @@ func (c *client) heard(b []byte) {
 }
 
 // release gives the allocations back, without waiting for the answers, so that a later run whose sockets land on the
-// same ports is not refused with 437.
+// same ports is not refused with 437. It pauses now and then, so that the server's socket can hold them all.
 func release(clients []*client) {
-	for _, c := range clients {
+	for i, c := range clients {
+		if i%32 == 31 {
+			time.Sleep(2 * time.Millisecond)
+		}
 		_ = c.conn.SetDeadline(time.Now().Add(time.Second))
 		_ = c.write(stunmsg.RefreshRequest, func(w *stunmsg.Builder) { w.Uint32(stunmsg.AttrLifetime, 0) })
 	}

@@ -33,6 +33,9 @@ func explain(err error, c Config, peer string) error {
 		why = "an earlier run from the same port left an allocation behind; it ends by itself within its lifetime, usually ten minutes"
 	case 440, 443:
 		why = "the server relays no such address family"
+		if peer != "" {
+			why = fmt.Sprintf("the relay is not of the family of the peer's address %s, see -peer", peer)
+		}
 	case 441:
 		why = "the allocation belongs to another user"
 	case 442:
