@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"syscall"
 )
 
@@ -28,4 +29,12 @@ func bindError(key, address string, err error) error {
 		err = op.Err // without the address, which is named already
 	}
 	return fmt.Errorf("%s: cannot listen on %s: %w", key, address, err)
+}
+
+// network keeps an IPv4 wildcard to IPv4: net.Listen would open IPv6 as well, which nobody asked for.
+func network(listen string) string {
+	if ap, err := netip.ParseAddrPort(listen); err == nil && ap.Addr().Is4() {
+		return "tcp4"
+	}
+	return "tcp"
 }

@@ -91,7 +91,7 @@ func New(cfg Config) (*Guard, error) {
 	listener := cfg.Listener
 	if listener == nil {
 		var err error
-		if listener, err = net.Listen("tcp", cfg.Listen); err != nil {
+		if listener, err = net.Listen(network(cfg.Listen), cfg.Listen); err != nil {
 			return nil, bindError(cfg.Key, cfg.Listen, err)
 		}
 	}
