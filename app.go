@@ -142,7 +142,7 @@ func (a *app) openNodes() (err error) {
 
 func (a *app) openTURN() (err error) {
 	t := a.cfg().Turn
-	if a.peers, err = peers.New(peers.Config{Deny: t.Peers.Deny, Allow: t.Peers.Allow, Logger: a.part("turn")}); err != nil {
+	if a.peers, err = peers.New(peers.Config{Deny: t.Peers.Deny, Allow: t.Peers.Allow, Public: a.public.advertised(), Logger: a.part("turn")}); err != nil {
 		return err
 	}
 	a.turn, err = turnsrv.New(turnsrv.Config{

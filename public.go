@@ -82,6 +82,16 @@ func listensEverywhere(listen []string) bool {
 	})
 }
 
+// advertised are the relayed addresses that clients are told.
+func (p public) advertised() (all []netip.Addr) {
+	for _, a := range []netip.Addr{p.ipv4.Advertise, p.ipv6.Advertise} {
+		if a.IsValid() {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
 // name is the host in the ICE URL of a listener.
 func (p public) name(listen netip.AddrPort) string {
 	if p.host != "" {

@@ -20,6 +20,7 @@ need gcc gcc
 [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 need coturn turnutils_uclient turnutils_peer
 need chromium chromium
+need openssl openssl
 need nodejs node
 need npm npm
 

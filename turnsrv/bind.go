@@ -56,17 +56,22 @@ func (s *Server) bindAll(key string, addrs []string, udp, tcp string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
+		free := false
 		if s.has("udp") || s.has("dtls") {
 			bound, err := bindEach("UDP", addr, s.plane.ListenUDP)
 			if err != nil {
 				return fmt.Errorf("%s: %w", key, err)
 			}
 			s.enter(udp, bound)
-			// Port 0 takes a free one; clients expect TCP at the same.
+			free = addr.Port() == 0
 			addr = netip.AddrPortFrom(addr.Addr(), bound[0].Port())
 		}
 		if s.has("tcp") || s.has("tls") {
 			bound, err := bindEach("TCP", addr, s.streams.listen)
+			if err != nil && free {
+				// Port 0 takes a free one, and TCP the same where it can: it need not be free there too.
+				bound, err = bindEach("TCP", netip.AddrPortFrom(addr.Addr(), 0), s.streams.listen)
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", key, err)
 			}

@@ -81,18 +81,10 @@ func startServer(t *testing.T, edit func(*Config)) *testServer {
 	if edit != nil {
 		edit(&cfg)
 	}
-	s, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
+	ts := &testServer{keys: keys}
+	for !ts.bind(t, cfg) {
 	}
-	ts := &testServer{Server: s, keys: keys}
-	for _, l := range s.Listeners() {
-		if l.Transport == "udp" || l.Transport == "tcp" {
-			ts.plain = l.Addr.String()
-		} else {
-			ts.tls = l.Addr.String()
-		}
-	}
+	s := ts.Server
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -110,6 +102,30 @@ func startServer(t *testing.T, edit func(*Config)) *testServer {
 		}
 	})
 	return ts
+}
+
+// bind makes the Server. False where UDP and TCP did not get the same port, which most tests want.
+func (s *testServer) bind(t *testing.T, cfg Config) bool {
+	t.Helper()
+	var err error
+	if s.Server, err = New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	s.plain, s.tls = "", ""
+	for _, l := range s.Listeners() {
+		at := &s.tls
+		if l.Transport == "udp" || l.Transport == "tcp" {
+			at = &s.plain
+		}
+		if _, old, _ := net.SplitHostPort(*at); old != "" && !strings.HasSuffix(l.Addr.String(), ":"+old) {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			return false
+		}
+		*at = l.Addr.String()
+	}
+	return true
 }
 
 func within(t *testing.T) context.Context {
