@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"path/filepath"
@@ -177,20 +178,23 @@ func (a *app) openHooks() (err error) {
 	}
 	a.hooks, err = hooks.New(hooks.Config{
 		Listen: h.Listen, Token: a.secrets.hooks, MaxBody: h.MaxBody, RTC: rtcSettings(h.RTC),
-		ICE: ice{a}, Registry: registry{a.nodes}, Policy: a.policy, Observe: a.meters.ObserveHook, Logger: a.part("hooks"),
+		ICE: ice{a}, Registry: registry{a.nodes}, Policy: a.policy, Observe: a.meters.ObserveHook,
+		Refused: func(status int) { a.meters.CountRefused("hooks", status) }, Logger: a.part("hooks"),
 	})
 	return err
 }
 
 func (a *app) openAdmin() (err error) {
 	if a.admin, err = admin.New(admin.Config{
-		Nodes: a.nodes, Relays: relays{a.turn}, Status: a.status, NotReady: a.notReady, Turn: a.turnStats, Metrics: a.meters, Logger: a.part("admin"),
+		Nodes: a.nodes, Relays: relays{a.turn}, Status: a.status, NotReady: a.notReady, Turn: a.turnStats, Metrics: a.meters,
+		RTC: a.hooks.RTCConfiguration, Logger: a.part("admin"),
 	}); err != nil {
 		return err
 	}
 	a.guard, err = webguard.New(webguard.Config{
 		Key: "admin.listen", Listen: a.cfg().Admin.Listen, Handler: a.admin, Token: a.secrets.admin, Exempt: admin.Exempt,
-		CheckHost: true, Hosts: a.adminHosts(), Logger: a.part("admin"),
+		CheckHost: true, Hosts: a.adminHosts(), Refused: func(_ *http.Request, status int) { a.meters.CountRefused("admin", status) },
+		Logger: a.part("admin"),
 	})
 	return err
 }

@@ -82,6 +82,9 @@ func listensEverywhere(listen []string) bool {
 	})
 }
 
+// families is the number of address families that relays are in.
+func (p public) families() int { return len(p.advertised()) }
+
 // advertised are the relayed addresses that clients are told.
 func (p public) advertised() (all []netip.Addr) {
 	for _, a := range []netip.Addr{p.ipv4.Advertise, p.ipv6.Advertise} {

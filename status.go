@@ -67,12 +67,15 @@ func (a *app) turnStats() admin.TurnStats {
 		Drops: map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited},
 		Ports: int(a.cfg().Turn.RelayPorts.Max) - int(a.cfg().Turn.RelayPorts.Min) + 1,
 	}
+	out.PortsUsed = max(0, out.Ports*a.public.families()-a.turn.FreePorts())
+	out.Ports *= a.public.families()
 	for _, t := range []relay.Transport{relay.UDP, relay.TCP, relay.TLS, relay.DTLS} {
 		sum := st.Traffic[t]
 		out.Transports = append(out.Transports, admin.TransportStats{
 			Transport: t.String(), Allocations: sum.Live, Opened: sum.Opened,
-			In:  admin.Flow{Datagrams: sum.Total.Up.Datagrams, Bytes: sum.Total.Up.Bytes},
-			Out: admin.Flow{Datagrams: sum.Total.Down.Datagrams, Bytes: sum.Total.Down.Bytes},
+			Connections: a.turn.Connections(t),
+			In:          admin.Flow{Datagrams: sum.Total.Up.Datagrams, Bytes: sum.Total.Up.Bytes},
+			Out:         admin.Flow{Datagrams: sum.Total.Down.Datagrams, Bytes: sum.Total.Down.Bytes},
 		})
 		out.Drops["relay"] += sum.Total.Up.Dropped + sum.Total.Down.Dropped
 	}
@@ -105,6 +108,10 @@ func (a *app) newMetrics() (*metrics.Metrics, error) {
 				Clients: s.Clients, Keys: s.Keys, Memory: s.Memory,
 				Connections: s.Connections, Commands: s.Commands, Refused: s.Refused,
 			}, true
+		},
+		Messages: func() map[string]uint64 {
+			s := a.policy.Stats()
+			return map[string]uint64{"forwarded": s.MessagesForwarded, "dropped": s.MessagesDropped}
 		},
 		State: func() (ready, draining bool) { return len(a.notReady()) == 0, a.draining.Load() },
 	})

@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -80,10 +81,7 @@ func (s *Server) resolve(c *call) (refused bool, _ *errAnswer) {
 		s.cfg.Registry.Note(node, KindConfiguration, "RTC configuration refused: "+cause)
 		return false, &errAnswer{status: http.StatusForbidden, result: ResultRefused, text: "the Node is banned"}
 	}
-	ice, err := s.cfg.ICE.ICE(node)
-	if err == nil && len(ice.STUN)+len(ice.TURN)+s.rtc.extras == 0 {
-		err = errNoServers
-	}
+	ice, err := s.issue(node)
 	if err != nil {
 		s.cfg.Registry.Note(node, KindConfiguration, "RTC configuration refused: the server could not make one")
 		failed := *errICE
@@ -95,6 +93,25 @@ func (s *Server) resolve(c *call) (refused bool, _ *errAnswer) {
 		s.cfg.Registry.Issued(node, ice.Expires)
 	}
 	return false, nil
+}
+
+// issue makes what a Node needs for STUN and TURN. An RTC configuration without any server is an error.
+func (s *Server) issue(node string) (ICE, error) {
+	ice, err := s.cfg.ICE.ICE(node)
+	if err == nil && len(ice.STUN)+len(ice.TURN)+s.rtc.extras == 0 {
+		err = errNoServers
+	}
+	return ice, err
+}
+
+// RTCConfiguration makes the answer of the resolve webhook for a valid Node id, with a fresh credential in it, without
+// the questions that a Broker's call is asked and without a note: for a test of the server by its operator.
+func (s *Server) RTCConfiguration(node string) (json.RawMessage, error) {
+	ice, err := s.issue(node)
+	if err != nil {
+		return nil, err
+	}
+	return s.rtc.appendAnswer(nil, ice), nil
 }
 
 var errNoServers = fmt.Errorf("%w: neither a TURN listener nor hooks.rtc.extra_ice_servers gives an ICE server", ErrRTC)

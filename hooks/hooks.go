@@ -114,6 +114,8 @@ type Config struct {
 	// Observe is told of each answer: the hook ("authenticate", "resolve", "authorize", "validity", "message", "other"),
 	// one of the Result constants, and the time from its header to its answer. It must not block. May be nil.
 	Observe func(hook, result string, took time.Duration)
+	// Refused is told of each call refused for its token, with the status. It must not block. May be nil.
+	Refused func(status int)
 	Logger  *slog.Logger     // nil discards
 	Now     func() time.Time // nil: time.Now
 }
@@ -159,6 +161,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Observe == nil {
 		cfg.Observe = func(string, string, time.Duration) {}
 	}
+	if cfg.Refused == nil {
+		cfg.Refused = func(int) {}
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -189,8 +194,9 @@ func New(cfg Config) (*Server, error) {
 		StopTimeout: cfg.StopTimeout,
 		Logger:      s.log,
 		Exempt:      s.exempt,
-		Refused: func(r *http.Request, _ int) {
+		Refused: func(r *http.Request, status int) {
 			cfg.Observe(s.hookName(r), ResultUnauthorized, 0)
+			cfg.Refused(status)
 		},
 	})
 	if err != nil {

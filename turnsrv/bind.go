@@ -1,9 +1,12 @@
 package turnsrv
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
@@ -30,7 +33,7 @@ func (s *Server) bind(workers int) error {
 	}
 	s.control.Use(s.plane)
 	if s.streams, err = newStreams(streamsConfig{
-		Plane: s.plane, TCP: s.has("tcp"), TLS: s.has("tls"), DTLS: s.has("dtls"), Certificate: s.cfg.Certificate,
+		Plane: counted{s.plane, &s.open}, TCP: s.has("tcp"), TLS: s.has("tls"), DTLS: s.has("dtls"), Certificate: s.cfg.Certificate,
 		ConnectionsPerIP: s.cfg.ConnectionsPerIP, Logger: s.log,
 	}); err != nil {
 		return err
@@ -89,6 +92,31 @@ func (s *Server) enter(transport string, bound []netip.AddrPort) {
 		}
 	}
 }
+
+// counted is the data plane, with the connections that it serves counted by transport.
+type counted struct {
+	*relay.Plane
+	open *connections
+}
+
+type connections [4]atomic.Int64 // by relay.Transport
+
+// ServeStream is the Plane's.
+func (c counted) ServeStream(ctx context.Context, conn net.Conn, t relay.Tuple) error {
+	c.open[t.Transport].Add(1)
+	defer c.open[t.Transport].Add(-1)
+	return c.Plane.ServeStream(ctx, conn, t)
+}
+
+// ServeMessages is the Plane's.
+func (c counted) ServeMessages(ctx context.Context, conn net.Conn, t relay.Tuple) error {
+	c.open[t.Transport].Add(1)
+	defer c.open[t.Transport].Add(-1)
+	return c.Plane.ServeMessages(ctx, conn, t)
+}
+
+// Connections is the number of open connections of a transport whose handshake is done; 0 for UDP, which has none.
+func (s *Server) Connections(t relay.Transport) int { return int(s.open[t].Load()) }
 
 // handler keeps plain STUN away from control where UDP is off and its sockets are there for DTLS alone.
 type handler struct{ s *Server }

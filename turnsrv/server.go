@@ -66,6 +66,7 @@ type Server struct {
 	streams   *streams
 	listeners []Listener       // as clients are told them
 	bound     []netip.AddrPort // every socket
+	open      connections
 }
 
 // New validates cfg and binds every listener. The caller must Run the server, or Close it.
@@ -186,6 +187,9 @@ func (s *Server) CloseAllocation(id, cause string) bool { return s.control.Close
 
 // Streams is a snapshot of the counters of TCP, TLS and DTLS.
 func (s *Server) Streams() StreamStats { return s.streams.stats() }
+
+// FreePorts is the number of relay ports that are not taken, of all families.
+func (s *Server) FreePorts() int { return s.plane.FreePorts(4) + s.plane.FreePorts(6) }
 
 // Stats is a snapshot of the control plane's counters.
 func (s *Server) Stats() control.Stats { return s.control.Stats() }

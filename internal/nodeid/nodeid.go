@@ -27,6 +27,8 @@ func Valid(id string) error {
 		return ErrEmpty
 	case len(id) > MaxLen:
 		return ErrLong
+	case printable(id):
+		return nil
 	case !utf8.ValidString(id):
 		return ErrUTF8
 	}
@@ -36,4 +38,14 @@ func Valid(id string) error {
 		}
 	}
 	return nil
+}
+
+// printable says whether id is printable ASCII, as nearly all are: a validity check has 100 000 of them.
+func printable(id string) bool {
+	for i := range len(id) {
+		if id[i] < 0x20 || id[i] > 0x7e {
+			return false
+		}
+	}
+	return true
 }

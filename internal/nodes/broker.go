@@ -27,13 +27,14 @@ func Clock(t, now time.Time) string {
 // Validated notes that a Broker's validity check named these Nodes, so that they are connected. Ids that cannot be a Node's
 // are passed over.
 func (r *Registry) Validated(ids []string) {
+	now := r.now()
 	for _, id := range ids {
-		r.validated(id)
+		r.validated(id, now)
 	}
 }
 
-func (r *Registry) validated(id string) {
-	now, fresh := r.now(), false
+func (r *Registry) validated(id string, now time.Time) {
+	fresh := false
 	r.with(id, known, now, func(_ *shard, n *entry) {
 		fresh = n.checked <= now.Add(-ConnectedFor).UnixNano()
 		n.checked = now.UnixNano()
