@@ -122,7 +122,7 @@ func TestCloseInHandler(t *testing.T) {
 // Relays come and go while data flows, so that descriptors and ports are used again at once: nobody ever gets what
 // is another's.
 func TestCloseRaces(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.PortMin, c.PortMax = 34000, 34011 })
+	w := newWorld(t, func(c *Config) { c.PortMin, c.PortMax = 27200, 27211 })
 	s := w.streams(TCP)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup

@@ -47,7 +47,7 @@ type model struct {
 }
 
 func newModel(t *testing.T, seed uint64) *model {
-	w := newWorld(t, func(c *Config) { c.PortMin, c.PortMax = 35000, 35015 })
+	w := newWorld(t, func(c *Config) { c.PortMin, c.PortMax = 27300, 27315 })
 	m := &model{world: w, rng: rand.New(rand.NewPCG(seed, 5))}
 	for i, server := range []netip.AddrPort{w.udp4, w.udp4, w.udp6, netip.AddrPortFrom(loopback4, w.wild.Port())} {
 		c := w.client(server)

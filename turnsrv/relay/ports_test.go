@@ -29,10 +29,10 @@ func (c *clock) add(d time.Duration) {
 }
 
 func TestAllPortsAreUsed(t *testing.T) {
-	const lo, hi = 33001, 33070 // not at the words' borders
+	const lo, hi = 27001, 27070 // not at the words' borders
 	w := newWorld(t, func(c *Config) { c.PortMin, c.PortMax = lo, hi })
 	// Somebody else has one of them.
-	foreign := net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback4, 33033))
+	foreign := net.UDPAddrFromAddrPort(netip.AddrPortFrom(loopback4, 27033))
 	f, err := net.ListenUDP("udp4", foreign)
 	if err != nil {
 		t.Skip("the port is taken:", err)
@@ -53,7 +53,7 @@ func TestAllPortsAreUsed(t *testing.T) {
 			t.Fatalf("relay %d: %v", i, err)
 		}
 		port := r.Addr().Port()
-		if seen[port] || port < lo || port > hi || port == 33033 {
+		if seen[port] || port < lo || port > hi || port == 27033 {
 			t.Fatalf("port %d", port)
 		}
 		seen[port] = true
@@ -74,7 +74,7 @@ func TestAllPortsAreUsed(t *testing.T) {
 		}
 	}
 	_ = f.Close()
-	if r, err := open(300, OpenOptions{Family: 4}); err != nil || r.Addr().Port() != 33033 {
+	if r, err := open(300, OpenOptions{Family: 4}); err != nil || r.Addr().Port() != 27033 {
 		t.Errorf("the port that the other has given up: %v", err)
 	}
 	if n := w.FreePorts(4); n != 0 {
@@ -83,7 +83,7 @@ func TestAllPortsAreUsed(t *testing.T) {
 }
 
 func TestEvenPortsAndReservations(t *testing.T) {
-	const lo, hi = 33101, 33110
+	const lo, hi = 27101, 27110
 	now := &clock{now: time.Now()}
 	w := newWorld(t, func(c *Config) {
 		c.PortMin, c.PortMax, c.Now, c.MaxReservations = lo, hi, now.Now, 3
@@ -106,7 +106,7 @@ func TestEvenPortsAndReservations(t *testing.T) {
 		}
 		return r
 	}
-	// Even ports: 33102, 33104, 33106, 33108, 33110; the last has no port above it.
+	// Even ports: 27102, 27104, 27106, 27108, 27110; the last has no port above it.
 	var pairs []*Relay
 	for range 3 {
 		r := must(OpenOptions{Reserve: true})
