@@ -124,6 +124,7 @@ type handler struct{ s *Server }
 // HandleSTUN is relay.Handler's.
 func (h handler) HandleSTUN(src relay.Source, msg []byte) {
 	if src.Transport != relay.UDP || h.s.has("udp") {
+		defer h.s.panics.contain(h.s.log)
 		h.s.control.HandleSTUN(src, msg)
 	}
 }

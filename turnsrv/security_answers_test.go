@@ -202,7 +202,7 @@ func TestCase26UnauthenticatedRate(t *testing.T) {
 		t.Errorf("%d answers in %d s", n, windows)
 	}
 	other := must(turnclient.Dial(within(t), turnclient.Options{Transport: "udp", Addr: s.plain, Local: "127.0.0.2:0"}))(t)
-	defer other.Close() //nolint:errcheck // a test
+	defer other.Close()
 	if _, err := other.Binding(within(t)); err != nil {
 		t.Errorf("another source: %v", err)
 	}

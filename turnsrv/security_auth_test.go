@@ -148,7 +148,7 @@ func TestCase17NoncesOfOthers(t *testing.T) {
 	_ = c.Close()
 	next := startServer(t, nil)
 	again := must(turnclient.Dial(within(t), turnclient.Options{Transport: "udp", Addr: next.plain, Local: local, Timeout: 20 * time.Second}))(t)
-	defer again.Close() //nolint:errcheck // a test
+	defer again.Close()
 	if _, code := answer(t, again, mine(nonce)); code != 438 {
 		t.Errorf("after a restart: %d", code)
 	}
@@ -269,7 +269,7 @@ func TestCase22Expiry(t *testing.T) {
 			cred := must(s.keys.Issue("n", c.ttl, time.Now()))(t)
 			o := turnclient.Options{Transport: "udp", Addr: s.plain, Username: cred.Username, Password: cred.Password}
 			client := must(turnclient.Dial(within(t), o))(t)
-			defer client.Close() //nolint:errcheck // a test
+			defer client.Close()
 			begun := time.Now()
 			a, err := client.Allocate(within(t), func(w *stunmsg.Builder) { w.Uint32(stunmsg.AttrLifetime, 3600) })
 			if c.ends && turnclient.Code(err) == 401 {
@@ -291,7 +291,7 @@ func TestCase22Expiry(t *testing.T) {
 					t.Errorf("Refresh after %s: %v", time.Since(begun), err)
 				}
 				late := must(turnclient.Dial(within(t), o))(t)
-				defer late.Close() //nolint:errcheck // a test
+				defer late.Close()
 				_, err = late.Allocate(within(t), nil)
 				wantCode(t, "a new allocation", err, 401)
 				return

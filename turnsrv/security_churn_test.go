@@ -89,7 +89,7 @@ func (c *churner) one(ctx context.Context, node, transport string, way int) erro
 	case leaveExpiry:
 		keep = true
 		c.waiting.Go(func() {
-			defer client.Close() //nolint:errcheck // a test
+			defer client.Close()
 			c.gone(ctx, client)
 		})
 	case leaveKilled:

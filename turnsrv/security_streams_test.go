@@ -7,8 +7,10 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -135,6 +137,58 @@ func TestCase03HellosThatNothingFollows(t *testing.T) {
 	_ = honest.Close()
 	for _, c := range flood {
 		_ = c.Close()
+	}
+	s.unharmed(t, before)
+}
+
+// panicky is a Directory with a mistake in it.
+type panicky struct{ nobody }
+
+func (panicky) Banned(node string) bool {
+	if node == "poison" {
+		panic("a mistake")
+	}
+	return false
+}
+
+// Case E: an empty XOR-PEER-ADDRESS does no harm, in an indication or a request. Should any message make its handling
+// panic all the same, that message is dropped, and nobody else notices.
+func TestCaseEEmptyPeerAddress(t *testing.T) {
+	log := &lockedBuffer{}
+	s := startServer(t, func(c *Config) {
+		c.Nodes = panicky{}
+		c.Logger = slog.New(slog.NewTextHandler(log, nil))
+	})
+	before := s.traces(t)
+	for i, transport := range transports {
+		c, _ := s.allocated(t, transport, "n")
+		for size := range 25 {
+			id := turnclient.NewID()
+			peer := func(w *stunmsg.Builder) { w.Attr(stunmsg.AttrXORPeerAddress, make([]byte, size)) }
+			send := stunmsg.Begin(nil, stunmsg.SendIndication, id[:])
+			peer(send)
+			must(c.Conn().Write(send.Attr(stunmsg.AttrData, []byte("x")).Bytes()))(t)
+			_, err := c.Do(within(t), stunmsg.CreatePermissionRequest, peer)
+			if code := turnclient.Code(err); code < 400 || code > 499 {
+				t.Errorf("%s: a peer of %d bytes: %v", transport, size, err)
+			}
+		}
+		if n := s.Panics(); n != 3*uint64(i) {
+			t.Errorf("%s: %d panics: %s", transport, n, log)
+		}
+		cred := must(s.keys.Issue("poison", time.Hour, time.Now()))(t)
+		f := forgery{stunmsg.RefreshRequest, cred.Username, "crolang", cred.Password, c.Nonce(), false, nil}
+		for range 3 {
+			must(c.Conn().Write(f.bytes()))(t)
+		}
+		must(c.Refresh(within(t), 0))(t)
+		_ = c.Close()
+	}
+	if n := s.Panics(); n != 3*uint64(len(transports)) {
+		t.Errorf("%d panics were contained", n)
+	}
+	if n := strings.Count(log.String(), "please report this"); n != 1 {
+		t.Errorf("%d lines: %s", n, log)
 	}
 	s.unharmed(t, before)
 }

@@ -67,6 +67,7 @@ type Server struct {
 	listeners []Listener       // as clients are told them
 	bound     []netip.AddrPort // every socket
 	open      connections
+	panics    containment
 }
 
 // New validates cfg and binds every listener. The caller must Run the server, or Close it.
