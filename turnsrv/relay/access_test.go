@@ -162,8 +162,8 @@ func TestClientTable(t *testing.T) {
 		if table.get(key(i), loopback4) != relays[i] {
 			t.Fatal("get")
 		}
-		table.remove(key(i), loopback4, &Relay{}) // not this one
-		table.remove(key(i), loopback4, relays[i])
+		table.remove(key(i), &Relay{}) // not this one
+		table.remove(key(i), relays[i])
 		if table.get(key(i), loopback4) != nil {
 			t.Fatal("removed, and still there")
 		}

@@ -90,7 +90,7 @@ func (t *clientTable) resize(n int) []atomic.Pointer[clientEntry] {
 }
 
 // remove takes r out; false where it is not in.
-func (t *clientTable) remove(client netip.AddrPort, server netip.Addr, r *Relay) bool {
+func (t *clientTable) remove(client netip.AddrPort, r *Relay) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	b := *t.buckets.Load()

@@ -25,11 +25,11 @@ type meter struct {
 }
 
 func (m *meter) passed(datagrams, bytes int) {
-	m.datagrams.Add(uint64(datagrams)) //nolint:gosec // counts are not negative
-	m.bytes.Add(uint64(bytes))         //nolint:gosec // counts are not negative
+	m.datagrams.Add(uint64(datagrams))
+	m.bytes.Add(uint64(bytes))
 }
 
-func (m *meter) drop(n int) { m.dropped.Add(uint64(n)) } //nolint:gosec // counts are not negative
+func (m *meter) drop(n int) { m.dropped.Add(uint64(n)) }
 
 func (m *meter) read() Direction {
 	return Direction{m.datagrams.Load(), m.bytes.Load(), m.dropped.Load()}

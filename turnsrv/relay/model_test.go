@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+	"time"
 )
 
 // The model says what RFC 8656 and Plane's own rules make of traffic. The same random traffic goes through whichever
@@ -43,7 +44,6 @@ type model struct {
 	serial  uint32
 	atPeer  map[int][]arrival
 	atUser  map[int][]arrival
-	log     []string
 }
 
 func newModel(t *testing.T, seed uint64) *model {
@@ -164,6 +164,12 @@ func (m *model) up(c *modelClient, to netip.AddrPort, scope Scope, data []byte) 
 	}
 }
 
+// handled is how many datagrams for r's client were relayed or dropped.
+func handled(r *Relay) uint64 {
+	s := r.Stats().Down
+	return s.Datagrams + s.Dropped
+}
+
 // traffic sends one random burst from one socket, and notes what must come of it.
 func (m *model) traffic() {
 	if m.rng.IntN(3) == 0 {
@@ -172,10 +178,17 @@ func (m *model) traffic() {
 		if c.relay == nil || c.relay.Addr().Addr().Is4() != m.peers[i].addr.Addr().Is4() {
 			return
 		}
-		for range 1 + m.rng.IntN(6) {
+		before, n := handled(c.relay), 1+m.rng.IntN(6)
+		for range n {
 			data := m.payload()
 			m.peers[i].to(c.relay.Addr(), data)
 			m.down(c, m.peers[i].addr, ScopeAny, data)
+		}
+		// What is dropped arrives nowhere: only the counters tell that it does not wait for a later permission.
+		for deadline := time.Now().Add(10 * time.Second); handled(c.relay) < before+uint64(n); time.Sleep(100 * time.Microsecond) {
+			if time.Now().After(deadline) {
+				m.Fatalf("%d of %d datagrams to a relay were handled", handled(c.relay)-before, n)
+			}
 		}
 		return
 	}
@@ -224,7 +237,7 @@ func (m *model) check() {
 			} else {
 				b = c.stream.frame()
 			}
-			got := arrival{}
+			var got arrival
 			if b[0]&0xf0 == 0x40 {
 				n := int(binary.BigEndian.Uint16(b[2:]))
 				got = arrival{fmt.Sprintf("channel %#x", binary.BigEndian.Uint16(b)), b[4 : 4+n]}

@@ -62,7 +62,7 @@ func (t *ports) take(even, pair bool, bind func(port uint16) (bool, error)) erro
 			return ErrNoPorts
 		}
 		tried += skipped + 1
-		port := t.min + uint16(i) //nolint:gosec // within the range
+		port := t.min + uint16(i)
 		ok, err := bind(port)
 		if ok {
 			return nil

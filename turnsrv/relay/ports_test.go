@@ -171,7 +171,7 @@ func TestOpenErrors(t *testing.T) {
 	}
 	r.Close()
 	r.Close()
-	c.open(OpenOptions{})
+	_ = c.open(OpenOptions{})
 	w.stop()
 	<-w.ended
 	w.ended <- nil

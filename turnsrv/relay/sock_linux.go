@@ -22,12 +22,12 @@ type mmsghdr struct {
 
 func recvmmsg(fd int, m *mmsghdr, n int) (int, syscall.Errno) {
 	k, _, err := syscall.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(m)), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
-	return int(k), err //nolint:gosec // counts are small
+	return int(k), err
 }
 
 func sendmmsg(fd int, m *mmsghdr, n int) (int, syscall.Errno) {
 	k, _, err := syscall.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(m)), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
-	return int(k), err //nolint:gosec // counts are small
+	return int(k), err
 }
 
 func sendmsg(fd int, m *unix.Msghdr) syscall.Errno {
@@ -42,7 +42,7 @@ func sysRead(fd uintptr, b []byte) (int, error) {
 	if err != 0 {
 		return 0, err
 	}
-	return int(n), nil //nolint:gosec // at most len(b)
+	return int(n), nil
 }
 
 func sysWrite(fd uintptr, b []byte) (int, error) {
@@ -50,7 +50,7 @@ func sysWrite(fd uintptr, b []byte) (int, error) {
 	if err != 0 {
 		return 0, err
 	}
-	return int(n), nil //nolint:gosec // at most len(b)
+	return int(n), nil
 }
 
 // peerAddr is a struct sockaddr_in or sockaddr_in6.
@@ -76,7 +76,7 @@ func scopeOf(zone string) uint32 {
 		return uint32(n)
 	}
 	if i, err := net.InterfaceByName(zone); err == nil {
-		return uint32(i.Index) //nolint:gosec // an interface's index
+		return uint32(i.Index)
 	}
 	return 0
 }
@@ -145,7 +145,7 @@ type control [unix.SizeofCmsghdr*2 + 40]byte
 // put appends a control message at offset at and returns the offset behind it.
 func (c *control) put(at, level, kind int, data []byte) int {
 	h := (*unix.Cmsghdr)(unsafe.Pointer(&c[at]))
-	h.Level, h.Type = int32(level), int32(kind) //nolint:gosec // constants
+	h.Level, h.Type = int32(level), int32(kind)
 	h.SetLen(unix.CmsgLen(len(data)))
 	copy(c[at+unix.CmsgLen(0):], data)
 	return at + unix.CmsgSpace(len(data))
@@ -153,7 +153,7 @@ func (c *control) put(at, level, kind int, data []byte) int {
 
 func (c *control) putSegment(at, size int) int {
 	var b [2]byte
-	binary.NativeEndian.PutUint16(b[:], uint16(size)) //nolint:gosec // a datagram's size
+	binary.NativeEndian.PutUint16(b[:], uint16(size))
 	return c.put(at, unix.IPPROTO_UDP, unix.UDP_SEGMENT, b[:])
 }
 
@@ -173,14 +173,14 @@ func (c *control) putSource(at int, ip netip.Addr) int {
 func (c *control) read(n int) (local netip.Addr, segment int) {
 	for at := 0; at+unix.SizeofCmsghdr <= n; {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&c[at]))
-		size := int(h.Len) //nolint:gosec,unconvert // 32 or 64 bits wide
+		size := int(h.Len) //nolint:unconvert // 32 or 64 bits wide
 		if size < unix.CmsgLen(0) || at+size > n {
 			break
 		}
 		data := c[at+unix.CmsgLen(0) : at+size]
 		switch {
 		case h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && len(data) >= 4:
-			segment = int(int32(binary.NativeEndian.Uint32(data))) //nolint:gosec // the kernel's int
+			segment = int(int32(binary.NativeEndian.Uint32(data)))
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
 			local = netip.AddrFrom4([4]byte(data[8:12]))
 		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:

@@ -63,7 +63,7 @@ func (s Source) detach(r *Relay) {
 	case s.stream != nil:
 		s.stream.detach(r)
 	case s.udp != nil:
-		s.udp.clients.remove(s.Client, s.Server.Addr(), r)
+		s.udp.clients.remove(s.Client, r)
 	}
 }
 

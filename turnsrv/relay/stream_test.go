@@ -150,7 +150,9 @@ func (c *streamClient) frame() []byte {
 	if err != nil {
 		c.Fatal(err)
 	}
-	b = append(b, make([]byte, n-4)...)
+	frame := make([]byte, n)
+	copy(frame, b)
+	b = frame
 	if _, err := io.ReadFull(c, b[4:]); err != nil {
 		c.Fatal(err)
 	}

@@ -120,12 +120,12 @@ func (t *tx) add(r *Relay, way int, data []byte) *item {
 		k = t.ngroups
 		t.groups[k] = group{r: r, way: way, first: -1}
 		t.ngroups++
-		hint.Store(uint32(k)) //nolint:gosec // small
+		hint.Store(uint32(k))
 	}
-	i := int32(t.nitems) //nolint:gosec // small
+	i := int32(t.nitems)
 	t.nitems++
 	it := &t.items[i]
-	it.data, it.n, it.next = unsafe.SliceData(data), int32(len(data)), -1 //nolint:gosec // a datagram's size
+	it.data, it.n, it.next = unsafe.SliceData(data), int32(len(data)), -1
 	it.hlen, it.pad = 0, 0
 	if g := &t.groups[k]; g.first < 0 {
 		g.first, g.last = i, i
@@ -162,7 +162,7 @@ func (t *tx) toClient(r *Relay, number uint16, from netip.AddrPort, data []byte)
 	}
 	head, pad := appendHeader(t.heads[t.nheads:t.nheads], 0, from, len(data), false)
 	it := t.add(r, down, data)
-	it.head, it.hlen, it.pad, it.dst = &head[0], uint8(len(head)), uint8(pad), &r.io.client //nolint:gosec // small
+	it.head, it.hlen, it.pad, it.dst = &head[0], uint8(len(head)), uint8(pad), &r.io.client
 	t.nheads += len(head)
 }
 
@@ -319,7 +319,7 @@ func (t *tx) refused(fd, at int, err syscall.Errno) {
 		m.drop(s.count)
 		return
 	}
-	limit := int32(s.size) //nolint:gosec // a datagram's size
+	limit := int32(s.size)
 	if err != unix.EINVAL && err != unix.EMSGSIZE {
 		limit = -1
 	}
