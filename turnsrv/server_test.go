@@ -141,14 +141,23 @@ func (s *testServer) client(t *testing.T, transport, addr, node string) *turncli
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := turnclient.Dial(within(t), turnclient.Options{
-		Transport: transport, Addr: addr, Username: cred.Username, Password: cred.Password,
-	})
-	if err != nil {
-		t.Fatal(err)
+	// Clients try again: a flood may displace a handshake that has just begun, and pion's DTLS client then goes on with
+	// a cookie that nobody knows any more until it starts anew.
+	all := within(t)
+	for {
+		try, cancel := context.WithTimeout(all, 6*time.Second)
+		c, err := turnclient.Dial(try, turnclient.Options{
+			Transport: transport, Addr: addr, Username: cred.Username, Password: cred.Password,
+		})
+		cancel()
+		if err == nil {
+			t.Cleanup(func() { _ = c.Close() })
+			return c
+		}
+		if all.Err() != nil {
+			t.Fatal(err)
+		}
 	}
-	t.Cleanup(func() { _ = c.Close() })
-	return c
 }
 
 // Every transport is served on either port, and datagrams of many sizes go both ways.
