@@ -60,7 +60,13 @@ func TestAllocateRelayBothWaysAndRelease(t *testing.T) {
 	if d, err = c.Receive(within(t)); err != nil || d.Channel != 0x4001 {
 		t.Fatalf("the client got %+v: %v", d, err)
 	}
-	live := r.Allocations()
+	// A datagram is counted when it has been sent: its receiver may be quicker.
+	var live []Allocation
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if live = r.Allocations(); len(live) == 1 && live[0].Stats.Up.Datagrams == 2 && live[0].Stats.Down.Bytes == 8 {
+			break
+		}
+	}
 	if len(live) != 1 || live[0].Node != "Alice" || live[0].Stats.Up.Datagrams != 2 || live[0].Stats.Down.Bytes != 8 {
 		t.Errorf("listed as %+v", live)
 	}
