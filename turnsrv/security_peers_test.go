@@ -90,11 +90,11 @@ func TestCase09and10NothingArrives(t *testing.T) {
 					c, a = s.allocated6(t, transport, "n")
 				}
 				// By way of a live relay, the address itself gets a permission, and that reaches relays only.
-				other, b := s.allocated(t, "tcp", "other")
+				family := s.allocated
 				if peer.Addr().Is6() {
-					_ = other.Close()
-					other, b = s.allocated6(t, "tcp", "other")
+					family = s.allocated6
 				}
+				_, b := family(t, "tcp", "other")
 				if err := c.Permit(within(t), b.Relayed); err != nil {
 					t.Fatal(err)
 				}

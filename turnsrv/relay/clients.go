@@ -89,8 +89,8 @@ func (t *clientTable) resize(n int) []atomic.Pointer[clientEntry] {
 	return b
 }
 
-// remove takes r out; false where it is not in.
-func (t *clientTable) remove(client netip.AddrPort, r *Relay) bool {
+// remove takes r out, if it is in.
+func (t *clientTable) remove(client netip.AddrPort, r *Relay) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	b := *t.buckets.Load()
@@ -102,9 +102,8 @@ func (t *clientTable) remove(client netip.AddrPort, r *Relay) bool {
 			if len(b) > minBuckets && t.count < len(b)/4 {
 				t.resize(len(b) / 2)
 			}
-			return true
+			return
 		}
 		link = &e.next
 	}
-	return false
 }

@@ -124,9 +124,9 @@ func (e *engine) listen(l *listener) error {
 	}
 	switch a := sa.(type) {
 	case *unix.SockaddrInet4:
-		l.addr = netip.AddrPortFrom(l.addr.Addr(), uint16(a.Port)) //nolint:gosec // a port
+		l.addr = netip.AddrPortFrom(l.addr.Addr(), uint16(a.Port))
 	case *unix.SockaddrInet6:
-		l.addr = netip.AddrPortFrom(l.addr.Addr(), uint16(a.Port)) //nolint:gosec // a port
+		l.addr = netip.AddrPortFrom(l.addr.Addr(), uint16(a.Port))
 	}
 	fd := first
 	for i, w := range e.workers {
@@ -229,7 +229,7 @@ func (r *Relay) startIO() error {
 
 // watch adds a socket to the worker's set. Closing the socket takes it out.
 func (w *worker) watch(fd, number int) error {
-	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(number)} //nolint:gosec // small
+	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(number)}
 	if err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return os.NewSyscallError("epoll_ctl", err)
 	}
@@ -242,7 +242,7 @@ func (w *worker) poll() int {
 	if err != 0 {
 		return 0
 	}
-	return int(n) //nolint:gosec // at most maxEvents
+	return int(n)
 }
 
 // run relays until stop. All of it happens within one RawConn.Read, so that the poller remembers what came between
@@ -280,7 +280,7 @@ func (w *worker) round(n int) {
 		if number&listenerFlag != 0 {
 			w.listening(w.socks[number&^listenerFlag])
 		} else {
-			w.relaying(number>>16, uint16(number)) //nolint:gosec // the port's bits
+			w.relaying(number>>16, uint16(number))
 		}
 	}
 	t.flush()

@@ -173,8 +173,7 @@ func TestOpenErrors(t *testing.T) {
 	r.Close()
 	_ = c.open(OpenOptions{})
 	w.stop()
-	<-w.ended
-	w.ended <- nil
+	w.ended <- <-w.ended
 	if _, err := w.Open(c.src, OpenOptions{Family: 4}); !errors.Is(err, ErrClosed) {
 		t.Errorf("after the end: %v", err)
 	}

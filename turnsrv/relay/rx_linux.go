@@ -64,8 +64,8 @@ func (x *rx) receive(fd int) (first, n int) {
 func (x *rx) datagram(i int) (data []byte, local netip.Addr, segment int) {
 	m := &x.hdrs[i]
 	n := int(m.n)
-	if int(m.Controllen) > 0 { //nolint:unconvert // 32 or 64 bits wide
-		local, segment = x.ctrls[i].read(int(m.Controllen)) //nolint:unconvert // 32 or 64 bits wide
+	if int(m.Controllen) > 0 {
+		local, segment = x.ctrls[i].read(int(m.Controllen))
 	}
 	if segment <= 0 {
 		segment = max(n, 1)

@@ -173,7 +173,7 @@ func (c *control) putSource(at int, ip netip.Addr) int {
 func (c *control) read(n int) (local netip.Addr, segment int) {
 	for at := 0; at+unix.SizeofCmsghdr <= n; {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&c[at]))
-		size := int(h.Len) //nolint:unconvert // 32 or 64 bits wide
+		size := int(h.Len)
 		if size < unix.CmsgLen(0) || at+size > n {
 			break
 		}
