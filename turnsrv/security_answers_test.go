@@ -340,8 +340,11 @@ func TestCase29PermissionsAndChannels(t *testing.T) {
 	for number, want := range map[uint16]int{0x0000: 400, 0x3fff: 400, 0x4000: 0, 0x5000: 400, 0x7fff: 400, 0xffff: 400} {
 		wantCode(t, fmt.Sprintf("channel %04x", number), c.Bind(within(t), number, peer), want)
 	}
-	channels := 1
-	for number := uint16(0x4001); number <= 0x4fff; number++ {
+	channels, step := 1, uint16(1)
+	if raceEnabled && !long {
+		step = 6
+	}
+	for number := uint16(0x4fff); number > 0x4000; number -= step {
 		// Many ports of a few addresses, which have a permission already.
 		p := netip.AddrPortFrom(netip.AddrFrom4([4]byte{8, 8, 0, byte(number)}), number)
 		err := c.Bind(within(t), number, p)

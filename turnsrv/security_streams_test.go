@@ -288,8 +288,9 @@ func TestCase08ClientThatReadsNothing(t *testing.T) {
 				}
 			}
 			// The kernel drops some of a flood before us: go on until the client's buffers are full.
+			// How much the kernel takes for a client that does not read is its own business.
 			eventually(t, "data is dropped", func() bool {
-				for range 1000 {
+				for range 100 {
 					_, _ = flood.WriteToUDPAddrPort(payload, relayed)
 				}
 				for _, a := range s.Allocations() {
