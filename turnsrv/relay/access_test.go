@@ -130,6 +130,8 @@ func TestClientTable(t *testing.T) {
 	}
 	const n = 5000
 	relays := make([]*Relay, n)
+	relays[0] = &Relay{}
+	table.put(key(0), loopback4, relays[0])
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Add(1)
@@ -147,8 +149,6 @@ func TestClientTable(t *testing.T) {
 			}
 		}
 	}()
-	relays[0] = &Relay{}
-	table.put(key(0), loopback4, relays[0])
 	for i := 1; i < n; i++ {
 		relays[i] = &Relay{}
 		if !table.put(key(i), loopback4, relays[i]) || table.put(key(i), loopback4, &Relay{}) {
