@@ -25,9 +25,11 @@ func (s *Server) bind(workers int) error {
 		BitsPerSecond: s.cfg.BitsPerSecond,
 		OwnListener:   s.ownListener,
 		AllowSend:     s.control.AllowSend,
-		Workers:       workers,
-		Now:           s.cfg.Now,
-		Logger:        s.log,
+		// Reservations outlive their allocations and count for no quota: together they may hold an eighth of the ports.
+		MaxReservations: min(256, max(1, (int(s.cfg.PortMax)-int(s.cfg.PortMin)+1)/8)),
+		Workers:         workers,
+		Now:             s.cfg.Now,
+		Logger:          s.log,
 	}); err != nil {
 		return err
 	}

@@ -309,8 +309,17 @@ func TestCase28PortsRunOut(t *testing.T) {
 		}
 		must(c.Refresh(within(t), 0))(t)
 	}
+	// Reservations outlive their allocations, and no quota counts them: one client must not reserve the range away.
+	for i := range 40 {
+		c := all[i%len(all)]
+		if _, err := c.Allocate(within(t), even(0x80)); err == nil {
+			must(c.Refresh(within(t), 0))(t)
+		} else {
+			wantCode(t, "a reservation too many", err, 508)
+		}
+	}
 	again := fill()
-	if len(again) != most {
+	if len(again) < most-2 {
 		t.Errorf("%d ports are left of %d", len(again), most)
 	}
 	s.alive(t)

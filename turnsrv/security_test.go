@@ -13,7 +13,7 @@ import (
 )
 
 // What strangers try, case by case, against a running server on loopback. Cases of the process as a whole (A to F, 4,
-// 5, 13, 31 to 37 and the floods) are in internal/e2e. Beside the TestCaseNN functions these tests show a case too:
+// 5, 13, 31 to 37 and the flood) are in internal/e2e. Beside the TestCaseNN functions these tests show a case too:
 //
 //	 1      relay.TestStreamGarbage, stunmsg.TestFrameSize, relay.FuzzStream
 //	 2      TestEmptyRecords
@@ -34,7 +34,9 @@ import (
 //	26      control.TestSourcesAnswersAreBounded, TestSourcesTableIsFixed
 //	27      control.TestQuotasOverManyClientsAtOnce, TestQuotaIsExactUnderConcurrency
 //	28      relay.TestAllPortsAreUsed, relay.TestEvenPortsAndReservations
+//	30      TestChurnLeavesNothingBehind, and the flood in internal/e2e
 //	31      TestStopLeavesNothingBehind, TestStreamShutdown
+//	38      TestCase38MutatedMessages, and every Fuzz function below turnsrv
 
 var transports = []string{"udp", "tcp", "tls", "dtls"}
 
