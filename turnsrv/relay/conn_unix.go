@@ -93,9 +93,7 @@ func (s *stream) readable(fd uintptr) error {
 		if err != nil && !errors.Is(err, errNoInput) {
 			return err
 		}
-		if kept+n < len(buf) {
-			return nil
-		}
+		// On until EAGAIN, also after a short read: the poller tells of data and end together only once.
 	}
 	return errStop
 }
