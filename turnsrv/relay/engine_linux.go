@@ -116,25 +116,34 @@ func (e *engine) init(p *Plane) error {
 		e.thresholds = thresholds{defaultTooMuch, defaultLittle}
 	}
 	for i := range p.cfg.Workers {
-		t := &set{index: i}
-		if t.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		if err := e.grow(i); err != nil {
 			e.stop()
-			return os.NewSyscallError("epoll_create1", err)
+			return err
 		}
-		if err = unix.SetNonblock(t.epoll, true); err != nil {
-			_ = unix.Close(t.epoll)
-			e.stop()
-			return os.NewSyscallError("fcntl", err)
-		}
-		t.file = os.NewFile(uintptr(t.epoll), fmt.Sprintf("relay sockets %d", i))
-		e.sets = append(e.sets, t)
-		e.workers = append(e.workers, &worker{p: p, index: i, rx: newRX(), tx: p.borrow(&p.gate.lanes[i]), wake: make(chan struct{}, 1)})
-		if i > 0 {
-			if err = e.sets[0].watch(t.epoll, setFlag|i); err != nil {
-				e.stop()
-				return err
-			}
-		}
+	}
+	return nil
+}
+
+// grow makes set and worker i.
+func (e *engine) grow(i int) error {
+	t := &set{index: i}
+	var err error
+	if t.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	if err = unix.SetNonblock(t.epoll, true); err != nil {
+		_ = unix.Close(t.epoll)
+		return os.NewSyscallError("fcntl", err)
+	}
+	t.file = os.NewFile(uintptr(t.epoll), fmt.Sprintf("relay sockets %d", i))
+	e.sets = append(e.sets, t)
+	x, err := newRX()
+	if err != nil {
+		return err
+	}
+	e.workers = append(e.workers, &worker{p: e.p, index: i, rx: x, tx: e.p.borrow(&e.p.gate.lanes[i]), wake: make(chan struct{}, 1)})
+	if i > 0 {
+		return e.sets[0].watch(t.epoll, setFlag|i)
 	}
 	return nil
 }
@@ -226,6 +235,9 @@ func (e *engine) stop() {
 			u.mu.Unlock()
 		}
 		_ = t.file.Close()
+	}
+	for _, w := range e.workers {
+		w.rx.free()
 	}
 }
 
