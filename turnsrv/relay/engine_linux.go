@@ -16,68 +16,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The Linux engine. There is an epoll set for each core, with a listening socket of its own (SO_REUSEPORT) and the
-// relays of the clients that the kernel sends there; and a worker for each core, a goroutine over such sets, which
-// Go's poller watches as one file. A thread blocked in epoll_wait would cost more, since Go hands its processor over
-// at every call that may block. How sets and workers come together is in balance_linux.go.
+// The Linux engine: one worker for each core, a goroutine over an epoll set of its own that Go's poller watches as
+// one file. A thread blocked in epoll_wait would cost more, since Go hands its processor over at every call that may
+// block. A relay's socket belongs to the worker whose listening socket its client's datagrams arrive on.
 
 const (
 	listenBuffer = 4 << 20
 	relayBuffer  = 1 << 20 // once a relay has been busy
 	maxEvents    = 128
-
-	// An event's number is family<<16 | port of a relay, or one of these with an index.
-	listenerFlag = 1 << 20
-	setFlag      = 1 << 21
+	listenerFlag = 1 << 20 // in an event's number; else it is family<<16 | port
 )
 
 type engine struct {
-	p     *Plane
-	gso   bool
-	begun time.Time
-	thresholds
-	sets    []*set
+	p       *Plane
+	gso     bool
 	workers []*worker
-	next    atomic.Uint32 // set of the next stream's relay
+	next    atomic.Uint32 // worker of the next stream's relay
 	running sync.WaitGroup
-	done    chan struct{} // closed when the workers are to end
-	mu      sync.RWMutex  // of stopping against sockets that are being added
+	mu      sync.RWMutex // of stopping against sockets that are being added
 	stopped bool
 }
 
-// set is a share of the sockets. One worker at a time handles it.
-type set struct {
-	index int
-	epoll int
-	file  *os.File // owns epoll
-	socks []*udpSocket
-	// owner is the index of the worker that has the set. What belongs to the set, and to its relays, is handed over
-	// with it.
-	owner   atomic.Int32
-	handled int // datagrams in the present window; of the owner
-}
-
-// worker has the buffers, and moves the datagrams.
 type worker struct {
 	p      *Plane
 	index  int
+	epoll  int
+	file   *os.File // owns epoll
+	socks  []*udpSocket
+	events [maxEvents]unix.EpollEvent
 	tx     *tx
 	rx     *rx
-	set    *set // at hand
-	src    Source
+	src    Source // of the client at hand
 	name   peerAddr
 	local  netip.Addr
-	events [maxEvents]unix.EpollEvent
-	inner  [maxEvents]unix.EpollEvent // of a set within the set
-	wake   chan struct{}              // the worker's own set has been given to it
-	load   load
+	stop   atomic.Bool
 }
 
-// udpSocket is one set's socket of a listener.
+// udpSocket is one worker's socket of a listener.
 type udpSocket struct {
 	*listener
 	fd     int
-	set    *set
+	worker *worker
 	mu     sync.RWMutex // of closing against answers from other goroutines
 	closed bool
 }
@@ -95,9 +74,9 @@ func (s relaySocket) close() {
 
 // relayIO is what the engine keeps of a relay.
 type relayIO struct {
-	set    *set
+	worker *worker
 	client peerAddr // of a UDP client
-	large  bool     // its buffers have been enlarged; of the set's owner
+	large  bool     // its buffers have been enlarged; of the worker
 	hints  [2]atomic.Uint32
 	// segments of this many bytes and more are not sent together any more, since kernel or path refused that; 0: none.
 	gsoLimit [2]atomic.Int32
@@ -111,39 +90,20 @@ func (e *engine) init(p *Plane) error {
 		e.gso = err == nil
 		_ = unix.Close(fd)
 	}
-	e.done, e.begun = make(chan struct{}), time.Now()
-	if e.thresholds = p.cfg.thresholds; e.tooMuch == 0 {
-		e.thresholds = thresholds{defaultTooMuch, defaultLittle}
-	}
 	for i := range p.cfg.Workers {
-		if err := e.grow(i); err != nil {
+		w := &worker{p: p, index: i, rx: newRX()}
+		if w.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 			e.stop()
-			return err
+			return os.NewSyscallError("epoll_create1", err)
 		}
-	}
-	return nil
-}
-
-// grow makes set and worker i.
-func (e *engine) grow(i int) error {
-	t := &set{index: i}
-	var err error
-	if t.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return os.NewSyscallError("epoll_create1", err)
-	}
-	if err = unix.SetNonblock(t.epoll, true); err != nil {
-		_ = unix.Close(t.epoll)
-		return os.NewSyscallError("fcntl", err)
-	}
-	t.file = os.NewFile(uintptr(t.epoll), fmt.Sprintf("relay sockets %d", i))
-	e.sets = append(e.sets, t)
-	x, err := newRX()
-	if err != nil {
-		return err
-	}
-	e.workers = append(e.workers, &worker{p: e.p, index: i, rx: x, tx: e.p.borrow(&e.p.gate.lanes[i]), wake: make(chan struct{}, 1)})
-	if i > 0 {
-		return e.sets[0].watch(t.epoll, setFlag|i)
+		if err = unix.SetNonblock(w.epoll, true); err != nil {
+			_ = unix.Close(w.epoll)
+			e.stop()
+			return os.NewSyscallError("fcntl", err)
+		}
+		w.file = os.NewFile(uintptr(w.epoll), fmt.Sprintf("relay worker %d", i))
+		w.tx = p.borrow(&p.gate.lanes[i])
+		e.workers = append(e.workers, w)
 	}
 	return nil
 }
@@ -155,7 +115,7 @@ func (e *engine) listen(l *listener) error {
 		return err
 	}
 	sa, err := unix.Getsockname(first)
-	if err == nil && len(e.sets) > 1 {
+	if err == nil && len(e.workers) > 1 {
 		err = unix.SetsockoptInt(first, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 	}
 	if err != nil {
@@ -169,7 +129,7 @@ func (e *engine) listen(l *listener) error {
 		l.addr = netip.AddrPortFrom(l.addr.Addr(), uint16(a.Port))
 	}
 	fd := first
-	for i, t := range e.sets {
+	for i, w := range e.workers {
 		if i > 0 {
 			if fd, err = e.bindListener(l, true); err != nil {
 				// The others do without; clients spread over those that there are.
@@ -177,12 +137,12 @@ func (e *engine) listen(l *listener) error {
 				return nil
 			}
 		}
-		u := &udpSocket{listener: l, fd: fd, set: t}
-		if err := t.watch(fd, listenerFlag|len(t.socks)); err != nil {
+		u := &udpSocket{listener: l, fd: fd, worker: w}
+		if err := w.watch(fd, listenerFlag|len(w.socks)); err != nil {
 			_ = unix.Close(fd)
 			return err
 		}
-		t.socks = append(t.socks, u)
+		w.socks = append(w.socks, u)
 	}
 	return nil
 }
@@ -206,38 +166,31 @@ func (e *engine) bindListener(l *listener, shared bool) (int, error) {
 }
 
 func (e *engine) start() error {
-	for i, w := range e.workers {
+	for _, w := range e.workers {
 		e.running.Add(1)
-		if i == 0 {
-			go w.lead()
-		} else {
-			go w.help()
-		}
+		go w.run()
 	}
 	return nil
 }
 
 // stop ends the workers, waits for them, and closes what is theirs.
 func (e *engine) stop() {
-	close(e.done)
-	for _, t := range e.sets {
-		_ = t.file.SetReadDeadline(time.Unix(1, 0))
+	for _, w := range e.workers {
+		w.stop.Store(true)
+		_ = w.file.SetReadDeadline(time.Unix(1, 0))
 	}
 	e.running.Wait()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.stopped = true
-	for _, t := range e.sets {
-		for _, u := range t.socks {
+	for _, w := range e.workers {
+		for _, u := range w.socks {
 			u.mu.Lock()
 			u.closed = true
 			_ = unix.Close(u.fd)
 			u.mu.Unlock()
 		}
-		_ = t.file.Close()
-	}
-	for _, w := range e.workers {
-		w.rx.free()
+		_ = w.file.Close()
 	}
 }
 
@@ -253,7 +206,7 @@ func (p *Plane) bindRelay(a netip.AddrPort) (relaySocket, bool, error) {
 	return relaySocket{}, false, err
 }
 
-// startIO puts r into its client's set.
+// startIO gives r to its client's worker.
 func (r *Relay) startIO() error {
 	e := &r.plane.engine
 	family := 0
@@ -261,71 +214,82 @@ func (r *Relay) startIO() error {
 		family = 1
 	}
 	if u := r.src.udp; u != nil {
-		r.io.set = u.set
+		r.io.worker = u.worker
 		r.io.client.set(r.src.Client)
 	} else {
-		r.io.set = e.sets[int(e.next.Add(1))%len(e.sets)]
+		r.io.worker = e.workers[int(e.next.Add(1))%len(e.workers)]
 	}
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	if e.stopped {
 		return ErrClosed
 	}
-	return r.io.set.watch(r.sock.fd(), family<<16|int(r.port))
+	return r.io.worker.watch(r.sock.fd(), family<<16|int(r.port))
 }
 
-// watch adds a descriptor to the set. Closing it takes it out.
-func (t *set) watch(fd, number int) error {
+// watch adds a socket to the worker's set. Closing the socket takes it out.
+func (w *worker) watch(fd, number int) error {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(number)}
-	if err := unix.EpollCtl(t.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+	if err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 	return nil
 }
 
-// poll finds out which sockets have something, without waiting.
-func (t *set) poll(events *[maxEvents]unix.EpollEvent) []unix.EpollEvent {
-	n, _, err := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(t.epoll), uintptr(unsafe.Pointer(events)), maxEvents, 0, 0, 0)
+// poll returns how many sockets have something, without waiting.
+func (w *worker) poll() int {
+	n, _, err := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(w.epoll), uintptr(unsafe.Pointer(&w.events[0])), maxEvents, 0, 0, 0)
 	if err != 0 {
-		return nil
+		return 0
 	}
-	return events[:n]
+	return int(n)
 }
 
-// round handles the events of a set. What they bring is gathered and sent on when there is no room for more, and at
-// the end.
-func (w *worker) round(t *set, events []unix.EpollEvent) {
-	w.tx.enter()
-	w.handle(t, events)
-	w.tx.flush()
-	w.rx.used = 0
-	w.tx.leave()
-}
-
-func (w *worker) handle(t *set, events []unix.EpollEvent) {
-	for i := range events {
-		number := int(events[i].Fd)
-		if number&setFlag != 0 {
-			if o := w.p.engine.sets[number&^setFlag]; int(o.owner.Load()) == w.index {
-				w.handle(o, o.poll(&w.inner))
+// run relays until stop. All of it happens within one RawConn.Read, so that the poller remembers what came between
+// the last look and the waiting.
+func (w *worker) run() {
+	defer w.p.engine.running.Done()
+	raw, err := w.file.SyscallConn()
+	if err != nil {
+		return
+	}
+	for !w.stop.Load() {
+		_ = raw.Read(func(uintptr) bool {
+			for !w.stop.Load() {
+				n := w.poll()
+				if n == 0 {
+					return false
+				}
+				w.round(n)
 			}
-			continue
-		}
+			return true
+		})
+	}
+}
+
+// round handles n events. What they bring is gathered and sent on when there is no room for more, and at the end.
+func (w *worker) round(n int) {
+	t := w.tx
+	t.enter()
+	for i := range n {
+		number := int(w.events[i].Fd)
 		if !w.rx.room() {
-			w.tx.flush()
+			t.flush()
 			w.rx.used = 0
 		}
-		w.set = t
 		if number&listenerFlag != 0 {
-			t.handled += w.listening(t.socks[number&^listenerFlag])
+			w.listening(w.socks[number&^listenerFlag])
 		} else {
-			t.handled += w.relaying(number>>16, uint16(number))
+			w.relaying(number>>16, uint16(number))
 		}
 	}
+	t.flush()
+	w.rx.used = 0
+	t.leave()
 }
 
 // listening handles what clients have sent to u.
-func (w *worker) listening(u *udpSocket) int {
+func (w *worker) listening(u *udpSocket) {
 	first, n := w.rx.receive(u.fd)
 	var r *Relay
 	known := false
@@ -349,15 +313,14 @@ func (w *worker) listening(u *udpSocket) int {
 			}
 		}
 	}
-	return n
 }
 
-// relaying handles what peers have sent to the relay on a port. An event may be late, and the port in
-// another set by now.
-func (w *worker) relaying(family int, port uint16) int {
+// relaying handles what peers have sent to the relay on a port. An event may be late, and the port another
+// worker's by now.
+func (w *worker) relaying(family int, port uint16) {
 	r := w.p.ports[family].at(port)
-	if r == nil || r.io.set != w.set {
-		return 0
+	if r == nil || r.io.worker != w {
+		return
 	}
 	first, n := w.rx.receive(r.sock.fd())
 	if n == maxBatch && !r.io.large {
@@ -379,7 +342,6 @@ func (w *worker) relaying(family int, port uint16) int {
 			}
 		}
 	}
-	return n
 }
 
 // answer sends one datagram to a client, from the address that it asked. Any goroutine may call it.

@@ -39,11 +39,10 @@ func (s relaySocket) close() {
 	}
 }
 
-// These are for engines that need more than net does.
+// peerAddr and relayIO are for engines that need more than net does.
 type (
-	peerAddr   struct{}
-	relayIO    struct{}
-	thresholds struct{}
+	peerAddr struct{}
+	relayIO  struct{}
 )
 
 func (*peerAddr) set(netip.AddrPort) {}
