@@ -38,7 +38,7 @@ func (a *app) status() admin.Status {
 		},
 		Limits:    a.limits(),
 		BrokerEnv: env.lines(),
-		Warnings:  a.cfg().Warnings(),
+		Warnings:  a.warnings(),
 	}
 }
 

@@ -96,7 +96,14 @@ type Status struct {
 	Certificate *Certificate     `json:"certificate,omitempty"`
 	Limits      map[string]int64 `json:"limits"`     // by configuration key; 0: no limit
 	BrokerEnv   []string         `json:"broker_env"` // NAME=value lines; a token in them is replaced by TOKEN
-	Warnings    []string         `json:"warnings"`   // what looks wrong with the set-up, in plain words
+	Warnings    []Warning        `json:"warnings"`   // what looks wrong with the set-up
+}
+
+// Warning is one thing that looks wrong with the set-up, found by the running server.
+type Warning struct {
+	ID     string `json:"id"`     // stays the same while the cause does, such as "certificate.soon"
+	Detail string `json:"detail"` // what is wrong, in plain words
+	Remedy string `json:"remedy"` // what to do about it; may be empty
 }
 
 // Listener is a socket that is up.

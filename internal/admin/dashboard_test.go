@@ -85,7 +85,7 @@ func lively(t *testing.T, token string) *server {
 				},
 				Limits:    map[string]int64{"turn.limits.allocations": 0, "turn.limits.allocations_per_node": 128},
 				BrokerEnv: []string{"NODES_AUTHENTICATION_WEBHOOK_URL=http://broker:TOKEN@10.0.0.2:8083/authenticate-node", "NODE_OPTIONS=--unhandled-rejections=warn"},
-				Warnings:  []string{"public.host is a private address: clients on the Internet will not reach it."},
+				Warnings:  []Warning{{"public.private", "public.host is a private address", "set an address that clients on the Internet reach"}},
 			}
 		}
 		c.Turn = func() TurnStats {

@@ -38,7 +38,8 @@ func (a *Admin) status(_ *call, _ none) (Status, error) {
 	s := a.cfg.Status()
 	s.NotReady = a.notReady()
 	s.Now = a.cfg.Now().UTC()
-	for _, list := range []*[]string{&s.URLs, &s.BrokerEnv, &s.Warnings} {
+	s.Warnings = append([]Warning{}, s.Warnings...)
+	for _, list := range []*[]string{&s.URLs, &s.BrokerEnv} {
 		*list = append([]string{}, *list...)
 	}
 	s.Listeners = append([]Listener{}, s.Listeners...)

@@ -37,7 +37,7 @@ export function show(main, _, signal) {
   every(5000, signal, async () => {
     const s = await call("GET", "/api/status", { signal });
     const skew = (new Date(s.now) - Date.now()) / 1000;
-    const all = [...s.warnings];
+    const all = s.warnings.map((w) => (w.remedy ? `${w.detail}: ${w.remedy}` : w.detail));
     if (Math.abs(skew) > 30) all.push(`The server's clock and this device's differ by ${duration(skew)}: credentials end by the server's.`);
     warnings.replaceChildren(...all.map((w) => h("p", { class: "warning", text: w })));
     about.replaceChildren(facts([
