@@ -10,7 +10,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/config"
 )
 
-var update = flag.Bool("update", false, "write the generated part of the README")
+var update = flag.Bool("update", false, "write the generated parts of README.md and docs/configuration.md")
 
 const (
 	tableBegin = "<!-- keys: go test -run TestReadmeKeys -update . -->\n"
@@ -38,26 +38,95 @@ func keyTable() string {
 	return b.String() + "\n"
 }
 
-// The README names every key, with its default.
+// The README names every key, with its default; docs/configuration.md says all there is to say of it.
 func TestReadmeKeys(t *testing.T) {
-	raw, err := os.ReadFile("README.md")
+	generated(t, "README.md", keyTable())
+	generated(t, "docs/configuration.md", reference())
+}
+
+// generated compares what a page has between the two marks; -update writes it.
+func generated(t *testing.T, page, want string) {
+	t.Helper()
+	raw, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
-	readme := string(raw)
-	begin, end := strings.Index(readme, tableBegin), strings.Index(readme, tableEnd)
+	text := string(raw)
+	begin, end := strings.Index(text, tableBegin), strings.Index(text, tableEnd)
 	if begin < 0 || end < begin {
-		t.Fatal("README.md has no place for the table of keys")
+		t.Fatalf("%s has no place for the table of keys", page)
 	}
 	begin += len(tableBegin)
-	want := keyTable()
-	if readme[begin:end] == want {
+	if text[begin:end] == want {
 		return
 	}
 	if !*update {
-		t.Fatal("README.md does not have the keys as config has them: go test -run TestReadmeKeys -update .")
+		t.Errorf("%s does not have the keys as config has them: go test -run TestReadmeKeys -update .", page)
+		return
 	}
-	if err := os.WriteFile("README.md", []byte(readme[:begin]+want+readme[end:]), 0o600); err != nil {
+	if err := os.WriteFile(page, []byte(text[:begin]+want+text[end:]), 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// reference is the part of docs/configuration.md that has every key.
+func reference() string {
+	var b strings.Builder
+	cell := func(text string) string {
+		return strings.ReplaceAll(strings.Join(strings.Fields(text), " "), "|", "\\|")
+	}
+	for _, t := range config.Tables() {
+		if t.Name == "" {
+			b.WriteString("\n## Top level\n\n")
+		} else {
+			fmt.Fprintf(&b, "\n## `[%s]`\n\n", t.Name)
+		}
+		if t.Doc != "" {
+			b.WriteString(cell(t.Doc) + "\n\n")
+		}
+		b.WriteString("| key and variable | type | default | changes | what it does |\n| --- | --- | --- | --- | --- |\n")
+		for _, k := range t.Keys {
+			variables := "`" + k.Env + "`"
+			if k.EnvFile != "" {
+				variables += "<br>`" + k.EnvFile + "`"
+			}
+			doc := cell(k.Doc)
+			if k.Example != "" {
+				doc += " Example: `" + cell(k.Example) + "`."
+			}
+			when := "at a reload"
+			if needsRestart(k.Name) {
+				when = "at a restart"
+			}
+			kind := k.Type
+			if k.Secret && !strings.Contains(kind, "secret") {
+				kind += ", secret"
+			}
+			fmt.Fprintf(&b, "| `%s`<br>%s | %s | `%s` | %s | %s |\n", k.Leaf(), variables, cell(kind), k.Default, when, doc)
+		}
+	}
+	return b.String() + "\n"
+}
+
+// needsRestart says whether a reload leaves a key as it was: fixed has it, or a table around it.
+func needsRestart(key string) bool {
+	for name := range fixed(&config.Config{}) {
+		if key == name || strings.HasPrefix(key, name+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// What reload names to the operator are keys and tables of the configuration.
+func TestFixedAreKeys(t *testing.T) {
+	for name := range fixed(&config.Config{}) {
+		found := false
+		for _, k := range config.Keys() {
+			found = found || k.Name == name || strings.HasPrefix(k.Name, name+".")
+		}
+		if !found {
+			t.Errorf("%q is neither a key nor a table", name)
+		}
 	}
 }

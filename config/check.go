@@ -177,7 +177,7 @@ func (l *loader) checkUpstream() {
 		{"hooks.messages.mode", h.Messages.Mode, "hooks.upstream.messages_url", h.Upstream.MessagesURL},
 	} {
 		if l.good(u.mode, u.key) && u.is == "upstream" && u.url == "" {
-			l.fail(u.key, "", fmt.Errorf("is empty, and %s is \"upstream\"", u.mode), u.mode)
+			l.fail(u.key, "", fmt.Errorf("is empty, and %s is \"upstream\": set it, or choose another mode", u.mode), u.mode)
 		}
 	}
 }

@@ -100,7 +100,7 @@ func TestEnvironMistakes(t *testing.T) {
 		{"HOOKS_TOKEN_FILE=", "$_HOOKS_TOKEN_FILE: hooks.token: is empty: it must name a file"},
 		{"HOOKS_TOKEN_FILE=/hush-hush", "$_HOOKS_TOKEN_FILE: hooks.token: the file cannot be read: no such file or directory"},
 		{"HOOKS_TOKEN_FILE=/", "$_HOOKS_TOKEN_FILE: hooks.token: the file cannot be read: is a directory"},
-		{"HOOKS_TOKEN_FILE=" + long, "$_HOOKS_TOKEN_FILE: hooks.token: the file cannot be read: it is too large"},
+		{"HOOKS_TOKEN_FILE=" + long, "$_HOOKS_TOKEN_FILE: hooks.token: the file cannot be read: it is too large: is it the right file?"},
 		{"CREDENTIALS_SECRET_FILE=" + binary, "$_CREDENTIALS_SECRET_FILE: credentials.secret: must be a string"},
 		{"TURN_RELM=hush", "$_TURN_RELM: unknown variable; did you mean $_TURN_REALM?"},
 		{"WEATHER=hush", "$_WEATHER: unknown variable"},

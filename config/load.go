@@ -47,7 +47,7 @@ func Load(path string, options ...Option) (*Config, error) {
 	return l.load(text)
 }
 
-var errTooLarge = errors.New("it is too large")
+var errTooLarge = errors.New("it is too large: is it the right file?")
 
 // readFile reads a file of at most limit bytes.
 func readFile(path string, limit int64) ([]byte, error) {

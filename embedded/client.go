@@ -85,7 +85,7 @@ func (c *client) serve() {
 	}()
 	defer func() {
 		if r := recover(); r != nil {
-			c.s.cfg.Logger.Error("redis: a client's command failed unexpectedly, its connection is closed",
+			c.s.cfg.Logger.Error("redis: a client's command failed unexpectedly, its connection is closed: please report this",
 				"panic", r, "stack", string(debug.Stack()))
 		}
 	}()

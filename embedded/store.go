@@ -155,12 +155,12 @@ func (s *store) dispatch(c *client, words []string, e effect) (err error) {
 // broken replaces a miniredis that panicked, and may hold its lock for ever. Held: mu.
 func (s *store) broken(command string, cause any) error {
 	s.panics++
-	s.log.Error("redis: a command failed unexpectedly, all keys are lost", "command", command, "panic", cause, "stack", string(debug.Stack()))
+	s.log.Error("redis: a command failed unexpectedly, all keys are lost: please report this", "command", command, "panic", cause, "stack", string(debug.Stack()))
 	s.mr.CtxCancel()
 	mr, err := s.fresh()
 	if err != nil {
 		s.stopped = true
-		s.log.Error("redis: no key can be kept any more", "error", err)
+		s.log.Error("redis: no key can be kept any more, restart crolang-aio", "error", err)
 		return errBroken
 	}
 	s.mr, s.used = mr, 0

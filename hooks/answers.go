@@ -114,7 +114,7 @@ func (s *Server) RTCConfiguration(node string) (json.RawMessage, error) {
 	return s.rtc.appendAnswer(nil, ice), nil
 }
 
-var errNoServers = fmt.Errorf("%w: neither a TURN listener nor hooks.rtc.extra_ice_servers gives an ICE server", ErrRTC)
+var errNoServers = fmt.Errorf("%w: neither a TURN listener nor hooks.rtc.extra_ice_servers gives an ICE server: add udp or tcp to turn.transports, or a certificate that clients verify", ErrRTC)
 
 func (s *Server) banned(node string) (cause string, banned bool) {
 	banned, reason := s.cfg.Registry.Banned(node)

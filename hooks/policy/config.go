@@ -151,7 +151,7 @@ func (c *Config) checkUpstream(m *mistakes) {
 	m.url("hooks.upstream.validity_url", u.ValidityURL, false, "")
 	m.url("hooks.upstream.messages_url", u.MessagesURL, c.Messages.Mode == ModeUpstream, `where hooks.messages.mode is "upstream"`)
 	if strings.ContainsFunc(u.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		m.add("hooks.upstream.token", "has characters that a header cannot carry")
+		m.add("hooks.upstream.token", "has characters that a header cannot carry: use printable ASCII without spaces")
 	}
 	m.notNegative("hooks.upstream.timeout", int64(u.Timeout))
 	m.notNegative("hooks.upstream.max_in_flight", int64(u.MaxInFlight))

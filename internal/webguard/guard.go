@@ -228,7 +228,7 @@ func (g *Guard) recovered() {
 		return
 	}
 	if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
-		g.log.Error("request handler panicked", "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+		g.log.Error("request handler panicked: please report this", "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
 	}
 	panic(http.ErrAbortHandler)
 }

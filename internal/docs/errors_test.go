@@ -1,0 +1,366 @@
+package docs
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// unseen are the folders whose messages no operator meets: they answer to clients, or stand in tests and benchmarks.
+var unseen = []string{
+	".ci", ".git", "bench", "deploy", "dist", "docs", "tools", "testdata", "node_modules",
+	"hooks/internal", "internal/docs", "internal/e2e", "internal/turnclient",
+	"turnsrv/control", "turnsrv/relay", "turnsrv/stunmsg",
+}
+
+// foldersOf are the folders with messages that an operator may meet.
+func foldersOf(t *testing.T) []string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(unseen, filepath.ToSlash(rel)) || slices.Contains(unseen, d.Name()) {
+			return filepath.SkipDir
+		}
+		all = append(all, rel)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// said is a message of the program, and where it stands.
+type said struct{ text, at string }
+
+// source is one package, parsed.
+type source struct {
+	fset   *token.FileSet
+	files  []*ast.File
+	consts map[string]string // texts of constants
+	format map[string]int    // functions that take a format, and which of their arguments it is
+}
+
+func parse(t *testing.T, folder string) *source {
+	t.Helper()
+	s := &source{fset: token.NewFileSet(), consts: map[string]string{}, format: map[string]int{"fmt.Errorf": 0, "errors.New": 0}}
+	files, err := filepath.Glob(filepath.Join(root, folder, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(s.fset, file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.files = append(s.files, f)
+	}
+	for _, f := range s.files {
+		ast.Inspect(f, s.declare)
+	}
+	return s
+}
+
+// declare notes constants, and the functions that take a format as fmt.Errorf does.
+func (s *source) declare(n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.ValueSpec:
+		for i, name := range n.Names {
+			if i < len(n.Values) {
+				if text, ok := s.text(n.Values[i]); ok {
+					s.consts[name.Name] = text
+				}
+			}
+		}
+	case *ast.FuncDecl:
+		s.wrapper(n.Name.Name, n.Type)
+		for _, p := range n.Type.Params.List { // a function that is given one: func(string, ...any)
+			if f, ok := p.Type.(*ast.FuncType); ok && len(f.Params.List) == 2 {
+				if _, rest := f.Params.List[1].Type.(*ast.Ellipsis); rest {
+					s.format[p.Names[0].Name] = 0
+				}
+			}
+		}
+	case *ast.AssignStmt:
+		if f, ok := n.Rhs[0].(*ast.FuncLit); ok {
+			if name, ok := n.Lhs[0].(*ast.Ident); ok {
+				s.wrapper(name.Name, f.Type)
+			}
+		}
+	}
+	return true
+}
+
+// wrapper notes a function with a parameter that is called format.
+func (s *source) wrapper(function string, f *ast.FuncType) {
+	at := 0
+	for _, p := range f.Params.List {
+		for _, name := range p.Names {
+			if name.Name == "format" {
+				s.format[function] = at
+			}
+			at++
+		}
+	}
+}
+
+// text is the value of an expression of strings, as far as it is constant: … stands for the rest. It is not ok where
+// nothing is.
+func (s *source) text(e ast.Expr) (string, bool) {
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		if e.Kind == token.STRING {
+			text, err := strconv.Unquote(e.Value)
+			return text, err == nil
+		}
+	case *ast.BinaryExpr:
+		a, okA := s.text(e.X)
+		b, okB := s.text(e.Y)
+		if e.Op != token.ADD || !okA && !okB {
+			return "", false
+		}
+		if !okA {
+			a = "…"
+		}
+		if !okB {
+			b = "…"
+		}
+		return a + b, true
+	case *ast.Ident:
+		text, ok := s.consts[e.Name]
+		return text, ok
+	case *ast.CallExpr: // fmt.Sprintf("…")
+		if f, ok := e.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "Sprintf" {
+			return s.text(e.Args[0])
+		}
+	}
+	return "", false
+}
+
+// messages are those of errors, of the log's warnings and errors, and of the configuration's warnings.
+func (s *source) messages() (all []said) {
+	note := func(at ast.Node, parts ...ast.Expr) {
+		var texts []string
+		for _, p := range parts {
+			text, ok := s.text(p)
+			if !ok {
+				text = "…"
+			}
+			texts = append(texts, text)
+		}
+		if m := message(strings.Join(texts, "; ")); m != "" {
+			pos := s.fset.Position(at.Pos())
+			all = append(all, said{m, fmt.Sprintf("%s:%d", strings.TrimPrefix(filepath.ToSlash(pos.Filename), root+"/"), pos.Line)})
+		}
+	}
+	for _, f := range s.files {
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				if at, ok := s.says(n); ok && at < len(n.Args) {
+					note(n, n.Args[at])
+				}
+			case *ast.CompositeLit:
+				s.table(n, note)
+			case *ast.AssignStmt: // remedy = "…", p.remedy = "…"
+				if remedial(n.Lhs[0]) {
+					note(n, n.Rhs[0])
+				}
+			case *ast.FuncDecl:
+				if n.Name.Name != "Error" || n.Recv == nil || n.Body == nil || len(n.Body.List) != 1 {
+					return true
+				}
+				if r, ok := n.Body.List[0].(*ast.ReturnStmt); ok && len(r.Results) == 1 {
+					note(r, r.Results[0])
+				}
+			}
+			return true
+		})
+	}
+	return all
+}
+
+func remedial(to ast.Expr) bool {
+	switch to := to.(type) {
+	case *ast.Ident:
+		return to.Name == "remedy"
+	case *ast.SelectorExpr:
+		return to.Sel.Name == "remedy"
+	}
+	return false
+}
+
+// says tells which argument of a call is a message, if one is.
+func (s *source) says(call *ast.CallExpr) (int, bool) {
+	name := ""
+	switch fun := call.Fun.(type) {
+	case *ast.Ident:
+		name = fun.Name
+	case *ast.SelectorExpr:
+		name = fun.Sel.Name
+		if x, ok := fun.X.(*ast.Ident); ok && (x.Name == "fmt" || x.Name == "errors") {
+			name = x.Name + "." + name
+		}
+	}
+	switch {
+	case name == "Warn" || name == "Error":
+		return 0, true
+	case name == "append" && len(call.Args) == 2:
+		to, ok := call.Args[0].(*ast.SelectorExpr)
+		return 1, ok && to.Sel.Name == "warnings"
+	}
+	at, ok := s.format[name]
+	return at, ok
+}
+
+// table notes messages that stand in tables: a problem{kind, file, what, remedy, …} and a []struct{ …, say string }.
+func (s *source) table(lit *ast.CompositeLit, note func(ast.Node, ...ast.Expr)) {
+	if name, ok := lit.Type.(*ast.Ident); ok && name.Name == "problem" && len(lit.Elts) > 3 {
+		what, remedy := lit.Elts[2], lit.Elts[3]
+		for _, e := range lit.Elts {
+			if kv, ok := e.(*ast.KeyValueExpr); ok {
+				switch kv.Key.(*ast.Ident).Name {
+				case "what":
+					what = kv.Value
+				case "remedy":
+					remedy = kv.Value
+				}
+			}
+		}
+		note(lit, what, remedy)
+	}
+	list, ok := lit.Type.(*ast.ArrayType)
+	if !ok {
+		return
+	}
+	row, ok := list.Elt.(*ast.StructType)
+	if !ok {
+		return
+	}
+	at := -1
+	for _, field := range row.Fields.List {
+		for i, name := range field.Names {
+			if name.Name == "say" {
+				at = i
+			}
+		}
+	}
+	for _, e := range lit.Elts {
+		if entry, ok := e.(*ast.CompositeLit); ok && at >= 0 && at < len(entry.Elts) {
+			note(entry, entry.Elts[at])
+		}
+	}
+}
+
+var (
+	verb = regexp.MustCompile(`%[-+# 0]*[0-9]*(\.[0-9]+)?[a-zA-Z]`)
+	lead = regexp.MustCompile(`^(…[:;] )+`)
+	word = regexp.MustCompile(`[A-Za-z_.]{2,}`)
+)
+
+// message is a format as the page shows it: … stands for what differs. It is empty where it only leads to another
+// message, or has no words of its own.
+func message(format string) string {
+	text := strings.ReplaceAll(verb.ReplaceAllString(format, "…"), "%%", "%")
+	own := len(word.FindAllString(text, -1))
+	if own == 0 || own < 3 && strings.Contains(format, "%w") || own < 2 && !strings.Contains(text, "…") {
+		return ""
+	}
+	return strings.TrimSpace(lead.ReplaceAllString(text, ""))
+}
+
+// cell is a message as the first cell of a row.
+func cell(text string) string {
+	text = strings.ReplaceAll(strings.Join(strings.Fields(text), " "), "|", `\|`)
+	if strings.Contains(text, "`") {
+		return "`` " + text + " ``"
+	}
+	return "`" + text + "`"
+}
+
+// internalOnly are messages that no configuration and no machine can bring about: a mistake in the program itself.
+var internalOnly = map[string]string{
+	"unreadable certificate or key":                           "a kind for errors.Is; what is printed names the file and the remedy",
+	"invalid configuration":                                   "likewise",
+	"certificate and key do not match":                        "likewise",
+	"certificate has expired":                                 "likewise",
+	"certificate is not valid yet":                            "likewise",
+	"certificate cannot be kept":                              "likewise",
+	"no folder for the self-signed certificate":               "main always gives data_dir",
+	"a duration is negative":                                  "config refuses it first",
+	"a limit is negative":                                     "main sets none",
+	"redis configuration":                                     "leads to the one above only",
+	"admin: no registry of Nodes given":                       "main always gives one",
+	"admin: no TURN server given":                             "main always gives one",
+	"admin: no status given":                                  "main always gives one",
+	"admin: the number of event streams must not be negative": "main leaves it at its default",
+	"nodes: no data directory given":                          "main always gives one",
+	"nodes: limits must not be negative (… nodes, … bans)":    "main leaves them at their defaults",
+	"no handler":                      "main always gives one",
+	"TLS and DTLS need a certificate": "main always gives one",
+	"gave way to a newer handshake":   "ends a handshake, and is counted, not printed",
+	"too many connections":            "ends a handshake, and is counted, not printed",
+}
+
+// Every message that an operator may meet stands in docs/errors.md, with its cause and its remedy; nothing else does.
+func TestErrorsPageIsComplete(t *testing.T) {
+	const page = "docs/errors.md"
+	rows := map[string]bool{} // by first cell; true: the program has it
+	for line := range strings.Lines(read(t, page)) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "| `") {
+			continue
+		}
+		cells := strings.Split(strings.ReplaceAll(strings.Trim(line, "|"), `\|`, "\x00"), "|")
+		first := strings.TrimSpace(strings.ReplaceAll(cells[0], "\x00", `\|`))
+		if len(cells) != 3 || strings.TrimSpace(cells[1]) == "" || strings.TrimSpace(cells[2]) == "" {
+			t.Errorf("%s: the row of %s must be: | message | cause | remedy |", page, first)
+		}
+		if _, twice := rows[first]; twice {
+			t.Errorf("%s: %s has two rows", page, first)
+		}
+		rows[first] = false
+	}
+	n := 0
+	for _, folder := range foldersOf(t) {
+		for _, m := range parse(t, folder).messages() {
+			n++
+			if internalOnly[m.text] != "" {
+				continue
+			}
+			if _, ok := rows[cell(m.text)]; !ok {
+				t.Errorf("%s: this message has no row in %s. Add to the table it belongs to:\n"+
+					"| %s | WHAT BROUGHT IT ABOUT | WHAT TO DO |\n"+
+					"or, where only a mistake in the program can bring it about, to internalOnly in internal/docs/errors_test.go:\n"+
+					"%q: \"WHY\",", m.at, page, cell(m.text), m.text)
+			}
+			rows[cell(m.text)] = true
+		}
+	}
+	for first, has := range rows {
+		if !has {
+			t.Errorf("%s: the program no longer says %s: remove or mend that row", page, first)
+		}
+	}
+	if n < 100 {
+		t.Errorf("only %d messages were found, so this test says little", n)
+	}
+}
