@@ -64,8 +64,8 @@ func (a *app) notReady() []string {
 func (a *app) turnStats() admin.TurnStats {
 	st := a.turn.Stats()
 	out := admin.TurnStats{
-		Drops: map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited},
-		Ports: int(a.cfg().Turn.RelayPorts.Max) - int(a.cfg().Turn.RelayPorts.Min) + 1,
+		Drops:  map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited},
+		Panics: a.turn.Panics(), Ports: int(a.cfg().Turn.RelayPorts.Max) - int(a.cfg().Turn.RelayPorts.Min) + 1,
 	}
 	out.PortsUsed = max(0, out.Ports*a.public.families()-a.turn.FreePorts())
 	out.Ports *= a.public.families()

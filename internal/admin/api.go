@@ -136,6 +136,7 @@ type TurnStats struct {
 	Drops      map[string]uint64 // datagrams that were not relayed or answered, by cause
 	Ports      int               // relay ports in the configuration; 0: unknown
 	PortsUsed  int
+	Panics     uint64 // messages at which a handler failed that should never fail
 }
 
 // TransportStats are those of one transport between clients and this server.

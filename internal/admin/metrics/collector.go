@@ -14,7 +14,7 @@ import (
 type collector struct {
 	cfg Config
 
-	allocations, opened, connections, datagrams, bytes, refusals, drops, ports, portsUsed,
+	allocations, opened, connections, datagrams, bytes, refusals, drops, ports, portsUsed, panics,
 	known, connected, banned, forgotten, events, eventsLost,
 	limits, certificate, messages, ready, draining,
 	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused *prometheus.Desc
@@ -35,6 +35,7 @@ func newCollector(cfg Config) *collector {
 		drops:       desc("turn", "dropped_total", "Datagrams and messages dropped without an answer, by cause.", "cause"),
 		ports:       desc("turn", "relay_ports", "Relay ports in the configured range."),
 		portsUsed:   desc("turn", "relay_ports_used", "Relay ports in use."),
+		panics:      desc("turn", "panics_total", "Messages that a mistake in the program would have ended it at; each was dropped alone."),
 
 		known:      desc("nodes", "known", "Nodes that something is remembered of."),
 		connected:  desc("nodes", "connected", "Nodes that a Broker named in a validity check of the last 90 s."),
@@ -62,7 +63,7 @@ func newCollector(cfg Config) *collector {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.allocations, c.opened, c.connections, c.datagrams, c.bytes, c.refusals, c.drops, c.ports, c.portsUsed,
+		c.allocations, c.opened, c.connections, c.datagrams, c.bytes, c.refusals, c.drops, c.ports, c.portsUsed, c.panics,
 		c.known, c.connected, c.banned, c.forgotten, c.events, c.eventsLost,
 		c.limits, c.certificate, c.messages, c.ready, c.draining,
 		c.redisUp, c.redisClients, c.redisKeys, c.redisMemory, c.redisConnections, c.redisCommands, c.redisRefused,
@@ -181,6 +182,7 @@ func (c *collector) turn(s sink, st admin.TurnStats) {
 		}
 		s.counter(c.drops, count, cause)
 	}
+	s.counter(c.panics, st.Panics)
 	if st.Ports > 0 {
 		s.gauge(c.ports, float64(st.Ports))
 		s.gauge(c.portsUsed, float64(st.PortsUsed))

@@ -32,7 +32,7 @@ func full() Config {
 				},
 				Refusals: []admin.Refusal{{Code: 401, Cause: "expired", Count: 7}, {Code: 486, Cause: "node_full", Count: 2}},
 				Drops:    map[string]uint64{"no_permission": 3},
-				Ports:    16384, PortsUsed: 3,
+				Ports:    16384, PortsUsed: 3, Panics: 1,
 			}
 		},
 		Nodes: func() nodes.Stats {
