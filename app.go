@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,13 +31,16 @@ import (
 
 // app is the running process: every part, built in the order in which they need each other.
 type app struct {
-	config  atomic.Pointer[config.Config] // what holds; a reload swaps it
-	log     *slog.Logger
-	level   *slog.LevelVar
+	config  atomic.Pointer[config.Config] // what holds; a reload swaps it, and the next two
+	public  atomic.Pointer[public]
+	secrets atomic.Pointer[secrets]
+	// changing is held by whoever changes these or the settings of a part: a reload, and the watch of the addresses.
+	changing sync.Mutex
+
+	log     *logging
 	started time.Time
 
 	dir    *datadir.Dir
-	public public
 	keys   *credential.Keyring
 	certs  *certs.Keeper
 	nodes  *nodes.Registry
@@ -49,7 +53,6 @@ type app struct {
 	guard  *webguard.Guard // the admin listener
 	meters *metrics.Metrics
 
-	secrets  secrets
 	running  atomic.Bool
 	draining atomic.Bool
 }
@@ -58,8 +61,8 @@ type app struct {
 type secrets struct{ credential, hooks, admin, redis string }
 
 // newApp builds every part and binds every listener. The caller runs it, or closes it.
-func newApp(cfg *config.Config, log *slog.Logger, level *slog.LevelVar) (_ *app, err error) {
-	a := &app{log: log, level: level, started: time.Now()}
+func newApp(cfg *config.Config, log *logging) (_ *app, err error) {
+	a := &app{log: log, started: time.Now()}
 	a.config.Store(cfg)
 	defer func() {
 		if err != nil {
@@ -77,13 +80,27 @@ func newApp(cfg *config.Config, log *slog.Logger, level *slog.LevelVar) (_ *app,
 }
 
 // openData takes the data_dir and settles which secrets hold.
-func (a *app) openData() (err error) {
-	if a.public, err = findPublic(a.cfg()); err != nil {
+func (a *app) openData() error {
+	p, err := findPublic(a.cfg())
+	if err != nil {
 		return err
 	}
+	a.public.Store(&p)
 	if a.dir, err = datadir.Open(a.cfg().DataDir); err != nil {
 		return err
 	}
+	hold, err := a.settle(a.cfg())
+	if err != nil {
+		return err
+	}
+	a.secrets.Store(&hold)
+	a.keys, err = credential.NewKeyring(hold.credential, reveal(a.cfg().Credentials.PreviousSecrets))
+	return err
+}
+
+// settle finds the secrets that hold with cfg: those in it, else the ones kept in the data_dir, which are made where they
+// are needed.
+func (a *app) settle(cfg *config.Config) (s secrets, err error) {
 	get := func(into *string, set config.Secret, name string, needed bool) {
 		switch {
 		case set.IsSet():
@@ -95,15 +112,11 @@ func (a *app) openData() (err error) {
 			}
 		}
 	}
-	get(&a.secrets.credential, a.cfg().Credentials.Secret, datadir.CredentialSecret, true)
-	get(&a.secrets.hooks, a.cfg().Hooks.Token, datadir.HooksToken, needsSecret(a.cfg().Hooks.Listen, a.cfg().Hooks.AllowNoToken))
-	get(&a.secrets.admin, a.cfg().Admin.Token, datadir.AdminToken, needsSecret(a.cfg().Admin.Listen, a.cfg().Admin.AllowNoToken))
-	get(&a.secrets.redis, a.cfg().Redis.Password, datadir.RedisPassword, a.cfg().Redis.Enabled && needsSecret(a.cfg().Redis.Listen, false))
-	if err != nil {
-		return err
-	}
-	a.keys, err = credential.NewKeyring(a.secrets.credential, reveal(a.cfg().Credentials.PreviousSecrets))
-	return err
+	get(&s.credential, cfg.Credentials.Secret, datadir.CredentialSecret, true)
+	get(&s.hooks, cfg.Hooks.Token, datadir.HooksToken, needsSecret(cfg.Hooks.Listen, cfg.Hooks.AllowNoToken))
+	get(&s.admin, cfg.Admin.Token, datadir.AdminToken, needsSecret(cfg.Admin.Listen, cfg.Admin.AllowNoToken))
+	get(&s.redis, cfg.Redis.Password, datadir.RedisPassword, cfg.Redis.Enabled && needsSecret(cfg.Redis.Listen, false))
+	return s, err
 }
 
 // needsSecret says whether a listener must not be open to everybody who reaches it.
@@ -124,15 +137,9 @@ func reveal(all []config.Secret) []string {
 }
 
 func (a *app) openCerts() (err error) {
-	host := a.public.host
-	if host == "" && a.public.ipv4.Advertise.IsValid() {
-		host = a.public.ipv4.Advertise.String()
-	}
-	c := a.cfg().Certs
-	a.certs, err = certs.New(certs.Config{
-		Dir: a.dir.Path(), CertFile: c.CertFile, KeyFile: c.KeyFile, PublicHost: host, Hosts: c.Hosts,
-		Validity: c.Validity, RenewBefore: c.RenewBefore, Logger: a.part("certs"),
-	})
+	c := certSettings(a.cfg(), a.public.Load())
+	c.Dir, c.Logger = a.dir.Path(), a.part("certs")
+	a.certs, err = certs.New(c)
 	return err
 }
 
@@ -142,16 +149,14 @@ func (a *app) openNodes() (err error) {
 }
 
 func (a *app) openTURN() (err error) {
-	t := a.cfg().Turn
-	if a.peers, err = peers.New(peers.Config{Deny: t.Peers.Deny, Allow: t.Peers.Allow, Public: a.public.advertised(), Logger: a.part("turn")}); err != nil {
+	t, p := a.cfg().Turn, a.public.Load()
+	if a.peers, err = peers.New(peers.Config{Deny: t.Peers.Deny, Allow: t.Peers.Allow, Public: p.advertised(), Logger: a.part("turn")}); err != nil {
 		return err
 	}
 	a.turn, err = turnsrv.New(turnsrv.Config{
-		Listen: t.Listen, ListenTLS: t.ListenTLS, Transports: t.Transports, Realm: t.Realm, Software: t.Software,
-		IPv4: a.public.ipv4, IPv6: a.public.ipv6, PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max,
-		Settings: turnSettings(a.cfg()), BitsPerSecond: t.Limits.BitsPerSecond, ConnectionsPerIP: t.Limits.ConnectionsPerIP,
-		UnauthenticatedPerSecond: t.Limits.UnauthenticatedPerSecond,
-		Keys:                     a.keys, Peers: a.peers, Nodes: a.nodes, Certificate: a.certs.GetCertificate, Protected: a.protected,
+		Listen: t.Listen, ListenTLS: t.ListenTLS, Transports: t.Transports, Realm: t.Realm,
+		IPv4: p.ipv4, IPv6: p.ipv6, PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max,
+		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: a.nodes, Certificate: a.certs.GetCertificate, Protected: a.protected,
 		DrainTimeout: a.cfg().DrainTimeout, Logger: a.part("turn"),
 	})
 	if err == nil {
@@ -164,7 +169,7 @@ func (a *app) openRedis() (err error) {
 	if !a.cfg().Redis.Enabled {
 		return nil
 	}
-	a.redis, err = embedded.New(embedded.Config{Listen: a.cfg().Redis.Listen, Password: a.secrets.redis, Logger: a.part("redis")})
+	a.redis, err = embedded.New(embedded.Config{Listen: a.cfg().Redis.Listen, Password: a.secrets.Load().redis, Logger: a.part("redis")})
 	return err
 }
 
@@ -177,7 +182,7 @@ func (a *app) openHooks() (err error) {
 		return err
 	}
 	a.hooks, err = hooks.New(hooks.Config{
-		Listen: h.Listen, Token: a.secrets.hooks, MaxBody: h.MaxBody, RTC: rtcSettings(h.RTC),
+		Listen: h.Listen, Token: a.secrets.Load().hooks, MaxBody: h.MaxBody, RTC: rtcSettings(h.RTC),
 		ICE: ice{a}, Registry: registry{a.nodes}, Policy: a.policy, Observe: a.meters.ObserveHook,
 		Refused: func(status int) { a.meters.CountRefused("hooks", status) }, Logger: a.part("hooks"),
 	})
@@ -192,11 +197,16 @@ func (a *app) openAdmin() (err error) {
 		return err
 	}
 	a.guard, err = webguard.New(webguard.Config{
-		Key: "admin.listen", Listen: a.cfg().Admin.Listen, Handler: a.admin, Token: a.secrets.admin, Exempt: admin.Exempt,
+		Key: "admin.listen", Listen: a.cfg().Admin.Listen, Handler: a.admin, Token: a.secrets.Load().admin, Exempt: admin.Exempt,
 		CheckHost: true, Hosts: a.adminHosts(), Refused: func(_ *http.Request, status int) { a.meters.CountRefused("admin", status) },
 		Logger: a.part("admin"),
 	})
 	return err
+}
+
+// host is the name or address under which this machine is reached.
+func (a *app) host() string {
+	return a.public.Load().name(netip.AddrPortFrom(netip.IPv4Unspecified(), 0))
 }
 
 // cfg is the configuration that holds now.
@@ -286,19 +296,19 @@ func (a *app) otherListeners() []admin.Listener {
 // urls are what clients are told.
 func (a *app) urls() (stun, turn []string) {
 	mode := a.cfg().Hooks.RTC.AdvertiseTLS
-	return iceURLs(a.public, a.turn.Listeners(), mode == "always" || mode == "auto" && a.certs.Verifiable())
+	return iceURLs(*a.public.Load(), a.turn.Listeners(), mode == "always" || mode == "auto" && a.certs.Verifiable())
 }
 
 // brokerEnv is the Broker's environment with the webhooks at base; nil takes the listener's own address.
 func (a *app) brokerEnv(base *url.URL) brokerEnv {
-	host := a.public.name(netip.AddrPortFrom(netip.IPv4Unspecified(), 0))
+	host := a.host()
 	if base == nil {
 		at, _ := netip.ParseAddrPort(a.hooks.Addr().String())
 		base = &url.URL{Scheme: "http", Host: reachable(at, host)}
 	}
-	env := brokerEnv{base: base, token: a.secrets.hooks}
+	env := brokerEnv{base: base, token: a.secrets.Load().hooks}
 	if a.redis != nil {
-		env.redis, env.password = reachable(a.redis.Addr().AddrPort(), host), a.secrets.redis
+		env.redis, env.password = reachable(a.redis.Addr().AddrPort(), host), a.secrets.Load().redis
 	}
 	return env
 }

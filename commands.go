@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"os/signal"
 	"syscall"
@@ -54,13 +53,11 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	level := new(slog.LevelVar)
-	level.Set(cfg.Log.Level)
-	log := newLogger(c.App.ErrWriter, level, cfg.Log.Format)
+	log := newLogging(c.App.ErrWriter, cfg.Log.Level, cfg.Log.Format)
 	for _, w := range cfg.Warnings() {
 		log.Warn(w)
 	}
-	a, err := newApp(cfg, log, level)
+	a, err := newApp(cfg, log)
 	if err != nil {
 		return err
 	}

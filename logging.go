@@ -1,25 +1,101 @@
 package main
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/lmittmann/tint"
 	"golang.org/x/term"
 )
 
-// newLogger makes the process's logger. format is auto, text or json; auto is tint on a terminal and JSON elsewhere.
-func newLogger(w io.Writer, level slog.Leveler, format string) *slog.Logger {
+// logging is the process's log, whose level and format a reload can change.
+type logging struct {
+	*slog.Logger
+	level  slog.LevelVar
+	to     io.Writer
+	format string // as it is now
+	base   atomic.Pointer[slog.Handler]
+}
+
+// newLogging makes the process's log. format is auto, text or json; auto is tint on a terminal and JSON elsewhere.
+func newLogging(w io.Writer, level slog.Level, format string) *logging {
+	l := &logging{to: w}
+	l.set(level, format)
+	l.Logger = slog.New(&swapped{log: l})
+	return l
+}
+
+// set changes level and format. One goroutine may do so at a time, while any number log.
+func (l *logging) set(level slog.Level, format string) {
+	l.level.Set(level)
+	if format == l.format {
+		return
+	}
+	l.format = format
+	h := newHandler(l.to, &l.level, format)
+	l.base.Store(&h)
+}
+
+func newHandler(w io.Writer, level slog.Leveler, format string) slog.Handler {
 	tty := isTerminal(w)
 	if format == "json" || format == "auto" && !tty {
-		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
 	}
-	return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !tty}))
+	return tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !tty})
 }
 
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// swapped is a handler on top of the one that holds now. What a logger was given, attributes and groups, is given to
+// each new one again.
+type swapped struct {
+	log    *logging
+	derive []func(slog.Handler) slog.Handler
+	made   atomic.Pointer[derived]
+}
+
+// derived is a handler with the one that it was made of.
+type derived struct {
+	base    *slog.Handler
+	handler slog.Handler
+}
+
+// Enabled is slog.Handler's.
+func (s *swapped) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= s.log.level.Level()
+}
+
+// Handle is slog.Handler's.
+func (s *swapped) Handle(ctx context.Context, r slog.Record) error {
+	base := s.log.base.Load()
+	d := s.made.Load()
+	if d == nil || d.base != base {
+		d = &derived{base, *base}
+		for _, f := range s.derive {
+			d.handler = f(d.handler)
+		}
+		s.made.Store(d)
+	}
+	return d.handler.Handle(ctx, r)
+}
+
+// WithAttrs is slog.Handler's.
+func (s *swapped) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return s.with(func(h slog.Handler) slog.Handler { return h.WithAttrs(attrs) })
+}
+
+// WithGroup is slog.Handler's.
+func (s *swapped) WithGroup(name string) slog.Handler {
+	return s.with(func(h slog.Handler) slog.Handler { return h.WithGroup(name) })
+}
+
+func (s *swapped) with(f func(slog.Handler) slog.Handler) slog.Handler {
+	return &swapped{log: s.log, derive: append(s.derive[:len(s.derive):len(s.derive)], f)}
 }

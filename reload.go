@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"reflect"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/hooks"
 )
 
 // reloadPoll is how often the configuration file is looked at. SIGHUP asks for it at once.
@@ -69,65 +71,92 @@ func (r *reloader) stamp() fileStamp {
 func (r *reloader) reload() {
 	a, log := r.app, r.app.part("config")
 	next, err := r.load()
+	var stays []string
+	if err == nil {
+		stays = unchangeable(a.cfg(), next)
+		err = a.apply(keep(a.cfg(), next))
+	}
 	if err != nil {
 		log.Error("the changed configuration is refused, the old one holds", "mistakes", strings.Split(err.Error(), "\n"))
 		return
 	}
-	secret := a.secrets.credential
-	if next.Credentials.Secret.IsSet() {
-		secret = next.Credentials.Secret.Reveal()
-	}
-	// What can fail comes first, so that nothing is applied by half.
-	if err := a.policy.Replace(policySettings(next.Hooks, a.part("hooks"))); err != nil {
-		log.Error("the changed configuration is refused, the old one holds", "mistakes", strings.Split(err.Error(), "\n"))
-		return
-	}
-	if err := a.keys.Replace(secret, reveal(next.Credentials.PreviousSecrets)); err != nil {
-		log.Error("the secret cannot be changed", "err", err)
-	}
-	if err := a.certs.Reload(); err != nil {
-		log.Error("the certificate stays as it was", "err", err)
-	}
-	a.turn.Apply(turnSettings(next))
-	a.level.Set(next.Log.Level)
-	stays := unchangeable(a.cfg(), next)
-	a.config.Store(keep(a.cfg(), next))
 	if len(stays) > 0 {
 		log.Warn("some changes need a restart", "keys", stays)
 	}
 	log.Info("the changed configuration holds")
 }
 
+// apply makes next hold, all of it: with an error nothing has changed. Live allocations and connections stay, but for what
+// the new settings forbid them.
+func (a *app) apply(next *config.Config) error {
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	p, errPublic := findPublic(next)
+	hold, errSecrets := a.settle(next)
+	answer, errHooks := a.hooks.Prepare(hooks.Settings{Token: hold.hooks, MaxBody: next.Hooks.MaxBody, RTC: rtcSettings(next.Hooks.RTC)})
+	replacePeers, errPeers := a.peers.Prepare(next.Turn.Peers.Deny, next.Turn.Peers.Allow)
+	if err := errors.Join(errPublic, errSecrets, errHooks, errPeers); err != nil {
+		return err
+	}
+	present, err := a.prepareCerts(next, &p)
+	if err != nil {
+		return err
+	}
+	if err := a.policy.Replace(policySettings(next.Hooks, a.part("hooks"))); err != nil {
+		return err
+	}
+	// From here on nothing fails: there is a secret, and the addresses are of their families.
+	err = errors.Join(a.keys.Replace(hold.credential, reveal(next.Credentials.PreviousSecrets)), a.move(&p, replacePeers))
+	a.secrets.Store(&hold)
+	a.config.Store(next)
+	answer()
+	a.guard.SetToken(hold.admin)
+	a.turn.Apply(turnSettings(next))
+	present()
+	a.log.set(next.Log.Level, next.Log.Format)
+	return err
+}
+
+// prepareCerts gets the certificate of other settings ready. Where they are as before, only its files are read again,
+// and what is wrong with those is no mistake of the configuration.
+func (a *app) prepareCerts(next *config.Config, p *public) (present func(), err error) {
+	c := certSettings(next, p)
+	if reflect.DeepEqual(c, certSettings(a.cfg(), a.public.Load())) {
+		return func() {
+			if err := a.certs.Reload(); err != nil {
+				a.part("certs").Error("the certificate stays as it was", "err", err)
+			}
+		}, nil
+	}
+	return a.certs.Prepare(c)
+}
+
+// move makes p what clients are told from now on, with other lists of peers from replacePeers, which may be nil. Live
+// allocations keep their addresses; what they may no longer reach ends. Held: changing.
+func (a *app) move(p *public, replacePeers func()) error {
+	advertised, err := a.turn.Move(p.ipv4, p.ipv6)
+	if err != nil {
+		return err
+	}
+	a.public.Store(p)
+	a.peers.SetPublic(advertised)
+	if replacePeers != nil {
+		replacePeers()
+	}
+	a.turn.Recheck()
+	a.guard.SetHosts(a.adminHosts())
+	return nil
+}
+
 // fixed are the parts of a configuration that a running process cannot change, by their keys.
 func fixed(c *config.Config) map[string]any {
 	return map[string]any{
-		"data_dir": c.DataDir, "drain_timeout": c.DrainTimeout, "log.format": c.Log.Format, "public": c.Public,
+		"data_dir": c.DataDir, "drain_timeout": c.DrainTimeout,
 		"turn.realm": c.Turn.Realm, "turn.listen": c.Turn.Listen, "turn.listen_tls": c.Turn.ListenTLS,
-		"turn.transports": c.Turn.Transports, "turn.relay_ports": c.Turn.RelayPorts, "turn.software": c.Turn.Software,
-		"turn.limits.bits_per_second":            c.Turn.Limits.BitsPerSecond,
-		"turn.limits.connections_per_ip":         c.Turn.Limits.ConnectionsPerIP,
-		"turn.limits.unauthenticated_per_second": c.Turn.Limits.UnauthenticatedPerSecond,
-		"turn.peers.deny":                        c.Turn.Peers.Deny, "turn.peers.allow": c.Turn.Peers.Allow,
-		"hooks.listen": c.Hooks.Listen, "hooks.token": c.Hooks.Token.Reveal(), "hooks.allow_no_token": c.Hooks.AllowNoToken,
-		"hooks.max_body": c.Hooks.MaxBody, "hooks.rtc": revealed(c.Hooks.RTC),
-		"certs":         c.Certs,
+		"turn.transports": c.Turn.Transports, "turn.relay_ports": c.Turn.RelayPorts,
+		"hooks.listen": c.Hooks.Listen, "admin.listen": c.Admin.Listen,
 		"redis.enabled": c.Redis.Enabled, "redis.listen": c.Redis.Listen, "redis.password": c.Redis.Password.Reveal(),
-		"admin.listen": c.Admin.Listen, "admin.token": c.Admin.Token.Reveal(), "admin.allow_no_token": c.Admin.AllowNoToken,
 	}
-}
-
-// revealed is an RTC configuration that compares by its secrets' texts.
-func revealed(r config.RTC) any {
-	type server struct {
-		config.ICEServer
-		password string
-	}
-	var servers []server
-	for _, s := range r.ExtraICEServers {
-		servers = append(servers, server{config.ICEServer{URLs: s.URLs, Username: s.Username}, s.Password.Reveal()})
-	}
-	r.ExtraICEServers = nil
-	return []any{r, servers}
 }
 
 // unchangeable names the keys that differ and stay as they were.
@@ -146,13 +175,9 @@ func unchangeable(old, next *config.Config) []string {
 // keep is next with what cannot change taken from old, so that what is shown is what holds.
 func keep(old, next *config.Config) *config.Config {
 	c := *next
-	c.DataDir, c.DrainTimeout, c.Log.Format, c.Public = old.DataDir, old.DrainTimeout, old.Log.Format, old.Public
-	limits, peers := next.Turn.Limits, next.Turn.Peers
-	c.Turn = old.Turn
-	c.Turn.Limits.Allocations, c.Turn.Limits.AllocationsPerNode = limits.Allocations, limits.AllocationsPerNode
-	c.Turn.Limits.AllocationLifetime, c.Turn.Peers.Mode = limits.AllocationLifetime, peers.Mode
-	c.Hooks.Listen, c.Hooks.Token, c.Hooks.AllowNoToken = old.Hooks.Listen, old.Hooks.Token, old.Hooks.AllowNoToken
-	c.Hooks.MaxBody, c.Hooks.RTC = old.Hooks.MaxBody, old.Hooks.RTC
-	c.Certs, c.Redis, c.Admin = old.Certs, old.Redis, old.Admin
+	c.DataDir, c.DrainTimeout, c.Redis = old.DataDir, old.DrainTimeout, old.Redis
+	c.Turn.Realm, c.Turn.Listen, c.Turn.ListenTLS = old.Turn.Realm, old.Turn.Listen, old.Turn.ListenTLS
+	c.Turn.Transports, c.Turn.RelayPorts = old.Turn.Transports, old.Turn.RelayPorts
+	c.Hooks.Listen, c.Admin.Listen = old.Hooks.Listen, old.Admin.Listen
 	return &c
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,125 +14,304 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
-// startApp runs everything in this process on ports of its own, with extra lines of configuration.
-func startApp(t *testing.T, log io.Writer, extra string) (*app, *reloader) {
+// site is everything running in this process, on ports of its own, with a configuration that a test rewrites.
+type site struct {
+	*app
+	*reloader
+	t   *testing.T
+	log lockedBuffer
+}
+
+// startSite begins with these lines of configuration; a test that needs other ports or addresses has them in it.
+func startSite(t *testing.T, text string) *site {
 	t.Helper()
+	s := &site{t: t}
 	file := filepath.Join(t.TempDir(), "c.toml")
-	write := func(extra string) {
-		t.Helper()
-		text := fmt.Sprintf("[public]\nipv4 = \"127.0.0.1\"\nipv6 = \"off\"\n[turn]\nlisten = [\"127.0.0.1:0\"]\nlisten_tls = []\n"+
-			"relay_ports = \"26000-26099\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[hooks]\nlisten = \"127.0.0.1:0\"\n%s", extra)
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(extra)
-	r := &reloader{file: file, load: func() (*config.Config, error) {
+	s.reloader = &reloader{file: file, load: func() (*config.Config, error) {
 		return config.Load(file, config.WithCheck(checkPolicy), config.WithEnviron(nil))
 	}}
-	cfg, err := r.load()
+	s.write(text)
+	cfg, err := s.load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := newApp(cfg, slog.New(slog.NewTextHandler(log, nil)), new(slog.LevelVar))
-	if err != nil {
+	if s.app, err = newApp(cfg, newLogging(&s.log, cfg.Log.Level, cfg.Log.Format)); err != nil {
 		t.Fatal(err)
 	}
-	r.app = a
+	s.reloader.app = s.app
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx, nil) }()
+	go func() { done <- s.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
-	return a, r
+	return s
 }
 
-func (a *app) post(t *testing.T, path, body string) string {
-	t.Helper()
-	res, err := http.Post("http://"+a.hooks.Addr().String()+path, "application/json", strings.NewReader(body)) //nolint:noctx // a test
+// Run runs the app alone: a test reloads by itself.
+func (s *site) Run(ctx context.Context) error { return s.app.Run(ctx, nil) }
+
+// write makes the configuration of these lines and what every test needs. A line wins over those that are here.
+func (s *site) write(text string) {
+	s.t.Helper()
+	tables := map[string]string{
+		"": "drain_timeout = '0s'\n", "public": "ipv4 = '127.0.0.1'\nipv6 = 'off'\n", "turn": "listen = ['127.0.0.1:0']\nlisten_tls = []\nrelay_ports = '26000-26099'\n",
+		"admin": "listen = '127.0.0.1:0'\n", "hooks": "listen = '127.0.0.1:0'\n",
+	}
+	name := ""
+	var rest strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "[") {
+			name = strings.Trim(line, "[]\n")
+		}
+		if _, ok := tables[name]; !ok {
+			rest.WriteString(line)
+			continue
+		}
+		key, _, set := strings.Cut(line, " = ")
+		if !set {
+			continue
+		}
+		kept := ""
+		for old := range strings.Lines(tables[name]) {
+			if !strings.HasPrefix(old, key+" = ") {
+				kept += old
+			}
+		}
+		tables[name] = kept + strings.TrimRight(line, "\n") + "\n"
+	}
+	text = tables[""]
+	for _, name := range []string{"public", "turn", "admin", "hooks"} {
+		text += "[" + name + "]\n" + tables[name]
+	}
+	if err := os.WriteFile(s.file, []byte(text+rest.String()), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// reloadTo applies another configuration, and fails where that was refused.
+func (s *site) reloadTo(text string) {
+	s.t.Helper()
+	s.write(text)
+	before := strings.Count(s.log.String(), "the changed configuration holds")
+	s.reload()
+	if strings.Count(s.log.String(), "the changed configuration holds") == before {
+		s.t.Fatalf("refused:\n%s", s.log.String())
+	}
+}
+
+func (s *site) post(path, body, token string) (int, string) {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, "http://"+s.hooks.Addr().String()+path, strings.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	return string(b)
+	return res.StatusCode, string(b)
+}
+
+// client is a Node's, with a credential as the webhook would give it now.
+func (s *site) client(node string) *turnclient.Client {
+	s.t.Helper()
+	c, err := s.keys.Issue(node, time.Hour, time.Now())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.dial(turnclient.Options{Transport: "udp", Username: c.Username, Password: c.Password})
+}
+
+func (s *site) dial(o turnclient.Options) *turnclient.Client {
+	s.t.Helper()
+	if o.Addr == "" {
+		for _, l := range s.turn.Listeners() {
+			if l.Transport == o.Transport {
+				o.Addr = l.Addr.String()
+			}
+		}
+	}
+	c, err := turnclient.Dial(s.t.Context(), o)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func (s *site) allocate(c *turnclient.Client) netip.AddrPort {
+	s.t.Helper()
+	a, err := c.Allocate(s.t.Context(), nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return a.Relayed
 }
 
 func TestReloadIsAllOrNothing(t *testing.T) {
-	var log lockedBuffer
-	a, r := startApp(t, &log, "")
-	node := func(data string) string { return a.post(t, "/authenticate-node", `{"id":"Alice","data":`+data+`}`) }
-	if got := node(`"x"`); !strings.Contains(got, `"authenticated":true`) {
+	s := startSite(t, "")
+	answer := func(data string) string {
+		_, text := s.post("/authenticate-node", `{"id":"Alice","data":`+data+`}`, "")
+		return text
+	}
+	if got := answer(`"x"`); !strings.Contains(got, `"authenticated":true`) {
 		t.Fatalf("mode allow: %s", got)
 	}
 	token, line, err := policy.NewTokenLine("Alice")
 	if err != nil {
 		t.Fatal(err)
 	}
-	rewrite := func(extra string) {
-		t.Helper()
-		b, err := os.ReadFile(r.file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		head, _, _ := strings.Cut(string(b), "[hooks]")
-		if err := os.WriteFile(r.file, []byte(head+"[hooks]\nlisten = \"127.0.0.1:0\"\n"+extra), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		r.reload()
-	}
-
-	rewrite(fmt.Sprintf("[hooks.authenticate]\nmode = \"tokens\"\ntokens = [%q]\n", line))
-	if got := node(`"x"`); !strings.Contains(got, `"authenticated":false`) {
+	s.reloadTo(fmt.Sprintf("[hooks.authenticate]\nmode = \"tokens\"\ntokens = [%q]\n", line))
+	if got := answer(`"x"`); !strings.Contains(got, `"authenticated":false`) {
 		t.Errorf("mode tokens, wrong token: %s", got)
 	}
-	if got := node(fmt.Sprintf("%q", token)); !strings.Contains(got, `"authenticated":true`) {
+	if got := answer(fmt.Sprintf("%q", token)); !strings.Contains(got, `"authenticated":true`) {
 		t.Errorf("mode tokens, right token: %s", got)
 	}
 
-	// A broken file changes nothing and says all that is wrong with it.
-	rewrite("[hooks.authenticate]\nmode = \"perhaps\"\n[hooks.authorize]\nmode = \"never\"\n")
-	if got := node(`"x"`); !strings.Contains(got, `"authenticated":false`) {
-		t.Errorf("after a broken file: %s", got)
-	}
-	if text := log.String(); !strings.Contains(text, "hooks.authenticate.mode") || !strings.Contains(text, "hooks.authorize.mode") {
-		t.Errorf("the mistakes are not named:\n%s", text)
+	// A broken file changes nothing and says all that is wrong with it. So does one whose mistake only a part finds.
+	broken := "[turn]\nsoftware = 'new'\n[hooks.authenticate]\nmode = \"perhaps\"\n[hooks.authorize]\nmode = \"never\"\n"
+	for text, names := range map[string][]string{
+		broken: {"hooks.authenticate.mode", "hooks.authorize.mode"},
+		"[turn]\nsoftware = 'new'\n[certs]\ncert_file = 'none.pem'\nkey_file = 'none.pem'\n": {"none.pem: "},
+		"[public]\nipv6 = '2001:db8::1'\n[turn]\nsoftware = 'new'\n":                          {"public.ipv6: 2001:db8::1 is no address of this machine"},
+	} {
+		s.write(text)
+		before := len(s.log.String())
+		s.reload()
+		said := s.log.String()[before:]
+		for _, name := range append(names, "the changed configuration is refused, the old one holds") {
+			if !strings.Contains(said, name) {
+				t.Errorf("%q is not named:\n%s", name, said)
+			}
+		}
+		if got := answer(`"x"`); !strings.Contains(got, `"authenticated":false`) || s.cfg().Turn.Software != "" {
+			t.Errorf("after a broken file: %s, %+v", got, s.cfg().Turn)
+		}
 	}
 
-	// What cannot change is named and stays; what can does.
-	rewrite("max_body = \"1MiB\"\n[credentials]\nttl = \"1h\"\n")
-	if text := log.String(); !strings.Contains(text, "some changes need a restart") || !strings.Contains(text, "hooks.max_body") {
-		t.Errorf("the key is not named:\n%s", text)
+	// What cannot change is named, in one line, and stays; what can does.
+	s.reloadTo("[turn]\nrealm = 'other'\n[hooks]\nlisten = '127.0.0.1:1'\n[credentials]\nttl = '1h'\n[redis]\npassword = 'another'\n")
+	if text := s.log.String(); !strings.Contains(text, `"some changes need a restart","component":"config","keys":["hooks.listen","redis.password","turn.realm"]`) {
+		t.Errorf("the keys are not named:\n%s", text)
 	}
-	if a.cfg().Credentials.TTL != time.Hour || a.cfg().Hooks.MaxBody != 16<<20 {
-		t.Errorf("ttl %v, max_body %d", a.cfg().Credentials.TTL, a.cfg().Hooks.MaxBody)
+	if c := s.cfg(); c.Credentials.TTL != time.Hour || c.Turn.Realm != "crolang" || c.Hooks.Listen != "127.0.0.1:0" || c.Redis.Password.IsSet() {
+		t.Errorf("%+v", c)
 	}
-	if got := node(`"x"`); !strings.Contains(got, `"authenticated":true`) {
+	if got := answer(`"x"`); !strings.Contains(got, `"authenticated":true`) {
 		t.Errorf("mode allow again: %s", got)
 	}
 }
 
-func TestChangedFileIsNoticed(t *testing.T) {
-	var log lockedBuffer
-	_, r := startApp(t, &log, "")
-	before := r.stamp()
-	b, err := os.ReadFile(r.file)
+func TestReloadSecretAndTokens(t *testing.T) {
+	const first, second = "the first secret, which is long enough", "the second secret, which is long enough"
+	s := startSite(t, "[hooks]\ntoken = 'first-token'\n[credentials]\nsecret = '"+first+"'\n")
+	live, old := s.client("a"), s.client("b")
+	s.allocate(live)
+	env := strings.Join(s.brokerEnv(nil).lines(), "\n")
+	if !strings.Contains(env, "first-token") {
+		t.Error(env)
+	}
+
+	s.reloadTo("[hooks]\ntoken = 'second-token'\n[credentials]\nsecret = '" + second + "'\nprevious_secrets = ['" + first + "']\n")
+	s.allocate(old)
+	s.allocate(s.client("c"))
+	if _, err := live.Refresh(t.Context(), time.Minute); err != nil {
+		t.Errorf("a live allocation of a previous secret: %v", err)
+	}
+	stale := s.client("d")
+	for token, want := range map[string]int{"first-token": 401, "second-token": 200} {
+		if code, _ := s.post("/authenticate-node", `{"id":"Alice"}`, token); code != want {
+			t.Errorf("%s: %d, want %d", token, code, want)
+		}
+	}
+	if env := strings.Join(s.brokerEnv(nil).lines(), "\n"); !strings.Contains(env, "second-token") {
+		t.Error(env)
+	}
+
+	s.reloadTo("[credentials]\nsecret = '" + first + "x'\n")
+	if _, err := stale.Allocate(t.Context(), nil); turnclient.Code(err) != 401 {
+		t.Errorf("with a secret that is gone: %v", err)
+	}
+	// A secret that is taken out altogether is one that is not to be trusted any more: not even to keep what it opened.
+	if _, err := live.Refresh(t.Context(), time.Minute); turnclient.Code(err) != 401 {
+		t.Errorf("a live allocation of a secret that is gone: %v", err)
+	}
+	if code, _ := s.post("/authenticate-node", `{"id":"Alice"}`, ""); code != 200 {
+		t.Errorf("without a token on loopback: %d", code)
+	}
+	if strings.Contains(s.log.String(), "long enough") || strings.Contains(s.log.String(), "-token") {
+		t.Errorf("the log has a secret:\n%s", s.log.String())
+	}
+}
+
+func TestReloadAnswers(t *testing.T) {
+	s := startSite(t, "")
+	resolve := func() string {
+		_, text := s.post("/resolve-rtc-configuration", `{"id":"Alice"}`, "")
+		return text
+	}
+	if got := resolve(); !strings.Contains(got, `"bundlePolicy":"max-bundle"`) || !strings.Contains(got, "turn:127.0.0.1:") {
+		t.Fatal(got)
+	}
+	s.reloadTo("[public]\nhost = 'turn.example.org'\n[turn]\nsoftware = 'renamed'\n[hooks]\nmax_body = '64KiB'\n" +
+		"[hooks.rtc]\nbundle_policy = 'balanced'\nextra_ice_servers = [{urls = ['stun:stun.example.org']}]\n")
+	for _, want := range []string{`"bundlePolicy":"balanced"`, "turn:turn.example.org:", "stun:stun.example.org"} {
+		if got := resolve(); !strings.Contains(got, want) {
+			t.Errorf("no %s in %s", want, got)
+		}
+	}
+	if code, _ := s.post("/authenticate-node", `{"id":"Alice","data":"`+strings.Repeat("x", 64<<10)+`"}`, ""); code != 413 {
+		t.Errorf("a body over hooks.max_body: %d", code)
+	}
+	id := turnclient.NewID()
+	m, err := s.client("a").Exchange(t.Context(), stunmsg.Begin(nil, stunmsg.BindingRequest, id[:]).Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(r.file, append(b, "\n# changed\n"...), 0o600); err != nil {
-		t.Fatal(err)
+	if v, _ := m.Get(stunmsg.AttrSoftware); string(v) != "renamed" {
+		t.Errorf("SOFTWARE is %q", v)
 	}
-	if r.stamp() == before {
+}
+
+func TestReloadLog(t *testing.T) {
+	s := startSite(t, "[log]\nlevel = 'error'\nformat = 'json'\n")
+	part := s.part("test").WithGroup("g").With("k", 1)
+	part.Info("unseen")
+	s.write("[log]\nlevel = 'debug'\nformat = 'text'\n")
+	s.reload()
+	part.Debug("two")
+	part.Debug("three")
+	s.reloadTo("[log]\nformat = 'json'\n")
+	part.Info("four")
+	text := s.log.String()
+	if strings.Contains(text, "unseen") || strings.Count(text, "g.k=1") != 2 || !strings.Contains(text, `"msg":"four","component":"test","g":{"k":1}`) {
+		t.Error(text)
+	}
+}
+
+func TestChangedFileIsNoticed(t *testing.T) {
+	s := startSite(t, "")
+	before := s.stamp()
+	s.write("[log]\nlevel = 'debug'\n")
+	if s.stamp() == before {
 		t.Error("a changed file looks as before")
 	}
 }

@@ -30,8 +30,7 @@ func (a *app) status() admin.Status {
 		Version: v, Commit: commit, Go: goVersion, Now: time.Now().UTC(), Started: a.started.UTC(), Draining: a.draining.Load(),
 		Listeners: append(a.turnListeners(), a.otherListeners()...), URLs: append(stun, turn...),
 		Public: admin.Public{
-			Host: a.public.name(netip.AddrPortFrom(netip.IPv4Unspecified(), 0)),
-			IPv4: text(a.public.ipv4.Advertise), IPv6: text(a.public.ipv6.Advertise),
+			Host: a.host(), IPv4: text(a.public.Load().ipv4.Advertise), IPv6: text(a.public.Load().ipv6.Advertise),
 		},
 		Certificate: &admin.Certificate{
 			Source: source, Names: info.Names, NotBefore: info.NotBefore, NotAfter: info.NotAfter, SelfSigned: info.SelfSigned,
@@ -67,8 +66,8 @@ func (a *app) turnStats() admin.TurnStats {
 		Drops:  map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited},
 		Panics: a.turn.Panics(), Ports: int(a.cfg().Turn.RelayPorts.Max) - int(a.cfg().Turn.RelayPorts.Min) + 1,
 	}
-	out.PortsUsed = max(0, out.Ports*a.public.families()-a.turn.FreePorts())
-	out.Ports *= a.public.families()
+	out.Ports *= a.public.Load().families()
+	out.PortsUsed = max(0, out.Ports-a.turn.FreePorts())
 	for _, t := range []relay.Transport{relay.UDP, relay.TCP, relay.TLS, relay.DTLS} {
 		sum := st.Traffic[t]
 		out.Transports = append(out.Transports, admin.TransportStats{
@@ -87,7 +86,7 @@ func (a *app) turnStats() admin.TurnStats {
 
 // adminHosts are the names under which a browser may ask for the admin listener.
 func (a *app) adminHosts() []string {
-	return []string{strings.Trim(a.public.name(netip.AddrPortFrom(netip.IPv4Unspecified(), 0)), "[]")}
+	return []string{strings.Trim(a.host(), "[]")}
 }
 
 // newMetrics reads every part at each scrape.

@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/certs"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
@@ -62,12 +63,29 @@ func (i ice) ICE(node string) (hooks.ICE, error) {
 	return hooks.ICE{STUN: stun, TURN: turn, Username: c.Username, Password: c.Password, Expires: c.Expires}, nil
 }
 
-func turnSettings(cfg *config.Config) control.Settings {
-	return control.Settings{
-		Allocations: cfg.Turn.Limits.Allocations, AllocationsPerNode: cfg.Turn.Limits.AllocationsPerNode,
-		Lifetime: cfg.Turn.Limits.AllocationLifetime, TTLOnly: !cfg.Credentials.WhileConnected,
-		StrictExpiry: cfg.Credentials.StrictExpiry, MaxSession: cfg.Credentials.MaxSession,
-		PeerMode: peerModes[cfg.Turn.Peers.Mode], AuthorizedFor: cfg.Credentials.TTL,
+func turnSettings(cfg *config.Config) turnsrv.Settings {
+	l := cfg.Turn.Limits
+	return turnsrv.Settings{
+		Settings: control.Settings{
+			Allocations: l.Allocations, AllocationsPerNode: l.AllocationsPerNode,
+			Lifetime: l.AllocationLifetime, TTLOnly: !cfg.Credentials.WhileConnected,
+			StrictExpiry: cfg.Credentials.StrictExpiry, MaxSession: cfg.Credentials.MaxSession,
+			PeerMode: peerModes[cfg.Turn.Peers.Mode], AuthorizedFor: cfg.Credentials.TTL,
+			Software: cfg.Turn.Software, UnauthenticatedPerSecond: l.UnauthenticatedPerSecond,
+		},
+		BitsPerSecond: l.BitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
+	}
+}
+
+// certSettings are those that a reload can change.
+func certSettings(cfg *config.Config, p *public) certs.Config {
+	c := cfg.Certs
+	host := p.host
+	if host == "" && p.ipv4.Advertise.IsValid() {
+		host = p.ipv4.Advertise.String()
+	}
+	return certs.Config{
+		CertFile: c.CertFile, KeyFile: c.KeyFile, PublicHost: host, Hosts: c.Hosts, Validity: c.Validity, RenewBefore: c.RenewBefore,
 	}
 }
 

@@ -147,7 +147,9 @@ func (c *Config) validate() error {
 // Run watches files and dates until ctx ends, and returns nil then. What goes
 // wrong meanwhile is logged once and leaves the pair in use as it was.
 func (k *Keeper) Run(ctx context.Context) error {
+	k.mu.Lock()
 	t := time.NewTicker(k.cfg.Poll)
+	k.mu.Unlock()
 	defer t.Stop()
 	for {
 		select {
@@ -185,6 +187,29 @@ func (k *Keeper) Reload() error {
 	err := k.refresh()
 	k.complain()
 	return err
+}
+
+// Prepare checks other settings and loads or makes their pair. Nothing is used of it until apply is called, which cannot
+// fail; a self-signed pair may have been written to Dir before. Dir, Addresses, Poll, OnChange, Now and Logger stay as they were.
+func (k *Keeper) Prepare(cfg Config) (apply func(), err error) {
+	k.mu.Lock()
+	old := k.cfg
+	k.mu.Unlock()
+	cfg.Dir, cfg.Addresses, cfg.Poll, cfg.OnChange, cfg.Now, cfg.Logger = old.Dir, old.Addresses, old.Poll, old.OnChange, old.Now, old.Logger
+	next, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.cfg, k.wanted, k.host, k.unkept, k.said = next.cfg, next.wanted, next.host, next.unkept, next.said
+		if p := next.current.Load(); p.sum != k.current.Load().sum {
+			k.use(p)
+		} else {
+			k.current.Store(p)
+		}
+	}, nil
 }
 
 // SetNames changes what clients are told and what the self-signed certificate

@@ -88,7 +88,7 @@ func (s *Server) resolve(c *call) (refused bool, _ *errAnswer) {
 		failed.cause = err
 		return false, &failed
 	}
-	c.out = s.rtc.appendAnswer(c.out, ice)
+	c.out = s.set.Load().rtc.appendAnswer(c.out, ice)
 	if ice.Username != "" {
 		s.cfg.Registry.Issued(node, ice.Expires)
 	}
@@ -98,7 +98,7 @@ func (s *Server) resolve(c *call) (refused bool, _ *errAnswer) {
 // issue makes what a Node needs for STUN and TURN. An RTC configuration without any server is an error.
 func (s *Server) issue(node string) (ICE, error) {
 	ice, err := s.cfg.ICE.ICE(node)
-	if err == nil && len(ice.STUN)+len(ice.TURN)+s.rtc.extras == 0 {
+	if err == nil && len(ice.STUN)+len(ice.TURN)+s.set.Load().rtc.extras == 0 {
 		err = errNoServers
 	}
 	return ice, err
@@ -111,7 +111,7 @@ func (s *Server) RTCConfiguration(node string) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.rtc.appendAnswer(nil, ice), nil
+	return s.set.Load().rtc.appendAnswer(nil, ice), nil
 }
 
 var errNoServers = fmt.Errorf("%w: neither a TURN listener nor hooks.rtc.extra_ice_servers gives an ICE server: add udp or tcp to turn.transports, or a certificate that clients verify", ErrRTC)

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
@@ -139,16 +140,13 @@ type Server struct {
 	cfg    Config
 	log    *slog.Logger
 	guard  *webguard.Guard
-	rtc    rtcTemplate
+	set    atomic.Pointer[settings]
 	routes map[string]*route
 	calls  sync.Pool // *call
 }
 
 // New validates cfg and binds the listener. A Server that is never Run must be closed with Close.
 func New(cfg Config) (*Server, error) {
-	if cfg.MaxBody <= 0 {
-		cfg.MaxBody = 16 << 20
-	}
 	if cfg.Registry == nil {
 		cfg.Registry = noRegistry{}
 	}
@@ -170,11 +168,12 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	rtc, err := newRTCTemplate(cfg.RTC)
+	set, err := newSettings(Settings{Token: cfg.Token, MaxBody: cfg.MaxBody, RTC: cfg.RTC})
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, rtc: rtc}
+	s := &Server{cfg: cfg, log: cfg.Logger}
+	s.set.Store(set)
 	s.calls.New = func() any { return &call{} }
 	s.routes = map[string]*route{
 		PathAuthenticate: {name: "authenticate", negative: `"authenticated":false`, serve: s.authenticate},
@@ -203,6 +202,40 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// Settings are the parts of Config that Prepare can change while the Server runs.
+type Settings struct {
+	Token   string
+	MaxBody int64
+	RTC     RTC
+}
+
+// settings are Settings, ready for use. They never change.
+type settings struct {
+	maxBody int64
+	rtc     rtcTemplate
+}
+
+func newSettings(s Settings) (*settings, error) {
+	if s.MaxBody <= 0 {
+		s.MaxBody = 16 << 20
+	}
+	rtc, err := newRTCTemplate(s.RTC)
+	return &settings{s.MaxBody, rtc}, err
+}
+
+// Prepare checks other settings. Nothing changes until apply is called, which cannot fail: requests that begin after it
+// go by the new ones.
+func (s *Server) Prepare(next Settings) (apply func(), err error) {
+	set, err := newSettings(next)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		s.guard.SetToken(next.Token)
+		s.set.Store(set)
+	}, nil
 }
 
 // Addr is the bound address.

@@ -62,7 +62,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	found := s.find(r.URL.Path)
 	c := s.calls.Get().(*call)
 	defer s.release(c)
-	c.w, c.r, c.limit = w, r, s.cfg.MaxBody
+	c.w, c.r, c.limit = w, r, s.set.Load().maxBody
 	switch {
 	case found == nil:
 		c.writeError(errNotFound, "")

@@ -22,7 +22,7 @@ func (s *Server) bind(workers int) error {
 		IPv6:          s.cfg.IPv6,
 		PortMin:       s.cfg.PortMin,
 		PortMax:       s.cfg.PortMax,
-		BitsPerSecond: s.cfg.BitsPerSecond,
+		BitsPerSecond: s.cfg.Settings.BitsPerSecond,
 		OwnListener:   s.ownListener,
 		AllowSend:     s.control.AllowSend,
 		// Reservations outlive their allocations and count for no quota: together they may hold an eighth of the ports.
@@ -36,7 +36,7 @@ func (s *Server) bind(workers int) error {
 	s.control.Use(s.plane)
 	if s.streams, err = newStreams(streamsConfig{
 		Plane: counted{s.plane, &s.open}, TCP: s.has("tcp"), TLS: s.has("tls"), DTLS: s.has("dtls"), Certificate: s.cfg.Certificate,
-		ConnectionsPerIP: s.cfg.ConnectionsPerIP, Logger: s.log,
+		ConnectionsPerIP: s.cfg.Settings.ConnectionsPerIP, Logger: s.log,
 	}); err != nil {
 		return err
 	}

@@ -28,13 +28,14 @@ type associations struct {
 	ctx  context.Context // of every association
 	stop context.CancelFunc
 
-	mu      sync.Mutex
-	tuples  map[relay.Tuple]*association
-	sources map[netip.Addr]int // proven ones
-	proven  int
-	fresh   list.List // half-open and not proven, the oldest first
-	half    list.List // proven and half-open, the oldest first
-	running sync.WaitGroup
+	mu        sync.Mutex
+	perSource int // proven ones that one address may have; 0: no limit
+	tuples    map[relay.Tuple]*association
+	sources   map[netip.Addr]int // proven ones
+	proven    int
+	fresh     list.List // half-open and not proven, the oldest first
+	half      list.List // proven and half-open, the oldest first
+	running   sync.WaitGroup
 }
 
 // association is one DTLS client. But for link, its fields belong to the lock of associations.
@@ -60,7 +61,7 @@ var (
 
 func newAssociations(cfg streamsConfig, counts *streamCounters) *associations {
 	t := &associations{
-		cfg: cfg, counts: counts, tuples: make(map[relay.Tuple]*association), sources: make(map[netip.Addr]int),
+		cfg: cfg, counts: counts, perSource: cfg.ConnectionsPerIP, tuples: make(map[relay.Tuple]*association), sources: make(map[netip.Addr]int),
 		options: []dtls.ServerOption{
 			dtls.WithCipherSuites(cipherSuites...),
 			dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret),
@@ -177,7 +178,7 @@ func (t *associations) prove(a *association) error {
 		a.older.link.mute() // the client has forgotten it
 		t.drop(a.older)
 	}
-	if t.cfg.ConnectionsPerIP > 0 && t.sources[a.source] >= t.cfg.ConnectionsPerIP || t.proven >= t.cfg.Associations {
+	if t.perSource > 0 && t.sources[a.source] >= t.perSource || t.proven >= t.cfg.Associations {
 		t.counts.refused.Add(1)
 		t.drop(a)
 		return errTooMany

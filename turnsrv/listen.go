@@ -112,6 +112,16 @@ func (s *streams) listen(addr netip.AddrPort) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr.Addr().Unmap(), unmapped(l.Addr()).Port()), nil
 }
 
+// limit replaces streamsConfig.ConnectionsPerIP. Open connections stay.
+func (s *streams) limit(perIP int) {
+	s.limits.mu.Lock()
+	s.limits.perSource = perIP
+	s.limits.mu.Unlock()
+	s.dtls.mu.Lock()
+	s.dtls.perSource = perIP
+	s.dtls.mu.Unlock()
+}
+
 // datagram takes a DTLS record that came in on a UDP listener; it is for relay.Config.DTLS and does not block.
 func (s *streams) datagram(src relay.Source, b []byte) { s.dtls.datagram(src, b) }
 

@@ -157,7 +157,7 @@ func noRequests(t *testing.T) map[string][]byte {
 // proved who they are do not notice.
 func TestCase26UnauthenticatedRate(t *testing.T) {
 	const limit = 20
-	s := startServer(t, func(c *Config) { c.UnauthenticatedPerSecond = limit })
+	s := startServer(t, func(c *Config) { c.Settings.UnauthenticatedPerSecond = limit })
 	// The honest client shares the flood's address.
 	honest, _ := s.allocated(t, "udp", "honest")
 	sock, peer := listenUDP(t, "127.0.0.1:0")
@@ -214,7 +214,7 @@ func TestCase26UnauthenticatedRate(t *testing.T) {
 // Case 27: of N+1 allocations of a Node at once over several transports exactly N are made; a slot comes back when one ends.
 func TestCase27QuotaOverTransports(t *testing.T) {
 	const n, tries = 8, 24
-	s := startServer(t, func(c *Config) { c.Settings = control.Settings{AllocationsPerNode: n} })
+	s := startServer(t, func(c *Config) { c.Settings = Settings{Settings: control.Settings{AllocationsPerNode: n}} })
 	clients := make([]*turnclient.Client, tries)
 	for i := range clients {
 		clients[i] = s.client(t, transports[i%len(transports)], s.plain, "n")

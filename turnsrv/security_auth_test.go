@@ -266,7 +266,7 @@ func TestCase22Expiry(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			s := startServer(t, func(conf *Config) { conf.Settings = c.set })
+			s := startServer(t, func(conf *Config) { conf.Settings.Settings = c.set })
 			cred := must(s.keys.Issue("n", c.ttl, time.Now()))(t)
 			o := turnclient.Options{Transport: "udp", Addr: s.plain, Username: cred.Username, Password: cred.Password}
 			client := must(turnclient.Dial(within(t), o))(t)

@@ -132,7 +132,7 @@ func TestChurnLeavesNothingBehind(t *testing.T) {
 	}
 	const workers, room = 16, 2000
 	s := startServer(t, func(c *Config) {
-		c.Settings = control.Settings{Allocations: room}
+		c.Settings = Settings{Settings: control.Settings{Allocations: room}}
 		c.IPv6 = Family{}
 	})
 	sock, _ := listenUDP(t, "127.0.0.1:0") // its queue fills, which is as good as reading
@@ -191,7 +191,7 @@ func TestChurnLeavesNothingBehind(t *testing.T) {
 // quotaIsWhole fails the test where not exactly as many allocations can be made as the quota says.
 func (s *testServer) quotaIsWhole(t *testing.T, room int) {
 	t.Helper()
-	set := control.Settings{Allocations: 20}
+	set := Settings{Settings: control.Settings{Allocations: 20}}
 	s.Apply(set) // what leaked would show in a smaller one at once
 	for i := range 20 {
 		c := s.client(t, "udp", s.plain, "quota")

@@ -234,7 +234,7 @@ func TestCase06FramesAboveTheMTU(t *testing.T) {
 
 // Case 7: more connections than an address may have are refused, and another address is served.
 func TestCase07ConnectionsOfOneAddress(t *testing.T) {
-	s := startServer(t, func(c *Config) { c.ConnectionsPerIP = 4 })
+	s := startServer(t, func(c *Config) { c.Settings.ConnectionsPerIP = 4 })
 	dial := func(local string) (*turnclient.Client, error) {
 		c, err := turnclient.Dial(within(t), turnclient.Options{Transport: "tcp", Addr: s.plain, Local: local})
 		if err != nil {

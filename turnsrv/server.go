@@ -30,15 +30,11 @@ type Config struct {
 	ListenTLS  []string // TLS and DTLS; every port takes plain and encrypted clients alike
 	Transports []string // any of udp, tcp, tls, dtls
 	Realm      string
-	Software   string
 	IPv4, IPv6 Family // an invalid Bind turns that family off
 	PortMin    uint16 // first relay port
 	PortMax    uint16 // last relay port
 
-	Settings                 control.Settings // what Apply may change later
-	BitsPerSecond            int64            // per allocation, each way; 0: no limit
-	ConnectionsPerIP         int              // TCP and TLS; 0: no limit
-	UnauthenticatedPerSecond int              // answers to one source; 0: no limit
+	Settings Settings // what Apply may change later
 
 	Keys        *credential.Keyring
 	Peers       *peers.Policy
@@ -49,6 +45,13 @@ type Config struct {
 	DrainTimeout time.Duration // how long Run waits at its end for live allocations
 	Now          func() time.Time
 	Logger       *slog.Logger
+}
+
+// Settings are what Apply may change while the server runs.
+type Settings struct {
+	control.Settings
+	BitsPerSecond    int64 // per allocation, each way; 0: no limit
+	ConnectionsPerIP int   // TCP and TLS together, and as many with DTLS; 0: no limit
 }
 
 // Listener is one socket address that is really up.
@@ -85,10 +88,8 @@ func New(cfg Config) (*Server, error) {
 	workers := max(1, runtime.GOMAXPROCS(0))
 	var err error
 	s.control, err = control.New(control.Config{
-		Realm: cfg.Realm, Software: cfg.Software, Keys: cfg.Keys, Nodes: cfg.Nodes,
-		CheckPeer: s.checkPeer, OwnListener: s.ownListener,
-		Settings: cfg.Settings, UnauthenticatedPerSecond: cfg.UnauthenticatedPerSecond,
-		Engines: workers, Now: cfg.Now, Logger: cfg.Logger,
+		Realm: cfg.Realm, Keys: cfg.Keys, Nodes: cfg.Nodes, CheckPeer: s.checkPeer, OwnListener: s.ownListener,
+		Settings: cfg.Settings.Settings, Engines: workers, Now: cfg.Now, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -171,8 +172,21 @@ func (s *Server) Close() error {
 // Drain refuses new allocations with 508 from now on. Live ones go on.
 func (s *Server) Drain() { s.control.Drain() }
 
-// Apply swaps what may change while running. Live allocations stay.
-func (s *Server) Apply(set control.Settings) { s.control.Apply(set) }
+// Apply swaps what may change while running. Live allocations and connections stay; the rate limit holds for them too.
+func (s *Server) Apply(set Settings) {
+	s.control.Apply(set.Settings)
+	s.plane.SetBitsPerSecond(set.BitsPerSecond)
+	s.streams.limit(set.ConnectionsPerIP)
+}
+
+// Move replaces Config.IPv4 and Config.IPv6 for new allocations; live ones keep the address that they were told. It
+// returns every address that clients have been told and that is in use. With an error all is as it was. The caller
+// brings Config.Peers up to date and calls Recheck.
+func (s *Server) Move(v4, v6 Family) (advertised []netip.Addr, err error) { return s.plane.Move(v4, v6) }
+
+// Recheck brings live allocations into line with a peer policy that has changed: when it returns, nothing more is relayed
+// to and from peers that are denied now.
+func (s *Server) Recheck() { s.control.Recheck() }
 
 // Live is the number of live allocations.
 func (s *Server) Live() int { return s.control.Live() }

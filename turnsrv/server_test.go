@@ -75,7 +75,7 @@ func startServer(t *testing.T, edit func(*Config)) *testServer {
 		Listen: []string{"127.0.0.1:0"}, ListenTLS: []string{"127.0.0.1:0"},
 		Transports: []string{"udp", "tcp", "tls", "dtls"}, Realm: "crolang",
 		IPv4: Family{Bind: lo}, IPv6: Family{Bind: netip.IPv6Loopback()}, PortMin: 15000, PortMax: 19999,
-		Settings: control.Settings{MaxSession: time.Hour}, Keys: keys, Peers: policy, Nodes: nobody{},
+		Settings: Settings{Settings: control.Settings{MaxSession: time.Hour}}, Keys: keys, Peers: policy, Nodes: nobody{},
 		Certificate: testCertificate(t), DrainTimeout: 50 * time.Millisecond,
 	}
 	if edit != nil {

@@ -43,7 +43,7 @@ func startTURN(t *testing.T, registry *nodes.Registry) *turnServer {
 	cfg := turnsrv.Config{
 		Listen: []string{"127.0.0.1:0"}, ListenTLS: []string{"127.0.0.1:0"}, Transports: []string{"udp", "tcp", "tls", "dtls"}, Realm: "test",
 		IPv4: turnsrv.Family{Bind: loopback, Advertise: loopback}, PortMin: 24000, PortMax: 27999, Certificate: certificate(t),
-		Settings: control.Settings{MaxSession: time.Hour}, Keys: keys, Peers: policy, Nodes: registry,
+		Settings: turnsrv.Settings{Settings: control.Settings{MaxSession: time.Hour}}, Keys: keys, Peers: policy, Nodes: registry,
 	}
 	server, err := turnsrv.New(cfg)
 	for range 20 { // the port that is free for UDP may not be for TCP

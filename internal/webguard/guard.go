@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -57,8 +58,8 @@ type Config struct {
 type Guard struct {
 	cfg    Config
 	log    *slog.Logger
-	token  tokenCheck
-	hosts  hostCheck
+	token  atomic.Pointer[tokenCheck]
+	hosts  atomic.Pointer[hostCheck]
 	conns  *connSet
 	slots  chan struct{}
 	server *http.Server
@@ -98,11 +99,11 @@ func New(cfg Config) (*Guard, error) {
 	g := &Guard{
 		cfg:   cfg,
 		log:   cfg.Logger,
-		token: newTokenCheck(cfg.Token),
-		hosts: newHostCheck(cfg.Hosts),
 		conns: newConnSet(listener, cfg.MaxConns),
 		slots: make(chan struct{}, cfg.InFlight),
 	}
+	g.SetToken(cfg.Token)
+	g.SetHosts(cfg.Hosts)
 	g.server = &http.Server{
 		Handler:                      g,
 		ReadHeaderTimeout:            cfg.HeaderTimeout,
@@ -126,6 +127,18 @@ func setDefault[T int | time.Duration](value *T, otherwise T) {
 
 // Addr is the bound address.
 func (g *Guard) Addr() net.Addr { return g.conns.Addr() }
+
+// SetToken replaces Config.Token, for every request that begins from now on.
+func (g *Guard) SetToken(token string) {
+	t := newTokenCheck(token)
+	g.token.Store(&t)
+}
+
+// SetHosts replaces Config.Hosts.
+func (g *Guard) SetHosts(hosts []string) {
+	h := newHostCheck(hosts)
+	g.hosts.Store(&h)
+}
 
 // Close releases the listener of a Guard that is not Run. After Run it does nothing.
 func (g *Guard) Close() error { return g.conns.Close() }
@@ -159,7 +172,7 @@ func (g *Guard) Run(ctx context.Context) error {
 // Authorized tells whether r carries the token, or none is needed. It is for the handlers of NoToken requests: the
 // token is still in their header or URL, and must not be logged.
 func (g *Guard) Authorized(r *http.Request) bool {
-	if !g.token.ok(r) {
+	if !g.token.Load().ok(r) {
 		return false
 	}
 	trust(r)
@@ -178,7 +191,7 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		strip(r)
 	}
-	if g.cfg.CheckHost && !g.hosts.ok(r) {
+	if g.cfg.CheckHost && !g.hosts.Load().ok(r) {
 		g.refuse(w, r, http.StatusForbidden)
 		return
 	}

@@ -61,24 +61,24 @@ type Settings struct {
 	MaxSession         time.Duration // from the Allocate on; 0: none
 	PeerMode           PeerMode
 	AuthorizedFor      time.Duration // how long an authorisation counts, with PeerMode
+	Software           string        // SOFTWARE attribute of successful answers; empty: none
+	// UnauthenticatedPerSecond bounds the answers to one source that has not proved who it is; 0: no bound.
+	UnauthenticatedPerSecond int
 }
 
 // Config is what a Control is made of.
 type Config struct {
-	Realm    string
-	Software string // SOFTWARE attribute of successful answers; empty: none
-	Keys     *credential.Keyring
+	Realm string
+	Keys  *credential.Keyring
 	// CheckPeer is the peer policy: whether ip may be a peer, and if not, why, in plain words. Called on the packet path.
 	CheckPeer func(ip netip.Addr) (allowed bool, cause string)
 	Nodes     Directory
 	Settings  Settings
 	// OwnListener says whether a is a socket that this process listens on: never a peer, whatever the policy allows.
 	OwnListener func(a netip.AddrPort) bool
-	// UnauthenticatedPerSecond bounds the answers to one source that has not proved who it is; 0: no bound.
-	UnauthenticatedPerSecond int
-	Engines                  int // pion servers; one per core is right
-	Now                      func() time.Time
-	Logger                   *slog.Logger
+	Engines     int // pion servers; one per core is right
+	Now         func() time.Time
+	Logger      *slog.Logger
 }
 
 // Control implements relay.Handler. Make it with New, give it the data plane with Use before that runs, and Close it
@@ -95,6 +95,7 @@ type Control struct {
 	stats   stats
 	set     atomic.Pointer[Settings]
 	lastID  atomic.Uint64
+	changes atomic.Uint64 // of the peer policy, see Recheck
 	drain   atomic.Bool
 
 	mu     sync.Mutex
@@ -125,7 +126,7 @@ func New(cfg Config) (*Control, error) {
 	c := &Control{
 		cfg: cfg, log: cfg.Logger, now: cfg.Now,
 		nonces:  newNonces(cfg.Now),
-		sources: newSources(cfg.UnauthenticatedPerSecond, cfg.Now),
+		sources: newSources(cfg.Settings.UnauthenticatedPerSecond, cfg.Now),
 		quota:   newQuota(cfg.Settings.Allocations, cfg.Settings.AllocationsPerNode),
 		live:    make(map[uint64]*session),
 		byNode:  make(map[string]map[uint64]*session),
@@ -151,7 +152,25 @@ func (c *Control) Apply(s Settings) {
 	}
 	s.Lifetime = min(s.Lifetime, maxLifetime)
 	c.quota.limits(s.Allocations, s.AllocationsPerNode)
+	c.sources.limit.Store(int64(s.UnauthenticatedPerSecond))
 	c.set.Store(&s)
+}
+
+// Recheck decides again about every peer that live allocations may reach, after the peer policy or the server's own
+// addresses have changed. When it returns, nothing more is relayed to and from those that are denied now, also where
+// their request was under way.
+func (c *Control) Recheck() {
+	c.changes.Add(1)
+	for _, s := range c.sessions() {
+		c.recheck(s)
+	}
+}
+
+func (c *Control) recheck(s *session) {
+	s.relay.Restrict(func(ip netip.Addr) bool {
+		allowed, _ := c.cfg.CheckPeer(ip)
+		return allowed
+	})
 }
 
 // Drain makes every new Allocate be refused with 508 from now on; live allocations go on.

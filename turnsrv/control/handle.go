@@ -116,10 +116,11 @@ func (r *request) begin(t stunmsg.Type) *stunmsg.Builder {
 }
 
 func (r *request) software(w *stunmsg.Builder) *stunmsg.Builder {
-	if r.c.cfg.Software == "" {
+	name := r.c.set.Load().Software
+	if name == "" {
 		return w
 	}
-	return w.String(stunmsg.AttrSoftware, r.c.cfg.Software)
+	return w.String(stunmsg.AttrSoftware, name)
 }
 
 // refuse answers an error, and counts it under its cause.

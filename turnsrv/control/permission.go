@@ -17,7 +17,7 @@ type peer struct {
 
 // createPermission is RFC 8656 §10.2. All peers are decided on before the first is installed.
 func (r *request) createPermission() {
-	s := r.session
+	s, before := r.session, r.c.changes.Load()
 	var all []peer
 	code, cause := 0, ""
 	r.msg.Each(func(t uint16, v []byte) bool {
@@ -59,12 +59,13 @@ func (r *request) createPermission() {
 	for _, p := range all {
 		s.relay.Permit(p.addr.Addr(), p.scope)
 	}
+	r.decidedSince(before)
 	r.send(r.begin(r.msg.Type.Success()))
 }
 
 // channelBind is RFC 8656 §12.2.
 func (r *request) channelBind() {
-	s := r.session
+	s, before := r.session, r.c.changes.Load()
 	v, hasNumber := r.msg.Get(stunmsg.AttrChannelNumber)
 	a, hasPeer := r.msg.Get(stunmsg.AttrXORPeerAddress)
 	if !hasNumber || len(v) != 4 || !hasPeer {
@@ -101,7 +102,16 @@ func (r *request) channelBind() {
 	}
 	s.relay.Permit(p.Addr(), scope)
 	s.relay.Bind(number, p, scope)
+	r.decidedSince(before)
 	r.send(r.begin(r.msg.Type.Success()))
+}
+
+// decidedSince decides again where the peer policy has changed since before: Recheck may have come too early to see what
+// this request opened.
+func (r *request) decidedSince(before uint64) {
+	if r.c.changes.Load() != before {
+		r.c.recheck(r.session)
+	}
 }
 
 // roomFor says whether permissions for all of these peers stay within the limit.

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,7 +16,7 @@ const (
 // sources bounds how many answers one source address is given per second without having proved who it is. An IPv6
 // source is its /64. The table has a fixed size: in a full set the source that was idle longest gives way.
 type sources struct {
-	limit int // per second; 0 for no limit
+	limit atomic.Int64 // per second; 0 for no limit
 	seed  maphash.Seed
 	now   func() time.Time
 	mu    [64]sync.Mutex
@@ -29,13 +30,16 @@ type sourceSlot struct {
 }
 
 func newSources(limit int, now func() time.Time) *sources {
-	return &sources{limit: limit, seed: maphash.MakeSeed(), now: now}
+	s := &sources{seed: maphash.MakeSeed(), now: now}
+	s.limit.Store(int64(limit))
+	return s
 }
 
 // allow counts one answer to ip and says whether it may be sent. The window begins with a source's first request, so
 // that a burst gets exactly limit answers in its first second.
 func (s *sources) allow(ip netip.Addr) bool {
-	if s.limit <= 0 {
+	limit := int(s.limit.Load())
+	if limit <= 0 {
 		return true
 	}
 	if ip.Is6() && !ip.Is4In6() {
@@ -58,7 +62,7 @@ func (s *sources) allow(ip netip.Addr) bool {
 				slot.start, slot.count = now, 0
 			}
 			slot.count++
-			return slot.count <= s.limit
+			return slot.count <= limit
 		}
 		if slot.start < victim.start {
 			victim = slot

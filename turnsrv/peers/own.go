@@ -41,12 +41,20 @@ func (p *Policy) refresh() (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("cannot read this machine's network addresses: %w", err)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	old := p.own.Load()
 	if old != nil && slices.Equal(old.read, all) {
 		return false, nil
 	}
+	p.own.Store(p.snapshot(all))
+	return old != nil, nil
+}
+
+// snapshot makes one of these interfaces and the public addresses. Held: mu.
+func (p *Policy) snapshot(all []Interface) *snapshot {
 	var entries, rest []entry
-	for _, ip := range p.cfg.Public {
+	for _, ip := range p.public {
 		if ip.IsValid() {
 			ip = ip.Unmap().WithZone("")
 			entries = append(entries, entry{netip.PrefixFrom(ip, ip.BitLen()), ruleOwn})
@@ -69,8 +77,7 @@ func (p *Policy) refresh() (changed bool, err error) {
 			rest = append(rest, entry{netip.PrefixFrom(network.Addr(), 128), ruleAnycast})
 		}
 	}
-	p.own.Store(&snapshot{newRanges(append(entries, rest...)), all})
-	return old != nil, nil
+	return &snapshot{newRanges(append(entries, rest...)), all}
 }
 
 // machineInterfaces lists all addresses at once: asking each interface would read them all each time.

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -40,19 +42,27 @@ type Verdict struct {
 
 // Policy decides about peers. Check and OwnIP take no lock, allocate nothing and may be called from any goroutine.
 type Policy struct {
-	cfg         Config
-	log         *slog.Logger
+	cfg     Config
+	log     *slog.Logger
+	lists   atomic.Pointer[lists]
+	failing bool // of Run: reading the addresses failed the last time
+
+	mu     sync.Mutex   // of those who change own
+	public []netip.Addr // see SetPublic
+	own    atomic.Pointer[snapshot]
+}
+
+// lists are the parsed Deny and Allow. They never change.
+type lists struct {
 	recommended bool
 	allow, deny ranges
 	special     ranges          // of Recommended
 	causes      [forms][]string // of each rule: as it is, and carried in each form
-	own         atomic.Pointer[snapshot]
-	failing     bool // of Run: reading the addresses failed the last time
 }
 
 // New parses the lists, all mistakes in one error, and reads this machine's addresses.
 func New(cfg Config) (*Policy, error) {
-	p := &Policy{cfg: cfg, log: cfg.Logger}
+	p := &Policy{cfg: cfg, log: cfg.Logger, public: slices.Clone(cfg.Public)}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
@@ -62,20 +72,41 @@ func New(cfg Config) (*Policy, error) {
 	if p.cfg.Refresh <= 0 {
 		p.cfg.Refresh = defaultRefresh
 	}
-	if err := p.parse(); err != nil {
+	replace, err := p.Prepare(cfg.Deny, cfg.Allow)
+	if err != nil {
 		return nil, err
 	}
+	replace()
 	if _, err := p.refresh(); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-func (p *Policy) parse() error {
+// Prepare parses other lists, all mistakes in one error. They hold from the call of replace on, which cannot fail; what
+// was decided before is for the caller to decide again.
+func (p *Policy) Prepare(deny, allow []string) (replace func(), err error) {
+	l, err := parse(deny, allow)
+	if err != nil {
+		return nil, err
+	}
+	return func() { p.lists.Store(l) }, nil
+}
+
+// SetPublic replaces Config.Public.
+func (p *Policy) SetPublic(public []netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.public = slices.Clone(public)
+	p.own.Store(p.snapshot(p.own.Load().read))
+}
+
+func parse(denied, allowed []string) (*lists, error) {
 	var errs []error
+	p := new(lists)
 	texts := ownTexts[:]
 	var deny, special, allow []entry
-	for _, s := range p.cfg.Deny {
+	for _, s := range denied {
 		if s == Recommended {
 			p.recommended = true
 			continue
@@ -98,7 +129,7 @@ func (p *Policy) parse() error {
 			texts = append(texts, r.what+" ("+r.prefix+"), see turn.peers.allow")
 		}
 	}
-	for _, s := range p.cfg.Allow {
+	for _, s := range allowed {
 		prefix, err := parsePrefix(s)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("turn.peers.allow: %w", err))
@@ -112,7 +143,7 @@ func (p *Policy) parse() error {
 			p.causes[f] = append(p.causes[f], formTexts[f]+text)
 		}
 	}
-	return errors.Join(errs...)
+	return p, errors.Join(errs...)
 }
 
 // parsePrefix reads an address or a prefix. A prefix of IPv4-mapped addresses is the IPv4 one.
@@ -141,33 +172,34 @@ func (p *Policy) Check(ip netip.Addr) Verdict {
 		return Verdict{Cause: "not an address"}
 	}
 	ip = ip.Unmap().WithZone("")
-	if p.allow.find(ip) != none {
+	l, own := p.lists.Load(), p.own.Load()
+	if l.allow.find(ip) != none {
 		return Verdict{Allowed: true}
 	}
-	if rule := p.denied(ip); rule != none {
-		return Verdict{Cause: p.causes[plain][rule]}
+	if rule := l.denied(ip, own); rule != none {
+		return Verdict{Cause: l.causes[plain][rule]}
 	}
 	if ip.Is4() {
 		return Verdict{Allowed: true}
 	}
 	var c [3]embedded
 	for _, v4 := range embeddedIn(ip, &c) {
-		if rule := p.denied(v4.addr); rule != none {
-			return Verdict{Cause: p.causes[v4.form][rule]}
+		if rule := l.denied(v4.addr, own); rule != none {
+			return Verdict{Cause: l.causes[v4.form][rule]}
 		}
 	}
 	return Verdict{Allowed: true}
 }
 
 // denied is the rule that denies ip as it is, or none.
-func (p *Policy) denied(ip netip.Addr) int {
-	if rule := p.deny.find(ip); rule != none || !p.recommended {
+func (l *lists) denied(ip netip.Addr, own *snapshot) int {
+	if rule := l.deny.find(ip); rule != none || !l.recommended {
 		return rule
 	}
-	if rule := p.own.Load().find(ip); rule != none {
+	if rule := own.find(ip); rule != none {
 		return rule
 	}
-	return p.special.find(ip)
+	return l.special.find(ip)
 }
 
 // OwnIP says whether ip is an address of this machine, whatever the lists say.

@@ -56,7 +56,7 @@ func (r rate) cost(n int) int64 { return int64(float64(n) * 8e9 / float64(r.bits
 
 // allow takes n bytes out of the allowance at the time now, or says false.
 func (r rate) allow(m *meter, now int64, n int) bool {
-	if r.bitsPerSecond == 0 {
+	if r.bitsPerSecond == 0 || now == 0 { // 0: the limit came after the clock was asked
 		return true
 	}
 	for {

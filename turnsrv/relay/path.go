@@ -81,7 +81,7 @@ func (t *tx) channelUp(r *Relay, msg []byte) {
 // sendUp relays the data of one Send indication.
 func (t *tx) sendUp(r *Relay, msg []byte) {
 	peer, data, ok := stunmsg.ParseSend(msg)
-	if !ok || peer.Port() == 0 || peer.Addr().Is4() != r.ports.family.Bind.Is4() {
+	if !ok || peer.Port() == 0 || peer.Addr().Is4() != r.family.Bind.Is4() {
 		r.up.drop(1)
 		return
 	}

@@ -16,8 +16,8 @@ import (
 type Plane struct {
 	cfg      Config
 	epoch    time.Time
-	rate     rate
-	ports    [2]*ports // IPv4, IPv6; nil: the family is off
+	rate     atomic.Pointer[rate]
+	ports    [2]*ports // IPv4, IPv6
 	reserved reservations
 	gate     gate
 	closed   atomic.Bool
@@ -42,14 +42,13 @@ func New(cfg Config) (*Plane, error) {
 	if cfg.Workers <= 0 {
 		cfg.Workers = runtime.GOMAXPROCS(0)
 	}
-	p := &Plane{cfg: cfg, epoch: cfg.Now(), rate: newRate(cfg.BitsPerSecond), streams: make(map[*stream]struct{})}
+	p := &Plane{cfg: cfg, epoch: cfg.Now(), streams: make(map[*stream]struct{})}
+	p.SetBitsPerSecond(cfg.BitsPerSecond)
 	p.gate = newGate(2 * cfg.Workers)
 	p.reserved.limit = cfg.MaxReservations
 	p.buffers.New = func() any { return new(buffer) }
 	for i, f := range [2]Family{cfg.IPv4, cfg.IPv6} {
-		if f.Bind.IsValid() {
-			p.ports[i] = newPorts(f, cfg.PortMin, cfg.PortMax)
-		}
+		p.ports[i] = newPorts(f, cfg.PortMin, cfg.PortMax)
 	}
 	if err := p.engine.init(p); err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
@@ -90,9 +89,6 @@ func (p *Plane) Run(ctx context.Context) error {
 	p.reserved.sweep(p.cfg.Now(), true)
 	p.endStreams()
 	for _, t := range p.ports {
-		if t == nil {
-			continue
-		}
 		for i := range t.relays {
 			if r := t.relays[i].Load(); r != nil {
 				r.Close()
@@ -134,17 +130,17 @@ func (p *Plane) sweeper(ctx context.Context) {
 // RelayAt is the live relay whose advertised or bound address is a, or nil.
 func (p *Plane) RelayAt(a netip.AddrPort) *Relay {
 	for _, t := range p.ports {
-		if t != nil && t.owns(a.Addr()) {
-			return t.at(a.Port())
+		if r := t.relayAt(a); r != nil {
+			return r
 		}
 	}
 	return nil
 }
 
-// OwnRelayIP says whether ip is an address, advertised or bound, that relays of this server have.
+// OwnRelayIP says whether ip is an address, advertised or bound, that relays of this server have, new or live.
 func (p *Plane) OwnRelayIP(ip netip.Addr) bool {
 	for _, t := range p.ports {
-		if t != nil && t.owns(ip) {
+		if t.owns(ip) {
 			return true
 		}
 	}
@@ -157,10 +153,26 @@ func (p *Plane) FreePorts(family int) int {
 	if family == 6 {
 		t = p.ports[1]
 	}
-	if t == nil {
+	if !t.places.Load().now.Bind.IsValid() {
 		return 0
 	}
 	return t.free()
+}
+
+// SetBitsPerSecond replaces Config.BitsPerSecond, for live relays too.
+func (p *Plane) SetBitsPerSecond(n int64) {
+	r := newRate(max(0, n))
+	p.rate.Store(&r)
+}
+
+// Move replaces Config.IPv4 and Config.IPv6 for relays opened from now on. Live relays keep their address, which is
+// still theirs inside this process too. It returns every address that new and live relays are told to have. After a call
+// with other addresses the caller should Restrict what is live. With an error all is as it was.
+func (p *Plane) Move(v4, v6 Family) (advertised []netip.Addr, err error) {
+	if err := errors.Join(v4.check(true), v6.check(false)); err != nil {
+		return nil, err
+	}
+	return append(p.ports[0].move(v4), p.ports[1].move(v6)...), nil
 }
 
 // barred says whether peer is one of our listening sockets.

@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	mrand "math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,7 @@ const reservationTime = 30 * time.Second
 
 // ports is one family's range of relay ports: which are taken, and whose they are.
 type ports struct {
-	family Family
+	places atomic.Pointer[places]
 	min    uint16
 	relays []atomic.Pointer[Relay] // by port - min
 
@@ -24,9 +25,16 @@ type ports struct {
 	taken []uint64 // a bit per port; those beyond the range are set
 }
 
+// places are where a family's relays are. They are replaced as a whole.
+type places struct {
+	now     *Family   // of new relays; its Bind is invalid where the family is off
+	earlier []*Family // of those that live on since it was another
+}
+
 func newPorts(f Family, lo, hi uint16) *ports {
 	n := int(hi) - int(lo) + 1
-	t := &ports{family: f, min: lo, relays: make([]atomic.Pointer[Relay], n), taken: make([]uint64, (n+63)/64)}
+	t := &ports{min: lo, relays: make([]atomic.Pointer[Relay], n), taken: make([]uint64, (n+63)/64)}
+	t.places.Store(&places{now: &f})
 	for i := n; i < len(t.taken)*64; i++ {
 		t.taken[i/64] |= 1 << (i % 64)
 	}
@@ -45,9 +53,59 @@ func (t *ports) at(port uint16) *Relay {
 	return nil
 }
 
-// owns says whether ip is an address of this family's relays.
+// has says whether ip is one of the family's two addresses.
+func (f *Family) has(ip netip.Addr) bool {
+	return f.Bind.IsValid() && (ip == f.Advertise || ip == f.Bind && !ip.IsUnspecified())
+}
+
+// owns says whether ip is an address of new relays, or of one that may live.
 func (t *ports) owns(ip netip.Addr) bool {
-	return ip == t.family.Advertise || ip == t.family.Bind && !ip.IsUnspecified()
+	p := t.places.Load()
+	return p.now.has(ip) || slices.ContainsFunc(p.earlier, func(f *Family) bool { return f.has(ip) })
+}
+
+// relayAt is the live relay that has the address a, or nil.
+func (t *ports) relayAt(a netip.AddrPort) *Relay {
+	if r := t.at(a.Port()); r != nil && r.family.has(a.Addr()) {
+		return r
+	}
+	return nil
+}
+
+// enter makes r findable. The place that it was opened in counts from then on until move finds no relay there.
+func (t *ports) enter(r *Relay) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.relays[r.port-t.min].Store(r)
+	if p := t.places.Load(); p.now != r.family && !slices.Contains(p.earlier, r.family) {
+		t.places.Store(&places{p.now, append(slices.Clone(p.earlier), r.family)})
+	}
+}
+
+// move gives new relays the place f, and forgets earlier ones in which no relay lives. It returns every address that
+// relays are told to have.
+func (t *ports) move(f Family) (advertised []netip.Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := t.places.Load()
+	next := &places{now: old.now}
+	if *old.now != f {
+		next.now = &f
+	}
+	if next.now != old.now || len(old.earlier) > 0 {
+		for i := range t.relays {
+			if r := t.relays[i].Load(); r != nil && r.family != next.now && !slices.Contains(next.earlier, r.family) {
+				next.earlier = append(next.earlier, r.family)
+			}
+		}
+		t.places.Store(next)
+	}
+	for _, p := range append(slices.Clone(next.earlier), next.now) {
+		if p.Bind.IsValid() && !slices.Contains(advertised, p.Advertise) {
+			advertised = append(advertised, p.Advertise)
+		}
+	}
+	return advertised
 }
 
 // take binds a free port with bind, which reports whether it worked; a port that somebody else on this machine holds
@@ -126,6 +184,7 @@ func (t *ports) free() (n int) {
 // reservation keeps a bound socket for the one who has its token.
 type reservation struct {
 	ports   *ports
+	family  *Family
 	port    uint16
 	sock    relaySocket
 	expires time.Time

@@ -24,8 +24,10 @@ type Relay struct {
 	src   Source
 	tag   any
 	ports *ports
-	port  uint16
-	token *[8]byte
+	// family is where the relay is, as it was when it was opened: clients and peers know that address.
+	family *Family
+	port   uint16
+	token  *[8]byte
 
 	dead   atomic.Bool
 	ending sync.Once
@@ -66,29 +68,29 @@ func (p *Plane) assign(r *Relay, o OpenOptions) error {
 		if err != nil {
 			return err
 		}
-		r.ports, r.port, r.sock = v.ports, v.port, v.sock
+		r.ports, r.family, r.port, r.sock = v.ports, v.family, v.port, v.sock
 		return nil
 	}
 	t := p.ports[0]
 	if o.Family == 6 {
 		t = p.ports[1]
 	}
-	if t == nil || o.Family != 4 && o.Family != 6 {
+	r.ports, r.family = t, t.places.Load().now
+	if !r.family.Bind.IsValid() || o.Family != 4 && o.Family != 6 {
 		return ErrFamily
 	}
-	r.ports = t
 	var second relaySocket
 	err := t.take(o.EvenPort || o.Reserve, o.Reserve, func(port uint16) (bool, error) {
 		var ok bool
 		var err error
-		if r.sock, ok, err = p.bindRelay(netip.AddrPortFrom(t.family.Bind, port)); !ok {
+		if r.sock, ok, err = p.bindRelay(netip.AddrPortFrom(r.family.Bind, port)); !ok {
 			return false, err
 		}
 		r.port = port
 		if !o.Reserve {
 			return true, nil
 		}
-		if second, ok, err = p.bindRelay(netip.AddrPortFrom(t.family.Bind, port+1)); !ok {
+		if second, ok, err = p.bindRelay(netip.AddrPortFrom(r.family.Bind, port+1)); !ok {
 			r.sock.close()
 		}
 		return ok, err
@@ -96,7 +98,7 @@ func (p *Plane) assign(r *Relay, o OpenOptions) error {
 	if err != nil || !o.Reserve {
 		return err
 	}
-	v := &reservation{ports: t, port: r.port + 1, sock: second, expires: p.cfg.Now().Add(reservationTime)}
+	v := &reservation{ports: t, family: r.family, port: r.port + 1, sock: second, expires: p.cfg.Now().Add(reservationTime)}
 	token, err := p.reserved.add(v)
 	if err != nil {
 		v.drop()
@@ -115,7 +117,7 @@ func (r *Relay) publish() error {
 	if err := r.startIO(); err != nil {
 		return err
 	}
-	r.ports.relays[r.port-r.ports.min].Store(r)
+	r.ports.enter(r)
 	if err := r.src.attach(r); err != nil {
 		return err
 	}
@@ -141,7 +143,7 @@ func (r *Relay) Close() {
 }
 
 // Addr is the relayed transport address as clients are told it.
-func (r *Relay) Addr() netip.AddrPort { return netip.AddrPortFrom(r.ports.family.Advertise, r.port) }
+func (r *Relay) Addr() netip.AddrPort { return netip.AddrPortFrom(r.family.Advertise, r.port) }
 
 // Token is the reservation that was made with OpenOptions.Reserve.
 func (r *Relay) Token() (token [8]byte, ok bool) {
@@ -157,6 +159,35 @@ func (r *Relay) Tag() any { return r.tag }
 // Tuple is the 5-tuple of the relay's client.
 func (r *Relay) Tuple() Tuple { return r.src.Tuple }
 
+// Restrict brings what is open into line with a peer policy that has changed: allowed says of an address whether it may
+// be a peer still. What it denies goes on only between relays of this server, and the rest of it ends.
+func (r *Relay) Restrict(allowed func(netip.Addr) bool) {
+	r.change(func(a *access) *access {
+		n := a
+		for _, p := range a.perms {
+			if allowed(p.ip) {
+				continue
+			}
+			if n = n.revoke(p.ip); r.plane.OwnRelayIP(p.ip) {
+				n = n.permit(p.ip, ScopeRelays)
+			}
+		}
+		for _, c := range a.chans {
+			next := r.route(c.number, c.peer, c.scope)
+			if !allowed(c.peer.Addr()) {
+				next.scope = ScopeRelays
+			}
+			switch {
+			case next.scope != c.scope && r.plane.RelayAt(c.peer) == nil:
+				n = n.unbind(c.number)
+			case next.scope != c.scope || next.own != c.own || next.barred != c.barred:
+				n = n.bind(next)
+			}
+		}
+		return n
+	})
+}
+
 // Permit lets peer, at any port, send to the client and be sent to (RFC 8656 §9). It only widens: ScopeRelays after
 // ScopeAny changes nothing. The caller ends it with Revoke.
 func (r *Relay) Permit(peer netip.Addr, scope Scope) {
@@ -170,9 +201,14 @@ func (r *Relay) Revoke(peer netip.Addr) {
 
 // Bind binds a channel, in the place of any with the same number or peer: the caller has checked RFC 8656 §12.1.
 func (r *Relay) Bind(number uint16, peer netip.AddrPort, scope Scope) {
+	c := r.route(number, peer, scope)
+	r.change(func(a *access) *access { return a.bind(c) })
+}
+
+func (r *Relay) route(number uint16, peer netip.AddrPort, scope Scope) *route {
 	c := &route{number: number, scope: scope, peer: peer, own: r.plane.OwnRelayIP(peer.Addr()), barred: r.plane.barred(peer)}
 	c.dst.set(peer)
-	r.change(func(a *access) *access { return a.bind(c) })
+	return c
 }
 
 // Unbind ends a channel.
@@ -193,7 +229,7 @@ func (r *Relay) Stats() Stats { return Stats{Up: r.up.read(), Down: r.down.read(
 
 // admit applies the rate limit of one direction to one datagram.
 func (r *Relay) admit(m *meter, now int64, bytes int) bool {
-	if r.plane.rate.allow(m, now, bytes) {
+	if r.plane.rate.Load().allow(m, now, bytes) {
 		return true
 	}
 	m.drop(1)
@@ -202,10 +238,10 @@ func (r *Relay) admit(m *meter, now int64, bytes int) bool {
 
 // nanos is the time for the rate limit, and 0 where there is none and the clock need not be asked.
 func (p *Plane) nanos() int64 {
-	if p.rate.bitsPerSecond == 0 {
+	if p.rate.Load().bitsPerSecond == 0 {
 		return 0
 	}
-	return p.cfg.Now().Sub(p.epoch).Nanoseconds()
+	return p.cfg.Now().Sub(p.epoch).Nanoseconds() + 1
 }
 
 func (p *Plane) since(t time.Time) int64 { return t.Sub(p.epoch).Nanoseconds() }

@@ -51,7 +51,7 @@ func start(t *testing.T, allow ...string) *rig {
 	cfg := turnsrv.Config{
 		Listen: []string{"127.0.0.1:0"}, Transports: []string{"udp", "tcp", "tls"}, Realm: "crolang",
 		IPv4: turnsrv.Family{Bind: netip.MustParseAddr("127.0.0.1")}, PortMin: 20000, PortMax: 29999,
-		Settings: control.Settings{MaxSession: time.Hour}, Keys: keys, Peers: policy, Nodes: registry,
+		Settings: turnsrv.Settings{Settings: control.Settings{MaxSession: time.Hour}}, Keys: keys, Peers: policy, Nodes: registry,
 		Certificate: certificate(t),
 	}
 	s, err := turnsrv.New(cfg)
