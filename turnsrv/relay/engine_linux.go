@@ -16,47 +16,52 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The Linux engine: one worker for each core, a goroutine over an epoll set of its own that Go's poller watches as
-// one file. A thread blocked in epoll_wait would cost more, since Go hands its processor over at every call that may
-// block. A relay's socket belongs to the worker whose listening socket its client's datagrams arrive on.
+// The Linux engine. There is an epoll set for each core, with a listening socket of its own (SO_REUSEPORT) and the
+// relays of the clients that the kernel sends there; and a worker for each core, a goroutine over such sets, which
+// Go's poller watches as one file. A thread blocked in epoll_wait would cost more, since Go hands its processor over
+// at every call that may block. How sets and workers come together is in balance_linux.go.
 
 const (
 	listenBuffer = 4 << 20
 	relayBuffer  = 1 << 20 // once a relay has been busy
 	maxEvents    = 128
-	listenerFlag = 1 << 20 // in an event's number; else it is family<<16 | port
+
+	// An event's number is family<<16 | port of a relay, or one of these with an index.
+	listenerFlag = 1 << 20
+	setFlag      = 1 << 21
 )
 
 type engine struct {
-	p       *Plane
-	gso     bool
+	p     *Plane
+	gso   bool
+	begun time.Time
+	thresholds
+	sets    []*set
 	workers []*worker
-	next    atomic.Uint32 // worker of the next stream's relay
+	next    atomic.Uint32 // set of the next stream's relay
 	running sync.WaitGroup
-	mu      sync.RWMutex // of stopping against sockets that are being added
+	done    chan struct{} // closed when the workers are to end
+	mu      sync.RWMutex  // of stopping against sockets that are being added
 	stopped bool
 }
 
-type worker struct {
-	p      *Plane
-	index  int
-	epoll  int
-	file   *os.File // owns epoll
-	socks  []*udpSocket
-	events [maxEvents]unix.EpollEvent
-	tx     *tx
-	rx     *rx
-	src    Source // of the client at hand
-	name   peerAddr
-	local  netip.Addr
-	stop   atomic.Bool
+// set is a share of the sockets. One worker at a time handles it.
+type set struct {
+	index int
+	epoll int
+	file  *os.File // owns epoll
+	socks []*udpSocket
+	// owner is the index of the worker that has the set. What belongs to the set, and to its relays, is handed over
+	// with it.
+	owner   atomic.Int32
+	handled int // datagrams in the present window; of the owner
 }
 
-// udpSocket is one worker's socket of a listener.
+// udpSocket is one set's socket of a listener.
 type udpSocket struct {
 	*listener
 	fd     int
-	worker *worker
+	set    *set
 	mu     sync.RWMutex // of closing against answers from other goroutines
 	closed bool
 }
@@ -74,9 +79,9 @@ func (s relaySocket) close() {
 
 // relayIO is what the engine keeps of a relay.
 type relayIO struct {
-	worker *worker
+	set    *set
 	client peerAddr // of a UDP client
-	large  bool     // its buffers have been enlarged; of the worker
+	large  bool     // its buffers have been enlarged; of the set's owner
 	hints  [2]atomic.Uint32
 	// segments of this many bytes and more are not sent together any more, since kernel or path refused that; 0: none.
 	gsoLimit [2]atomic.Int32
@@ -90,20 +95,39 @@ func (e *engine) init(p *Plane) error {
 		e.gso = err == nil
 		_ = unix.Close(fd)
 	}
+	e.done, e.begun = make(chan struct{}), time.Now()
+	if e.thresholds = p.cfg.thresholds; e.tooMuch == 0 {
+		e.thresholds = thresholds{defaultTooMuch, defaultLittle}
+	}
 	for i := range p.cfg.Workers {
-		w := &worker{p: p, index: i, rx: newRX()}
-		if w.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		if err := e.grow(i); err != nil {
 			e.stop()
-			return os.NewSyscallError("epoll_create1", err)
+			return err
 		}
-		if err = unix.SetNonblock(w.epoll, true); err != nil {
-			_ = unix.Close(w.epoll)
-			e.stop()
-			return os.NewSyscallError("fcntl", err)
-		}
-		w.file = os.NewFile(uintptr(w.epoll), fmt.Sprintf("relay worker %d", i))
-		w.tx = p.borrow(&p.gate.lanes[i])
-		e.workers = append(e.workers, w)
+	}
+	return nil
+}
+
+// grow makes set and worker i.
+func (e *engine) grow(i int) error {
+	t := &set{index: i}
+	var err error
+	if t.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	if err = unix.SetNonblock(t.epoll, true); err != nil {
+		_ = unix.Close(t.epoll)
+		return os.NewSyscallError("fcntl", err)
+	}
+	t.file = os.NewFile(uintptr(t.epoll), fmt.Sprintf("relay sockets %d", i))
+	e.sets = append(e.sets, t)
+	x, err := newRX()
+	if err != nil {
+		return err
+	}
+	e.workers = append(e.workers, &worker{p: e.p, index: i, rx: x, tx: e.p.borrow(&e.p.gate.lanes[i]), wake: make(chan struct{}, 1)})
+	if i > 0 {
+		return e.sets[0].watch(t.epoll, setFlag|i)
 	}
 	return nil
 }
@@ -115,7 +139,7 @@ func (e *engine) listen(l *listener) error {
 		return err
 	}
 	sa, err := unix.Getsockname(first)
-	if err == nil && len(e.workers) > 1 {
+	if err == nil && len(e.sets) > 1 {
 		err = unix.SetsockoptInt(first, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 	}
 	if err != nil {
@@ -129,7 +153,7 @@ func (e *engine) listen(l *listener) error {
 		l.addr = netip.AddrPortFrom(l.addr.Addr(), uint16(a.Port))
 	}
 	fd := first
-	for i, w := range e.workers {
+	for i, t := range e.sets {
 		if i > 0 {
 			if fd, err = e.bindListener(l, true); err != nil {
 				// The others do without; clients spread over those that there are.
@@ -137,12 +161,12 @@ func (e *engine) listen(l *listener) error {
 				return nil
 			}
 		}
-		u := &udpSocket{listener: l, fd: fd, worker: w}
-		if err := w.watch(fd, listenerFlag|len(w.socks)); err != nil {
+		u := &udpSocket{listener: l, fd: fd, set: t}
+		if err := t.watch(fd, listenerFlag|len(t.socks)); err != nil {
 			_ = unix.Close(fd)
 			return err
 		}
-		w.socks = append(w.socks, u)
+		t.socks = append(t.socks, u)
 	}
 	return nil
 }
@@ -166,31 +190,38 @@ func (e *engine) bindListener(l *listener, shared bool) (int, error) {
 }
 
 func (e *engine) start() error {
-	for _, w := range e.workers {
+	for i, w := range e.workers {
 		e.running.Add(1)
-		go w.run()
+		if i == 0 {
+			go w.lead()
+		} else {
+			go w.help()
+		}
 	}
 	return nil
 }
 
 // stop ends the workers, waits for them, and closes what is theirs.
 func (e *engine) stop() {
-	for _, w := range e.workers {
-		w.stop.Store(true)
-		_ = w.file.SetReadDeadline(time.Unix(1, 0))
+	close(e.done)
+	for _, t := range e.sets {
+		_ = t.file.SetReadDeadline(time.Unix(1, 0))
 	}
 	e.running.Wait()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.stopped = true
-	for _, w := range e.workers {
-		for _, u := range w.socks {
+	for _, t := range e.sets {
+		for _, u := range t.socks {
 			u.mu.Lock()
 			u.closed = true
 			_ = unix.Close(u.fd)
 			u.mu.Unlock()
 		}
-		_ = w.file.Close()
+		_ = t.file.Close()
+	}
+	for _, w := range e.workers {
+		w.rx.free()
 	}
 }
 
@@ -206,7 +237,7 @@ func (p *Plane) bindRelay(a netip.AddrPort) (relaySocket, bool, error) {
 	return relaySocket{}, false, err
 }
 
-// startIO gives r to its client's worker.
+// startIO puts r into its client's set.
 func (r *Relay) startIO() error {
 	e := &r.plane.engine
 	family := 0
@@ -214,134 +245,35 @@ func (r *Relay) startIO() error {
 		family = 1
 	}
 	if u := r.src.udp; u != nil {
-		r.io.worker = u.worker
+		r.io.set = u.set
 		r.io.client.set(r.src.Client)
 	} else {
-		r.io.worker = e.workers[int(e.next.Add(1))%len(e.workers)]
+		r.io.set = e.sets[int(e.next.Add(1))%len(e.sets)]
 	}
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	if e.stopped {
 		return ErrClosed
 	}
-	return r.io.worker.watch(r.sock.fd(), family<<16|int(r.port))
+	return r.io.set.watch(r.sock.fd(), family<<16|int(r.port))
 }
 
-// watch adds a socket to the worker's set. Closing the socket takes it out.
-func (w *worker) watch(fd, number int) error {
+// watch adds a descriptor to the set. Closing it takes it out.
+func (t *set) watch(fd, number int) error {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(number)}
-	if err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+	if err := unix.EpollCtl(t.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 	return nil
 }
 
-// poll returns how many sockets have something, without waiting.
-func (w *worker) poll() int {
-	n, _, err := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(w.epoll), uintptr(unsafe.Pointer(&w.events[0])), maxEvents, 0, 0, 0)
+// poll finds out which sockets have something, without waiting.
+func (t *set) poll(events *[maxEvents]unix.EpollEvent) []unix.EpollEvent {
+	n, _, err := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(t.epoll), uintptr(unsafe.Pointer(events)), maxEvents, 0, 0, 0)
 	if err != 0 {
-		return 0
+		return nil
 	}
-	return int(n)
-}
-
-// run relays until stop. All of it happens within one RawConn.Read, so that the poller remembers what came between
-// the last look and the waiting.
-func (w *worker) run() {
-	defer w.p.engine.running.Done()
-	raw, err := w.file.SyscallConn()
-	if err != nil {
-		return
-	}
-	for !w.stop.Load() {
-		_ = raw.Read(func(uintptr) bool {
-			for !w.stop.Load() {
-				n := w.poll()
-				if n == 0 {
-					return false
-				}
-				w.round(n)
-			}
-			return true
-		})
-	}
-}
-
-// round handles n events. What they bring is gathered and sent on when there is no room for more, and at the end.
-func (w *worker) round(n int) {
-	t := w.tx
-	t.enter()
-	for i := range n {
-		number := int(w.events[i].Fd)
-		if !w.rx.room() {
-			t.flush()
-			w.rx.used = 0
-		}
-		if number&listenerFlag != 0 {
-			w.listening(w.socks[number&^listenerFlag])
-		} else {
-			w.relaying(number>>16, uint16(number))
-		}
-	}
-	t.flush()
-	w.rx.used = 0
-	t.leave()
-}
-
-// listening handles what clients have sent to u.
-func (w *worker) listening(u *udpSocket) {
-	first, n := w.rx.receive(u.fd)
-	var r *Relay
-	known := false
-	for i := first; i < first+n; i++ {
-		data, local, segment := w.rx.datagram(i)
-		if !known || w.name != w.rx.names[i] || w.local != local {
-			w.name, w.local = w.rx.names[i], local
-			if w.src, known = u.source(w.name.get(), local); !known {
-				continue
-			}
-			r = w.src.Relay()
-		}
-		for {
-			one := data[:min(segment, len(data))]
-			w.tx.fromClient(&w.src, r, one)
-			if len(one) > 0 && one[0] < 4 {
-				r = w.src.Relay() // the message may have opened or closed it
-			}
-			if data = data[len(one):]; len(data) == 0 {
-				break
-			}
-		}
-	}
-}
-
-// relaying handles what peers have sent to the relay on a port. An event may be late, and the port another
-// worker's by now.
-func (w *worker) relaying(family int, port uint16) {
-	r := w.p.ports[family].at(port)
-	if r == nil || r.io.worker != w {
-		return
-	}
-	first, n := w.rx.receive(r.sock.fd())
-	if n == maxBatch && !r.io.large {
-		r.io.large = true
-		enlarge(r.sock.fd(), relayBuffer)
-	}
-	for i := first; i < first+n; i++ {
-		data, _, segment := w.rx.datagram(i)
-		if segment == 0 {
-			r.down.drop(1)
-			continue
-		}
-		from := w.rx.names[i].get()
-		for {
-			one := data[:min(segment, len(data))]
-			w.tx.fromPeer(r, from, one)
-			if data = data[len(one):]; len(data) == 0 {
-				break
-			}
-		}
-	}
+	return events[:n]
 }
 
 // answer sends one datagram to a client, from the address that it asked. Any goroutine may call it.

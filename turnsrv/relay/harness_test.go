@@ -81,11 +81,16 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 	if w.udp6, err = w.ListenUDP(netip.AddrPortFrom(loopback6, 0)); err != nil {
 		t.Fatal(err)
 	}
-	if w.wild, err = w.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), 0)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err = w.ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), w.wild.Port())); err != nil {
-		t.Fatalf("both families on one port: %v", err)
+	for try := 0; ; try++ { // the port that the one family gives may be somebody's in the other
+		if w.wild, err = w.ListenUDP(netip.AddrPortFrom(netip.IPv4Unspecified(), 0)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err = w.ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), w.wild.Port())); err == nil {
+			break
+		}
+		if try == 5 {
+			t.Fatalf("both families on one port: %v", err)
+		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	w.stop = stop

@@ -39,10 +39,11 @@ func (s relaySocket) close() {
 	}
 }
 
-// peerAddr and relayIO are for engines that need more than net does.
+// These are for engines that need more than net does.
 type (
-	peerAddr struct{}
-	relayIO  struct{}
+	peerAddr   struct{}
+	relayIO    struct{}
+	thresholds struct{}
 )
 
 func (*peerAddr) set(netip.AddrPort) {}

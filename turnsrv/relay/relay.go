@@ -112,6 +112,8 @@ type Config struct {
 
 	Now    func() time.Time // default time.Now
 	Logger *slog.Logger     // nil: discard
+
+	thresholds // of the Linux engine; tests set them
 }
 
 func (c *Config) setDefaults() error {

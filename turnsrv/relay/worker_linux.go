@@ -1,0 +1,119 @@
+//go:build linux && !portable
+
+package relay
+
+import (
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxWaiting flows, each a relay in one direction, are sent on before the next socket is looked at. With a burst from
+// 50 slow clients that takes a fifth off the p99 of the round trip, and costs nothing that can be measured.
+const maxWaiting = 4
+
+// worker has the buffers, and moves the datagrams.
+type worker struct {
+	p      *Plane
+	index  int
+	tx     *tx
+	rx     *rx
+	set    *set // at hand
+	src    Source
+	name   peerAddr
+	local  netip.Addr
+	events [maxEvents]unix.EpollEvent
+	inner  [maxEvents]unix.EpollEvent // of a set within the set
+	wake   chan struct{}              // the worker's own set has been given to it
+	load   load
+}
+
+// round handles the events of a set. What they bring is gathered and sent on at the end, or sooner when there is no
+// room for more or enough flows wait that a larger call would gain nothing: the first should not wait for the last.
+func (w *worker) round(t *set, events []unix.EpollEvent) {
+	w.tx.enter()
+	w.handle(t, events)
+	w.tx.flush()
+	w.rx.used = 0
+	w.tx.leave()
+}
+
+func (w *worker) handle(t *set, events []unix.EpollEvent) {
+	for i := range events {
+		number := int(events[i].Fd)
+		if number&setFlag != 0 {
+			if o := w.p.engine.sets[number&^setFlag]; int(o.owner.Load()) == w.index {
+				w.handle(o, o.poll(&w.inner))
+			}
+			continue
+		}
+		if !w.rx.room() || w.tx.ngroups >= maxWaiting {
+			w.tx.flush()
+			w.rx.used = 0
+		}
+		w.set = t
+		if number&listenerFlag != 0 {
+			t.handled += w.listening(t.socks[number&^listenerFlag])
+		} else {
+			t.handled += w.relaying(number>>16, uint16(number))
+		}
+	}
+}
+
+// listening handles what clients have sent to u.
+func (w *worker) listening(u *udpSocket) int {
+	first, n := w.rx.receive(u.fd)
+	var r *Relay
+	known := false
+	for i := first; i < first+n; i++ {
+		data, local, segment := w.rx.datagram(i)
+		if !known || w.name != w.rx.names[i] || w.local != local {
+			w.name, w.local = w.rx.names[i], local
+			if w.src, known = u.source(w.name.get(), local); !known {
+				continue
+			}
+			r = w.src.Relay()
+		}
+		for {
+			one := data[:min(segment, len(data))]
+			w.tx.fromClient(&w.src, r, one)
+			if len(one) > 0 && one[0] < 4 {
+				r = w.src.Relay() // the message may have opened or closed it
+			}
+			if data = data[len(one):]; len(data) == 0 {
+				break
+			}
+		}
+	}
+	return n
+}
+
+// relaying handles what peers have sent to the relay on a port. An event may be late, and the port in
+// another set by now.
+func (w *worker) relaying(family int, port uint16) int {
+	r := w.p.ports[family].at(port)
+	if r == nil || r.io.set != w.set {
+		return 0
+	}
+	first, n := w.rx.receive(r.sock.fd())
+	if n == maxBatch && !r.io.large {
+		r.io.large = true
+		enlarge(r.sock.fd(), relayBuffer)
+	}
+	for i := first; i < first+n; i++ {
+		data, _, segment := w.rx.datagram(i)
+		if segment == 0 {
+			r.down.drop(1)
+			continue
+		}
+		from := w.rx.names[i].get()
+		for {
+			one := data[:min(segment, len(data))]
+			w.tx.fromPeer(r, from, one)
+			if data = data[len(one):]; len(data) == 0 {
+				break
+			}
+		}
+	}
+	return n
+}
