@@ -117,6 +117,7 @@ func commands() []*cli.Command {
 			},
 		},
 		{Name: "health", Usage: "exit with 0 where the running server is ready", Flags: []cli.Flag{config}, Action: noArgs(health)},
+		doctorCommand(config, json),
 		{Name: "version", Usage: "print version, commit and Go version", Flags: []cli.Flag{json}, Action: noArgs(printVersion)},
 	}, adminCommands(config, json)...)
 }

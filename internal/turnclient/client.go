@@ -29,11 +29,17 @@ var ErrTimeout = errors.New("no answer from the TURN server")
 // Error is an error response of the server.
 type Error struct {
 	Request stunmsg.Type
-	Code    int
+	Code    int    // 0: it named none
+	Reason  string // in the server's words, which may hold anything
 }
 
 // Error names the request and the code.
-func (e *Error) Error() string { return fmt.Sprintf("%s refused with %d", e.Request, e.Code) }
+func (e *Error) Error() string {
+	if e.Code == 0 {
+		return e.Request.String() + " refused without a code"
+	}
+	return fmt.Sprintf("%s refused with %d", e.Request, e.Code)
+}
 
 // Code is the STUN error code in err, or 0.
 func Code(err error) int {
@@ -76,6 +82,7 @@ type Client struct {
 
 	data    chan Datagram
 	dropped atomic.Uint64
+	strange atomic.Pointer[[]byte] // see Strange
 	ended   chan struct{}
 	err     error // why reading ended; read after ended
 }
@@ -223,6 +230,12 @@ func (c *Client) frame(buf []byte) (int, error) {
 	}
 	size, err := stunmsg.FrameSize(buf[:4])
 	if err != nil {
+		n := 4
+		if c.conn.SetReadDeadline(time.Now().Add(100*time.Millisecond)) == nil { // what else is on its way
+			more, _ := c.conn.Read(buf[4:strangeLen])
+			n += more
+		}
+		c.noteStrange(buf[:n])
 		return 0, err
 	}
 	_, err = io.ReadFull(c.conn, buf[4:size])
@@ -236,6 +249,7 @@ func (c *Client) take(b []byte) {
 	}
 	var m stunmsg.Message
 	if m.Parse(b) != nil {
+		c.noteStrange(b)
 		return
 	}
 	if m.Type == stunmsg.DataIndication {
@@ -254,6 +268,38 @@ func (c *Client) take(b []byte) {
 	if ch != nil {
 		ch <- append([]byte(nil), b...)
 	}
+}
+
+// strangeLen is how much is kept of what is neither STUN nor ChannelData.
+const strangeLen = 64
+
+func (c *Client) noteStrange(b []byte) {
+	kept := append([]byte(nil), b[:min(len(b), strangeLen)]...)
+	c.strange.CompareAndSwap(nil, &kept)
+}
+
+// Strange is the beginning of the first thing that came and was neither STUN nor ChannelData; nil for none. A stream ends
+// there.
+func (c *Client) Strange() []byte {
+	if b := c.strange.Load(); b != nil {
+		return *b
+	}
+	return nil
+}
+
+// PeerCertificates is the chain that a server of TLS or DTLS showed, its own first, as DER; nil for other transports.
+func (c *Client) PeerCertificates() (chain [][]byte) {
+	switch t := c.conn.(type) {
+	case *tls.Conn:
+		for _, cert := range t.ConnectionState().PeerCertificates {
+			chain = append(chain, cert.Raw)
+		}
+	case *dtls.Conn:
+		if state, ok := t.ConnectionState(); ok {
+			chain = state.PeerCertificates
+		}
+	}
+	return chain
 }
 
 func (c *Client) queue(d Datagram) {

@@ -70,6 +70,13 @@ func (c *Client) Nonce() []byte {
 	return append([]byte(nil), c.nonce...)
 }
 
+// Realm is the realm that the server gave last, empty before the first challenge.
+func (c *Client) Realm() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.realm
+}
+
 func (c *Client) signed(m *stunmsg.Message) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -90,7 +97,10 @@ func asError(t stunmsg.Type, m *stunmsg.Message) error {
 		return nil
 	}
 	if v, ok := m.Get(stunmsg.AttrErrorCode); ok && len(v) >= 4 && m.Type == t.Error() {
-		return &Error{Request: t, Code: int(v[2]&7)*100 + int(v[3])}
+		return &Error{Request: t, Code: int(v[2]&7)*100 + int(v[3]), Reason: string(v[4:])}
+	}
+	if m.Type == t.Error() {
+		return &Error{Request: t} // package pion's answer to a peer that it refuses
 	}
 	return fmt.Errorf("unexpected answer to %s", t)
 }
