@@ -64,7 +64,7 @@ func (a *app) turnListeners() []admin.Listener {
 
 // storedBrokerEnv is a Broker's environment from the configuration and what serve has kept, without a running server.
 func storedBrokerEnv(cfg *config.Config) (brokerEnv, error) {
-	p, err := findPublic(cfg)
+	p, err := findPublic(cfg, known{})
 	if err != nil {
 		return brokerEnv{}, err
 	}

@@ -35,7 +35,9 @@ type app struct {
 	public  atomic.Pointer[public]
 	secrets atomic.Pointer[secrets]
 	// changing is held by whoever changes these or the settings of a part: a reload, and the watch of the addresses.
-	changing sync.Mutex
+	changing  sync.Mutex
+	addresses addresses
+	findings  findings
 
 	log     *logging
 	started time.Time
@@ -62,7 +64,8 @@ type secrets struct{ credential, hooks, admin, redis string }
 
 // newApp builds every part and binds every listener. The caller runs it, or closes it.
 func newApp(cfg *config.Config, log *logging) (_ *app, err error) {
-	a := &app{log: log, started: time.Now()}
+	a := &app{log: log, started: time.Now(), addresses: addresses{look: lookEvery, ask: askEvery}}
+	a.findings.log = a.part("setup")
 	a.config.Store(cfg)
 	defer func() {
 		if err != nil {
@@ -81,12 +84,11 @@ func newApp(cfg *config.Config, log *logging) (_ *app, err error) {
 
 // openData takes the data_dir and settles which secrets hold.
 func (a *app) openData() error {
-	p, err := findPublic(a.cfg())
-	if err != nil {
+	var err error
+	if a.dir, err = datadir.Open(a.cfg().DataDir); err != nil {
 		return err
 	}
-	a.public.Store(&p)
-	if a.dir, err = datadir.Open(a.cfg().DataDir); err != nil {
+	if err := a.openPublic(); err != nil {
 		return err
 	}
 	hold, err := a.settle(a.cfg())
@@ -237,6 +239,7 @@ func (a *app) Run(ctx context.Context, reload func(context.Context) error) error
 	g.Go(func() error { return a.certs.Run(gctx) })
 	g.Go(func() error { return a.peers.Run(gctx) })
 	g.Go(func() error { return a.policy.Run(gctx) })
+	g.Go(func() error { return a.watch(gctx) })
 	if a.redis != nil {
 		g.Go(func() error { return a.redis.Run(gctx) })
 	}

@@ -11,28 +11,40 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
 )
 
-// public is what clients are told of this server, as found at the start.
+// public is what clients are told of this server. It never changes: where an address does, there is another one.
 type public struct {
 	host       string // set in the configuration; empty: each listener's own address
-	fixed      bool   // the IPv4 address was set too
+	fixed      bool   // the IPv4 address was set too, or is one outside of this machine
 	ipv4, ipv6 turnsrv.Family
 }
 
+// known is what was found out about this machine's addresses earlier.
+type known struct {
+	mapped netip.Addr // the IPv4 address that STUN servers see; not valid: none was asked, or none ever answered
+	bind   netip.Addr // of the IPv4 relays up to now, for while there is no route; not valid: none
+}
+
 // findPublic turns the settings of [public] into addresses. "auto" asks the machine.
-func findPublic(cfg *config.Config) (public, error) {
+func findPublic(cfg *config.Config, k known) (public, error) {
 	host, ipv4, ipv6 := cfg.Public.Host, cfg.Public.IPv4, cfg.Public.IPv6
 	p := public{host: host}
 	if host == "auto" {
 		p.host = ""
 	}
 	route4, ok := publicaddr.Route4()
-	if !ok {
+	switch {
+	case !ok && k.bind.Is4() && !k.bind.IsUnspecified():
+		route4 = k.bind
+	case !ok:
 		route4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
 	switch ipv4 {
 	case "off":
 	case "auto":
 		p.ipv4 = turnsrv.Family{Bind: route4, Advertise: route4}
+		if k.mapped.IsValid() {
+			p.ipv4.Advertise, p.fixed = k.mapped, k.mapped != route4
+		}
 	default:
 		a, err := netip.ParseAddr(ipv4)
 		if err != nil || !a.Is4() {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks"
+	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 )
 
 // reloadPoll is how often the configuration file is looked at. SIGHUP asks for it at once.
@@ -89,9 +90,14 @@ func (r *reloader) reload() {
 // apply makes next hold, all of it: with an error nothing has changed. Live allocations and connections stay, but for what
 // the new settings forbid them.
 func (a *app) apply(next *config.Config) error {
+	var answers []publicaddr.Answer
+	if !slices.Equal(next.Public.STUN, a.cfg().Public.STUN) {
+		answers = publicaddr.Ask(context.Background(), next.Public.STUN)
+	}
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	p, errPublic := findPublic(next)
+	seen := a.addresses.learn(next.Public.STUN, answers)
+	p, errPublic := findPublic(next, a.known(seen.mapped))
 	hold, errSecrets := a.settle(next)
 	answer, errHooks := a.hooks.Prepare(hooks.Settings{Token: hold.hooks, MaxBody: next.Hooks.MaxBody, RTC: rtcSettings(next.Hooks.RTC)})
 	replacePeers, errPeers := a.peers.Prepare(next.Turn.Peers.Deny, next.Turn.Peers.Allow)
@@ -107,6 +113,7 @@ func (a *app) apply(next *config.Config) error {
 	}
 	// From here on nothing fails: there is a secret, and the addresses are of their families.
 	err = errors.Join(a.keys.Replace(hold.credential, reveal(next.Credentials.PreviousSecrets)), a.move(&p, replacePeers))
+	a.addresses.seen = seen
 	a.secrets.Store(&hold)
 	a.config.Store(next)
 	answer()
@@ -114,6 +121,7 @@ func (a *app) apply(next *config.Config) error {
 	a.turn.Apply(turnSettings(next))
 	present()
 	a.log.set(next.Log.Level, next.Log.Format)
+	a.addresses.again()
 	return err
 }
 
@@ -139,6 +147,7 @@ func (a *app) move(p *public, replacePeers func()) error {
 		return err
 	}
 	a.public.Store(p)
+	a.addresses.told = advertised
 	a.peers.SetPublic(advertised)
 	if replacePeers != nil {
 		replacePeers()

@@ -27,7 +27,7 @@ type site struct {
 }
 
 // startSite begins with these lines of configuration; a test that needs other ports or addresses has them in it.
-func startSite(t *testing.T, text string) *site {
+func startSite(t *testing.T, text string, before ...func(*app)) *site {
 	t.Helper()
 	s := &site{t: t}
 	file := filepath.Join(t.TempDir(), "c.toml")
@@ -43,6 +43,9 @@ func startSite(t *testing.T, text string) *site {
 		t.Fatal(err)
 	}
 	s.reloader.app = s.app
+	for _, f := range before {
+		f(s.app)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -191,7 +194,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 	for text, names := range map[string][]string{
 		broken: {"hooks.authenticate.mode", "hooks.authorize.mode"},
 		"[turn]\nsoftware = 'new'\n[certs]\ncert_file = 'none.pem'\nkey_file = 'none.pem'\n": {"none.pem: "},
-		"[public]\nipv6 = '2001:db8::1'\n[turn]\nsoftware = 'new'\n":                          {"public.ipv6: 2001:db8::1 is no address of this machine"},
+		"[public]\nipv6 = '2001:db8::1'\n[turn]\nsoftware = 'new'\n":                         {"public.ipv6: 2001:db8::1 is no address of this machine"},
 	} {
 		s.write(text)
 		before := len(s.log.String())

@@ -133,6 +133,14 @@ func publicHost(s string) error {
 	return isHost(s, false)
 }
 
+// stunURL is the check of an entry of public.stun.
+func stunURL(s string) error {
+	if !strings.HasPrefix(s, "stun:") {
+		return fmt.Errorf("%s must be like stun:HOST:PORT", quoted(s))
+	}
+	return iceURL(s)
+}
+
 // certHost is the check of an entry of certs.hosts.
 func certHost(s string) error { return isHost(s, true) }
 

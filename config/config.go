@@ -32,9 +32,10 @@ type Log struct {
 
 // Public is the table [public].
 type Public struct {
-	Host string // "auto", a name or an address
-	IPv4 string // "auto", "off" or an IPv4 address
-	IPv6 string // "auto", "off" or an IPv6 address
+	Host string   // "auto", a name or an address
+	IPv4 string   // "auto", "off" or an IPv4 address
+	IPv6 string   // "auto", "off" or an IPv6 address
+	STUN []string // "stun:HOST" or "stun:HOST:PORT"; at most 16
 }
 
 // Turn is the table [turn].

@@ -30,6 +30,10 @@ func Tables() []Table {
 					"else 127.0.0.1. off: no IPv4 relays.").example(`"192.0.2.10"`),
 			define("public.ipv6", "auto", text(family("IPv6", is6)), func(c *Config) *string { return &c.Public.IPv6 },
 				"Likewise for IPv6. auto: used where this machine has a global address. off: no IPv6 relays.").example(`"2001:db8::10"`),
+			define("public.stun", none(), atMost(16, distinct(text(stunURL))), func(c *Config) *[]string { return &c.Public.STUN },
+				"STUN servers elsewhere that are asked, at the start and every minute, under which IPv4 address they see this machine: "+
+					"behind NAT, where public.ipv4 is auto, that is the address that clients are told. A change is noticed; live "+
+					"allocations keep theirs.").example(`["stun:stun.example.org:3478"]`),
 		}},
 	}
 	tables = append(tables, turnTables()...)

@@ -20,7 +20,7 @@ func TestDefaults(t *testing.T) {
 	want := &Config{
 		DataDir: "data", DrainTimeout: 5 * time.Second,
 		Log:    Log{Level: slog.LevelInfo, Format: "auto"},
-		Public: Public{Host: "auto", IPv4: "auto", IPv6: "auto"},
+		Public: Public{Host: "auto", IPv4: "auto", IPv6: "auto", STUN: []string{}},
 		Turn: Turn{
 			Realm: "crolang", Listen: []string{":3478"}, ListenTLS: []string{":5349"}, Transports: []string{"udp", "tcp", "tls", "dtls"},
 			RelayPorts: PortRange{49152, 65535},
@@ -61,6 +61,7 @@ data_dir = "kept"
 level = "warn"
 [public]
 host = "turn.example.org"
+stun = ["stun:stun.example.org", "stun:192.0.2.7:19302"]
 ipv4 = "192.0.2.1"
 ipv6 = "off"
 [turn]
@@ -97,7 +98,7 @@ func TestFile(t *testing.T) {
 	for _, x := range []struct{ got, want any }{
 		{c.DataDir, filepath.Join(dir, "kept")},
 		{c.Log.Level, slog.LevelWarn},
-		{c.Public, Public{"203.0.113.1", "192.0.2.1", "off"}},
+		{c.Public, Public{"203.0.113.1", "192.0.2.1", "off", []string{"stun:stun.example.org", "stun:192.0.2.7:19302"}}},
 		{c.Turn.Listen, []string{"127.0.0.1:3478", "[::1]:3478"}},
 		{c.Turn.ListenTLS, []string{":5349"}},
 		{c.Credentials.PreviousSecrets[0].Reveal(), "hush-hush"},

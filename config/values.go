@@ -266,6 +266,19 @@ func distinct(k kind[string]) kind[[]string] {
 	return l
 }
 
+// atMost is a list with no more than n entries.
+func atMost[T any](n int, k kind[[]T]) kind[[]T] {
+	parse := k.parse
+	k.parse = func(v any) ([]T, []fault) {
+		out, faults := parse(v)
+		if len(out) > n {
+			faults = append(faults, fault{err: fmt.Errorf("must not have more than %d entries", n)})
+		}
+		return out, faults
+	}
+	return k
+}
+
 // secret is a text that no error shows.
 func secret(check func(string) error) kind[Secret] {
 	parse := parseText(check)

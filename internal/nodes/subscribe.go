@@ -62,6 +62,11 @@ func (s *subscribers) publish(e Event) {
 	}
 }
 
+// Tell gives subscribers an event of the server itself, which belongs to no Node and is not kept.
+func (r *Registry) Tell(kind, detail string) {
+	r.subs.publish(Event{Time: r.now(), Kind: cut(kind, maxKind), Detail: cut(detail, maxDetail)})
+}
+
 func plural(n int, what string) string {
 	if n != 1 {
 		what += "s"

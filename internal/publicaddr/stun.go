@@ -1,0 +1,122 @@
+package publicaddr
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
+)
+
+// askTimeout is how long all servers together are given to answer.
+const askTimeout = 3 * time.Second
+
+// Answer is what one STUN server said, or why it said nothing.
+type Answer struct {
+	Server string     // as it was given
+	Addr   netip.Addr // IPv4 address from which the server saw the question come; not valid with Err
+	Err    error
+}
+
+// Ask asks each of servers ("stun:HOST" or "stun:HOST:PORT") over UDP and IPv4 under which address it sees this machine.
+// All are asked at once, and Ask returns within a few seconds, with an answer for each in the same order.
+func Ask(ctx context.Context, servers []string) []Answer {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	all := make([]Answer, len(servers))
+	var asking sync.WaitGroup
+	for i, server := range servers {
+		asking.Go(func() {
+			addr, err := ask(ctx, server)
+			all[i] = Answer{server, addr, err}
+		})
+	}
+	asking.Wait()
+	return all
+}
+
+// Majority is the address that most answers have, among equals the first. False: there is none.
+func Majority(answers []Answer) (best netip.Addr, ok bool) {
+	votes := make(map[netip.Addr]int)
+	for _, a := range answers {
+		if a.Err == nil {
+			votes[a.Addr]++
+		}
+	}
+	for _, a := range answers {
+		if a.Err == nil && votes[a.Addr] > votes[best] {
+			best, ok = a.Addr, true
+		}
+	}
+	return best, ok
+}
+
+func ask(ctx context.Context, server string) (netip.Addr, error) {
+	at := strings.TrimPrefix(server, "stun:")
+	if _, _, err := net.SplitHostPort(at); err != nil {
+		at = net.JoinHostPort(strings.Trim(at, "[]"), "3478")
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "udp4", at)
+	if err != nil {
+		return netip.Addr{}, oneCause(err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	var id [12]byte
+	_, _ = rand.Read(id[:])
+	question := stunmsg.Begin(nil, stunmsg.BindingRequest, id[:]).Bytes()
+	buf := make([]byte, 1500)
+	for wait := 500 * time.Millisecond; ctx.Err() == nil; wait *= 2 {
+		if _, err := conn.Write(question); err != nil {
+			return netip.Addr{}, oneCause(err)
+		}
+		until := time.Now().Add(wait)
+		for ctx.Err() == nil {
+			_ = conn.SetReadDeadline(until)
+			n, err := conn.Read(buf)
+			if err != nil {
+				if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+					break
+				}
+				return netip.Addr{}, oneCause(err)
+			}
+			if addr, err := mapped(buf[:n], id); err == nil {
+				return addr, nil
+			}
+		}
+	}
+	return netip.Addr{}, errNoAnswer
+}
+
+var errNoAnswer = errors.New("no answer")
+
+// mapped reads the answer to the question with this id.
+func mapped(b []byte, id [12]byte) (netip.Addr, error) {
+	var m stunmsg.Message
+	if err := m.Parse(b); err != nil || [12]byte(m.TransactionID()) != id || m.Type != stunmsg.BindingRequest.Success() {
+		return netip.Addr{}, errNoAnswer
+	}
+	v, _ := m.Get(stunmsg.AttrXORMappedAddress)
+	ap, err := stunmsg.XORAddr(v, m.TransactionID())
+	a := ap.Addr().Unmap()
+	if err != nil || !a.Is4() || a.IsUnspecified() || a.IsMulticast() {
+		return netip.Addr{}, errNoAnswer
+	}
+	return a, nil
+}
+
+// oneCause is the innermost of a network error: what the system or the resolver says.
+func oneCause(err error) error {
+	if e, ok := errors.AsType[*net.DNSError](err); ok {
+		return errors.New("its name is not known: " + e.Err)
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		return e.Err
+	}
+	return err
+}
