@@ -55,6 +55,7 @@ type app struct {
 	guard  *webguard.Guard // the admin listener
 	meters *metrics.Metrics
 
+	broker   brokerSeen
 	running  atomic.Bool
 	draining atomic.Bool
 }
@@ -185,7 +186,7 @@ func (a *app) openHooks() (err error) {
 	}
 	a.hooks, err = hooks.New(hooks.Config{
 		Listen: h.Listen, Token: a.secrets.Load().hooks, MaxBody: h.MaxBody, RTC: rtcSettings(h.RTC),
-		ICE: ice{a}, Registry: registry{a.nodes}, Policy: a.policy, Observe: a.meters.ObserveHook,
+		ICE: ice{a}, Registry: registry{a.nodes}, Policy: a.policy, Observe: a.observeHook,
 		Refused: func(status int) { a.meters.CountRefused("hooks", status) }, Logger: a.part("hooks"),
 	})
 	return err

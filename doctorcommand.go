@@ -6,21 +6,28 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/datadir"
 	"github.com/crolang-p2p/crolang-aio/internal/doctor"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 // doctorPassword is the variable with the password of `doctor --url`. It is read here and not by the library, which could
 // show it in a help text.
 const doctorPassword = "CROLANG_AIO_DOCTOR_PASSWORD"
 
-const doctorHelp = `With --url it tries any STUN or TURN server as a client does.
+const doctorHelp = `Without --url it examines the running server that the configuration describes: it asks for credentials through the
+server's own webhook and tries every URL that clients are told. With --url it tries any STUN or TURN server.
 
 A password on the command line can be read by everybody on this machine, in the list of processes. Better give it
 with --password-file or in ` + doctorPassword + `.
@@ -36,6 +43,7 @@ func doctorCommand(config, json cli.Flag) *cli.Command {
 			&cli.StringFlag{Name: "username", Usage: "username for turn: and turns: URLs"},
 			&cli.StringFlag{Name: "password", Usage: "its password, which the list of processes shows: see above"},
 			&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password in its first line"},
+			&cli.StringFlag{Name: "node", Usage: "without --url: with the credential of this `NODE`, to see what stands in its way"},
 			&cli.DurationFlag{Name: "timeout", Usage: "time limit for everything", Value: time.Minute},
 		},
 		Action: noArgs(runDoctor),
@@ -52,7 +60,9 @@ func runDoctor(c *cli.Context) error {
 		return err
 	}
 	if len(cfg.Targets) == 0 {
-		return fmt.Errorf("%w: %s needs one of: %s", errUsage, c.Command.Name, "--url")
+		if cfg.Local, err = doctorLocal(c); err != nil {
+			return err
+		}
 	}
 	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -86,6 +96,9 @@ func runDoctor(c *cli.Context) error {
 // doctorTargets are the URLs of the command line, with their credential. None: the local server is meant.
 func doctorTargets(c *cli.Context) ([]doctor.Target, error) {
 	urls := c.StringSlice("url")
+	if len(urls) > 0 && c.IsSet("node") {
+		return nil, fmt.Errorf("%w: --node is for the local server, not for --url", errUsage)
+	}
 	if len(urls) == 0 {
 		for _, name := range []string{"username", "password", "password-file"} {
 			if c.IsSet(name) {
@@ -132,4 +145,55 @@ func doctorPasswordOf(c *cli.Context) (string, error) {
 		return "", fmt.Errorf("--password-file: %s has no password in its first line", file)
 	}
 	return line, nil
+}
+
+// doctorLocal describes the server of the configuration. A secret that cannot be read is a finding, not an end.
+func doctorLocal(c *cli.Context) (*doctor.Local, error) {
+	cfg, err := load(c)
+	if err != nil {
+		return nil, err
+	}
+	if node := c.String("node"); node != "" {
+		if err := nodeid.Valid(node); err != nil {
+			return nil, fmt.Errorf("%w: --node: %w", errUsage, err)
+		}
+	}
+	l := &doctor.Local{
+		Realm: cfg.Turn.Realm, Listen: slices.Concat(cfg.Turn.Listen, cfg.Turn.ListenTLS), DataDir: cfg.DataDir, Node: c.String("node"),
+		PortMin: cfg.Turn.RelayPorts.Min, PortMax: cfg.Turn.RelayPorts.Max, CertFile: cfg.Certs.CertFile,
+	}
+	if l.CertFile == "" {
+		l.CertFile, l.SelfMade = filepath.Join(cfg.DataDir, certs.SelfSignedFile), true
+	}
+	secret := func(set config.Secret, needed bool, name string) string {
+		if set.IsSet() || !needed {
+			return set.Reveal()
+		}
+		text, err := datadir.Read(cfg.DataDir, name)
+		if err != nil {
+			l.Problems = append(l.Problems, doctor.Finding{
+				Check: "secret", Status: doctor.Fail, Detail: err.Error(), Remedy: "run doctor as the user that the server runs as, with its configuration",
+			})
+		}
+		return text
+	}
+	if l.AdminURL, err = admin.BaseURL(cfg.Admin.Listen); err != nil {
+		return nil, err
+	}
+	if l.Admin, err = admin.NewClient(l.AdminURL, secret(cfg.Admin.Token, needsSecret(cfg.Admin.Listen, cfg.Admin.AllowNoToken), datadir.AdminToken)); err != nil {
+		return nil, err
+	}
+	if l.HooksURL, err = admin.BaseURL(cfg.Hooks.Listen); err != nil {
+		return nil, err
+	}
+	l.HooksToken = secret(cfg.Hooks.Token, needsSecret(cfg.Hooks.Listen, cfg.Hooks.AllowNoToken), datadir.HooksToken)
+	if cfg.Redis.Enabled {
+		u, err := admin.BaseURL(cfg.Redis.Listen)
+		if err != nil {
+			return nil, err
+		}
+		l.Redis = strings.TrimPrefix(u, "http://")
+		l.RedisPassword = secret(cfg.Redis.Password, needsSecret(cfg.Redis.Listen, false), datadir.RedisPassword)
+	}
+	return l, nil
 }

@@ -27,7 +27,7 @@ func (a *app) status() admin.Status {
 		env.password = "TOKEN"
 	}
 	return admin.Status{
-		Version: v, Commit: commit, Go: goVersion, Now: time.Now().UTC(), Started: a.started.UTC(), Draining: a.draining.Load(),
+		Version: v, Commit: commit, Go: goVersion, Now: time.Now().UTC(), Started: a.started.UTC(), BrokerSeen: a.broker.time(), Draining: a.draining.Load(),
 		Listeners: append(a.turnListeners(), a.otherListeners()...), URLs: append(stun, turn...),
 		Public: admin.Public{
 			Host: a.host(), IPv4: text(a.public.Load().ipv4.Advertise), IPv6: text(a.public.Load().ipv6.Advertise),

@@ -59,6 +59,7 @@ func (i ice) ICE(node string) (hooks.ICE, error) {
 	if err != nil {
 		return hooks.ICE{}, err
 	}
+	i.a.issued(node)
 	stun, turn := i.a.urls()
 	return hooks.ICE{STUN: stun, TURN: turn, Username: c.Username, Password: c.Password, Expires: c.Expires}, nil
 }

@@ -88,6 +88,7 @@ type Status struct {
 	Go          string           `json:"go"`
 	Now         time.Time        `json:"now"` // the server's clock
 	Started     time.Time        `json:"started"`
+	BrokerSeen  time.Time        `json:"broker_seen,omitzero"` // when a Broker last called a webhook; zero: never
 	Draining    bool             `json:"draining"`
 	NotReady    []string         `json:"not_ready"`
 	Listeners   []Listener       `json:"listeners"`

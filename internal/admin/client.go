@@ -74,6 +74,15 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.call(ctx, http.MethodGet, "/api/status", nil, nil, &s)
 }
 
+// Metrics fetches /metrics, in the text format of Prometheus.
+func (c *Client) Metrics(ctx context.Context) (text string, err error) {
+	status, data, err := c.fetch(ctx, http.MethodGet, "/metrics", nil, nil)
+	if err == nil && status != http.StatusOK {
+		err = readAnswer(status, "/metrics", data, nil)
+	}
+	return string(data), err
+}
+
 // Ready returns nil where the server is ready, an error that wraps ErrNotReady and names what is not, or ErrUnreachable.
 func (c *Client) Ready(ctx context.Context) error {
 	var r Readiness
@@ -137,8 +146,17 @@ func query(limit int) url.Values {
 	return q
 }
 
-// call sends body as JSON, where it is not nil, and decodes the answer into into, where that is not nil.
+// call is fetch, with the answer decoded into into, where that is not nil.
 func (c *Client) call(ctx context.Context, method, path string, q url.Values, body, into any) error {
+	status, data, err := c.fetch(ctx, method, path, q, body)
+	if err != nil {
+		return err
+	}
+	return readAnswer(status, path, data, into)
+}
+
+// fetch sends body as JSON, where it is not nil, and returns the answer.
+func (c *Client) fetch(ctx context.Context, method, path string, q url.Values, body any) (status int, answer []byte, err error) {
 	target := c.base + path
 	if len(q) > 0 {
 		target += "?" + q.Encode()
@@ -147,13 +165,13 @@ func (c *Client) call(ctx context.Context, method, path string, q url.Values, bo
 	if body != nil {
 		data, err := json.Marshal(body)
 		if err != nil {
-			return err
+			return 0, nil, err
 		}
 		sent = bytes.NewReader(data)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, sent)
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -167,14 +185,14 @@ func (c *Client) call(ctx context.Context, method, path string, q url.Values, bo
 		if errors.As(err, &u) {
 			err = u.Err
 		}
-		return fmt.Errorf("%w at %s: is it running, and is admin.listen the same for both? (%w)", ErrUnreachable, c.base, err)
+		return 0, nil, fmt.Errorf("%w at %s: is it running, and is admin.listen the same for both? (%w)", ErrUnreachable, c.base, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("the server's answer broke off: %w", err)
+		return 0, nil, fmt.Errorf("the server's answer broke off: %w", err)
 	}
-	return readAnswer(resp.StatusCode, path, data, into)
+	return resp.StatusCode, data, nil
 }
 
 // readAnswer turns a status and a body into into or an error.

@@ -53,7 +53,7 @@ func TestDashboardBrowserTest(t *testing.T) {
 	checkAccessibility(p, axeCore(t), "test results")
 	p.clean()
 
-	if _, err := s.registry.Ban(testNode, "", 0); err != nil {
+	if _, err := s.registry.Ban(TestNode, "", 0); err != nil {
 		t.Fatal(err)
 	}
 	p.eval(`document.querySelector("#start-test").click()`)

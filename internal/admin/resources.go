@@ -207,13 +207,13 @@ func (a *Admin) unban(c *call, _ none) (none, error) {
 	return none{}, a.cfg.Nodes.Unban(c.target())
 }
 
-// testNode is the Node whose credential the dashboard's test page uses.
-const testNode = "dashboard-test"
+// TestNode is the Node whose credential the dashboard's test page uses.
+const TestNode = "dashboard-test"
 
 // test answers POST /api/test with an RTC configuration for the dashboard's test page.
 func (a *Admin) test(_ *call, _ none) (json.RawMessage, error) {
 	if a.cfg.RTC == nil {
 		return nil, problem(http.StatusNotFound, "this server offers no test credentials")
 	}
-	return a.cfg.RTC(testNode)
+	return a.cfg.RTC(TestNode)
 }

@@ -1,12 +1,233 @@
 package doctor
 
-import "context"
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
 
-// Local is a server that runs on this machine.
-type Local struct{ Node, Realm string }
+	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
+)
 
-func (l *Local) explain(context.Context, int, string) (explanation, bool) {
+// NodePrefix begins the ids of the throw-away Nodes that the doctor asks credentials for.
+const NodePrefix = "crolang-aio-doctor-"
+
+// Local is a server of this program whose configuration is at hand. Its tokens and passwords are secrets.
+type Local struct {
+	Admin    *admin.Client // nil: it cannot be asked; Problems says why
+	AdminURL string        // where Admin asks, for texts
+
+	HooksURL   string // of the webhooks, such as http://127.0.0.1:8083
+	HooksToken string // empty: none is asked for
+
+	Redis         string // host:port; empty: it is off
+	RedisPassword string // empty: none is asked for
+
+	Realm    string
+	Listen   []string // TURN listeners of the configuration
+	PortMin  uint16   // relay ports of the configuration
+	PortMax  uint16
+	DataDir  string
+	CertFile string // the operator's or the self-signed one
+	SelfMade bool   // it is the self-signed one
+
+	// Node asks for the credential of this Node. Empty: throw-away ids.
+	Node string
+	// Problems are findings of the caller, such as a secret that cannot be read.
+	Problems []Finding
+
+	status *admin.Status // nil: unknown
+	nodes  []string      // that credentials were asked for
+}
+
+// local looks at the server of this machine.
+type local struct {
+	*Local
+	cfg    *Config
+	served []iceServer // what clients are told
+	own    []netip.Addr
+}
+
+// notes collects findings.
+type notes []Finding
+
+func (n *notes) add(status Status, check, detail, remedy string) {
+	*n = append(*n, Finding{Check: check, Status: status, Detail: detail, Remedy: remedy})
+}
+
+// runLocal looks at all that is not a URL, and returns the URLs that clients are told, each with a credential of its own.
+func runLocal(ctx context.Context, cfg *Config, emit func(Finding)) []Target {
+	l := &local{Local: cfg.Local, cfg: cfg, own: ownAddrs()}
+	if l.Node == "" {
+		var b [6]byte
+		_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process rather than return an error
+		l.nodes = []string{NodePrefix + hex.EncodeToString(b[:])}
+	} else {
+		l.nodes = []string{l.Node}
+	}
+	for _, f := range l.Problems {
+		emit(f)
+	}
+	for _, f := range l.server(ctx) {
+		emit(f)
+	}
+	targets, found := l.targets(ctx)
+	for _, f := range found {
+		emit(f)
+	}
+	sections := []section{l.files}
+	if l.status != nil {
+		sections = []section{l.listeners, l.certificate, l.public, l.relayPorts, l.redis, l.files}
+	}
+	for i, s := range sections {
+		sections[i] = func(ctx context.Context) []Finding {
+			out := s(ctx)
+			if ctx.Err() != nil {
+				out = []Finding{unfinished(ctx, "")}
+			}
+			return out
+		}
+	}
+	inOrder(ctx, cfg.Parallel, sections, emit)
+	return targets
+}
+
+// server asks the admin API how the server is.
+func (l *local) server(ctx context.Context) (n notes) {
+	if l.Admin == nil {
+		return nil
+	}
+	step, cancel := context.WithTimeout(ctx, 2*l.cfg.Patience)
+	defer cancel()
+	start := l.cfg.Now()
+	s, err := l.Admin.Status(step)
+	took := l.cfg.Now().Sub(start)
+	switch {
+	case ctx.Err() != nil:
+		return notes{unfinished(ctx, "")}
+	case errors.Is(err, admin.ErrUnreachable):
+		n.add(Fail, "server", "no server answers at "+l.AdminURL+" (admin.listen)",
+			"start it with `crolang-aio serve`, look at its log, and give doctor the configuration that it runs with")
+		return n
+	case errors.Is(err, admin.ErrUnauthorized):
+		n.add(Fail, "server", "the server at "+l.AdminURL+" refuses the admin token (401)",
+			"run doctor with the configuration and data_dir of the running server, or restart that one after a change of admin.token")
+		return n
+	case err != nil:
+		n.add(Fail, "server", "the admin API at "+l.AdminURL+" does not answer as it should: "+err.Error(), "check admin.listen, and look at the server's log")
+		return n
+	}
+	l.status = &s
+	n.add(OK, "server", fmt.Sprintf("crolang-aio %s runs since %s (%s)", s.Version, s.Started.UTC().Format("2006-01-02 15:04 UTC"), l.AdminURL), "")
+	switch {
+	case s.Draining || slices.Contains(s.NotReady, "draining"):
+		n.add(Fail, "ready", "the server is draining: it ends when its allocations have, and takes no new ones", "wait for its end and start it again")
+	case len(s.NotReady) > 0:
+		n.add(Fail, "ready", "the server is not ready: "+strings.Join(s.NotReady, ", "), "wait a moment; if it stays, look at its log")
+	default:
+		n.add(OK, "ready", "it is ready", "")
+	}
+	l.clock(&n, s.Now, start.Add(took/2))
+	l.broker(&n, s)
+	for _, w := range s.Warnings {
+		n.add(Warn, "warning", w.Detail, w.Remedy)
+	}
+	return n
+}
+
+// clock compares the server's clock with this one.
+func (l *local) clock(n *notes, server, own time.Time) {
+	skew := server.Sub(own)
+	detail := fmt.Sprintf("the server's clock is %s of this one", aheadOrBehind(skew))
+	const remedy = "set the clock of this machine and the server's by NTP: credentials and certificates end by them"
+	switch abs := skew.Abs(); {
+	case abs >= time.Minute:
+		n.add(Fail, "clock", detail, remedy)
+	case abs >= 5*time.Second:
+		n.add(Warn, "clock", detail, remedy)
+	default:
+		n.add(OK, "clock", "the server's clock and this one agree", "")
+	}
+}
+
+// broker says when a Broker was last heard of.
+func (l *local) broker(n *notes, s admin.Status) {
+	const remedy = "give the Broker the lines of `crolang-aio broker-env`, and look at its log for errors of its webhooks"
+	switch ago := s.Now.Sub(s.BrokerSeen); {
+	case s.BrokerSeen.IsZero():
+		n.add(Warn, "broker", fmt.Sprintf("no Broker has called the webhooks since the start %s ago", days(s.Now.Sub(s.Started))), remedy)
+	case ago > 5*time.Minute:
+		n.add(Warn, "broker", fmt.Sprintf("no Broker has called the webhooks for %s", days(ago)), remedy+"; a Broker without Nodes has nothing to ask")
+	default:
+		n.add(OK, "broker", fmt.Sprintf("a Broker called the webhooks %s ago", days(max(ago, 0))), "")
+	}
+}
+
+// explain says what only the server itself knows of an error answer.
+func (l *Local) explain(ctx context.Context, code int, username string) (explanation, bool) {
+	s := l.status
+	if s == nil {
+		return explanation{}, false
+	}
+	limit := func(key string) string { return fmt.Sprintf("%s is %d", key, s.Limits[key]) }
+	switch {
+	case code == 508 && s.Draining:
+		return explanation{"the server is draining and takes no new allocations (508)", "wait for its end and start it again"}, true
+	case code == 508 && s.Limits["turn.limits.allocations"] > 0:
+		return explanation{
+			"it has no capacity left (508): " + limit("turn.limits.allocations"),
+			"raise it, widen turn.relay_ports, or see who holds them: `crolang-aio allocations`",
+		}, true
+	case code == 486 && s.Limits["turn.limits.allocations_per_node"] > 0:
+		return explanation{
+			"the quota of allocations of this Node is used up (486): " + limit("turn.limits.allocations_per_node"),
+			"raise it (a browser takes one per URL and network), or see who holds them: `crolang-aio allocations`",
+		}, true
+	case code != 401:
+		return explanation{}, false
+	}
+	return l.explain401(ctx, username)
+}
+
+// explain401 asks the server's own record of the Node.
+func (l *Local) explain401(ctx context.Context, username string) (explanation, bool) {
+	name, err := credential.Parse(username)
+	if err != nil {
+		return explanation{}, false
+	}
+	record, err := l.Admin.Node(ctx, name.Node)
+	switch {
+	case err != nil:
+		return explanation{}, false
+	case record.Banned:
+		return explanation{"it refuses the credential (401): the Node is banned", "`crolang-aio unban NODE`, if it is to come in again"}, true
+	}
+	for _, e := range slices.Backward(record.Events) {
+		if e.Kind == "refused" {
+			return explanation{"it refuses the credential (401): " + e.Detail, "see `crolang-aio why NODE`; check the clock and credentials.ttl"}, true
+		}
+	}
 	return explanation{}, false
 }
 
-func runLocal(context.Context, *Config, func(Finding)) []Target { return nil }
+func ownAddrs() (out []netip.Addr) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok {
+				out = append(out, ip.Unmap())
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,232 @@
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
+)
+
+// listeners asks every TURN listener, by an address of this machine: what fails only under its public name is a matter of
+// the way to it.
+func (l *local) listeners(ctx context.Context) []Finding {
+	var n notes
+	good, tried := 0, 0
+	for _, x := range l.status.Listeners {
+		at, ok := l.reachable(x)
+		if !ok {
+			continue
+		}
+		tried++
+		c, err := l.dial(ctx, x.Transport, at)
+		if err == nil {
+			_, err = c.Binding(ctx)
+			_ = c.Close()
+		}
+		if err != nil {
+			n.add(Fail, "listener", fmt.Sprintf("the %s listener %s does not answer on this machine: %s", transportNames[x.Transport], x.Address, lastOf(err)),
+				"look at the server's log and this machine's own firewall; restart the server if nothing is there")
+			continue
+		}
+		good++
+	}
+	if good == tried && tried > 0 {
+		n.add(OK, "listener", fmt.Sprintf("all %d TURN listeners answer on this machine", tried), "")
+	}
+	for _, want := range l.Listen {
+		_, port, err := net.SplitHostPort(want)
+		up := err != nil || port == "0" || slices.ContainsFunc(l.status.Listeners, func(x admin.Listener) bool {
+			return x.Part == "turn" && strings.HasSuffix(x.Address, ":"+port)
+		})
+		if !up {
+			n.add(Warn, "listener", "the configuration has the TURN listener "+want+", but the running server does not", "restart the server: listeners do not change while it runs")
+		}
+	}
+	return n
+}
+
+// reachable is where this machine reaches a TURN listener.
+func (l *local) reachable(x admin.Listener) (netip.AddrPort, bool) {
+	at, err := netip.ParseAddrPort(x.Address)
+	if err != nil || x.Part != "turn" {
+		return at, false
+	}
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if at.Addr().Is6() {
+		loopback = netip.IPv6Loopback()
+	}
+	if at.Addr().IsUnspecified() {
+		at = netip.AddrPortFrom(loopback, at.Port())
+		return at, loopback.Is4() || slices.Contains(l.own, loopback)
+	}
+	return at, true
+}
+
+func (l *local) dial(ctx context.Context, transport string, at netip.AddrPort) (*turnclient.Client, error) {
+	step, cancel := context.WithTimeout(ctx, 2*l.cfg.Patience)
+	defer cancel()
+	return turnclient.Dial(step, turnclient.Options{
+		Transport: transport, Addr: at.String(), Timeout: l.cfg.Patience,
+		TLS: &tls.Config{InsecureSkipVerify: true, ServerName: nameOnly(l.status.Public.Host)}, //nolint:gosec // judged apart
+	})
+}
+
+func nameOnly(host string) string {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return ""
+	}
+	return host
+}
+
+// certificate looks at what TLS and DTLS clients are shown, and whether it is what the file has.
+func (l *local) certificate(ctx context.Context) []Finding {
+	var n notes
+	for _, x := range l.status.Listeners {
+		at, ok := l.reachable(x)
+		if !ok || x.Transport != "tls" && x.Transport != "dtls" {
+			continue
+		}
+		c, err := l.dial(ctx, x.Transport, at)
+		if err != nil {
+			continue // said by listeners
+		}
+		shown, err := parseChain(c.PeerCertificates())
+		_ = c.Close()
+		if err != nil {
+			n.add(Fail, "certificate", "the certificate that the server shows cannot be read: "+err.Error(), "give certs.cert_file a certificate in order")
+			return n
+		}
+		l.judgeServed(&n, shown)
+		l.compareFile(&n, shown)
+		return n
+	}
+	return nil
+}
+
+// judgeServed judges the certificate: the program's own for its dates, an operator's for everything.
+func (l *local) judgeServed(n *notes, shown chain) {
+	if !l.SelfMade {
+		*n = append(*n, judgeCertificate(shown, l.status.Public.Host, l.cfg.Roots, l.cfg.Now())...)
+		return
+	}
+	left := shown.leaf.NotAfter.Sub(l.cfg.Now())
+	told := "turns: URLs are not told for that reason"
+	if slices.ContainsFunc(l.status.URLs, func(u string) bool { return strings.HasPrefix(u, "turns:") }) {
+		told = "turns: URLs are told all the same (hooks.rtc.advertise_tls)"
+	}
+	switch {
+	case left <= 0 || l.cfg.Now().Before(shown.leaf.NotBefore):
+		n.add(Fail, "certificate", fmt.Sprintf("the self-signed certificate is valid from %s to %s, and not now",
+			shown.leaf.NotBefore.UTC().Format(time.DateTime), shown.leaf.NotAfter.UTC().Format(time.DateTime)),
+			"correct the clock; the running server renews the certificate by itself")
+	default:
+		n.add(OK, "certificate", fmt.Sprintf("self-signed, %s left, renewed by itself; browsers refuse it, and %s", days(left), told), "")
+	}
+}
+
+// compareFile says where the server shows another certificate than the file has.
+func (l *local) compareFile(n *notes, shown chain) {
+	data, err := os.ReadFile(l.CertFile)
+	switch {
+	case errors.Is(err, fs.ErrPermission) && l.SelfMade:
+		return // only the server's own user reads it
+	case err != nil:
+		n.add(Warn, "certificate", fmt.Sprintf("%s cannot be read: %s; the server still shows the one that it had", l.CertFile, lastOf(err)),
+			"put it back: without it the next start fails (certs.cert_file)")
+		return
+	}
+	for {
+		var block *pem.Block
+		block, data = pem.Decode(data)
+		switch {
+		case block == nil:
+			n.add(Warn, "certificate", l.CertFile+" has no certificate in it; the server still shows the one that it had", "put the chain back, as PEM (certs.cert_file)")
+			return
+		case block.Type != "CERTIFICATE":
+		case string(block.Bytes) == string(shown.leaf.Raw):
+			return
+		default:
+			n.add(Warn, "certificate", fmt.Sprintf("the server shows another certificate, until %s, than %s has", shown.leaf.NotAfter.UTC().Format(time.DateOnly), l.CertFile),
+				"look in the server's log for why it does not take the file's: certificate and key must belong together; a new file is taken within seconds")
+			return
+		}
+	}
+}
+
+// public judges the names and addresses that clients are told.
+func (l *local) public(ctx context.Context) []Finding {
+	var n notes
+	var seen []string
+	for _, text := range l.status.URLs {
+		u, err := parseURL(text)
+		if err != nil || slices.Contains(seen, u.host) {
+			continue
+		}
+		seen = append(seen, u.host)
+		if u.name() == "" {
+			l.judgeAddress(&n, netip.MustParseAddr(u.host), "the URLs have")
+			continue
+		}
+		found, why := lookup(ctx, l.cfg, u.host)
+		if why != nil {
+			n.add(Fail, "public", why.detail+": no client finds the server", why.remedy)
+			continue
+		}
+		l.judgeName(&n, u.host, found)
+	}
+	for _, text := range []string{l.status.Public.IPv4, l.status.Public.IPv6} {
+		if a, err := netip.ParseAddr(text); err == nil && !slices.Contains(seen, text) {
+			l.judgeAddress(&n, a, "relays are told under")
+		}
+	}
+	return n
+}
+
+// judgeAddress says how far an address reaches.
+func (l *local) judgeAddress(n *notes, a netip.Addr, how string) {
+	switch s := scopeOf(a); s {
+	case scopePublic:
+		n.add(OK, "public", fmt.Sprintf("%s the public address %s", how, a), "")
+	case scopeLoopback:
+		n.add(Warn, "public", fmt.Sprintf("%s %s, %s: only clients on this machine can use it", how, a, scopeNames[s]),
+			"set public.ipv4 (and public.host) to the address under which clients reach this machine")
+	case scopeNone:
+		n.add(Fail, "public", fmt.Sprintf("%s %s, %s", how, a, scopeNames[s]), "set public.ipv4 (and public.host) to the address under which clients reach this machine")
+	default:
+		n.add(Warn, "public", fmt.Sprintf("%s %s, %s: only clients of that network can use it", how, a, scopeNames[s]),
+			"for clients elsewhere set public.ipv4 to the router's public address and forward the ports, relay ports too")
+	}
+}
+
+// judgeName compares what a name resolves to with what this machine and its configuration have.
+func (l *local) judgeName(n *notes, name string, found []netip.Addr) {
+	var texts []string
+	ours := false
+	for _, a := range found {
+		texts = append(texts, a.String())
+		ours = ours || slices.Contains(l.own, a) || a.IsLoopback() || a.String() == l.status.Public.IPv4 || a.String() == l.status.Public.IPv6
+	}
+	list := strings.Join(texts, ", ")
+	if !ours {
+		n.add(Warn, "public", fmt.Sprintf("%s resolves to %s, which is no address of this machine, nor the one that relays are told under (%s)",
+			name, list, strings.Trim(l.status.Public.IPv4+" "+l.status.Public.IPv6, " ")),
+			"correct the DNS record, or public.ipv4; leave it where a load balancer is meant")
+		return
+	}
+	if slices.ContainsFunc(found, func(a netip.Addr) bool { return scopeOf(a) == scopePublic }) {
+		n.add(OK, "public", fmt.Sprintf("%s resolves to %s", name, list), "")
+		return
+	}
+	l.judgeAddress(n, found[0], name+" resolves to")
+}
