@@ -17,6 +17,9 @@ func (a *app) warnings() []admin.Warning {
 	for _, w := range a.cfg().Warnings() {
 		all = append(all, admin.Warning{ID: "config", Detail: w, Remedy: "change the key, unless it is meant so"})
 	}
+	for _, d := range a.certs.Doubts() {
+		all = append(all, admin.Warning{ID: "certificate." + d.ID, Detail: d.Text, Remedy: d.Remedy})
+	}
 	return append(all, a.findings.list()...)
 }
 

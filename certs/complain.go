@@ -1,10 +1,6 @@
 package certs
 
-import (
-	"crypto/x509"
-	"slices"
-	"time"
-)
+import "time"
 
 // An operator's certificate is worth a line a fortnight before its end, short-
 // lived ones in their last third, and all of them when they end tomorrow.
@@ -54,9 +50,7 @@ func (k *Keeper) complainGiven(p *pair) {
 		log.Warn("certificate does not name the public host, clients refuse it: get one that does, or set the public host to a name of it",
 			"file", info.Source, "public_host", k.host, "names", info.Names)
 	}
-	usage := p.cert.Leaf.ExtKeyUsage
-	if len(usage) > 0 && !slices.Contains(usage, x509.ExtKeyUsageServerAuth) && !slices.Contains(usage, x509.ExtKeyUsageAny) &&
-		k.said.usage != info.Fingerprint {
+	if !forServers(p.cert.Leaf.ExtKeyUsage) && k.said.usage != info.Fingerprint {
 		k.said.usage = info.Fingerprint
 		log.Warn("certificate is not for servers, clients refuse it: get one with the extended key usage serverAuth", "file", info.Source)
 	}

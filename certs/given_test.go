@@ -260,6 +260,9 @@ func TestKeptWhenTheFilesGoBad(t *testing.T) {
 	if k.Info().Fingerprint != before {
 		t.Error("the pair in use was replaced")
 	}
+	if d := k.Doubts(); len(d) != 1 || d[0].ID != "kept" || !strings.HasPrefix(d[0].Text, f.key+": no such file") || d[0].Remedy == "" {
+		t.Errorf("doubts: %+v", d)
+	}
 	for _, text := range []string{"expired on", "not valid before", "no such file"} {
 		if n := l.count(text); n != 1 {
 			t.Errorf("%d lines with %q, want 1", n, text)
@@ -273,20 +276,21 @@ func TestWarnings(t *testing.T) {
 		name string
 		make func(f *files, cfg *certs.Config, c *clock)
 		text string // nothing: no warning at all
+		id   string // of the Doubt
 	}{
-		{"fine", func(*files, *certs.Config, *clock) {}, ""},
+		{"fine", func(*files, *certs.Config, *clock) {}, "", ""},
 		{"ends tomorrow", func(f *files, _ *certs.Config, _ *clock) {
 			f.pair(a, x509.Certificate{NotAfter: today.AddDate(0, 0, 1)})
-		}, "expires soon"},
-		{"ends in 13 days", func(_ *files, _ *certs.Config, c *clock) { c.add(76 * 24 * time.Hour) }, "expires soon"},
+		}, "expires soon", "soon"},
+		{"ends in 13 days", func(_ *files, _ *certs.Config, c *clock) { c.add(76 * 24 * time.Hour) }, "expires soon", "soon"},
 		{"short-lived, half gone", func(f *files, _ *certs.Config, _ *clock) {
 			f.pair(a, x509.Certificate{NotBefore: today.AddDate(0, 0, -3), NotAfter: today.AddDate(0, 0, 3)})
-		}, ""},
-		{"key open to all", func(f *files, _ *certs.Config, _ *clock) { os.Chmod(f.key, 0o644) }, "can be read by every user"},
-		{"another name", func(_ *files, cfg *certs.Config, _ *clock) { cfg.PublicHost = "203.0.113.1" }, "does not name the public host"},
+		}, "", ""},
+		{"key open to all", func(f *files, _ *certs.Config, _ *clock) { os.Chmod(f.key, 0o644) }, "can be read by every user", "mode"},
+		{"another name", func(_ *files, cfg *certs.Config, _ *clock) { cfg.PublicHost = "203.0.113.1" }, "does not name the public host", "names"},
 		{"for clients only", func(f *files, _ *certs.Config, _ *clock) {
 			f.pair(a, x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
-		}, "not for servers"},
+		}, "not for servers", "usage"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f, l, c := newFiles(t), &logs{}, newClock()
@@ -299,6 +303,13 @@ func TestWarnings(t *testing.T) {
 				if err := k.Reload(); err != nil {
 					t.Fatal(err)
 				}
+			}
+			var ids []string
+			for _, d := range k.Doubts() {
+				ids = append(ids, d.ID)
+			}
+			if got := strings.Join(ids, " "); got != tt.id {
+				t.Errorf("doubts %q, want %q", got, tt.id)
 			}
 			if tt.text == "" && l.count("") != 0 {
 				t.Errorf("logged: %s", l.b.String())
@@ -322,6 +333,9 @@ func TestExpiresInUse(t *testing.T) {
 		if err := k.Reload(); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if d := k.Doubts(); len(d) != 1 || d[0].ID != "expired" {
+		t.Errorf("doubts: %+v", d)
 	}
 	if l.count("expires soon") != 1 || l.count("has expired") != 1 || l.count("") != 2 {
 		t.Errorf("logged: %s", l.b.String())
