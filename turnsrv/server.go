@@ -182,7 +182,9 @@ func (s *Server) Apply(set Settings) {
 // Move replaces Config.IPv4 and Config.IPv6 for new allocations; live ones keep the address that they were told. It
 // returns every address that clients have been told and that is in use. With an error all is as it was. The caller
 // brings Config.Peers up to date and calls Recheck.
-func (s *Server) Move(v4, v6 Family) (advertised []netip.Addr, err error) { return s.plane.Move(v4, v6) }
+func (s *Server) Move(v4, v6 Family) (advertised []netip.Addr, err error) {
+	return s.plane.Move(v4, v6)
+}
 
 // Recheck brings live allocations into line with a peer policy that has changed: when it returns, nothing more is relayed
 // to and from peers that are denied now.
