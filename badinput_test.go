@@ -35,7 +35,9 @@ func TestBadCertificates(t *testing.T) {
 	if err := errors.Join(os.Remove(filepath.Join(dir, "cert.pem"))); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is missed", func() bool { return strings.Contains(s.log.String(), "cert.pem: no such file or directory; check the path") })
+	eventually(t, "it is missed", func() bool {
+		return strings.Contains(s.log.String(), "cert.pem: no such file or directory; check the path")
+	})
 	if got := s.serialOf(); got != 1 || certWarnings() != "certificate.soon certificate.kept" {
 		t.Errorf("certificate %d is shown, %q", got, certWarnings())
 	}

@@ -10,37 +10,15 @@ import (
 	"github.com/crolang-p2p/crolang-aio/config"
 )
 
-var update = flag.Bool("update", false, "write the generated parts of README.md and docs/configuration.md")
+var update = flag.Bool("update", false, "write the generated part of docs/configuration.md")
 
 const (
-	tableBegin = "<!-- keys: go test -run TestReadmeKeys -update . -->\n"
+	tableBegin = "<!-- keys: go test -run TestConfigurationPage -update . -->\n"
 	tableEnd   = "<!-- /keys -->"
 )
 
-// keyTable is the README's table of every configuration key, from the same source as `config init`.
-func keyTable() string {
-	var b strings.Builder
-	for _, t := range config.Tables() {
-		if t.Name == "" {
-			b.WriteString("\n#### Top level\n\n")
-		} else {
-			fmt.Fprintf(&b, "\n#### `[%s]`\n\n", t.Name)
-		}
-		b.WriteString("| key | default | what it does |\n| --- | --- | --- |\n")
-		for _, k := range t.Keys {
-			doc := strings.ReplaceAll(strings.Join(strings.Fields(k.Doc), " "), "|", "\\|")
-			if k.Secret {
-				doc += " (secret)"
-			}
-			fmt.Fprintf(&b, "| `%s` | `%s` | %s |\n", k.Leaf(), k.Default, doc)
-		}
-	}
-	return b.String() + "\n"
-}
-
-// The README names every key, with its default; docs/configuration.md says all there is to say of it.
-func TestReadmeKeys(t *testing.T) {
-	generated(t, "README.md", keyTable())
+// docs/configuration.md has every key, from the same source as `config init`.
+func TestConfigurationPage(t *testing.T) {
 	generated(t, "docs/configuration.md", reference())
 }
 
@@ -61,7 +39,7 @@ func generated(t *testing.T, page, want string) {
 		return
 	}
 	if !*update {
-		t.Errorf("%s does not have the keys as config has them: go test -run TestReadmeKeys -update .", page)
+		t.Errorf("%s does not have the keys as config has them: go test -run TestConfigurationPage -update .", page)
 		return
 	}
 	if err := os.WriteFile(page, []byte(text[:begin]+want+text[end:]), 0o600); err != nil {
