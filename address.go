@@ -111,11 +111,13 @@ func (a *app) watch(ctx context.Context) error {
 			woken = true
 		case <-tick.C:
 		}
+		a.lookAtClock(&a.clock)
 		now, _ := publicaddr.Route4()
 		if due := now != route || time.Since(asked) >= a.addresses.ask; due || woken {
 			a.refresh(ctx, due)
 			if route = now; due {
 				asked = time.Now()
+				a.dir.Touch()
 			}
 		}
 	}

@@ -38,6 +38,8 @@ type app struct {
 	changing  sync.Mutex
 	addresses addresses
 	findings  findings
+	clock     clock
+	skewed    atomic.Bool // see upstreamDate
 
 	log     *logging
 	started time.Time
@@ -67,6 +69,8 @@ type secrets struct{ credential, hooks, admin, redis string }
 func newApp(cfg *config.Config, log *logging) (_ *app, err error) {
 	a := &app{log: log, started: time.Now(), addresses: addresses{look: lookEvery, ask: askEvery}}
 	a.findings.log = a.part("setup")
+	a.clock.read = a.readClock
+	a.clock.last = a.readClock()
 	a.config.Store(cfg)
 	defer func() {
 		if err != nil {
@@ -89,6 +93,7 @@ func (a *app) openData() error {
 	if a.dir, err = datadir.Open(a.cfg().DataDir); err != nil {
 		return err
 	}
+	a.checkStart()
 	if err := a.openPublic(); err != nil {
 		return err
 	}
@@ -181,7 +186,7 @@ func (a *app) openHooks() (err error) {
 	if a.meters, err = a.newMetrics(); err != nil {
 		return err
 	}
-	if a.policy, err = policy.New(policySettings(h, a.part("hooks"))); err != nil {
+	if a.policy, err = policy.New(a.policySettings(a.cfg())); err != nil {
 		return err
 	}
 	a.hooks, err = hooks.New(hooks.Config{

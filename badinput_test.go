@@ -2,11 +2,13 @@ package main
 
 import (
 	"crypto/x509"
-	"errors"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -32,7 +34,7 @@ func TestBadCertificates(t *testing.T) {
 	if got := certWarnings(); got != "certificate.soon certificate.kept" || !strings.Contains(s.log.String(), "this key does not belong to the certificate") {
 		t.Errorf("of a wrong key: %q\n%s", got, s.log.String())
 	}
-	if err := errors.Join(os.Remove(filepath.Join(dir, "cert.pem"))); err != nil {
+	if err := os.Remove(filepath.Join(dir, "cert.pem")); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "it is missed", func() bool {
@@ -48,5 +50,84 @@ func TestBadCertificates(t *testing.T) {
 	}
 	if n := strings.Count(s.log.String(), "no such file"); n != 1 {
 		t.Errorf("said %d times:\n%s", n, s.log.String())
+	}
+}
+
+func (s *site) warns(id string) func() bool {
+	return func() bool { return slices.Contains(ids(s.status().Warnings), id) }
+}
+
+func TestClockJumps(t *testing.T) {
+	var shift atomic.Int64
+	s := startSite(t, "", often, func(a *app) {
+		a.clock.read = func() reading {
+			r := a.readClock()
+			r.wall = r.wall.Add(time.Duration(shift.Load()))
+			return r
+		}
+	})
+	if s.warns("clock.jump")() {
+		t.Error("warned of nothing")
+	}
+	for range 2 {
+		shift.Store(int64(time.Hour))
+		eventually(t, "an hour is noticed", s.warns("clock.jump"))
+		shift.Store(0)
+		eventually(t, "it was put right", func() bool { return !s.warns("clock.jump")() })
+	}
+	if n := strings.Count(s.log.String(), "the clock jumped by 1h0m0s while this runs"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, s.log.String())
+	}
+}
+
+func TestClockBehindTheLastUse(t *testing.T) {
+	dir := t.TempDir()
+	lock, later := filepath.Join(dir, "lock"), time.Now().Add(time.Hour)
+	if err := os.WriteFile(lock, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(lock, later, later); err != nil {
+		t.Fatal(err)
+	}
+	s := startSite(t, "data_dir = '"+dir+"'\n")
+	if !s.warns("clock.behind")() || !strings.Contains(s.log.String(), "and data_dir was last used at "+later.UTC().Format("2006-01-02T15:04")) {
+		t.Errorf("%+v\n%s", s.status().Warnings, s.log.String())
+	}
+	st, err := os.Stat(lock)
+	if err != nil || st.ModTime().After(time.Now()) {
+		t.Errorf("%v %v", st, err)
+	}
+}
+
+func TestClockOfTheUpstream(t *testing.T) {
+	var shift atomic.Int64
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", time.Now().Add(time.Duration(shift.Load())).UTC().Format(http.TimeFormat))
+		_, _ = w.Write([]byte(`{"authenticated":true}`))
+	}))
+	defer upstream.Close()
+	s := startSite(t, "[hooks.authenticate]\nmode = 'upstream'\n[hooks.upstream]\nauthenticate_url = '"+upstream.URL+"'\n")
+	for _, c := range []struct {
+		shift time.Duration
+		says  string
+	}{{0, ""}, {time.Hour, "this machine's clock is 1h0m0s behind that of hooks.upstream"}, {0, ""}, {-time.Hour, "this machine's clock is 1h0m0s ahead of that"}} {
+		shift.Store(int64(c.shift))
+		if _, text := s.post("/authenticate-node", `{"id":"Alice","data":"x"}`, ""); !strings.Contains(text, `"authenticated":true`) {
+			t.Fatal(text)
+		}
+		if s.warns("clock.upstream")() != (c.says != "") || !strings.Contains(s.log.String(), c.says) {
+			t.Errorf("%v: %+v", c.shift, s.status().Warnings)
+		}
+	}
+}
+
+func TestDataDirOfAnotherUser(t *testing.T) {
+	dir := t.TempDir()
+	if os.Chown(dir, 1, 1) != nil {
+		t.Skip("only root can give a folder away")
+	}
+	s := startSite(t, "data_dir = '"+dir+"'\n")
+	if !s.warns("data_dir.owner")() || !strings.Contains(s.log.String(), "belongs to the user with id 1") {
+		t.Errorf("%+v\n%s", s.status().Warnings, s.log.String())
 	}
 }

@@ -108,7 +108,7 @@ func (a *app) apply(next *config.Config) error {
 	if err != nil {
 		return err
 	}
-	if err := a.policy.Replace(policySettings(next.Hooks, a.part("hooks"))); err != nil {
+	if err := a.policy.Replace(a.policySettings(next)); err != nil {
 		return err
 	}
 	// From here on nothing fails: there is a secret, and the addresses are of their families.

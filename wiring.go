@@ -105,6 +105,13 @@ func rtcSettings(r config.RTC) hooks.RTC {
 	return out
 }
 
+// policySettings are the policies' with what they need of the app.
+func (a *app) policySettings(cfg *config.Config) policy.Config {
+	c := policySettings(cfg.Hooks, a.part("hooks"))
+	c.Dated = a.upstreamDate
+	return c
+}
+
 func policySettings(h config.Hooks, log *slog.Logger) policy.Config {
 	j, u := h.Authenticate.JWT, h.Upstream
 	c := policy.Config{

@@ -42,6 +42,9 @@ type Config struct {
 	Messages     Messages
 	Upstream     Upstream
 
+	// Dated is told the time of each answer of the upstream, in whole seconds and by its own clock; nil: nobody. It must not
+	// block, and the one given to New stays.
+	Dated  func(time.Time)
 	Logger *slog.Logger     // nil discards; the one given to New stays
 	Now    func() time.Time // nil: time.Now; likewise
 }

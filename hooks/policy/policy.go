@@ -19,6 +19,7 @@ const maxExpiries = 200_000
 type Policy struct {
 	log      *slog.Logger
 	now      func() time.Time
+	dated    func(time.Time)
 	counts   counters
 	queue    *queue
 	expiries *cache[string, time.Time]
@@ -67,6 +68,7 @@ func New(cfg Config) (*Policy, error) {
 	p := &Policy{
 		log:      cfg.Logger,
 		now:      cfg.Now,
+		dated:    cfg.Dated,
 		expiries: newCache[string, time.Time](maxExpiries),
 		replaced: make(chan struct{}, 1),
 	}
@@ -124,7 +126,7 @@ func compile(cfg Config, p *Policy) (*engine, error) {
 
 	e := &engine{validity: cfg.Upstream.ValidityURL != "", forward: cfg.Messages.Mode == ModeUpstream}
 	if e.validity || e.forward || cfg.Authenticate.Mode == ModeUpstream || cfg.Authorize.Mode == ModeUpstream {
-		e.upstream = newUpstream(cfg.Upstream, &p.counts, p.now, p.log)
+		e.upstream = newUpstream(cfg.Upstream, &p.counts, p.now, p.dated, p.log)
 	}
 	switch cfg.Authenticate.Mode {
 	case ModeAllow, ModeDeny:

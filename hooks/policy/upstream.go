@@ -67,11 +67,11 @@ type target struct {
 	failing atomic.Bool // since the last call
 }
 
-func newUpstream(cfg Upstream, counts *counters, now func() time.Time, log *slog.Logger) *upstream {
+func newUpstream(cfg Upstream, counts *counters, now func() time.Time, dated func(time.Time), log *slog.Logger) *upstream {
 	u := &upstream{
 		cfg: cfg,
 		client: &http.Client{
-			Transport:     newTransport(cfg.MaxInFlight + cfg.MessageWorkers),
+			Transport:     datedTransport{newTransport(cfg.MaxInFlight + cfg.MessageWorkers), dated},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		slots:  make(chan struct{}, cfg.MaxInFlight),
@@ -85,6 +85,23 @@ func newUpstream(cfg Upstream, counts *counters, now func() time.Time, log *slog
 	u.validity.hook, u.validity.url = "validity", cfg.ValidityURL
 	u.messages.hook, u.messages.url = "message", cfg.MessagesURL
 	return u
+}
+
+// datedTransport tells when each answer was made, by the clock of who made it.
+type datedTransport struct {
+	*http.Transport
+	dated func(time.Time)
+}
+
+// RoundTrip is http.RoundTripper's.
+func (d datedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := d.Transport.RoundTrip(request)
+	if err == nil && d.dated != nil {
+		if at, err := http.ParseTime(response.Header.Get("Date")); err == nil {
+			d.dated(at)
+		}
+	}
+	return response, err
 }
 
 // newTransport keeps as many connections as there may be requests.

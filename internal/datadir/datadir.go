@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // The names of the generated secrets.
@@ -34,6 +35,7 @@ var (
 type Dir struct {
 	path string
 	lock *os.File
+	last time.Time
 }
 
 // Open makes the folder (0700) where it is missing and locks it. The caller closes it.
@@ -43,13 +45,35 @@ func Open(path string) (*Dir, error) {
 	}
 	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
+		if uid, other := otherOwner(path); other && errors.Is(err, fs.ErrPermission) {
+			return nil, fmt.Errorf("data_dir %s belongs to the user with id %d, and this is the one with id %d: chown -R it, or set another data_dir (%w)",
+				path, uid, os.Geteuid(), bare(err))
+		}
 		return nil, fmt.Errorf("data_dir %s is not writable by this user: %w", path, bare(err))
 	}
 	if err := tryLock(lock); err != nil {
 		return nil, errors.Join(fmt.Errorf("data_dir %s is %w", path, err), lock.Close())
 	}
-	return &Dir{path: path, lock: lock}, nil
+	d := &Dir{path: path, lock: lock}
+	if st, err := lock.Stat(); err == nil {
+		d.last = st.ModTime()
+	}
+	d.Touch()
+	return d, nil
 }
+
+// LastUse is when a process used the folder last before this one opened it, by the clock of then; Open where none did.
+func (d *Dir) LastUse() time.Time { return d.last }
+
+// Touch notes that the folder is in use, for a later LastUse. Call it now and then. Unlike the rest it may be called from
+// any goroutine.
+func (d *Dir) Touch() {
+	now := time.Now()
+	_ = os.Chtimes(d.lock.Name(), now, now)
+}
+
+// OtherOwner is the user that the folder belongs to, where that is not this process's.
+func (d *Dir) OtherOwner() (uid int, other bool) { return otherOwner(d.path) }
 
 // Close gives the lock back.
 func (d *Dir) Close() error { return d.lock.Close() }

@@ -16,3 +16,13 @@ func tryLock(f *os.File) error {
 	}
 	return err
 }
+
+// otherOwner is the user that a folder belongs to, where that is not this process's.
+func otherOwner(path string) (uid int, other bool) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return 0, false
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	return int(sys.Uid), ok && int(sys.Uid) != os.Geteuid()
+}

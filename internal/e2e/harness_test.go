@@ -67,6 +67,7 @@ type server struct {
 	dir, config             string
 	turn, tls, hooks, admin string
 	redis                   string
+	edit                    func(*exec.Cmd) // of how it is started; nil: nothing
 	mu                      sync.Mutex
 	log                     bytes.Buffer
 	done                    chan struct{}
@@ -149,6 +150,9 @@ func (s *server) start(t *testing.T) {
 	s.done = make(chan struct{})
 	s.cmd = exec.Command(binary, "serve", "--config", s.config)
 	s.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CROLANG_AIO_") })
+	if s.edit != nil {
+		s.edit(s.cmd)
+	}
 	pipe, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
