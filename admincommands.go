@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -28,6 +30,10 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 			Name: "ban", Usage: "ban a Node and end its relays", ArgsUsage: "NODE",
 			Flags: with(&cli.StringFlag{Name: "for", Usage: "`DURATION`, such as 1h or 7d (default: until unban)"},
 				&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the record"}), Action: ban,
+		},
+		{
+			Name: "drain", Usage: "take no new allocations, and end when the live ones have ended or drain_timeout is over",
+			Flags: with(&cli.BoolFlag{Name: "wait", Usage: "return when the server has ended"}), Action: noArgs(drain),
 		},
 		{Name: "unban", Usage: "let a banned Node in again", ArgsUsage: "NODE", Flags: with(), Action: unban},
 	}
@@ -119,6 +125,49 @@ func unban(c *cli.Context) error {
 		return err
 	}
 	return ask(c, func(ctx context.Context, client *admin.Client) error { return client.Unban(ctx, node) })
+}
+
+func drain(c *cli.Context) error {
+	client, err := adminClient(c)
+	if err != nil {
+		return err
+	}
+	before, err := client.Status(c.Context)
+	if err != nil {
+		return err
+	}
+	d, err := client.Drain(c.Context)
+	if err != nil || c.Bool("json") {
+		err = printJSON(c, d, err)
+	} else {
+		_, err = fmt.Fprintf(c.App.Writer, "draining: %d live allocations, for at most %.0f s\n", d.Allocations, math.Ceil(d.SecondsLeft))
+	}
+	if err != nil || !c.Bool("wait") {
+		return err
+	}
+	return awaitEnd(c.Context, client, before.Started)
+}
+
+// awaitEnd waits until the server that was started then has ended. Another may have taken its place.
+func awaitEnd(ctx context.Context, client *admin.Client, started time.Time) error {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		now, err := client.Status(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, admin.ErrUnreachable), err == nil && !now.Started.Equal(started):
+			return nil
+		case errors.Is(err, admin.ErrUnauthorized):
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 func printJSON(c *cli.Context, v any, err error) error {

@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/crolang-p2p/crolang-aio/certs"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/embedded"
@@ -57,9 +55,10 @@ type app struct {
 	guard  *webguard.Guard // the admin listener
 	meters *metrics.Metrics
 
-	broker   brokerSeen
-	running  atomic.Bool
-	draining atomic.Bool
+	broker  brokerSeen
+	running atomic.Bool
+	end     sync.Once
+	ending  chan struct{} // closed by drain
 }
 
 // secrets are those that are in use, configured or generated. They are never logged.
@@ -67,7 +66,7 @@ type secrets struct{ credential, hooks, admin, redis string }
 
 // newApp builds every part and binds every listener. The caller runs it, or closes it.
 func newApp(cfg *config.Config, log *logging) (_ *app, err error) {
-	a := &app{log: log, started: time.Now(), addresses: addresses{look: lookEvery, ask: askEvery}}
+	a := &app{log: log, ending: make(chan struct{}), started: time.Now(), addresses: addresses{look: lookEvery, ask: askEvery}}
 	a.findings.log = a.part("setup")
 	a.clock.read = a.readClock
 	a.clock.last = a.readClock()
@@ -200,7 +199,7 @@ func (a *app) openHooks() (err error) {
 func (a *app) openAdmin() (err error) {
 	if a.admin, err = admin.New(admin.Config{
 		Nodes: a.nodes, Relays: relays{a.turn}, Status: a.status, NotReady: a.notReady, Turn: a.turnStats, Metrics: a.meters,
-		RTC: a.hooks.RTCConfiguration, Logger: a.part("admin"),
+		RTC: a.hooks.RTCConfiguration, Drain: a.drain, Draining: a.drainProgress, Logger: a.part("admin"),
 	}); err != nil {
 		return err
 	}
@@ -221,40 +220,6 @@ func (a *app) host() string {
 func (a *app) cfg() *config.Config { return a.config.Load() }
 
 func (a *app) part(name string) *slog.Logger { return a.log.With("component", name) }
-
-// Run serves until ctx ends. The TURN server drains first; the webhooks answer as usual until it has ended. reload, which
-// may be nil, runs beside.
-func (a *app) Run(ctx context.Context, reload func(context.Context) error) error {
-	rest, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	g, gctx := errgroup.WithContext(rest)
-	turn, stopTURN := context.WithCancel(gctx)
-	defer stopTURN()
-	defer context.AfterFunc(ctx, func() {
-		a.draining.Store(true)
-		stopTURN()
-	})()
-	g.Go(func() error {
-		defer stop()
-		return a.turn.Run(turn)
-	})
-	g.Go(func() error { return a.hooks.Run(gctx) })
-	g.Go(func() error { return a.guard.Run(gctx) })
-	g.Go(func() error { return a.admin.Run(gctx) })
-	g.Go(func() error { return a.nodes.Run(gctx) })
-	g.Go(func() error { return a.certs.Run(gctx) })
-	g.Go(func() error { return a.peers.Run(gctx) })
-	g.Go(func() error { return a.policy.Run(gctx) })
-	g.Go(func() error { return a.watch(gctx) })
-	if a.redis != nil {
-		g.Go(func() error { return a.redis.Run(gctx) })
-	}
-	if reload != nil {
-		g.Go(func() error { return reload(gctx) })
-	}
-	a.running.Store(true)
-	return errors.Join(g.Wait(), a.dir.Close())
-}
 
 // close releases what newApp had opened when it failed.
 func (a *app) close() error {

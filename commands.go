@@ -65,8 +65,8 @@ func serve(c *cli.Context) error {
 	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, func() {
-		log.Info("ending; a second signal ends at once")
 		stop() // the default disposition is back: the next signal ends the process
+		log.Info("ending; a second signal ends at once")
 	})
 	r := reloader{app: a, file: c.String("config"), load: func() (*config.Config, error) { return load(c) }}
 	return a.Run(ctx, r.Run)

@@ -27,7 +27,7 @@ func (a *app) status() admin.Status {
 		env.password = "TOKEN"
 	}
 	return admin.Status{
-		Version: v, Commit: commit, Go: goVersion, Now: time.Now().UTC(), Started: a.started.UTC(), BrokerSeen: a.broker.time(), Draining: a.draining.Load(),
+		Version: v, Commit: commit, Go: goVersion, Now: time.Now().UTC(), Started: a.started.UTC(), BrokerSeen: a.broker.time(),
 		Listeners: append(a.turnListeners(), a.otherListeners()...), URLs: append(stun, turn...),
 		Public: admin.Public{
 			Host: a.host(), IPv4: text(a.public.Load().ipv4.Advertise), IPv6: text(a.public.Load().ipv6.Advertise),
@@ -51,7 +51,7 @@ func text(a netip.Addr) string {
 // notReady names what is not ready: listeners are bound before Run, so only the start and the end are not.
 func (a *app) notReady() []string {
 	switch {
-	case a.draining.Load():
+	case a.draining():
 		return []string{"draining"}
 	case !a.running.Load():
 		return []string{"starting"}
@@ -112,7 +112,7 @@ func (a *app) newMetrics() (*metrics.Metrics, error) {
 			s := a.policy.Stats()
 			return map[string]uint64{"forwarded": s.MessagesForwarded, "dropped": s.MessagesDropped}
 		},
-		State: func() (ready, draining bool) { return len(a.notReady()) == 0, a.draining.Load() },
+		State: func() (ready, draining bool) { return len(a.notReady()) == 0, a.draining() },
 	})
 }
 

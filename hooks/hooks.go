@@ -106,6 +106,7 @@ type Config struct {
 
 	BodyTimeout time.Duration // for a whole request to arrive, default 30 s
 	StopTimeout time.Duration // what requests in flight are given at the end, default 5 s
+	Linger      time.Duration // what Brokers are given before that to let go of kept connections; default 0
 
 	RTC      RTC
 	ICE      ICEProvider // nil: only RTC.ExtraICEServers
@@ -191,6 +192,7 @@ func New(cfg Config) (*Server, error) {
 		InFlight:    cfg.InFlight,
 		BodyTimeout: cfg.BodyTimeout,
 		StopTimeout: cfg.StopTimeout,
+		Linger:      cfg.Linger,
 		Logger:      s.log,
 		Exempt:      s.exempt,
 		Refused: func(r *http.Request, status int) {
@@ -243,6 +245,10 @@ func (s *Server) Addr() net.Addr { return s.guard.Addr() }
 
 // Close releases the listener of a Server that is not Run.
 func (s *Server) Close() error { return s.guard.Close() }
+
+// LetGo makes every answer from now on the last one of its connection, so that no Broker keeps one that Run's end would
+// close under it.
+func (s *Server) LetGo() { s.guard.LetGo() }
 
 // Run answers until ctx ends and returns when all that it started has ended, nil where ctx ended it.
 func (s *Server) Run(ctx context.Context) error {

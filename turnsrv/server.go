@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -71,6 +72,7 @@ type Server struct {
 	bound     []netip.AddrPort // every socket
 	open      connections
 	panics    containment
+	drainEnds atomic.Pointer[time.Time] // nil: not draining
 }
 
 // New validates cfg and binds every listener. The caller must Run the server, or Close it.
@@ -122,7 +124,8 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
-			s.drain(gctx)
+			s.Drain()
+			s.awaitAllocations(gctx)
 			stop()
 		case <-gctx.Done():
 		}
@@ -130,29 +133,6 @@ func (s *Server) Run(ctx context.Context) error {
 	})
 	err := g.Wait()
 	return errors.Join(err, s.control.Close())
-}
-
-// drain refuses new allocations and waits until none is live, DrainTimeout has passed or ctx ends.
-func (s *Server) drain(ctx context.Context) {
-	s.control.Drain()
-	if s.control.Live() == 0 {
-		return
-	}
-	s.log.Info("waiting for live allocations to end", "allocations", s.control.Live(), "at_most", s.cfg.DrainTimeout.String())
-	end := time.NewTimer(s.cfg.DrainTimeout)
-	defer end.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for s.control.Live() > 0 {
-		select {
-		case <-ctx.Done():
-			return
-		case <-end.C:
-			s.log.Info("ending the allocations that are still live", "allocations", s.control.Live())
-			return
-		case <-tick.C:
-		}
-	}
 }
 
 // Close releases what New bound, for a Server that is not Run.
@@ -168,9 +148,6 @@ func (s *Server) Close() error {
 	}
 	return errors.Join(append(errs, s.control.Close())...)
 }
-
-// Drain refuses new allocations with 508 from now on. Live ones go on.
-func (s *Server) Drain() { s.control.Drain() }
 
 // Apply swaps what may change while running. Live allocations and connections stay; the rate limit holds for them too.
 func (s *Server) Apply(set Settings) {

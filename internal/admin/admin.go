@@ -34,6 +34,10 @@ type Config struct {
 	Status func() Status
 	// NotReady names what is not ready to serve, "draining" where the server drains; empty: ready.
 	NotReady func() []string
+	// Drain begins the end of the program and returns at once; it may be called again. nil: /api/drain answers 404.
+	Drain func()
+	// Draining is how far that is; nil where the server does not drain, or is not told.
+	Draining func() *Drain
 	// Turn reads the TURN server's counters; nil: none are shown.
 	Turn func() TurnStats
 	// Metrics serves /metrics; nil: 404.
@@ -84,6 +88,9 @@ func New(cfg Config) (*Admin, error) {
 	}
 	if cfg.Turn == nil {
 		cfg.Turn = func() TurnStats { return TurnStats{} }
+	}
+	if cfg.Draining == nil {
+		cfg.Draining = func() *Drain { return nil }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -167,6 +174,7 @@ func apiRoutes() []route {
 		}},
 		{"/api/bans/", map[string]handler{http.MethodDelete: unban}},
 		{"/api/events", get((*Admin).events)},
+		{"/api/drain", map[string]handler{http.MethodPost: endpoint(http.StatusAccepted, (*Admin).drain)}},
 		{"/api/test", map[string]handler{http.MethodPost: endpoint(http.StatusOK, (*Admin).test)}},
 	}
 }

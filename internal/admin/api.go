@@ -74,6 +74,14 @@ type BanAnswer struct {
 type Readiness struct {
 	Ready    bool     `json:"ready"`
 	NotReady []string `json:"not_ready"` // names of parts, such as "turn" or "draining"
+	Drain    *Drain   `json:"drain,omitempty"`
+}
+
+// Drain answers POST /api/drain, with 202: from now on no new allocation is taken, and the server ends when the live ones
+// have ended or the time is over.
+type Drain struct {
+	Allocations int     `json:"allocations"`  // still live
+	SecondsLeft float64 `json:"seconds_left"` // until those are ended
 }
 
 // Problem is the body of every error.
@@ -90,6 +98,7 @@ type Status struct {
 	Started     time.Time        `json:"started"`
 	BrokerSeen  time.Time        `json:"broker_seen,omitzero"` // when a Broker last called a webhook; zero: never
 	Draining    bool             `json:"draining"`
+	Drain       *Drain           `json:"drain,omitempty"` // while draining
 	NotReady    []string         `json:"not_ready"`
 	Listeners   []Listener       `json:"listeners"`
 	URLs        []string         `json:"urls"` // ICE URLs as clients are told them
@@ -177,5 +186,6 @@ type Live struct {
 	Drops        uint64            `json:"drops"`
 	Refusals     map[string]uint64 `json:"refusals"` // "486 node_full": n
 	Draining     bool              `json:"draining"`
+	Drain        *Drain            `json:"drain,omitempty"` // while draining
 	NotReady     []string          `json:"not_ready"`
 }

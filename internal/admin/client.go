@@ -95,6 +95,12 @@ func (c *Client) Ready(ctx context.Context) error {
 	return nil
 }
 
+// Drain begins the end of the server: it takes no new allocations, and ends when the live ones have ended or its
+// drain_timeout is over.
+func (c *Client) Drain(ctx context.Context) (d Drain, err error) {
+	return d, c.call(ctx, http.MethodPost, "/api/drain", nil, nil, &d)
+}
+
 // Nodes lists Nodes whose id contains part, the last seen first, at most limit of them (0: all).
 func (c *Client) Nodes(ctx context.Context, part string, limit int) (l NodeList, err error) {
 	q := query(limit)

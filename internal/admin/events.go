@@ -140,8 +140,9 @@ func (a *Admin) count() Live {
 	notReady := a.notReady()
 	l := Live{
 		Time: a.cfg.Now().UTC(), Nodes: st.Nodes, Connected: st.Connected, Bans: st.Bans,
-		ByTransport: map[string]int{}, Refusals: map[string]uint64{}, NotReady: notReady, Draining: a.cfg.Status().Draining,
+		ByTransport: map[string]int{}, Refusals: map[string]uint64{}, NotReady: notReady, Drain: a.cfg.Draining(),
 	}
+	l.Draining = l.Drain != nil
 	for _, t := range turn.Transports {
 		l.Allocations += t.Allocations
 		l.ByTransport[t.Transport] = t.Allocations

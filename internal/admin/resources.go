@@ -20,7 +20,7 @@ func (a *Admin) health(_ *call, _ none) (map[string]string, error) {
 
 // ready answers GET /readyz.
 func (a *Admin) ready(w http.ResponseWriter, _ *http.Request, _ string) error {
-	answer := Readiness{NotReady: a.notReady()}
+	answer := Readiness{NotReady: a.notReady(), Drain: a.cfg.Draining()}
 	answer.Ready = len(answer.NotReady) == 0
 	status := http.StatusOK
 	if !answer.Ready {
@@ -30,13 +30,27 @@ func (a *Admin) ready(w http.ResponseWriter, _ *http.Request, _ string) error {
 	return nil
 }
 
+// drain answers POST /api/drain. Where the server drains already it says how far that is.
+func (a *Admin) drain(_ *call, _ none) (Drain, error) {
+	if a.cfg.Drain == nil {
+		return Drain{}, problem(http.StatusNotFound, "this server cannot be drained from here")
+	}
+	a.cfg.Drain()
+	d := a.cfg.Draining()
+	if d == nil {
+		return Drain{}, nil
+	}
+	return *d, nil
+}
+
 func (a *Admin) notReady() []string {
 	return append([]string{}, a.cfg.NotReady()...)
 }
 
 func (a *Admin) status(_ *call, _ none) (Status, error) {
 	s := a.cfg.Status()
-	s.NotReady = a.notReady()
+	s.NotReady, s.Drain = a.notReady(), a.cfg.Draining()
+	s.Draining = s.Drain != nil
 	s.Now = a.cfg.Now().UTC()
 	s.Warnings = append([]Warning{}, s.Warnings...)
 	for _, list := range []*[]string{&s.URLs, &s.BrokerEnv} {

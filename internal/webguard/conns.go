@@ -113,15 +113,42 @@ func (s *connSet) Close() error {
 	return err
 }
 
-// closeUnused closes every connection over which nothing has come yet.
+// firstRequest is what a connection that was accepted is given for its request to arrive when the listener closes.
+const firstRequest = 250 * time.Millisecond
+
+// closeUnused closes every connection over which nothing has come, when it has had its time.
 func (s *connSet) closeUnused() {
+	for {
+		wait := time.Duration(0)
+		s.mu.Lock()
+		for c := range s.conns {
+			if http.ConnState(c.state.Load()) != http.StateNew {
+				continue
+			}
+			if age := time.Since(c.opened); age < firstRequest {
+				wait = 5 * time.Millisecond
+			} else {
+				_ = c.Conn.Close() // its own goroutine then calls Close, which wants the lock
+			}
+		}
+		s.mu.Unlock()
+		if wait == 0 {
+			return
+		}
+		time.Sleep(wait)
+	}
+}
+
+// kept says whether a client keeps a connection that carried authorised requests.
+func (s *connSet) kept() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		if http.ConnState(c.state.Load()) == http.StateNew {
-			_ = c.Conn.Close() // its own goroutine then calls Close, which wants the lock
+		if c.trusted.Load() && http.ConnState(c.state.Load()) == http.StateIdle {
+			return true
 		}
 	}
+	return false
 }
 
 func (s *connSet) poke() {

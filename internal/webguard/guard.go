@@ -49,6 +49,7 @@ type Config struct {
 	WriteTimeout   time.Duration // from the end of the header to the end of the answer, default 60 s
 	IdleTimeout    time.Duration // kept-alive connection between requests, default 90 s
 	StopTimeout    time.Duration // what requests in flight are given when Run is told to end, default 5 s
+	Linger         time.Duration // what clients are given before that to let go of kept connections; default 0
 
 	Refused func(r *http.Request, status int) // told of each 401 and 403, for metrics; may be nil
 	Logger  *slog.Logger                      // nil discards
@@ -64,6 +65,7 @@ type Guard struct {
 	slots  chan struct{}
 	server *http.Server
 	open   sync.WaitGroup // connections whose goroutine has not ended
+	letGo  atomic.Bool    // every answer is the last of its connection
 }
 
 // New validates cfg and binds. The error is one line that names cfg.Key and the remedy. A Guard that is never Run must
@@ -143,8 +145,13 @@ func (g *Guard) SetHosts(hosts []string) {
 // Close releases the listener of a Guard that is not Run. After Run it does nothing.
 func (g *Guard) Close() error { return g.conns.Close() }
 
+// LetGo makes every answer from now on the last one of its connection, so that clients that keep connections have let go
+// of them when Run ends: a request that meets the closing of its connection is lost. New connections are taken on.
+func (g *Guard) LetGo() { g.letGo.Store(true) }
+
 // Run serves until ctx ends, then takes no more connections, gives requests in flight StopTimeout, and returns when
-// every connection has ended. It returns nil where ctx ended it.
+// every connection has ended. It returns nil where ctx ended it. What waits to be accepted then is refused, but for a
+// Listener that another process holds too: there it waits for who listens next.
 func (g *Guard) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- g.server.Serve(g.conns) }()
@@ -155,18 +162,35 @@ func (g *Guard) Run(ctx context.Context) error {
 		return fmt.Errorf("%s: the listener failed: %w", g.cfg.Key, err)
 	case <-ctx.Done():
 	}
+	g.LetGo()
+	g.awaitIdle()
+	_ = g.conns.Close()
+	err := <-served
+	if !errors.Is(err, net.ErrClosed) { // it failed at the same moment
+		err = fmt.Errorf("%s: the listener failed: %w", g.cfg.Key, err)
+	} else {
+		err = nil
+	}
 	g.conns.closeUnused() // Shutdown would wait 5 s for connections that never carried a request
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.cfg.StopTimeout)
 	defer cancel()
 	if err := g.server.Shutdown(stop); err != nil {
 		_ = g.server.Close() // what is still in flight is cut
 	}
-	err := <-served
 	g.open.Wait()
-	if !errors.Is(err, http.ErrServerClosed) { // it failed at the same moment
-		return fmt.Errorf("%s: the listener failed: %w", g.cfg.Key, err)
+	return err
+}
+
+// awaitIdle waits up to Linger until clients have let go of the connections that they keep.
+func (g *Guard) awaitIdle() {
+	if g.cfg.Linger <= 0 {
+		return
 	}
-	return nil
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(g.cfg.Linger); g.conns.kept() && time.Now().Before(end); {
+		<-tick.C
+	}
 }
 
 // Authorized tells whether r carries the token, or none is needed. It is for the handlers of NoToken requests: the
@@ -182,6 +206,9 @@ func (g *Guard) Authorized(r *http.Request) bool {
 // ServeHTTP checks a request and hands it to the handler. It is what the server calls.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer g.recovered()
+	if g.letGo.Load() {
+		w.Header()["Connection"] = lastAnswer
+	}
 	exempt := g.cfg.Exempt(r)
 	if exempt&NoToken == 0 {
 		if !g.Authorized(r) {
@@ -203,6 +230,8 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	g.cfg.Handler.ServeHTTP(w, r)
 }
+
+var lastAnswer = []string{"close"}
 
 var challenge = []string{`Basic realm="crolang-aio", charset="UTF-8"`} // RFC 9110 §15.5.2 wants one with each 401
 

@@ -84,7 +84,11 @@ function drawState() {
   pill.className = "pill " + kind;
   const banner = document.getElementById("banner");
   banner.hidden = !s?.draining;
-  if (s?.draining) setText(banner, `The server is draining: it takes no new allocations and ends when the ${s.allocations} live ones have, or its drain_timeout is over.`);
+  if (s?.draining) setText(banner, "The server is draining: it takes no new allocations and ends when the live ones have ended.");
+  // Apart from the alert, which would be read aloud each second.
+  const progress = document.getElementById("drain");
+  progress.hidden = !s?.drain;
+  if (s?.drain) setText(progress, `Live allocations: ${s.drain.allocations}. They are ended in ${Math.ceil(s.drain.seconds_left)} s at the latest.`);
 }
 
 function setUpTheme() {
