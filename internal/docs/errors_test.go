@@ -18,7 +18,7 @@ import (
 var unseen = []string{
 	".ci", ".git", "bench", "deploy", "dist", "docs", "tools", "testdata", "node_modules",
 	"hooks/internal", "internal/docs", "internal/e2e", "internal/turnclient",
-	"turnsrv/control", "turnsrv/relay", "turnsrv/stunmsg",
+	"turnsrv/stunmsg",
 }
 
 // foldersOf are the folders with messages that an operator may meet.
@@ -318,7 +318,24 @@ var internalOnly = map[string]string{
 	"no handler":                      "main always gives one",
 	"TLS and DTLS need a certificate": "main always gives one",
 	"gave way to a newer handshake":   "ends a handshake, and is counted, not printed",
-	"too many connections":            "ends a handshake, and is counted, not printed",
+	"control: Keys, CheckPeer, OwnListener and Nodes are needed": "main always gives them",
+	"the TURN engine has ended":                                  "an answer to a client whose allocation ended meanwhile",
+	"pion gave no answer to …":                                   "leads to the log's line about pion/turn",
+	"pion refused … without a code":                              "likewise",
+	"no relay was opened for this request":                       "likewise",
+	"no TCP relays":                                              "pion never asks for one",
+	"nothing to read yet":                                        "between the data plane and pion",
+	"no relays of this address family":                           "answered to the client as 440",
+	"unknown or expired reservation token":                       "answered to the client as 508",
+	"the client has a relay already":                             "answered to the client as 437",
+	"relay: no Handler is given":                                 "turnsrv always gives one",
+	"relay: the port range …-… is empty":                         "config refuses it first",
+	"relay: … bits per second is no limit":                       "config refuses it first",
+	"relay: … is not of the address family it is configured for": "config refuses it first",
+	"relay: cannot serve a …":                                    "turnsrv gives TCP and TLS only",
+	"… bytes from a client that has not authenticated":           "ends a connection, and is counted, not printed",
+	"empty records only":                                         "likewise",
+	"too many connections":                                       "ends a handshake, and is counted, not printed",
 }
 
 // Every message that an operator may meet stands in docs/errors.md, with its cause and its remedy; nothing else does.
