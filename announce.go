@@ -16,7 +16,7 @@ import (
 // needs. On a terminal it is plain text; elsewhere one record of the log has the same.
 func (a *app) announce(w io.Writer, file string) {
 	stun, turn := a.urls()
-	env := a.brokerEnv(nil)
+	env := a.brokerEnv()
 	lines := env.lines()
 	secret := env.token != "" || env.password != ""
 	if secret {

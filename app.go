@@ -273,14 +273,11 @@ func (a *app) urls() (stun, turn []string) {
 	return iceURLs(*a.public.Load(), a.turn.Listeners(), mode == "always" || mode == "auto" && a.certs.Verifiable())
 }
 
-// brokerEnv is the Broker's environment with the webhooks at base; nil takes the listener's own address.
-func (a *app) brokerEnv(base *url.URL) brokerEnv {
+// brokerEnv is the Broker's environment with the webhooks at their listener's own address.
+func (a *app) brokerEnv() brokerEnv {
 	host := a.host()
-	if base == nil {
-		at, _ := netip.ParseAddrPort(a.hooks.Addr().String())
-		base = &url.URL{Scheme: "http", Host: reachable(at, host)}
-	}
-	env := brokerEnv{base: base, token: a.secrets.Load().hooks}
+	at, _ := netip.ParseAddrPort(a.hooks.Addr().String())
+	env := brokerEnv{base: &url.URL{Scheme: "http", Host: reachable(at, host)}, token: a.secrets.Load().hooks}
 	if a.redis != nil {
 		env.redis, env.password = reachable(a.redis.Addr().AddrPort(), host), a.secrets.Load().redis
 	}

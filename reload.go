@@ -119,6 +119,7 @@ func (a *app) apply(next *config.Config) error {
 	answer()
 	a.guard.SetToken(hold.admin)
 	a.turn.Apply(turnSettings(next))
+	a.turn.SetDrainTimeout(next.DrainTimeout)
 	present()
 	a.log.set(next.Log.Level, next.Log.Format)
 	a.addresses.again()
@@ -160,7 +161,7 @@ func (a *app) move(p *public, replacePeers func()) error {
 // fixed are the parts of a configuration that a running process cannot change, by their keys.
 func fixed(c *config.Config) map[string]any {
 	return map[string]any{
-		"data_dir": c.DataDir, "drain_timeout": c.DrainTimeout,
+		"data_dir":   c.DataDir,
 		"turn.realm": c.Turn.Realm, "turn.listen": c.Turn.Listen, "turn.listen_tls": c.Turn.ListenTLS,
 		"turn.transports": c.Turn.Transports, "turn.relay_ports": c.Turn.RelayPorts,
 		"hooks.listen": c.Hooks.Listen, "admin.listen": c.Admin.Listen,
@@ -184,7 +185,7 @@ func unchangeable(old, next *config.Config) []string {
 // keep is next with what cannot change taken from old, so that what is shown is what holds.
 func keep(old, next *config.Config) *config.Config {
 	c := *next
-	c.DataDir, c.DrainTimeout, c.Redis = old.DataDir, old.DrainTimeout, old.Redis
+	c.DataDir, c.Redis = old.DataDir, old.Redis
 	c.Turn.Realm, c.Turn.Listen, c.Turn.ListenTLS = old.Turn.Realm, old.Turn.Listen, old.Turn.ListenTLS
 	c.Turn.Transports, c.Turn.RelayPorts = old.Turn.Transports, old.Turn.RelayPorts
 	c.Hooks.Listen, c.Admin.Listen = old.Hooks.Listen, old.Admin.Listen

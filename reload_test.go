@@ -228,7 +228,7 @@ func TestReloadSecretAndTokens(t *testing.T) {
 	s := startSite(t, "[hooks]\ntoken = 'first-token'\n[credentials]\nsecret = '"+first+"'\n")
 	live, old := s.client("a"), s.client("b")
 	s.allocate(live)
-	env := strings.Join(s.brokerEnv(nil).lines(), "\n")
+	env := strings.Join(s.brokerEnv().lines(), "\n")
 	if !strings.Contains(env, "first-token") {
 		t.Error(env)
 	}
@@ -245,7 +245,7 @@ func TestReloadSecretAndTokens(t *testing.T) {
 			t.Errorf("%s: %d, want %d", token, code, want)
 		}
 	}
-	if env := strings.Join(s.brokerEnv(nil).lines(), "\n"); !strings.Contains(env, "second-token") {
+	if env := strings.Join(s.brokerEnv().lines(), "\n"); !strings.Contains(env, "second-token") {
 		t.Error(env)
 	}
 

@@ -19,7 +19,7 @@ func (a *app) status() admin.Status {
 	if info.SelfSigned && a.cfg().Certs.CertFile == "" {
 		source = "self-signed"
 	}
-	env := a.brokerEnv(nil)
+	env := a.brokerEnv()
 	if env.token != "" {
 		env.token = "TOKEN"
 	}

@@ -18,7 +18,7 @@ type Progress struct {
 // Drain refuses new allocations with 508 from now on and begins to count DrainTimeout. Live ones go on. The caller then
 // ends Run's context, which does this too.
 func (s *Server) Drain() {
-	ends := time.Now().Add(s.cfg.DrainTimeout)
+	ends := time.Now().Add(time.Duration(s.drainTimeout.Load()))
 	s.drainEnds.CompareAndSwap(nil, &ends)
 	s.control.Drain()
 }

@@ -72,7 +72,9 @@ type Server struct {
 	bound     []netip.AddrPort // every socket
 	open      connections
 	panics    containment
-	drainEnds atomic.Pointer[time.Time] // nil: not draining
+
+	drainTimeout atomic.Int64              // see SetDrainTimeout
+	drainEnds    atomic.Pointer[time.Time] // nil: not draining
 }
 
 // New validates cfg and binds every listener. The caller must Run the server, or Close it.
@@ -87,6 +89,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("turn.transports is empty: name at least one of udp, tcp, tls, dtls")
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger}
+	s.SetDrainTimeout(cfg.DrainTimeout)
 	workers := max(1, runtime.GOMAXPROCS(0))
 	var err error
 	s.control, err = control.New(control.Config{
@@ -162,6 +165,9 @@ func (s *Server) Apply(set Settings) {
 func (s *Server) Move(v4, v6 Family) (advertised []netip.Addr, err error) {
 	return s.plane.Move(v4, v6)
 }
+
+// SetDrainTimeout replaces Config.DrainTimeout for a Drain that has not begun.
+func (s *Server) SetDrainTimeout(d time.Duration) { s.drainTimeout.Store(int64(d)) }
 
 // Recheck brings live allocations into line with a peer policy that has changed: when it returns, nothing more is relayed
 // to and from peers that are denied now.

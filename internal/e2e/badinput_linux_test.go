@@ -141,7 +141,7 @@ func TestCannotStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		config := filepath.Join(open, "test.toml")
-		if err := errors.Join(os.WriteFile(config, text, 0o644), os.Mkdir(filepath.Join(open, "data"), 0o700), os.Chmod(filepath.Dir(binary), 0o755)); err != nil { //nolint:gosec // another user is to read it
+		if err := errors.Join(os.WriteFile(config, text, 0o644), os.Mkdir(filepath.Join(open, "data"), 0o700), os.Chmod(filepath.Dir(binary), 0o755)); err != nil {
 			t.Fatal(err)
 		}
 		refused(func(c *exec.Cmd) {
