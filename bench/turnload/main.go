@@ -26,8 +26,8 @@ const usage = `usage: turnload [flags]
 Opens allocations on a TURN server, binds one channel in each to a peer socket on this machine, and sends datagrams
 through them. Load only servers that are yours: this can take a host and its network down.
 
-Credentials: the secret of TURN REST credentials (coturn: static-auth-secret; crolang-aio: data_dir/secret) from
--secret-file or the environment variable TURNLOAD_SECRET; or -username with the password in TURNLOAD_PASSWORD.
+Credentials: the secret of TURN REST credentials (coturn: static-auth-secret; crolang-aio: data_dir/credentials.secret)
+from -secret-file or the environment variable TURNLOAD_SECRET; or -username with the password in TURNLOAD_PASSWORD.
 
 Latency, jitter and loss are of one way for up and down, and of the round for echo. With -pid the server's CPU is given
 per datagram delivered and crossing of the server; an echo crosses it twice. The generator wants CPU too: on the
