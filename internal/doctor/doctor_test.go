@@ -186,7 +186,7 @@ func dtlsServer(t *testing.T, pair tls.Certificate) string {
 func TestCertificates(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	now := time.Now()
-	for _, c := range []struct {
+	cases := []struct {
 		name   string
 		conf   *tls.Config
 		host   string
@@ -201,16 +201,21 @@ func TestCertificates(t *testing.T) {
 		{"self-signed", ca.issue(t, now.Add(-time.Hour), now.Add(1000*time.Hour), true, false), "turn.test", Warn, []string{"self-signed", "certs.cert_file"}},
 		{"unknown authority", other.issue(t, now.Add(-time.Hour), now.Add(1000*time.Hour), false, true), "turn.test", Warn, []string{"does not know", "Test Authority"}},
 		{"no chain", other.issue(t, now.Add(-time.Hour), now.Add(1000*time.Hour), false, false), "turn.test", Warn, []string{"shows no chain", "fullchain.pem"}},
-	} {
+	}
+	var targets []Target
+	for _, c := range cases {
+		_, secure := turnServer(t, relays{}, c.conf)
+		onDTLS := dtlsServer(t, c.conf.Certificates[0])
+		targets = append(targets, Target{"turns:" + c.host + ":" + portOf(secure), user, password},
+			Target{URL: "stuns:" + c.host + ":" + portOf(onDTLS) + "?transport=udp"})
+	}
+	all := examine(t, Config{Roots: ca.roots(), Lookup: at("127.0.0.1"), Parallel: len(targets)}, targets...)
+	for i, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			_, secure := turnServer(t, relays{}, c.conf)
-			got := examine(t, Config{Roots: ca.roots(), Lookup: at("127.0.0.1")}, Target{"turns:" + c.host + ":" + portOf(secure), user, password})
+			got := about(all, targets[2*i].URL)
 			want(t, got, c.status, "certificate", c.texts...)
 			want(t, got, OK, "relay", "both ways") // what else there is to see is seen all the same
-			onDTLS := dtlsServer(t, c.conf.Certificates[0])
-			got = examine(t, Config{Roots: ca.roots(), Lookup: at("127.0.0.1")}, Target{URL: "stuns:" + c.host + ":" + portOf(onDTLS) + "?transport=udp"})
-			want(t, got, c.status, "certificate", c.texts...)
+			want(t, about(all, targets[2*i+1].URL), c.status, "certificate", c.texts...)
 		})
 	}
 }
@@ -247,7 +252,7 @@ func TestCredentials(t *testing.T) {
 
 func TestErrorCodes(t *testing.T) {
 	relayed := netip.MustParseAddrPort("127.0.0.1:9")
-	for _, c := range []struct {
+	cases := []struct {
 		on     stunmsg.Type
 		code   int
 		status Status
@@ -268,13 +273,26 @@ func TestErrorCodes(t *testing.T) {
 		{stunmsg.CreatePermissionRequest, 403, Fail, "relay", []string{"peer forbidden (403)", "allowed-peer-ip"}},
 		{stunmsg.CreatePermissionRequest, 508, Fail, "relay", []string{"508"}},
 		{stunmsg.BindingRequest, -1, Warn, "binding", []string{"but not to Binding", "no-stun"}},
-	} {
+	}
+	var targets []Target
+	for _, c := range cases {
+		f := fake{codes: map[stunmsg.Type]int{c.on: c.code}, relayed: relayed}
+		targets = append(targets, Target{"turn:" + f.serve(t), user, password})
+	}
+	none := Target{"turn:" + fake{relayed: netip.MustParseAddrPort("0.0.0.0:50000")}.serve(t), user, password}
+	kept := Target{"turn:" + fake{relayed: relayed, lifetime: 600}.serve(t), user, password}
+	all := examine(t, Config{Parallel: 99}, append(targets, none, kept)...)
+	for i, c := range cases {
 		t.Run(fmt.Sprintf("%s %d", c.on, c.code), func(t *testing.T) {
-			t.Parallel()
-			f := fake{codes: map[stunmsg.Type]int{c.on: c.code}, relayed: relayed}
-			want(t, examine(t, Config{}, Target{"turn:" + f.serve(t), user, password}), c.status, c.check, c.texts...)
+			want(t, about(all, targets[i].URL), c.status, c.check, c.texts...)
 		})
 	}
+	t.Run("no address in the relayed one", func(t *testing.T) {
+		want(t, about(all, none.URL), Fail, "address", "0.0.0.0", "not an address that a host can have", "external-ip")
+	})
+	t.Run("an allocation is kept", func(t *testing.T) {
+		want(t, about(all, kept.URL), Warn, "release", "keeps an allocation", "10m0s")
+	})
 	t.Run("438 for ever", func(t *testing.T) {
 		got := examine(t, Config{}, Target{"turn:" + fake{always: true}.serve(t), user, password})
 		want(t, got, Fail, "allocate", "every nonce stale (438)", "load balancer")
@@ -284,13 +302,5 @@ func TestErrorCodes(t *testing.T) {
 		f := fake{nonce: hex.EncodeToString(append(raw, make([]byte, 32)...)), codes: map[stunmsg.Type]int{stunmsg.AllocateRequest: 401}}
 		got := examine(t, Config{}, Target{"turn:" + f.serve(t), user, password})
 		want(t, got, Warn, "clock", "2 hours behind")
-	})
-	t.Run("no address in the relayed one", func(t *testing.T) {
-		got := examine(t, Config{}, Target{"turn:" + fake{relayed: netip.MustParseAddrPort("0.0.0.0:50000")}.serve(t), user, password})
-		want(t, got, Fail, "address", "0.0.0.0", "not an address that a host can have", "external-ip")
-	})
-	t.Run("an allocation is kept", func(t *testing.T) {
-		got := examine(t, Config{}, Target{"turn:" + fake{relayed: relayed, lifetime: 600}.serve(t), user, password})
-		want(t, got, Warn, "release", "keeps an allocation", "10m0s")
 	})
 }

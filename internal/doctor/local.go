@@ -137,7 +137,13 @@ func (l *local) server(ctx context.Context) (n notes) {
 	l.clock(&n, s.Now, start.Add(took/2))
 	l.broker(&n, s)
 	for _, w := range s.Warnings {
-		n.add(Warn, "warning", w.Detail, w.Remedy)
+		switch {
+		case w.ID == "public.host": // looked up anew by public
+		case strings.HasPrefix(w.ID, "public."):
+			n.add(Warn, "public", w.Detail, w.Remedy)
+		default:
+			n.add(Warn, "warning", w.Detail, w.Remedy)
+		}
 	}
 	return n
 }

@@ -216,3 +216,19 @@ func (l *local) disk(n *notes) {
 		n.add(Warn, "disk", detail, remedy)
 	}
 }
+
+// inPorts reads a list such as 8080,9000-9010.
+func inPorts(list string, port int) bool {
+	for part := range strings.SplitSeq(strings.TrimSpace(list), ",") {
+		from, to, isRange := strings.Cut(part, "-")
+		if !isRange {
+			to = from
+		}
+		low, err1 := strconv.Atoi(from)
+		high, err2 := strconv.Atoi(to)
+		if err1 == nil && err2 == nil && low <= port && port <= high {
+			return true
+		}
+	}
+	return false
+}

@@ -186,18 +186,27 @@ func (l *local) public(ctx context.Context) []Finding {
 		l.judgeName(&n, u.host, found)
 	}
 	for _, text := range []string{l.status.Public.IPv4, l.status.Public.IPv6} {
-		if a, err := netip.ParseAddr(text); err == nil && !slices.Contains(seen, text) {
+		if a, err := netip.ParseAddr(text); err == nil && !slices.Contains(seen, text) && !l.saidBefore() {
 			l.judgeAddress(&n, a, "relays are told under")
 		}
 	}
 	return n
 }
 
+// saidBefore says whether the server's own warnings are about how far the relayed address reaches.
+func (l *local) saidBefore() bool {
+	return slices.ContainsFunc(l.status.Warnings, func(w admin.Warning) bool { return w.ID == "public.private" || w.ID == "public.container" })
+}
+
 // judgeAddress says how far an address reaches.
 func (l *local) judgeAddress(n *notes, a netip.Addr, how string) {
 	switch s := scopeOf(a); s {
 	case scopePublic:
-		n.add(OK, "public", fmt.Sprintf("%s the public address %s", how, a), "")
+		detail := fmt.Sprintf("%s the public address %s", how, a)
+		if !slices.Contains(l.own, a) {
+			detail += ", which this machine does not have: a NAT has to forward to it"
+		}
+		n.add(OK, "public", detail, "")
 	case scopeLoopback:
 		n.add(Warn, "public", fmt.Sprintf("%s %s, %s: only clients on this machine can use it", how, a, scopeNames[s]),
 			"set public.ipv4 (and public.host) to the address under which clients reach this machine")

@@ -138,7 +138,7 @@ func (p *probe) judgePeer(ctx context.Context, a turnclient.Allocation, pair, pe
 	case peer.both():
 		p.add(OK, "peer", fmt.Sprintf("a UDP socket here (%s) and the relay exchange datagrams, both ways", peer.peer), "")
 	case forbidden(peer.refused):
-		p.judgePeerForbidden(pair, peer)
+		p.judgePeerForbidden(a, pair, peer)
 	case peer.refused != nil:
 		why := p.explainCode(ctx, peer.refused, nil)
 		p.add(Fail, "peer", "a permission is refused: "+why.detail, why.remedy)
@@ -162,8 +162,13 @@ func (p *probe) judgePeer(ctx context.Context, a turnclient.Allocation, pair, pe
 	}
 }
 
-func (p *probe) judgePeerForbidden(pair, peer relayResult) {
-	if scopeOf(peer.peer.Addr()) != scopePublic || p.cfg.Local != nil {
+func (p *probe) judgePeerForbidden(a turnclient.Allocation, pair, peer relayResult) {
+	if p.cfg.Local != nil && pair.both() {
+		p.add(OK, "peer", fmt.Sprintf("the server does not relay to its own machine (403), as it should: whether the ports of %s are open to others, `crolang-aio doctor --url` tells from there",
+			a.Relayed.Addr()), "")
+		return
+	}
+	if scopeOf(peer.peer.Addr()) != scopePublic {
 		status := OK // a good server does not relay into its own networks
 		if !pair.both() {
 			status = Warn
