@@ -128,7 +128,11 @@ func (l *local) server(ctx context.Context) (n notes) {
 	n.add(OK, "server", fmt.Sprintf("crolang-aio %s runs since %s (%s)", s.Version, s.Started.UTC().Format("2006-01-02 15:04 UTC"), l.AdminURL), "")
 	switch {
 	case s.Draining || slices.Contains(s.NotReady, "draining"):
-		n.add(Fail, "ready", "the server is draining: it ends when its allocations have, and takes no new ones", "wait for its end and start it again")
+		detail := "the server is draining: it ends when its allocations have, and takes no new ones"
+		if d := s.Drain; d != nil {
+			detail += fmt.Sprintf("; %s left, %.0f s at most", count(d.Allocations, "allocation"), d.SecondsLeft)
+		}
+		n.add(Fail, "ready", detail, "wait for its end and start it again")
 	case len(s.NotReady) > 0:
 		n.add(Fail, "ready", "the server is not ready: "+strings.Join(s.NotReady, ", "), "wait a moment; if it stays, look at its log")
 	default:

@@ -92,11 +92,12 @@ func (p *probe) dialTimeout(ctx context.Context, at netip.AddrPort) *failure {
 
 // noAnswer is about silence, which for UDP can have several causes.
 func (p *probe) noAnswer(ctx context.Context, at netip.AddrPort) *failure {
-	f := &failure{
-		"connect", fmt.Sprintf("no answer from %s over %s", at, p.u.network()),
-		fmt.Sprintf("open %s port %d in every firewall on the way (also the provider's), and forward or publish it behind NAT or Docker",
-			p.u.network(), at.Port()),
+	advice := fmt.Sprintf("open %s port %d in every firewall on the way (also the provider's), and forward or publish it behind NAT or Docker",
+		p.u.network(), at.Port())
+	if p.cfg.Local != nil && scopeOf(at.Addr()) == scopePublic {
+		advice += "; a router may not lead its own network back in (hairpin NAT): try `crolang-aio doctor --url` from outside"
 	}
+	f := &failure{"connect", fmt.Sprintf("no answer from %s over %s", at, p.u.network()), advice}
 	if p.u.packets() && p.opens(ctx, at) {
 		f.detail += ", though TCP to the same port is open: UDP is off there, or filtered"
 	}

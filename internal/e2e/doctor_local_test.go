@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -66,6 +67,35 @@ func TestDoctorInOrder(t *testing.T) {
 	// Nothing is left behind.
 	if out, err := run(t, binary, "allocations", "--json", "--config", s.config); err != nil || !strings.Contains(out, `"allocations": []`) {
 		t.Errorf("%v, %s", err, out)
+	}
+}
+
+// An interruption ends it at once, with what it had found.
+func TestDoctorInterrupted(t *testing.T) {
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	cmd := exec.Command(binary, "doctor", "--url", "stun:"+silent.LocalAddr().String(), "--timeout", "1h")
+	var out strings.Builder
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = silent.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, _, err := silent.ReadFrom(make([]byte, 100)); err != nil { // it has begun
+		t.Error(err)
+	}
+	_ = cmd.Process.Signal(os.Interrupt)
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(out.String(), "not finished: interrupted") || !strings.Contains(out.String(), "1 failure") {
+		t.Errorf("exit code %d: %s", code, out.String())
+	}
+	all, code := doctor(t, "", "--url", "stun:"+silent.LocalAddr().String(), "--timeout", "200ms")
+	found(t, all, "fail", "time", "not finished within the time limit", "--timeout")
+	if code != 1 {
+		t.Errorf("exit code %d", code)
 	}
 }
 
