@@ -24,7 +24,7 @@ type NodeSummary struct {
 	Addresses         []netip.Addr `json:"addresses"` // where it was seen, the newest first
 }
 
-// NodeList answers GET /api/nodes. Query: q (part of an id), limit.
+// NodeList answers GET /api/nodes. Query: q (part of an id), limit, offset.
 type NodeList struct {
 	Nodes []NodeSummary `json:"nodes"`
 	Total int           `json:"total"` // that matched, of which limit are listed
@@ -45,13 +45,13 @@ type NodeRecord struct {
 	Events            []nodes.Event      `json:"events"`
 }
 
-// AllocationList answers GET /api/allocations. Query: node (exactly), limit.
+// AllocationList answers GET /api/allocations. Query: node (exactly), q (part of an id or address), limit, offset.
 type AllocationList struct {
 	Allocations []nodes.Allocation `json:"allocations"`
 	Total       int                `json:"total"`
 }
 
-// BanList answers GET /api/bans. Query: q (part of an id), limit.
+// BanList answers GET /api/bans. Query: q (part of an id), limit, offset.
 type BanList struct {
 	Bans  []nodes.Ban `json:"bans"`
 	Total int         `json:"total"`

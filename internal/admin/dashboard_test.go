@@ -182,7 +182,7 @@ func TestDashboardActions(t *testing.T) {
 	p.typeText("too loud")
 	p.shot("dialog")
 	p.key("Enter")
-	p.wait(`document.querySelector("#said").textContent === "Alice is banned; 1 allocation closed."`)
+	p.wait(`document.querySelector("#said span")?.textContent === "\u2068Alice\u2069 is banned; 1 allocation closed."`)
 	p.wait(`document.activeElement.getAttribute("aria-label") === "Lift ban of Alice"`)
 	if b, ok := s.registry.BanOf("Alice"); !ok || b.Reason != "too loud" {
 		t.Errorf("ban %+v %v", b, ok)
@@ -220,7 +220,7 @@ func TestDashboardActions(t *testing.T) {
 	p.eval(`document.querySelector('button[data-allocation="a1"]').click()`)
 	p.wait(`document.querySelector("dialog")?.open`)
 	p.eval(`document.querySelector("dialog button[type=submit]").click()`)
-	p.wait(`document.querySelector("#said").textContent === "The allocation is closed." && !document.querySelector('button[data-allocation="a1"]')`)
+	p.wait(`document.querySelector("#said").innerText === "The allocation is closed." && !document.querySelector('button[data-allocation="a1"]')`)
 
 	s.setNotReady("turn")
 	p.wait(`document.querySelector("#state").textContent === "Not ready: turn"`)

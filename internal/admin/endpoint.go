@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
@@ -27,17 +28,39 @@ type call struct {
 	query url.Values
 }
 
-// limit reads ?limit=, 0 where it is missing.
-func (c *call) limit() (int, error) {
-	s := c.query.Get("limit")
-	if s == "" {
-		return 0, nil
+// part is what a request wants of a list: n items, all where n is 0, after the first skip ones.
+type part struct{ skip, n int }
+
+// part reads ?limit= and ?offset=.
+func (c *call) part() (p part, err error) {
+	if s := c.query.Get("limit"); s != "" {
+		if p.n, err = strconv.Atoi(s); err != nil || p.n < 1 {
+			return p, problem(http.StatusBadRequest, "limit must be a number above 0")
+		}
 	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 {
-		return 0, problem(http.StatusBadRequest, "limit must be a number above 0")
+	if s := c.query.Get("offset"); s != "" {
+		if p.skip, err = strconv.Atoi(s); err != nil || p.skip < 0 {
+			return p, problem(http.StatusBadRequest, "offset must be 0 or a number above")
+		}
 	}
-	return n, nil
+	return p, nil
+}
+
+// upTo is how many items of a list the part reaches into, 0 for all.
+func (p part) upTo() int {
+	if p.n == 0 || p.n > math.MaxInt-p.skip {
+		return 0
+	}
+	return p.skip + p.n
+}
+
+// cut returns a part of a list.
+func cut[T any](list []T, p part) []T {
+	list = list[min(p.skip, len(list)):]
+	if p.n > 0 && p.n < len(list) {
+		return list[:p.n]
+	}
+	return list
 }
 
 // none is the body of a request that has none, or of an answer of 204.
@@ -214,6 +237,10 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin") // no page of another origin has an answer in its process
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	methods, id := find(a.routes, r.URL.EscapedPath())
 	if methods == nil {
 		writeJSON(w, http.StatusNotFound, Problem{"no such path"})

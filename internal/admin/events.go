@@ -38,6 +38,10 @@ func (a *Admin) closeStream() {
 // events answers GET /api/events: server-sent events until the client goes or the server ends. "note" is something that
 // happened to a Node (nodes.Event), "stats" are totals each second (Live). With ?node= there are only the notes of that Node.
 func (a *Admin) events(w http.ResponseWriter, r *http.Request, _ string) error {
+	if r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Site") != "none" {
+		// The link of another page, which could take up every stream by opening windows.
+		return problem(http.StatusForbidden, "events are for scripts of this server's own pages")
+	}
 	if err := a.openStream(); err != nil {
 		w.Header().Set("Retry-After", "5")
 		return err

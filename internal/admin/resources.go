@@ -65,7 +65,7 @@ func (a *Admin) status(_ *call, _ none) (Status, error) {
 
 // nodes lists what the registry knows, with the live allocations counted in.
 func (a *Admin) nodes(c *call, _ none) (NodeList, error) {
-	limit, err := c.limit()
+	part, err := c.part()
 	if err != nil {
 		return NodeList{}, err
 	}
@@ -78,7 +78,8 @@ func (a *Admin) nodes(c *call, _ none) (NodeList, error) {
 		s := sums[al.Node]
 		sums[al.Node] = sum{s.n + 1, s.in + al.BytesIn, s.out + al.BytesOut}
 	}
-	list, total := a.cfg.Nodes.List(c.query.Get("q"), limit)
+	list, total := a.cfg.Nodes.List(c.query.Get("q"), part.upTo())
+	list = cut(list, part)
 	answer := NodeList{Nodes: make([]NodeSummary, 0, len(list)), Total: total}
 	for _, n := range list {
 		s := sums[n.ID]
@@ -133,7 +134,7 @@ func (a *Admin) node(c *call, _ none) (NodeRecord, error) {
 }
 
 func (a *Admin) allocations(c *call, _ none) (AllocationList, error) {
-	limit, err := c.limit()
+	part, err := c.part()
 	if err != nil {
 		return AllocationList{}, err
 	}
@@ -141,21 +142,18 @@ func (a *Admin) allocations(c *call, _ none) (AllocationList, error) {
 	if c.query.Has("node") {
 		list = slices.DeleteFunc(list, func(al nodes.Allocation) bool { return al.Node != c.query.Get("node") })
 	}
+	if q := c.query.Get("q"); q != "" {
+		list = slices.DeleteFunc(list, func(al nodes.Allocation) bool {
+			return !strings.Contains(al.Node, q) && !strings.Contains(al.Client.String(), q) && !strings.Contains(al.Relayed.String(), q)
+		})
+	}
 	slices.SortFunc(list, func(x, y nodes.Allocation) int {
 		if d := y.Created.Compare(x.Created); d != 0 {
 			return d
 		}
 		return strings.Compare(x.ID, y.ID)
 	})
-	return AllocationList{Allocations: head(list, limit), Total: len(list)}, nil
-}
-
-// head returns the first n of a list, all where n is 0.
-func head[T any](list []T, n int) []T {
-	if n > 0 && n < len(list) {
-		return list[:n]
-	}
-	return list
+	return AllocationList{Allocations: cut(list, part), Total: len(list)}, nil
 }
 
 func (a *Admin) closeAllocation(c *call, _ none) (none, error) {
@@ -166,7 +164,7 @@ func (a *Admin) closeAllocation(c *call, _ none) (none, error) {
 }
 
 func (a *Admin) bans(c *call, _ none) (BanList, error) {
-	limit, err := c.limit()
+	part, err := c.part()
 	if err != nil {
 		return BanList{}, err
 	}
@@ -174,7 +172,7 @@ func (a *Admin) bans(c *call, _ none) (BanList, error) {
 	if q := c.query.Get("q"); q != "" {
 		list = slices.DeleteFunc(list, func(b nodes.Ban) bool { return !strings.Contains(b.Node, q) })
 	}
-	return BanList{Bans: head(list, limit), Total: len(list)}, nil
+	return BanList{Bans: cut(list, part), Total: len(list)}, nil
 }
 
 func (a *Admin) ban(_ *call, req BanRequest) (BanAnswer, error) {

@@ -176,6 +176,40 @@ func TestHostAndOrigin(t *testing.T) {
 	}
 }
 
+// TestForeignFetchMetadata tries what a browser says of requests that carry no Origin: images, scripts, frames, no-cors.
+func TestForeignFetchMetadata(t *testing.T) {
+	g := start(t, Config{CheckHost: true, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
+	for _, c := range []struct {
+		method, site, mode, dest string
+		want                     int
+	}{
+		{"GET", "same-origin", "cors", "empty", 200},
+		{"POST", "same-origin", "cors", "empty", 200},
+		{"GET", "none", "navigate", "document", 200},
+		{"GET", "cross-site", "navigate", "document", 200}, // a link
+		{"POST", "cross-site", "navigate", "document", 403},
+		{"GET", "cross-site", "navigate", "iframe", 403},
+		{"GET", "cross-site", "no-cors", "image", 403},
+		{"GET", "cross-site", "no-cors", "script", 403},
+		{"GET", "same-site", "no-cors", "empty", 403}, // another port of this machine
+		{"GET", "cross-site", "cors", "empty", 403},
+		{"DELETE", "cross-site", "cors", "empty", 403},
+		{"GET", "of a browser to come", "", "", 403},
+	} {
+		t.Run(strings.Join([]string{c.method, c.site, c.mode, c.dest}, " "), func(t *testing.T) {
+			status, body := get(t, g, "/", func(r *http.Request) {
+				r.Method = c.method
+				r.Header.Set("Sec-Fetch-Site", c.site)
+				r.Header.Set("Sec-Fetch-Mode", c.mode)
+				r.Header.Set("Sec-Fetch-Dest", c.dest)
+			})
+			if status != c.want || body != "" {
+				t.Errorf("status %d, want %d; body %q", status, c.want, body)
+			}
+		})
+	}
+}
+
 func TestOwnAddressIsAHost(t *testing.T) {
 	check := newHostCheck(nil)
 	r, _ := http.NewRequest(http.MethodGet, "http://198.51.100.4:8084/", nil)

@@ -27,10 +27,11 @@ func newHostCheck(hosts []string) hostCheck {
 	return h
 }
 
-// ok tells whether r's Host is ours and its Origin, where there is one, is of the same host and port.
+// ok tells whether r's Host is ours, and that no page of another origin asks: by Origin, where there is one, and by what a
+// browser says of a request that carries none, such as that for an image.
 func (h *hostCheck) ok(r *http.Request) bool {
 	host, port := splitHost(r.Host)
-	if !h.own(host, r) {
+	if !h.own(host, r) || foreign(r) {
 		return false
 	}
 	origins, present := r.Header["Origin"]
@@ -49,6 +50,17 @@ func (h *hostCheck) ok(r *http.Request) bool {
 		originPort = map[string]string{"http": "80", "https": "443"}[origin.Scheme]
 	}
 	return canonicalName(originHost) == canonicalName(host) && originPort == port
+}
+
+// foreign tells whether a browser says that a page of another origin asks. A link that leads here is none of that: it
+// reads nothing back, and a GET changes nothing.
+func foreign(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none":
+		return false
+	}
+	link := r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+	return !link || r.Method != http.MethodGet && r.Method != http.MethodHead
 }
 
 // own tells whether host is loopback, the address that the connection came to, or a configured one.

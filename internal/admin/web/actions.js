@@ -1,7 +1,7 @@
 // What an operator may do, each with its question and its outcome said.
 
-import { call } from "./api.js";
-import { ask, count, field, h, printable, say } from "./dom.js";
+import { call, Unauthorized } from "./api.js";
+import { ask, count, field, h, printable, quoted, say } from "./dom.js";
 
 const DURATIONS = [["", "until it is lifted"], ["10m", "10 minutes"], ["1h", "1 hour"], ["24h", "1 day"], ["7d", "7 days"], ["30d", "30 days"]];
 
@@ -13,12 +13,12 @@ export function durationSelect() {
 /** ban bans a Node and says how many allocations were closed. */
 export async function ban(node, reason, lasting) {
   const answer = await call("POST", "/api/bans", { body: { node, reason, for: lasting } });
-  say(`${printable(answer.node)} is banned; ${count(answer.closed)} allocation${answer.closed === 1 ? "" : "s"} closed.`);
+  say(`${quoted(answer.node)} is banned; ${count(answer.closed)} allocation${answer.closed === 1 ? "" : "s"} closed.`, { undo: () => unban(node) });
 }
 
 /** askBan asks for reason and time, then bans. It resolves to whether that was done. */
 export async function askBan(node) {
-  const answer = await ask(`Ban ${printable(node)}?`, [
+  const answer = await ask(`Ban ${quoted(node)}?`, [
     h("p", { text: "Its live allocations end at once, and it gets no new ones." }),
     field("Reason", h("input", { name: "reason", maxlength: "1024", autocomplete: "off" }), "Shown in the why-record"),
     field("For", durationSelect()),
@@ -26,18 +26,30 @@ export async function askBan(node) {
   return answer !== null && attempt(() => ban(node, answer.reason, answer.for));
 }
 
-/** unban lifts a ban. */
-export function unban(node) {
-  return attempt(async () => {
+/** unban lifts a ban, which can be taken back: with its reason, for the time that it had left. */
+export async function unban(node) {
+  const lifted = await attempt(async () => {
+    const { ban: was } = await call("GET", "/api/node", { query: { id: node } });
     await call("DELETE", "/api/bans", { query: { id: node } });
-    say(`The ban of ${printable(node)} is lifted.`);
+    const again = () => {
+      const left = was?.until ? `${Math.max(1, Math.round((new Date(was.until) - Date.now()) / 1000))}s` : "";
+      return attempt(() => ban(node, was?.reason ?? "", left)).then(refreshAll);
+    };
+    say(`The ban of ${quoted(node)} is lifted.`, { undo: again });
   });
+  refreshAll();
+  return lifted;
+}
+
+// refreshAll lets the view that is shown ask again at once.
+function refreshAll() {
+  window.dispatchEvent(new Event("refresh"));
 }
 
 /** closeAllocation asks, then ends an allocation. */
 export async function closeAllocation(allocation) {
   const answer = await ask("Close this allocation?", [
-    h("p", {}, `${printable(allocation.relayed)} of `, h("bdi", { text: printable(allocation.node) }),
+    h("p", {}, `${allocation.relayed} of `, h("bdi", { text: printable(allocation.node) }),
       " stops relaying at once. The Node may make a new one, unless it is banned."),
   ], "Close it");
   return answer !== null && attempt(async () => {
@@ -52,7 +64,7 @@ export async function attempt(f) {
     await f();
     return true;
   } catch (err) {
-    say(`That did not work: ${err.message}.`, true);
+    say(`That did not work: ${err.message}.`, { bad: true });
     return false;
   }
 }
@@ -60,18 +72,24 @@ export async function attempt(f) {
 /** every calls f now and each ms until signal is aborted, never twice at once, and not while the page is hidden. */
 export function every(ms, signal, f) {
   let running = false;
+  let again = false;
   async function once() {
-    if (running || document.hidden || signal.aborted) return;
+    if (document.hidden || signal.aborted) return;
+    again = running; // what is on its way may be an answer to a question of before
+    if (running) return;
     running = true;
     try {
       await f();
     } catch (err) {
-      if (!signal.aborted) console.warn(err.message);
+      if (err instanceof Unauthorized) window.dispatchEvent(new Event("unauthorized"));
+      else if (!signal.aborted) console.warn(err.message);
     }
     running = false;
+    if (again) once();
   }
-  const timer = setInterval(once, ms);
+  const timer = setInterval(() => running || once(), ms);
   signal.addEventListener("abort", () => clearInterval(timer));
+  window.addEventListener("refresh", once, { signal });
   once();
   return once;
 }

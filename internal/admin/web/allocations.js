@@ -2,11 +2,11 @@
 
 import { closeAllocation, every } from "./actions.js";
 import { call } from "./api.js";
-import { ago, bytes, count, h, nodeLink, printable, setText, table } from "./dom.js";
+import { ago, bytes, count, h, nodeLink, pager, printable, table } from "./dom.js";
 
 export const title = "Allocations";
 
-const LIMIT = 500;
+const PAGE = 100;
 
 /** allocationTable is a table of allocations with buttons that close them. */
 export function allocationTable(done, { withNode }) {
@@ -21,17 +21,25 @@ export function allocationTable(done, { withNode }) {
         on: { click: async () => (await closeAllocation(a)) && done() },
       }),
     ]),
-    empty: "Nothing is allocated.",
+    empty: "Nothing is allocated, or nothing that fits.",
   });
 }
 
 export function show(main, _, signal) {
-  const total = h("p", { class: "hint", role: "status" });
+  const search = h("input", { type: "search", id: "search", placeholder: "part of an id or address", autocomplete: "off", spellcheck: "false" });
+  const pages = pager(PAGE, () => refresh());
   const list = allocationTable(() => refresh(), { withNode: true });
-  main.append(h("section", {}, total, list.el));
+  main.append(h("section", {},
+    h("div", { class: "row" }, h("label", { for: "search", text: "Find" }), search, pages.el), list.el));
   const refresh = every(2000, signal, async () => {
-    const answer = await call("GET", "/api/allocations", { query: { limit: LIMIT }, signal });
+    const query = pages.query();
+    if (search.value) query.q = search.value;
+    const answer = await call("GET", "/api/allocations", { query, signal });
     list.update(answer.allocations);
-    setText(total, answer.total > answer.allocations.length ? `${count(answer.allocations.length)} of ${count(answer.total)} shown` : `${count(answer.total)} in all`);
+    pages.update(answer.total);
+  });
+  search.addEventListener("input", () => {
+    pages.first();
+    refresh();
   });
 }

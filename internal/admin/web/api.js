@@ -1,7 +1,16 @@
 // Calls of the admin API. The token is kept for this tab only and sent as a header, never in a URL or a cookie.
 
 const KEY = "crolang-aio-token";
-let token = sessionStorage.getItem(KEY) ?? "";
+let token = recall(() => sessionStorage.getItem(KEY)) ?? "";
+
+/** recall runs f, which uses the browser's storage: a browser may forbid that, and the page works without. */
+export function recall(f) {
+  try {
+    return f();
+  } catch {
+    return null;
+  }
+}
 
 /** Unauthorized is thrown where the token is missing or wrong. */
 export class Unauthorized extends Error {}
@@ -14,13 +23,12 @@ export function hasToken() {
 /** setToken sets the token for the calls to come; "" forgets it. */
 export function setToken(value) {
   token = value;
-  if (value) sessionStorage.setItem(KEY, value);
-  else sessionStorage.removeItem(KEY);
+  recall(() => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY)));
 }
 
 // A link may bring the token behind "#token=": that part of an address is never sent to a server.
 if (location.hash.startsWith("#token=")) {
-  setToken(decodeURIComponent(location.hash.slice("#token=".length)));
+  setToken(recall(() => decodeURIComponent(location.hash.slice("#token=".length))) ?? "");
   history.replaceState(null, "", "#/overview");
 }
 
@@ -37,7 +45,7 @@ async function request(method, path, { query, body, signal } = {}) {
   if (resp.status === 401) throw new Unauthorized("the token is missing or wrong");
   if (!resp.ok) {
     const text = await resp.json().then((p) => p.error, () => "");
-    throw new Error(text || `the server answered with status ${resp.status}`);
+    throw Object.assign(new Error(text || `the server answered with status ${resp.status}`), { status: resp.status });
   }
   return resp;
 }

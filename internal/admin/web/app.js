@@ -1,8 +1,9 @@
 // The frame of the dashboard: views by the address behind "#", sign-in, theme, and the state of the server.
 
-import { call, hasToken, setToken, Unauthorized } from "./api.js";
+import { call, hasToken, recall, setToken, Unauthorized } from "./api.js";
 import { field, h, setText } from "./dom.js";
 import { follow, forget, store, watch } from "./store.js";
+import { followWarnings } from "./warnings.js";
 import * as allocations from "./allocations.js";
 import * as bans from "./bans.js";
 import * as node from "./node.js";
@@ -83,25 +84,29 @@ function drawState() {
   setText(pill, text);
   pill.className = "pill " + kind;
   const banner = document.getElementById("banner");
-  banner.hidden = !s?.draining;
-  if (s?.draining) setText(banner, "The server is draining: it takes no new allocations and ends when the live ones have ended.");
+  const lost = s && !store.connected;
+  banner.hidden = !lost && !s?.draining;
+  document.body.classList.toggle("stale", Boolean(lost));
+  if (lost) setText(banner, `The connection to the server is lost. What is shown is of ${new Date(store.heard).toLocaleTimeString()}.`);
+  else if (s?.draining) setText(banner, "The server is draining: it takes no new allocations and ends when the live ones have ended.");
   // Apart from the alert, which would be read aloud each second.
   const progress = document.getElementById("drain");
-  progress.hidden = !s?.drain;
+  progress.hidden = lost || !s?.drain;
   if (s?.drain) setText(progress, `Live allocations: ${s.drain.allocations}. They are ended in ${Math.ceil(s.drain.seconds_left)} s at the latest.`);
 }
 
 function setUpTheme() {
   const button = document.getElementById("theme");
   const names = ["auto", "light", "dark"];
-  let now = localStorage.getItem("crolang-aio-theme") ?? "auto";
+  let now = recall(() => localStorage.getItem("crolang-aio-theme")) ?? "auto";
+  if (!names.includes(now)) now = "auto";
   const apply = () => {
     document.documentElement.dataset.theme = now;
     setText(button, "Theme: " + now);
   };
   button.addEventListener("click", () => {
     now = names[(names.indexOf(now) + 1) % names.length];
-    localStorage.setItem("crolang-aio-theme", now);
+    recall(() => localStorage.setItem("crolang-aio-theme", now));
     apply();
   });
   apply();
@@ -123,12 +128,18 @@ async function run() {
       });
       out.hidden = !hasToken();
       out.onclick = () => session.abort();
+      window.addEventListener("unauthorized", () => {
+        wrong = true; // the token was changed while this page was open
+        session.abort();
+      }, { signal: session.signal });
       route();
+      followWarnings(session.signal);
       await follow(session.signal);
     } catch (err) {
       if (!(err instanceof Unauthorized)) throw err;
       wrong = hasToken();
     }
+    session.abort(); // what polls ends as well
     setToken("");
     forget();
     out.hidden = true;

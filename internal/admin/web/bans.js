@@ -2,14 +2,15 @@
 
 import { attempt, ban, durationSelect, every, unban } from "./actions.js";
 import { call } from "./api.js";
-import { ago, count, field, h, nodeLink, printable, setText, table } from "./dom.js";
+import { ago, field, h, nodeLink, pager, printable, table } from "./dom.js";
 
 export const title = "Bans";
 
-const LIMIT = 500;
+const PAGE = 100;
 
 export function show(main, _, signal) {
-  const total = h("p", { class: "hint", role: "status" });
+  const search = h("input", { type: "search", id: "search", placeholder: "part of an id", autocomplete: "off", spellcheck: "false" });
+  const pages = pager(PAGE, () => refresh());
   const list = table("Bans, the newest first", [["Node"], ["Since"], ["Until"], ["Reason"], ["Action"]], {
     key: (b) => b.node,
     make: (b) => [
@@ -19,7 +20,7 @@ export function show(main, _, signal) {
         on: { click: async () => (await unban(b.node)) && refresh() },
       }),
     ],
-    empty: "Nobody is banned.",
+    empty: "Nobody is banned, or nobody with this in the id.",
   });
   const form = h("form", { class: "row form" },
     field("Node", h("input", { name: "node", required: true, maxlength: "256", autocomplete: "off", spellcheck: "false" })),
@@ -37,10 +38,17 @@ export function show(main, _, signal) {
   main.append(
     h("section", {}, h("h2", { text: "Ban a Node" }),
       h("p", { class: "hint", text: "Its live allocations end at once; it gets no new ones, no credentials, and the Broker is told at its next check." }), form),
-    h("section", {}, h("h2", { text: "In force" }), total, list.el));
+    h("section", {}, h("h2", { text: "In force" }),
+      h("div", { class: "row" }, h("label", { for: "search", text: "Find" }), search, pages.el), list.el));
   const refresh = every(3000, signal, async () => {
-    const answer = await call("GET", "/api/bans", { query: { limit: LIMIT }, signal });
+    const query = pages.query();
+    if (search.value) query.q = search.value;
+    const answer = await call("GET", "/api/bans", { query, signal });
     list.update(answer.bans);
-    setText(total, answer.total > answer.bans.length ? `${count(answer.bans.length)} of ${count(answer.total)} shown` : `${count(answer.total)} in all`);
+    pages.update(answer.total);
+  });
+  search.addEventListener("input", () => {
+    pages.first();
+    refresh();
   });
 }

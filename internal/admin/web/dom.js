@@ -37,9 +37,18 @@ export function setText(el, text) {
   if (el.textContent !== text) el.textContent = text;
 }
 
-/** printable shows what has no glyph of its own, such as a change of the writing direction, as an escape. */
+// What has no glyph of its own, or looks like a space: two ids that differ must look different. A heap of combining marks
+// would cover the lines around it.
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cn}\p{Cs}\p{Default_Ignorable_Code_Point}\u2800]|(?! )\p{Zs}|^ | $| (?= )|(?<=\p{M}\p{M})\p{M}/gu;
+
+/** printable shows what cannot be seen, such as a change of the writing direction, as an escape. */
 export function printable(text) {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cn}]/gu, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+  return text.replace(UNSEEN, (c) => `\\u{${c.codePointAt(0).toString(16)}}`);
+}
+
+/** quoted is printable for the middle of a sentence, whose writing direction the text does not change. */
+export function quoted(text) {
+  return `\u2068${printable(text)}\u2069`;
 }
 
 /** nodeLink leads to a Node's why-record. */
@@ -100,12 +109,13 @@ export function updateAgo(el, iso) {
  * apart, make(item) gives the cells' contents, and rows that stay keep their elements, so that focus is not lost.
  */
 export function table(caption, columns, { key, make, empty }) {
-  const body = h("tbody");
+  const body = h("tbody", { role: "rowgroup" });
   const none = h("p", { class: "empty", text: empty });
   const scroller = h("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" },
-    h("table", {},
+    h("table", { role: "table" }, // said again since on a phone, where a row is a card, browsers may take it for none
       h("caption", { class: "hidden", text: caption }),
-      h("thead", {}, h("tr", {}, ...columns.map(([name, cls]) => h("th", { scope: "col", class: cls, text: name })))),
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
+        ...columns.map(([name, cls]) => h("th", { scope: "col", role: "columnheader", class: cls, text: name })))),
       body));
   const el = h("div", {}, scroller, none);
   const rows = new Map();
@@ -120,7 +130,7 @@ export function table(caption, columns, { key, make, empty }) {
       seen.add(k);
       let row = rows.get(k);
       if (!row) {
-        row = h("tr", {}, ...columns.map(([name, cls]) => h("td", { "data-head": name, class: cls })));
+        row = h("tr", { role: "row" }, ...columns.map(([name, cls]) => h("td", { role: "cell", "data-head": name, class: cls })));
         rows.set(k, row);
       }
       fill(row, make(item));
@@ -158,14 +168,49 @@ function fill(row, contents) {
 
 let toastTimer;
 
-/** say tells the user, and a screen reader, the outcome of what was done. */
-export function say(text, bad = false) {
+/** say tells the user, and a screen reader, the outcome of what was done, with a button where undo takes it back. */
+export function say(text, { bad = false, undo } = {}) {
   const el = document.getElementById("said");
-  el.textContent = text;
+  el.replaceChildren(h("span", { text }));
+  if (undo) el.append(h("button", { type: "button", class: "small", text: "Undo", on: { click: undo } }));
   el.classList.toggle("bad", bad);
   el.classList.add("shown");
-  clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => el.classList.remove("shown"), 6000);
+  const hide = () => {
+    clearTimeout(toastTimer);
+    toastTimer = setTimeout(() => (el.matches(":hover, :focus-within") ? hide() : el.classList.remove("shown")), undo ? 15_000 : 6000);
+  };
+  hide();
+}
+
+/**
+ * pager turns the pages of a long list: query is for the request, update(total) for its answer, first goes back to the
+ * start. refresh asks again.
+ */
+export function pager(size, refresh) {
+  let offset = 0;
+  const text = h("span", { class: "hint" });
+  const turn = (name, by) => h("button", {
+    type: "button", class: "small", text: name,
+    on: { click: () => { offset = Math.max(0, offset + by); refresh(); } },
+  });
+  const [back, on] = [turn("Previous", -size), turn("Next", size)];
+  const el = h("div", { class: "pager", role: "group", "aria-label": "Pages" }, text, back, on);
+  const query = () => ({ limit: size, offset });
+  const first = () => { offset = 0; };
+  function update(total) {
+    if (offset > 0 && offset >= total) { // the list has become shorter
+      offset = Math.max(0, Math.ceil(total / size) - 1) * size;
+      refresh();
+    }
+    const here = document.activeElement;
+    back.hidden = on.hidden = total <= size;
+    back.disabled = offset === 0;
+    on.disabled = offset + size >= total;
+    if (here === on && on.disabled) back.focus(); // a disabled button would lose the focus
+    if (here === back && back.disabled) on.focus();
+    setText(text, total > size ? `${count(offset + 1)} to ${count(Math.min(offset + size, total))} of ${count(total)}` : `${count(total)} in all`);
+  }
+  return { el, query, update, first };
 }
 
 /** ask opens a dialog with a form and resolves to the data of its fields, or to null where it was cancelled. */

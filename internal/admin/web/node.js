@@ -33,6 +33,7 @@ export function show(main, params, signal) {
     try {
       n = await call("GET", "/api/node", { query: { id }, signal });
     } catch (err) {
+      if (err.status !== 404) throw err; // what is shown stays while the server cannot be reached
       about.replaceChildren(h("p", { class: "empty", text: err.message + "." }), banButton({ node: id, banned: false }, () => refresh()));
       allocations.update([]);
       events.update([]);

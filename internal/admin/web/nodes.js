@@ -2,15 +2,15 @@
 
 import { every, askBan, unban } from "./actions.js";
 import { call } from "./api.js";
-import { ago, bytes, count, h, nodeLink, printable, setText, table } from "./dom.js";
+import { ago, bytes, count, h, nodeLink, pager, printable, table } from "./dom.js";
 
 export const title = "Nodes";
 
-const LIMIT = 200;
+const PAGE = 100;
 
 export function show(main, params, signal) {
   const search = h("input", { type: "search", id: "search", value: params.get("q") ?? "", placeholder: "part of an id", autocomplete: "off", spellcheck: "false" });
-  const total = h("p", { class: "hint", role: "status" });
+  const pages = pager(PAGE, () => refresh());
   const list = table("Nodes, the last seen first", [["Node"], ["State"], ["Allocations", "num"], ["Sent", "num"], ["Received", "num"], ["Seen"], ["Last event"], ["Action"]], {
     key: (n) => n.node,
     make: (n) => [
@@ -20,15 +20,18 @@ export function show(main, params, signal) {
     empty: "No Node has been heard of, or none has this in its id.",
   });
   main.append(h("section", {},
-    h("div", { class: "row" }, h("label", { for: "search", text: "Find" }), search, total), list.el));
+    h("div", { class: "row" }, h("label", { for: "search", text: "Find" }), search, pages.el), list.el));
   const refresh = every(3000, signal, async () => {
-    const query = { limit: LIMIT };
+    const query = pages.query();
     if (search.value) query.q = search.value;
     const answer = await call("GET", "/api/nodes", { query, signal });
     list.update(answer.nodes);
-    setText(total, answer.total > answer.nodes.length ? `${count(answer.nodes.length)} of ${count(answer.total)} shown` : `${count(answer.total)} in all`);
+    pages.update(answer.total);
   });
-  search.addEventListener("input", refresh);
+  search.addEventListener("input", () => {
+    pages.first();
+    refresh();
+  });
 }
 
 /** stateTag says whether a Node is banned or connected. */

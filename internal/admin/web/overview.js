@@ -1,6 +1,7 @@
 // The overview: what goes on now.
 
 import { count, bytes, h, nodeLink, setText, table, updateAgo, ago, printable } from "./dom.js";
+import { causes } from "./causes.js";
 import { plot } from "./plot.js";
 import { store, watch } from "./store.js";
 
@@ -23,9 +24,9 @@ export function show(main, _, signal) {
     refusals: card("Refusals"), drops: card("Dropped"), bans: card("Bans"),
   };
   const figure = plot(signal);
-  const causes = table("Refusals by cause", [["Answer"], ["Cause"], ["Since the start", "num"]], {
+  const refused = table("Refusals by cause", [["Answer"], ["Cause"], ["What it means"], ["Since the start", "num"]], {
     key: (c) => c.name,
-    make: (c) => [c.code, c.cause, count(c.n)],
+    make: (c) => [c.code === "0" ? "–" : c.code, h("span", { class: c.usual ? "tag" : "tag bad", text: c.cause }), c.words, count(c.n)],
     empty: "Nothing was refused.",
   });
   const onlyRefusals = h("input", { type: "checkbox", id: "only-refusals" });
@@ -37,7 +38,7 @@ export function show(main, _, signal) {
   main.append(
     h("div", { class: "cards" }, ...Object.values(cards).map((c) => c.el)),
     h("section", {}, h("h2", { text: "Traffic" }), figure.el),
-    h("section", {}, h("h2", { text: "Refusals by cause" }), causes.el),
+    h("section", {}, h("h2", { text: "Refusals by cause" }), refused.el),
     h("section", {},
       h("div", { class: "row" }, h("h2", { text: "Events as they happen" }),
         h("label", { class: "check" }, onlyRefusals, "Refusals only")),
@@ -46,28 +47,27 @@ export function show(main, _, signal) {
   function drawStats() {
     const s = store.stats;
     if (!s) return;
-    const refusals = Object.entries(s.refusals).map(([name, n]) => ({ name, n, code: name.split(" ")[0], cause: name.slice(name.indexOf(" ") + 1).replaceAll("_", " ") }));
-    refusals.sort((a, b) => b.n - a.n);
+    const refusals = causes(s.refusals);
     setText(cards.nodes.value, count(s.connected));
     setText(cards.nodes.more, `${count(s.nodes)} remembered`);
     setText(cards.allocations.value, count(s.allocations));
-    setText(cards.allocations.more, Object.entries(s.by_transport).map(([t, n]) => `${t} ${count(n)}`).join(", ") || " ");
+    setText(cards.allocations.more, Object.entries(s.by_transport).filter(([, n]) => n > 0).map(([t, n]) => `${t} ${count(n)}`).join(", ") || " ");
     setText(cards.traffic.value, bytes(s.bytes_in + s.bytes_out));
     setText(cards.traffic.more, `${count(s.datagrams_in + s.datagrams_out)} datagrams`);
-    setText(cards.refusals.value, count(refusals.reduce((sum, r) => sum + r.n, 0)));
+    setText(cards.refusals.value, count(refusals.reduce((sum, r) => sum + (r.usual ? 0 : r.n), 0)));
     setText(cards.refusals.more, `${count(s.opened)} allocations made`);
     setText(cards.drops.value, count(s.drops));
     setText(cards.drops.more, "datagrams not relayed");
     setText(cards.bans.value, count(s.bans));
     setText(cards.bans.more, "in force");
     figure.update(store.points);
-    causes.update(refusals);
+    refused.update(refusals);
   }
   function drawFeed() {
     feed.update(store.notes.filter((n) => !onlyRefusals.checked || isRefusal(n)).slice(0, 50));
   }
   onlyRefusals.addEventListener("change", drawFeed);
-  // Many events a second are drawn once in a frame.
+  // Many events a second are drawn together.
   let due = false;
   watch(signal, (what) => {
     if (what === "stats") {
@@ -75,10 +75,10 @@ export function show(main, _, signal) {
       for (const el of feed.el.querySelectorAll("time")) updateAgo(el, el.dateTime);
     } else if (!due) {
       due = true;
-      requestAnimationFrame(() => {
+      setTimeout(() => {
         due = false;
-        drawFeed();
-      });
+        if (!signal.aborted) drawFeed();
+      }, 250);
     }
   });
   drawStats();

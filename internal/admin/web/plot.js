@@ -1,6 +1,6 @@
 // A plot of bytes per second over the last minutes, as SVG.
 
-import { bytes, duration, h, setText, svg } from "./dom.js";
+import { bytes, duration, h, setText, svg, table } from "./dom.js";
 
 const H = 220;
 const LEFT = 74;
@@ -17,11 +17,17 @@ export function plot(signal) {
   const areas = { in: svg("path", { class: "area in" }), out: svg("path", { class: "area out" }) };
   const picture = svg("svg", { role: "img", "aria-labelledby": "plot-words" }, grid, areas.in, areas.out, lines.in, lines.out);
   const words = h("p", { id: "plot-words", class: "hint" });
+  const rows = table("Bytes per second, the mean of 10 seconds each, the newest first", [["Until"], ["From Nodes to their peers", "num"], ["From peers to Nodes", "num"]], {
+    key: (r) => r.until,
+    make: (r) => [new Date(r.until).toLocaleTimeString(), bytes(r.in) + "/s", bytes(r.out) + "/s"],
+    empty: "No figures yet.",
+  });
   const el = h("figure", { class: "plot" },
     h("div", { class: "legend" },
       h("span", { class: "key in", text: "from Nodes to their peers" }),
       h("span", { class: "key out", text: "from peers to Nodes" })),
-    picture, words);
+    picture, words, h("details", { on: { toggle: (e) => { open = e.target.open; draw(); } } }, h("summary", { text: "As a table" }), rows.el));
+  let open = false;
   let width = 720; // CSS pixels, so that text keeps its size on any screen
   let points = [];
 
@@ -39,6 +45,7 @@ export function plot(signal) {
       lines[way].setAttribute("d", path(shown, (p) => [x(p.time), y(p[way])]));
       areas[way].setAttribute("d", area(shown, (p) => [x(p.time), y(p[way])], y(0)));
     }
+    if (open) rows.update(means(points).slice(-12).reverse());
     const last = shown[shown.length - 1];
     setText(words, last
       ? `Now ${bytes(last.in)}/s from Nodes and ${bytes(last.out)}/s to them; at most ${bytes(peak)}/s in the last ${duration(span / 1000)}.`
@@ -55,6 +62,17 @@ export function plot(signal) {
     draw();
   }
   return { el, update };
+}
+
+// means sums points up by tens of seconds.
+function means(points) {
+  const sums = new Map();
+  for (const p of points) {
+    const until = Math.ceil(p.time / 10_000) * 10_000;
+    const sum = sums.get(until) ?? { until, in: 0, out: 0, n: 0 };
+    sums.set(until, { until, in: sum.in + p.in, out: sum.out + p.out, n: sum.n + 1 });
+  }
+  return [...sums.values()].map((s) => ({ until: s.until, in: s.in / s.n, out: s.out / s.n }));
 }
 
 // nice is the next round number at or above v.

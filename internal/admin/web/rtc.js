@@ -7,8 +7,8 @@ const SEND_MS = 2000;
 const CHUNK = 16 * 1024; // what every browser sends in one message
 const AHEAD = 1024 * 1024; // bytes handed to the browser and not sent yet
 
-/** gather asks one ICE server for candidates: {host, srflx, relay: addresses, error: why one failed, ended: in time}. */
-export async function gather(server, signal) {
+/** gather asks one ICE server, which has this certificate, for candidates: {host, srflx, relay: addresses, error: why one failed, ended: in time}. */
+export async function gather(server, certificate, signal) {
   const pc = new RTCPeerConnection({ iceServers: [server] });
   const found = { host: [], srflx: [], relay: [], error: "", ended: false };
   try {
@@ -19,7 +19,7 @@ export async function gather(server, signal) {
       });
       pc.addEventListener("icecandidateerror", (e) => {
         // A device has several addresses; that one of them cannot reach the server says nothing where another can.
-        found.error = explain(e.errorCode, e.errorText, server.urls[0]);
+        found.error = explain(e.errorCode, e.errorText, server.urls[0], certificate);
       });
     });
     pc.createDataChannel("gather");
@@ -40,7 +40,7 @@ function note(found, candidate) {
 }
 
 /** explain puts an error of ICE gathering (a STUN error code, or 701 for no answer) into words with a remedy. */
-export function explain(code, text, url) {
+export function explain(code, text, url, certificate) {
   const words = {
     400: "The server found the request malformed.",
     401: "The server refused the credential: it is expired or the clocks differ, or the Node dashboard-test is banned.",
@@ -52,11 +52,27 @@ export function explain(code, text, url) {
     442: "The server does not relay over this transport.",
     486: "The Node has as many allocations as it may: see turn.limits.allocations_per_node.",
     508: "The server has no relay port left, or is draining.",
-    701: url.startsWith("turns:")
-      ? "No connection: a firewall is in the way, or the browser does not trust the certificate (a self-signed one never)."
-      : "No answer: nothing listens there, a firewall or NAT is in the way, or the name does not resolve.",
+    701: unreachable(url, certificate),
   };
   return (words[code] ?? "The server could not be used.") + (text ? ` (${code}: ${text.replace(/\.$/, "")})` : "");
+}
+
+/** unreachable says why a browser may have had no answer from a URL, and what to do: with TLS it does not tell. */
+export function unreachable(url, certificate) {
+  const host = url.replace(/^\w+:/, "").replace(/\?.*/, "").replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
+  if (/^(turns|stuns):/.test(url)) {
+    if (certificate?.self_signed) return "No connection, since browsers trust no self-signed certificate: set certs.cert_file and certs.key_file to one of a public authority.";
+    if (certificate && new Date(certificate.not_after) < new Date()) return "No connection, since the certificate has ended: renew it.";
+    if (certificate && !certificate.names.some((name) => covers(name, host))) return `No connection: the certificate is for ${certificate.names.join(", ")}, not for ${host}. Get one with that name, or set public.host to a name that it has.`;
+    return "No connection: a firewall is in the way, or the browser does not trust the certificate's authority.";
+  }
+  const port = /:(\d+)(\?|$)/.exec(url)?.[1] ?? "3478";
+  const kind = /transport=tcp/.test(url) ? "TCP" : "UDP";
+  return `No answer: nothing listens there, a firewall or NAT is in the way, or the name does not resolve. Let ${kind} port ${port} through, on the server's side and on this network's.`;
+}
+
+function covers(name, host) {
+  return name.toLowerCase() === host.toLowerCase() || (name.startsWith("*.") && host.slice(host.indexOf(".")).toLowerCase() === name.slice(1).toLowerCase());
 }
 
 function timeout(ms) {

@@ -7,7 +7,6 @@ import { ago, count, duration, facts, h, say, setText, table } from "./dom.js";
 export const title = "Set-up";
 
 export function show(main, _, signal) {
-  const warnings = h("div");
   const about = h("div");
   const certificate = h("div");
   const env = h("pre", { tabindex: "0", "aria-label": "Environment of a Broker" });
@@ -24,7 +23,7 @@ export function show(main, _, signal) {
   const limits = table("Limits", [["Key"], ["Value", "num"]], {
     key: ([k]) => k, make: ([k, v]) => [h("code", { text: k }), v === 0 ? "none" : count(v)], empty: "No limits are told.",
   });
-  main.append(warnings,
+  main.append(
     h("section", {}, h("h2", { text: "This server" }), about),
     h("section", {}, h("h2", { text: "Certificate" }), certificate),
     h("section", {}, h("h2", { text: "Lines for a Broker" }),
@@ -36,13 +35,10 @@ export function show(main, _, signal) {
 
   every(5000, signal, async () => {
     const s = await call("GET", "/api/status", { signal });
-    const skew = (new Date(s.now) - Date.now()) / 1000;
-    const all = s.warnings.map((w) => (w.remedy ? `${w.detail}: ${w.remedy}` : w.detail));
-    if (Math.abs(skew) > 30) all.push(`The server's clock and this device's differ by ${duration(skew)}: credentials end by the server's.`);
-    warnings.replaceChildren(...all.map((w) => h("p", { class: "warning", text: w })));
     about.replaceChildren(facts([
       ["Version", `${s.version} (${s.commit || "no commit"}, ${s.go})`],
       ["Started", ago(s.started)],
+      ["Last call of a Broker", s.broker_seen ? ago(s.broker_seen) : "none yet: start one with the lines below"],
       ["State", s.not_ready.length ? "not ready: " + s.not_ready.join(", ") : "ready"],
       ["Public host", s.public.host || "–"],
       ["Relays over IPv4", s.public.ipv4 || "off"],

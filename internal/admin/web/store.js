@@ -7,7 +7,7 @@ const KEEP_NOTES = 300;
 const SILENCE = 10_000; // ms without a word after which the connection is taken for lost
 
 /** store holds the newest statistics, the rates of the last minutes and the last events, the newest first. */
-export const store = { stats: null, points: [], notes: [], noteNumber: 0, connected: false };
+export const store = { stats: null, points: [], notes: [], noteNumber: 0, connected: false, heard: 0 };
 
 const listeners = new Set();
 
@@ -67,6 +67,7 @@ export async function follow(signal) {
         clearTimeout(quiet);
         quiet = setTimeout(end, SILENCE);
         wait = 500;
+        store.heard = Date.now();
         setConnected(true);
         if (event.name === "stats") onStats(event.data);
         if (event.name === "note") onNote(event.data);
@@ -78,6 +79,11 @@ export async function follow(signal) {
       signal.removeEventListener("abort", end);
     }
     setConnected(false);
-    if (!signal.aborted) await new Promise((done) => setTimeout(done, wait));
+    if (!signal.aborted) {
+      await new Promise((done) => {
+        setTimeout(done, wait);
+        signal.addEventListener("abort", done, { once: true });
+      });
+    }
   }
 }

@@ -1,0 +1,43 @@
+// The causes of refusals in words, each with what to do about it.
+
+const WORDS = {
+  no_credential: "A request without a credential: the beginning of every allocation, and no error.",
+  stale_nonce: "A nonce that is old or of before a restart: the client tries again by itself.",
+  wrong_credential: "An unknown user or a wrong password. After a change of credentials.secret: Nodes that still have a former one; see credentials.previous_secrets.",
+  incomplete_credential: "A signed request without user name, realm or nonce: a faulty client.",
+  expired: "The credential has ended, and no Broker says that its Node is connected; see credentials.ttl.",
+  banned: "The Node is banned.",
+  wrong_credentials: "Another user on the address of a live allocation.",
+  in_use: "A second allocation from one address, mostly by a client that restarted on the same port.",
+  no_allocation: "A request for an allocation that is not there any more.",
+  session_over: "The allocation lived as long as credentials.max_session lets it.",
+  draining: "The server is about to end.",
+  server_full: "All of turn.limits.allocations are in use.",
+  node_full: "The Node has as many as turn.limits.allocations_per_node lets it.",
+  no_port: "All ports of turn.relay_ports are taken: widen the range.",
+  capacity: "The system gives no socket, mostly for want of open files: raise LimitNOFILE or ulimit -n.",
+  reservation: "A reservation token that is unknown or over.",
+  transport: "A relay over something else than UDP was asked for.",
+  tcp_relay: "A TCP relay (RFC 6062) was asked for, which is not offered.",
+  family: "A relay or peer of an address family that is not served; see public.ipv4 and public.ipv6.",
+  peer_denied: "The peer's address is refused: usual for the private addresses of Nodes; see turn.peers.allow.",
+  own_listener: "The peer is a listener of this server.",
+  peer_unauthorized: "No Broker has let the two Nodes talk; see turn.peers.mode.",
+  peer_would_be_unauthorized: "Nothing was refused, but turn.peers.mode = \"authorized\" would.",
+  permissions: "More permissions than one allocation may have.",
+  channels: "More channels than one allocation may have.",
+  channel_conflict: "A channel number or peer that is bound to another.",
+  malformed: "A request that lacks something or has it in a wrong form: a faulty client, or a scanner.",
+  unknown_attribute: "An attribute that must be understood and is not.",
+  engine: "A mistake in crolang-aio: please report it with the log.",
+};
+
+const USUAL = new Set(["no_credential", "stale_nonce", "peer_would_be_unauthorized"]);
+
+/** causes lists what was refused, {name, code, cause, words, usual, n}, the most frequent first. Usual is what is no error. */
+export function causes(refusals) {
+  return Object.entries(refusals).map(([name, n]) => {
+    const [code, cause] = name.split(" ");
+    return { name, code, cause, words: WORDS[cause] ?? cause.replaceAll("_", " "), usual: USUAL.has(cause), n };
+  }).sort((a, b) => a.usual - b.usual || b.n - a.n);
+}
