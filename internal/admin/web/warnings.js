@@ -33,7 +33,10 @@ export function followWarnings(signal) {
   signal.addEventListener("abort", () => draw([]));
 }
 
+// sentence makes one of a phrase; a configuration key at its beginning stays as it is written.
 function sentence(text) {
   if (!text) return "";
-  return text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+  const end = /[.!?]$/.test(text) ? "" : ".";
+  if (/^\S+[._]/.test(text)) return text + end;
+  return text[0].toUpperCase() + text.slice(1) + end;
 }
