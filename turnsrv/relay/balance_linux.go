@@ -11,18 +11,22 @@ import (
 
 // How many workers are at work. What little traffic costs is the waking of workers: one that wakes for all sets finds
 // more to do each time. So the first worker, the leader, has every set as long as it can keep up; the other sets are
-// then members of its own set. When it has been busy for most of a window it gives the set with the most traffic to
-// that set's own worker, and gets it back when both together have little to do.
+// then members of its own set. When it has been busy for most of a window, or has found so many sockets ready at once
+// that the last of them waits long for the first, it gives the set with the most traffic to that set's own worker. It
+// gets it back some time later, when both together have little to do: well below what makes it give one away, so that
+// sets are not passed to and fro.
 
-const (
-	loadWindow = 10 * time.Millisecond
-	// Shares of a window, in thousandths. The second is well below the first, so that sets are not passed to and fro.
-	defaultTooMuch = 800
-	defaultLittle  = 400
-)
+// A window is how long load is summed up for. Shares of it are in thousandths.
+const loadWindow = 10 * time.Millisecond
 
-// thresholds are shares of a window at which sets are given away, and back.
-type thresholds struct{ tooMuch, little int32 }
+// thresholds say when sets are given away, and back.
+type thresholds struct {
+	tooMuch, little int32         // shares of a window
+	crowd           int           // sockets in one round
+	keep            time.Duration // a set that was given away stays so for this long at least
+}
+
+var defaultThresholds = thresholds{800, 400, 12, 200 * time.Millisecond}
 
 // load is how much of the time a worker is busy.
 type load struct {
@@ -85,7 +89,8 @@ func (w *worker) help() {
 			return
 		case <-w.wake:
 		}
-		w.serve(t, func() bool { return w.giveBack(t) })
+		given := w.now()
+		w.serve(t, func() bool { return w.giveBack(t, given) })
 	}
 }
 
@@ -117,7 +122,7 @@ func (w *worker) serve(t *set, balance func() bool) {
 	}
 }
 
-// giveAway gives one set to its own worker if the leader has too much to do. The leader's events have all been
+// giveAway gives one set to its own worker if the leader has had too much to do, or too many sockets at once. The leader's events have all been
 // handled when it is called.
 func (w *worker) giveAway() {
 	e := &w.p.engine
@@ -130,7 +135,7 @@ func (w *worker) giveAway() {
 			most = t
 		}
 	}
-	if most != nil && w.load.share.Load() > e.tooMuch {
+	if most != nil && (w.load.share.Load() > e.tooMuch || w.crowd >= e.crowd) {
 		if unix.EpollCtl(e.sets[0].epoll, unix.EPOLL_CTL_DEL, most.epoll, nil) == nil {
 			most.owner.Store(int32(most.index))
 			e.workers[most.index].wake <- struct{}{}
@@ -141,12 +146,13 @@ func (w *worker) giveAway() {
 			t.handled = 0
 		}
 	}
+	w.crowd = 0
 }
 
 // giveBack gives the worker's set back to the leader if both together have little to do.
-func (w *worker) giveBack(t *set) bool {
+func (w *worker) giveBack(t *set, given time.Duration) bool {
 	e := &w.p.engine
-	if w.load.share.Load()+e.workers[0].load.last(w.now()) > e.little {
+	if w.now()-given < e.keep || w.load.share.Load()+e.workers[0].load.last(w.now()) > e.little {
 		return false
 	}
 	t.handled = 0

@@ -35,7 +35,7 @@ func TestLoad(t *testing.T) {
 
 // Sets go to and fro all the time, and nothing is lost or overtaken.
 func TestSetsChangeHands(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.Workers, c.thresholds = 4, thresholds{-1, 2000} })
+	w := newWorld(t, func(c *Config) { c.Workers, c.thresholds = 4, thresholds{-1, 2000, 1, 0} })
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	var changes [4]int

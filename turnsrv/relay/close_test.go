@@ -5,6 +5,7 @@ package relay
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
 // drain empties a socket's buffer and says how many datagrams were in it.
@@ -148,7 +151,15 @@ func TestCloseRaces(t *testing.T) {
 			send = func() error { _, err := c.Write(msg); return err }
 			receive = func(b []byte) (int, error) {
 				_ = c.SetReadDeadline(time.Now().Add(time.Second))
-				return c.Read(b[:104])
+				// Frame by frame: between Permit and Bind Data indications come too.
+				if _, err := io.ReadFull(c, b[:4]); err != nil {
+					return 0, err
+				}
+				n, err := stunmsg.FrameSize(b[:4])
+				if err == nil {
+					_, err = io.ReadFull(c, b[4:n])
+				}
+				return n, err
 			}
 		}
 		check := func(what string, f func(b []byte) (int, error)) {

@@ -97,7 +97,7 @@ func (e *engine) init(p *Plane) error {
 	}
 	e.done, e.begun = make(chan struct{}), time.Now()
 	if e.thresholds = p.cfg.thresholds; e.tooMuch == 0 {
-		e.thresholds = thresholds{defaultTooMuch, defaultLittle}
+		e.thresholds = defaultThresholds
 	}
 	for i := range p.cfg.Workers {
 		if err := e.grow(i); err != nil {

@@ -26,16 +26,20 @@ type worker struct {
 	inner  [maxEvents]unix.EpollEvent // of a set within the set
 	wake   chan struct{}              // the worker's own set has been given to it
 	load   load
+	crowd  int // most sockets that were ready in one round of the present window
+	ready  int // sockets ready in this round
 }
 
 // round handles the events of a set. What they bring is gathered and sent on at the end, or sooner when there is no
 // room for more or enough flows wait that a larger call would gain nothing: the first should not wait for the last.
 func (w *worker) round(t *set, events []unix.EpollEvent) {
+	w.ready = 0
 	w.tx.enter()
 	w.handle(t, events)
 	w.tx.flush()
 	w.rx.used = 0
 	w.tx.leave()
+	w.crowd = max(w.crowd, w.ready)
 }
 
 func (w *worker) handle(t *set, events []unix.EpollEvent) {
@@ -52,6 +56,7 @@ func (w *worker) handle(t *set, events []unix.EpollEvent) {
 			w.rx.used = 0
 		}
 		w.set = t
+		w.ready++
 		if number&listenerFlag != 0 {
 			t.handled += w.listening(t.socks[number&^listenerFlag])
 		} else {
