@@ -1,3 +1,5 @@
+//go:build linux
+
 package deploy
 
 import (
@@ -12,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,11 +59,15 @@ func TestCertbotHook(t *testing.T) {
 	if err := os.MkdirAll(live, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	to := filepath.Join(t.TempDir(), "tls")
+	state := t.TempDir()
+	if err := os.Chown(state, 12345, 23456); err != nil {
+		t.Fatal(err)
+	}
+	to := filepath.Join(state, "tls")
 	hook := func(env ...string) {
 		t.Helper()
 		cmd := exec.Command("./certbot-deploy-hook.sh")
-		cmd.Env = append(os.Environ(), append([]string{"RENEWED_LINEAGE=" + live, "TO=" + to, "OWNER=root"}, env...)...)
+		cmd.Env = append(os.Environ(), append([]string{"RENEWED_LINEAGE=" + live, "STATE=" + state}, env...)...)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
@@ -102,7 +109,10 @@ func TestCertbotHook(t *testing.T) {
 		}
 	}
 	st, err := os.Stat(filepath.Join(to, "privkey.pem"))
-	if err != nil || st.Mode().Perm() != 0o640 {
-		t.Errorf("the key's mode: %v %v", st, err)
+	if err != nil || st.Mode().Perm() != 0o600 {
+		t.Fatalf("the key's mode: %v %v", st, err)
+	}
+	if owner, ok := st.Sys().(*syscall.Stat_t); !ok || owner.Uid != 12345 || owner.Gid != 23456 {
+		t.Errorf("the key belongs to %+v, not to whom the folder belongs to", st.Sys())
 	}
 }
