@@ -21,6 +21,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/systemd"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
@@ -57,6 +58,8 @@ type app struct {
 
 	broker  brokerSeen
 	running atomic.Bool
+	super   supervision
+	served  atomic.Bool // the TURN server has ended
 	end     sync.Once
 	ending  chan struct{} // closed by drain
 }
@@ -77,7 +80,7 @@ func newApp(cfg *config.Config, log *logging) (_ *app, err error) {
 		}
 	}()
 	for _, build := range []func() error{
-		a.openData, a.openCerts, a.openNodes, a.openTURN, a.openRedis, a.openHooks, a.openAdmin,
+		a.openSupervision, a.openData, a.openCerts, a.openNodes, a.openTURN, a.openRedis, a.openHooks, a.openAdmin, a.closePassed,
 	} {
 		if err := build(); err != nil {
 			return nil, err
@@ -161,7 +164,7 @@ func (a *app) openTURN() (err error) {
 		return err
 	}
 	a.turn, err = turnsrv.New(turnsrv.Config{
-		Listen: t.Listen, ListenTLS: t.ListenTLS, Transports: t.Transports, Realm: t.Realm,
+		Listen: t.Listen, ListenTLS: t.ListenTLS, Passed: a.passedTURN(), Transports: t.Transports, Realm: t.Realm,
 		IPv4: p.ipv4, IPv6: p.ipv6, PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max,
 		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: a.nodes, Certificate: a.certs.GetCertificate, Protected: a.protected,
 		DrainTimeout: a.cfg().DrainTimeout, Logger: a.part("turn"),
@@ -176,7 +179,11 @@ func (a *app) openRedis() (err error) {
 	if !a.cfg().Redis.Enabled {
 		return nil
 	}
-	a.redis, err = embedded.New(embedded.Config{Listen: a.cfg().Redis.Listen, Password: a.secrets.Load().redis, Logger: a.part("redis")})
+	l, err := a.passed(systemd.NameRedis, "redis.listen", a.cfg().Redis.Listen, a.cfg().Redis.Password.IsSet())
+	if err != nil {
+		return err
+	}
+	a.redis, err = embedded.New(embedded.Config{Listen: a.cfg().Redis.Listen, Listener: l, Password: a.secrets.Load().redis, Logger: a.part("redis")})
 	return err
 }
 
@@ -185,14 +192,22 @@ func (a *app) openHooks() (err error) {
 	if a.meters, err = a.newMetrics(); err != nil {
 		return err
 	}
+	l, err := a.passed(systemd.NameHooks, "hooks.listen", h.Listen, h.Token.IsSet() || h.AllowNoToken)
+	if err != nil {
+		return err
+	}
 	if a.policy, err = policy.New(a.policySettings(a.cfg())); err != nil {
 		return err
 	}
-	a.hooks, err = hooks.New(hooks.Config{
+	set := hooks.Config{
 		Listen: h.Listen, Token: a.secrets.Load().hooks, MaxBody: h.MaxBody, RTC: rtcSettings(h.RTC),
 		ICE: ice{a}, Registry: registry{a.nodes}, Policy: a.policy, Observe: a.observeHook,
 		Refused: func(status int) { a.meters.CountRefused("hooks", status) }, Logger: a.part("hooks"),
-	})
+	}
+	if l != nil {
+		set.Listener, set.Linger = l, linger
+	}
+	a.hooks, err = hooks.New(set)
 	return err
 }
 
@@ -203,11 +218,19 @@ func (a *app) openAdmin() (err error) {
 	}); err != nil {
 		return err
 	}
-	a.guard, err = webguard.New(webguard.Config{
+	l, err := a.passed(systemd.NameAdmin, "admin.listen", a.cfg().Admin.Listen, a.cfg().Admin.Token.IsSet() || a.cfg().Admin.AllowNoToken)
+	if err != nil {
+		return err
+	}
+	set := webguard.Config{
 		Key: "admin.listen", Listen: a.cfg().Admin.Listen, Handler: a.admin, Token: a.secrets.Load().admin, Exempt: admin.Exempt,
 		CheckHost: true, Hosts: a.adminHosts(), Refused: func(_ *http.Request, status int) { a.meters.CountRefused("admin", status) },
 		Logger: a.part("admin"),
-	})
+	}
+	if l != nil {
+		set.Listener = l
+	}
+	a.guard, err = webguard.New(set)
 	return err
 }
 

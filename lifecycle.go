@@ -27,6 +27,8 @@ func (a *app) Run(ctx context.Context, reload func(context.Context) error) error
 	begun, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, a.drain)()
+	over, finish := context.WithCancel(context.WithoutCancel(ctx))
+	defer finish()
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
 		select {
@@ -37,11 +39,14 @@ func (a *app) Run(ctx context.Context, reload func(context.Context) error) error
 	})
 	turn := func(ctx context.Context) error {
 		defer context.AfterFunc(ctx, a.drain)() // also where another part has failed
+		defer a.served.Store(true)
 		return a.turn.Run(ctx)
 	}
 	a.running.Store(true)
+	waiting.Go(func() { a.supervise(over) })
 	err := inOrder(begun, []part{turn}, front, []part{a.hooks.Run}, []part{a.policy.Run, a.nodes.Run})
 	cancel()
+	finish()
 	waiting.Wait()
 	return errors.Join(err, a.dir.Close())
 }

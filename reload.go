@@ -71,6 +71,7 @@ func (r *reloader) stamp() fileStamp {
 // reload reads the configuration and applies it, or says all that is wrong with it and changes nothing.
 func (r *reloader) reload() {
 	a, log := r.app, r.app.part("config")
+	defer a.reloading()()
 	next, err := r.load()
 	var stays []string
 	if err == nil {

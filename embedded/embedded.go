@@ -46,8 +46,9 @@ const (
 // Config says where the server listens and within which limits it stays. Zero
 // limits are the defaults.
 type Config struct {
-	Listen   string // host:port
-	Password string // empty: none is asked for
+	Listen   string           // host:port
+	Listener *net.TCPListener // used in place of Listen where set; Run closes it
+	Password string           // empty: none is asked for
 
 	MaxConns           int   // connections; the next one is refused
 	MaxUnauthenticated int   // of them without AUTH, with a Password; the oldest gives way
@@ -119,10 +120,12 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ln, err := net.Listen(network(cfg.Listen), cfg.Listen)
-	if err != nil {
-		st.close()
-		return nil, listenError(cfg.Listen, err)
+	var ln net.Listener = cfg.Listener
+	if cfg.Listener == nil {
+		if ln, err = net.Listen(network(cfg.Listen), cfg.Listen); err != nil {
+			st.close()
+			return nil, listenError(cfg.Listen, err)
+		}
 	}
 	s := &Server{
 		cfg:     cfg,

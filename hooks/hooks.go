@@ -246,6 +246,9 @@ func (s *Server) Addr() net.Addr { return s.guard.Addr() }
 // Close releases the listener of a Server that is not Run.
 func (s *Server) Close() error { return s.guard.Close() }
 
+// Alive makes a request to the own listener and returns nil when it is answered; no webhook is called.
+func (s *Server) Alive(ctx context.Context) error { return s.guard.Alive(ctx) }
+
 // LetGo makes every answer from now on the last one of its connection, so that no Broker keeps one that Run's end would
 // close under it.
 func (s *Server) LetGo() { s.guard.LetGo() }

@@ -19,3 +19,6 @@ func peekFirst(plane streamServer, c *net.TCPConn) (first byte, conn net.Conn, e
 
 // isWaiting says whether a connection waits to be accepted, as far as that can be known.
 func isWaiting(*net.TCPListener) bool { return true }
+
+// takesBothFamilies says whether a listener on the IPv6 wildcard takes IPv4 too, as far as that can be known.
+func takesBothFamilies(*net.TCPListener) bool { return false }

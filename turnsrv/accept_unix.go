@@ -53,3 +53,17 @@ func isWaiting(l *net.TCPListener) bool {
 	})
 	return waiting
 }
+
+// takesBothFamilies says whether a listener on the IPv6 wildcard takes IPv4 too.
+func takesBothFamilies(l *net.TCPListener) bool {
+	raw, err := l.SyscallConn()
+	if err != nil {
+		return false
+	}
+	both := false
+	_ = raw.Control(func(fd uintptr) {
+		only, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
+		both = err == nil && only == 0
+	})
+	return both
+}

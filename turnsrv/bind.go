@@ -36,7 +36,7 @@ func (s *Server) bind(workers int) error {
 	s.control.Use(s.plane)
 	if s.streams, err = newStreams(streamsConfig{
 		Plane: counted{s.plane, &s.open}, TCP: s.has("tcp"), TLS: s.has("tls"), DTLS: s.has("dtls"), Certificate: s.cfg.Certificate,
-		ConnectionsPerIP: s.cfg.Settings.ConnectionsPerIP, Logger: s.log,
+		Passed: s.cfg.Passed, ConnectionsPerIP: s.cfg.Settings.ConnectionsPerIP, Logger: s.log,
 	}); err != nil {
 		return err
 	}
@@ -44,6 +44,9 @@ func (s *Server) bind(workers int) error {
 		return err
 	}
 	if err := s.bindAll("turn.listen_tls", s.cfg.ListenTLS, "dtls", "tls"); err != nil {
+		return err
+	}
+	if err := s.streams.unused(); err != nil {
 		return err
 	}
 	order := []string{"udp", "tcp", "tls", "dtls"}

@@ -33,6 +33,7 @@ type streamsConfig struct {
 	Plane          streamServer
 	TCP, TLS, DTLS bool // the transports that are served; clients of others are turned away
 	Certificate    func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	Passed         []*net.TCPListener // listen takes one of these where it has the address
 
 	ConnectionsPerIP int // of an IPv4 address or an IPv6 /64, TCP and TLS together, and as many with DTLS; 0: no limit
 	Connections      int // TCP and TLS in all; 0: what the limit of open files allows
@@ -98,6 +99,9 @@ func newStreams(cfg streamsConfig) (*streams, error) {
 
 // listen binds a TCP address of one family, before Run; bindEach is for both. Its errors are for bindError.
 func (s *streams) listen(addr netip.AddrPort) (netip.AddrPort, error) {
+	if s.takePassed(addr) {
+		return addr, nil
+	}
 	network := "tcp4"
 	if !addr.Addr().Unmap().Is4() {
 		network = "tcp6" // of IPv6 only, also on its wildcard

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -30,6 +31,8 @@ type Config struct {
 	Listen     []string // UDP and TCP; "host:port", ":port" for all addresses
 	ListenTLS  []string // TLS and DTLS; every port takes plain and encrypted clients alike
 	Transports []string // any of udp, tcp, tls, dtls
+	// Passed listen already, at addresses of Listen or ListenTLS, in whose place New uses them. The Server closes them.
+	Passed     []*net.TCPListener
 	Realm      string
 	IPv4, IPv6 Family // an invalid Bind turns that family off
 	PortMin    uint16 // first relay port

@@ -67,6 +67,8 @@ type server struct {
 	dir, config             string
 	turn, tls, hooks, admin string
 	redis                   string
+	env                     []string        // beside the test's own environment
+	sockets                 []*os.File      // passed as systemd does, from descriptor 3 on
 	edit                    func(*exec.Cmd) // of how it is started; nil: nothing
 	mu                      sync.Mutex
 	log                     bytes.Buffer
@@ -96,6 +98,12 @@ func freePort(t *testing.T) int {
 
 // serve starts the program with a configuration of its own; extra is appended to it, and edits replace in it.
 func serve(t *testing.T, edits ...string) *server {
+	t.Helper()
+	return serveWith(t, func(*server) {}, edits...)
+}
+
+// serveWith lets the test prepare the process before it starts.
+func serveWith(t *testing.T, prepare func(*server), edits ...string) *server {
 	t.Helper()
 	s := &server{dir: t.TempDir(), done: make(chan struct{})}
 	addr := func() string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
@@ -141,18 +149,28 @@ listen = %q
 	if err := os.WriteFile(s.config, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	prepare(s)
 	s.start(t)
 	return s
+}
+
+// command is the process, not started.
+func (s *server) command() *exec.Cmd {
+	// LISTEN_PID must be the process's own.
+	cmd := exec.Command("sh", "-c", `export LISTEN_PID=$$; exec "$0" serve --config "$1"`, binary, s.config)
+	cmd.ExtraFiles = s.sockets
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CROLANG_AIO_") })
+	cmd.Env = append(cmd.Env, s.env...)
+	if s.edit != nil {
+		s.edit(s.cmd)
+	}
+	return cmd
 }
 
 func (s *server) start(t *testing.T) {
 	t.Helper()
 	s.done = make(chan struct{})
-	s.cmd = exec.Command(binary, "serve", "--config", s.config)
-	s.cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CROLANG_AIO_") })
-	if s.edit != nil {
-		s.edit(s.cmd)
-	}
+	s.cmd = s.command()
 	pipe, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -139,12 +139,12 @@ func (s *connSet) closeUnused() {
 	}
 }
 
-// kept says whether a client keeps a connection that carried authorised requests.
+// kept says whether there is a connection that carried authorised requests.
 func (s *connSet) kept() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		if c.trusted.Load() && http.ConnState(c.state.Load()) == http.StateIdle {
+		if c.trusted.Load() {
 			return true
 		}
 	}

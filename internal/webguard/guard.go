@@ -5,6 +5,7 @@ package webguard
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -66,6 +67,7 @@ type Guard struct {
 	server *http.Server
 	open   sync.WaitGroup // connections whose goroutine has not ended
 	letGo  atomic.Bool    // every answer is the last of its connection
+	probe  string         // path of Alive's requests, which nobody else knows
 }
 
 // New validates cfg and binds. The error is one line that names cfg.Key and the remedy. A Guard that is never Run must
@@ -103,6 +105,7 @@ func New(cfg Config) (*Guard, error) {
 		log:   cfg.Logger,
 		conns: newConnSet(listener, cfg.MaxConns),
 		slots: make(chan struct{}, cfg.InFlight),
+		probe: "/" + rand.Text(),
 	}
 	g.SetToken(cfg.Token)
 	g.SetHosts(cfg.Hosts)
@@ -206,6 +209,10 @@ func (g *Guard) Authorized(r *http.Request) bool {
 // ServeHTTP checks a request and hands it to the handler. It is what the server calls.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer g.recovered()
+	if r.URL.Path == g.probe {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	if g.letGo.Load() {
 		w.Header()["Connection"] = lastAnswer
 	}

@@ -1,0 +1,11 @@
+//go:build unix
+
+package systemd
+
+import "syscall"
+
+// isSocket keeps the package from closing a descriptor that is somebody else's.
+func isSocket(fd int) bool {
+	var st syscall.Stat_t
+	return syscall.Fstat(fd, &st) == nil && st.Mode&syscall.S_IFMT == syscall.S_IFSOCK
+}

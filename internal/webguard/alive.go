@@ -1,0 +1,33 @@
+package webguard
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+)
+
+// Alive makes a request to the Guard's own listener, as any client, and returns nil when it is answered. It passes by the
+// checks and the queue, and the handler is not called: it tells a server that hangs from one that has much to do.
+func (g *Guard) Alive(ctx context.Context) error {
+	addr := g.Addr().String()
+	if at, err := netip.ParseAddrPort(addr); err == nil && at.Addr().IsUnspecified() {
+		// The wildcard of IPv6 takes IPv4 too, unless the socket was made otherwise.
+		addr = fmt.Sprintf("localhost:%d", at.Port())
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+g.probe, http.NoBody)
+	if err != nil {
+		return err
+	}
+	once := &http.Transport{DisableKeepAlives: true, DialContext: new(net.Dialer).DialContext}
+	resp, err := once.RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("no answer: %w", err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusNoContent {
+		return fmt.Errorf("%s is answered by another program, with %d", addr, resp.StatusCode)
+	}
+	return nil
+}
