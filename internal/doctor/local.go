@@ -44,13 +44,14 @@ type Local struct {
 	Problems []Finding
 
 	status *admin.Status // nil: unknown
-	nodes  []string      // that credentials were asked for
 }
 
 // local looks at the server of this machine.
 type local struct {
 	*Local
 	cfg    *Config
+	node   string      // whose credential is asked for
+	asked  int         // further ones that were
 	served []iceServer // what clients are told
 	own    []netip.Addr
 }
@@ -64,13 +65,11 @@ func (n *notes) add(status Status, check, detail, remedy string) {
 
 // runLocal looks at all that is not a URL, and returns the URLs that clients are told, each with a credential of its own.
 func runLocal(ctx context.Context, cfg *Config, emit func(Finding)) []Target {
-	l := &local{Local: cfg.Local, cfg: cfg, own: ownAddrs()}
-	if l.Node == "" {
+	l := &local{Local: cfg.Local, cfg: cfg, node: cfg.Local.Node, own: ownAddrs()}
+	if l.node == "" {
 		var b [6]byte
 		_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process rather than return an error
-		l.nodes = []string{NodePrefix + hex.EncodeToString(b[:])}
-	} else {
-		l.nodes = []string{l.Node}
+		l.node = NodePrefix + hex.EncodeToString(b[:])
 	}
 	for _, f := range l.Problems {
 		emit(f)

@@ -79,7 +79,7 @@ func (l *local) targets(ctx context.Context) (out []Target, n notes) {
 	if l.HooksURL == "" {
 		return nil, nil
 	}
-	first, err := l.resolve(ctx, l.nodes[0], l.HooksToken)
+	first, err := l.resolve(ctx, l.node, l.HooksToken)
 	if ctx.Err() != nil {
 		return nil, notes{unfinished(ctx, "")}
 	}
@@ -106,9 +106,9 @@ func (l *local) targets(ctx context.Context) (out []Target, n notes) {
 
 // another asks for a credential of a further Node for the URL at place i, j. Where that fails, the first one has to do.
 func (l *local) another(ctx context.Context, t Target, i, j int) Target {
-	a, err := l.resolve(ctx, fmt.Sprintf("%s-%d", l.nodes[0], len(l.nodes)), l.HooksToken)
+	l.asked++
+	a, err := l.resolve(ctx, fmt.Sprintf("%s-%d", l.node, l.asked), l.HooksToken)
 	if err == nil && i < len(a.servers) && j < len(a.servers[i].URLs) && a.servers[i].URLs[j] == t.URL {
-		l.nodes = append(l.nodes, "")
 		t.Username, t.Password = a.servers[i].Username, a.servers[i].Credential
 	}
 	return t
@@ -145,7 +145,7 @@ func (l *local) withoutToken(ctx context.Context, n *notes) {
 		n.add(OK, "token", "the webhooks ask for no token", "")
 		return
 	}
-	a, err := l.resolve(ctx, l.nodes[0], "")
+	a, err := l.resolve(ctx, l.node, "")
 	switch {
 	case err != nil && len(a.servers) == 0 && a.status == 0:
 		n.add(Warn, "token", "a call without a token had no answer: "+lastOf(err), "run doctor again")
