@@ -76,7 +76,10 @@ type server struct {
 	err                     error
 }
 
-// freePort asks the kernel for ports that are free for UDP and TCP now.
+// given are the ports that freePort has returned: the kernel may offer one again that is not taken yet.
+var given sync.Map
+
+// freePort asks the kernel for ports that are free for UDP and TCP now, each once.
 func freePort(t *testing.T) int {
 	t.Helper()
 	for range 50 {
@@ -89,6 +92,9 @@ func freePort(t *testing.T) int {
 		_ = l.Close()
 		if err == nil {
 			_ = u.Close()
+			if _, again := given.LoadOrStore(port, true); again {
+				continue
+			}
 			return port
 		}
 	}
