@@ -2,11 +2,14 @@ package admin
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
@@ -245,4 +248,54 @@ func FuzzParseFor(f *testing.F) {
 			t.Errorf("parseFor(%q) = %v", s, d)
 		}
 	})
+}
+
+func TestPartsOfLists(t *testing.T) {
+	s := serve(t, "", nil)
+	s.registry.Validated([]string{"a", "b", "c"})
+	for i, id := range []string{"c", "b", "a"} {
+		a := allocation(id, id)
+		a.Created = started.Add(time.Duration(i) * time.Second)
+		a.Client = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 4000)
+		s.relays.list = append(s.relays.list, a)
+		if _, err := s.registry.Ban("banned-"+id, "", 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for query, want := range map[string]string{
+		"": "a b c 3", "?limit=2": "a b 3", "?limit=2&offset=2": "c 3", "?offset=1": "b c 3", "?offset=9": " 3",
+		"?q=192.0.2.1:": "b 1", "?q=c": "c 1", "?q=nobody": " 0", "?offset=1&limit=9223372036854775807": "b c 3",
+	} {
+		var list AllocationList
+		_, _, body := s.do("GET", "/api/allocations"+query, "")
+		if err := json.Unmarshal([]byte(body), &list); err != nil {
+			t.Fatal(err)
+		}
+		ids := []string{}
+		for _, a := range list.Allocations {
+			ids = append(ids, a.ID)
+		}
+		if got := fmt.Sprintf("%s %d", strings.Join(ids, " "), list.Total); got != want {
+			t.Errorf("%s: %q, want %q", query, got, want)
+		}
+	}
+	for _, path := range []string{"/api/nodes", "/api/bans"} {
+		_, _, all := s.do("GET", path, "")
+		for i := range 3 {
+			var one, whole map[string]json.RawMessage
+			_, _, body := s.do("GET", fmt.Sprintf("%s?limit=1&offset=%d", path, i), "")
+			if err := errors.Join(json.Unmarshal([]byte(body), &one), json.Unmarshal([]byte(all), &whole)); err != nil {
+				t.Fatal(err)
+			}
+			key := path[len("/api/"):]
+			var part, list []json.RawMessage
+			if err := errors.Join(json.Unmarshal(one[key], &part), json.Unmarshal(whole[key], &list)); err != nil {
+				t.Fatal(err)
+			}
+			if len(part) != 1 || string(part[0]) != string(list[i]) {
+				t.Errorf("%s, %d: %s is not in place in %s", path, i, one[key], whole[key])
+			}
+		}
+	}
+	s.want("GET", "/api/bans?offset=-1", "", 400, `{"error":"offset must be 0 or a number above"}`)
 }

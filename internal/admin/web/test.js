@@ -20,7 +20,7 @@ export function show(main, _, signal) {
       h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
         ...COLUMNS.map((name) => h("th", { scope: "col", role: "columnheader", text: name })))), body));
   const form = h("form", { class: "form-column" },
-    field("Another URL (optional)", extra, "Such as turns: where it is not told to Nodes. It is sent the test's credential, which ends soon."),
+    field("Another URL (optional)", extra, "Such as a turns: one that Nodes are not told. Only servers of your own: they see the test's user name."),
     start);
   main.append(
     h("p", { text: "This browser asks for a fresh credential, gathers candidates from each ICE URL that Nodes are given, and then talks to itself through the relay alone, first to measure the round trip, then for 2 seconds as fast as it can." }),
