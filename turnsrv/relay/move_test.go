@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"sync"
@@ -55,7 +56,7 @@ func TestMoveKeepsLiveRelays(t *testing.T) {
 	if got := move(Family{}); !slices.Equal(got, []netip.Addr{second.Advertise}) {
 		t.Errorf("with relays off, in use are %v", got)
 	}
-	if _, err := w.Open(w.client(w.udp4).src, OpenOptions{Family: 4}); err != ErrFamily { //nolint:errorlint // exactly that
+	if _, err := w.Open(w.client(w.udp4).src, OpenOptions{Family: 4}); !errors.Is(err, ErrFamily) {
 		t.Errorf("a relay of a family that is off: %v", err)
 	}
 	if _, err := w.Move(Family{Bind: netip.IPv6Loopback()}, Family{}); err == nil {
