@@ -43,7 +43,7 @@ func TestFullDisk(t *testing.T) {
 	own := func(host int) []syscall.SysProcIDMap { return []syscall.SysProcIDMap{{HostID: host, Size: 1}} }
 	s.edit = func(c *exec.Cmd) {
 		// A small disk of its own, which no other process sees.
-		c.Args = []string{"sh", "-c", `mount -t tmpfs -o size=256k none "$1" && shift && exec "$@"`, "sh", data, c.Path, "serve", "--config", s.config}
+		c.Args = []string{"sh", "-c", `mount -t tmpfs -o size=256k none "$1" && shift && exec "$@"`, "sh", data, binary, "serve", "--config", s.config}
 		c.Path = "/bin/sh"
 		c.SysProcAttr = &syscall.SysProcAttr{
 			Cloneflags: syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS, UidMappings: own(os.Getuid()), GidMappings: own(os.Getgid()),
@@ -65,7 +65,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer fill.Close()
-	for err == nil {
+	for n := 0; err == nil && n < 1<<20; n += 1024 { // no more, lest this ever be a real disk
 		_, err = fill.Write(make([]byte, 1024))
 	}
 	if !errors.Is(err, syscall.ENOSPC) {

@@ -168,7 +168,7 @@ func (s *server) command() *exec.Cmd {
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CROLANG_AIO_") })
 	cmd.Env = append(cmd.Env, s.env...)
 	if s.edit != nil {
-		s.edit(s.cmd)
+		s.edit(cmd)
 	}
 	return cmd
 }
