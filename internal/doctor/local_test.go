@@ -212,7 +212,7 @@ func TestCertificateFile(t *testing.T) {
 		{"the same, expired", expired, write(other), Fail, []string{"expired 60 minutes ago"}},
 		{"another", served, write(other), Warn, []string{"another certificate", "belong together"}},
 		{"garbage", served, write([]byte("x")), Warn, []string{"has no certificate in it"}},
-		{"none", served, filepath.Join(t.TempDir(), "gone.pem"), Warn, []string{"cannot be read", "gone.pem", "put it back"}},
+		{"none", served, filepath.Join(t.TempDir(), "gone.pem"), Warn, []string{"cannot be read", "gone.pem", "put it back", "next start fails"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := goodStub()
@@ -223,6 +223,13 @@ func TestCertificateFile(t *testing.T) {
 			})
 			want(t, got, c.status, "certificate", c.texts...)
 			want(t, got, OK, "listener", "all 1 TURN listeners")
+			if c.name != "none" {
+				return
+			}
+			got = s.examine(t, func(l *Local, cfg *Config) {
+				cfg.Roots, l.CertFile, l.SelfMade = ca.roots(), c.file, true
+			})
+			want(t, got, Warn, "certificate", "cannot be read", "the next start make another")
 		})
 	}
 }
@@ -296,7 +303,9 @@ func TestDataDir(t *testing.T) {
 	want(t, look(dir), Fail, "data_dir", "others on this machine", "(0755)", "hooks.token (0644)", "chmod 700")
 	os.Chmod(dir, 0o700)
 	want(t, look(dir), OK, "data_dir", "has room")
-	want(t, look(filepath.Join(dir, "none")), Fail, "data_dir", "is not there", "crolang-aio serve")
+	want(t, look(filepath.Join(dir, "none")), Fail, "data_dir", "is not there", "from a backup")
+	off := goodStub().examine(t, func(l *Local, _ *Config) { l.DataDir, l.Admin = filepath.Join(dir, "none"), nil })
+	want(t, off, Fail, "data_dir", "is not there", "crolang-aio serve")
 	want(t, look(file), Fail, "data_dir", "is no folder")
 }
 

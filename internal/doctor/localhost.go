@@ -158,6 +158,10 @@ func (l *local) files(context.Context) []Finding {
 	var n notes
 	st, err := os.Stat(l.DataDir)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && l.status != nil: // a running server made or found one
+		n.add(Fail, "data_dir", l.DataDir+" is not there, and the server runs",
+			"give doctor the configuration that the server runs with; if that is this one, put the folder back from a backup: the next start makes new secrets, and has no bans")
+		return n
 	case errors.Is(err, fs.ErrNotExist):
 		n.add(Fail, "data_dir", l.DataDir+" is not there", "start `crolang-aio serve` once, which makes it, or correct data_dir")
 		return n

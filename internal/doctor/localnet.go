@@ -141,6 +141,10 @@ func (l *local) compareFile(n *notes, shown chain) {
 	switch {
 	case errors.Is(err, fs.ErrPermission) && l.SelfMade:
 		return // only the server's own user reads it
+	case err != nil && l.SelfMade:
+		n.add(Warn, "certificate", fmt.Sprintf("%s cannot be read: %s; the server still shows the one that it had", l.CertFile, lastOf(err)),
+			"put it back, or let the next start make another, which clients then have to trust anew")
+		return
 	case err != nil:
 		n.add(Warn, "certificate", fmt.Sprintf("%s cannot be read: %s; the server still shows the one that it had", l.CertFile, lastOf(err)),
 			"put it back: without it the next start fails (certs.cert_file)")

@@ -238,7 +238,7 @@ var brokenServers = []broken{
 				t.Fatal(err)
 			}
 		},
-		status: "warn", check: "certificate", texts: []string{"cannot be read", "put it back"},
+		status: "warn", check: "certificate", texts: []string{"cannot be read", "the next start make another"},
 	},
 }
 
