@@ -34,8 +34,11 @@ func reorder(commands []*cli.Command, args []string) []string {
 			rest = append(rest, a)
 		default:
 			options = append(options, a)
-			if takesValue(found, strings.TrimLeft(a, "-")) && i+1 < len(args) {
+			if takesValue(found, strings.TrimLeft(a, "-")) {
 				i++
+				if i == len(args) { // the library says so, if nothing comes behind that it could take for the value
+					return append(slices.Clone(args[:at]), options...)
+				}
 				options = append(options, args[i])
 			}
 		}
@@ -45,6 +48,20 @@ func reorder(commands []*cli.Command, args []string) []string {
 		out = append(append(out, "--"), rest...)
 	}
 	return out
+}
+
+// familiar turns what other programs understand into what this one has: --version, and help with or without a command.
+func familiar(args []string) []string {
+	if len(args) < 2 {
+		return args
+	}
+	switch rest := args[2:]; args[1] {
+	case "--version", "-v":
+		return append([]string{args[0], "version"}, rest...)
+	case "help":
+		return append(append([]string{args[0]}, rest...), "--help")
+	}
+	return args
 }
 
 // takesValue says whether the option's value is the next argument.

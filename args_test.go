@@ -5,6 +5,21 @@ import (
 	"testing"
 )
 
+func TestFamiliar(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"x --version", "x version"},
+		{"x -v --json", "x version --json"},
+		{"x help", "x --help"},
+		{"x help config check", "x config check --help"},
+		{"x ban help", "x ban help"},
+		{"x", "x"},
+	} {
+		if got := strings.Join(familiar(strings.Fields(c.in)), " "); got != c.want {
+			t.Errorf("%s\n got %s\nwant %s", c.in, got, c.want)
+		}
+	}
+}
+
 func TestReorder(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"x credential Alice --ttl 5m --json", "x credential --ttl 5m --json -- Alice"},
@@ -16,7 +31,8 @@ func TestReorder(t *testing.T) {
 		{"x --help", "x --help"},
 		{"x", "x"},
 		{"x nonsense --config f", "x nonsense --config f"},
-		{"x credential Alice --ttl", "x credential --ttl -- Alice"},
+		{"x ban Alice --reason", "x ban --reason"},
+		{"x credential Alice --ttl", "x credential --ttl"},
 	} {
 		if got := strings.Join(reorder(commands(), strings.Fields(c.in)), " "); got != c.want {
 			t.Errorf("%s\n got %s\nwant %s", c.in, got, c.want)

@@ -61,7 +61,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		Writer:          stdout,
 		ErrWriter:       stderr,
 		ExitErrHandler:  func(*cli.Context, error) {},
-		OnUsageError:    usageError,
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return fmt.Errorf("%w: %w; options of a command stand behind it, see crolang-aio --help", errUsage, err)
+		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
 				return fmt.Errorf("%w: there is no command %q, see crolang-aio --help", errUsage, c.Args().First())
@@ -73,7 +75,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	for _, c := range app.Commands {
 		prepare(c)
 	}
-	return app.RunContext(ctx, reorder(app.Commands, args))
+	return app.RunContext(ctx, reorder(app.Commands, familiar(args)))
 }
 
 // prepare gives a command and those below it what all have in common.
