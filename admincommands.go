@@ -97,7 +97,7 @@ func why(c *cli.Context) error {
 	}
 	return ask(c, func(ctx context.Context, client *admin.Client) error {
 		n, err := client.Node(ctx, node)
-		if err != nil || c.Bool("json") {
+		if err = ofNode(node, err); err != nil || c.Bool("json") {
 			return printJSON(c, n, err)
 		}
 		return admin.PrintNode(c.App.Writer, time.Now(), n)
@@ -124,7 +124,15 @@ func unban(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return ask(c, func(ctx context.Context, client *admin.Client) error { return client.Unban(ctx, node) })
+	return ask(c, func(ctx context.Context, client *admin.Client) error { return ofNode(node, client.Unban(ctx, node)) })
+}
+
+// ofNode names the Node in an answer that only says "this Node".
+func ofNode(node string, err error) error {
+	if errors.Is(err, admin.ErrNotFound) {
+		return fmt.Errorf("Node %q: %w", node, err)
+	}
+	return err
 }
 
 func drain(c *cli.Context) error {
