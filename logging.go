@@ -43,9 +43,17 @@ func (l *logging) set(level slog.Level, format string) {
 func newHandler(w io.Writer, level slog.Leveler, format string) slog.Handler {
 	tty := isTerminal(w)
 	if format == "json" || format == "auto" && !tty {
-		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})
+		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: plainDuration})
 	}
 	return tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !tty})
+}
+
+// plainDuration writes a duration as text does: JSON's own way is a count of nanoseconds.
+func plainDuration(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 func isTerminal(w io.Writer) bool {
