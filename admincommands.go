@@ -130,7 +130,7 @@ func unban(c *cli.Context) error {
 // ofNode names the Node in an answer that only says "this Node".
 func ofNode(node string, err error) error {
 	if errors.Is(err, admin.ErrNotFound) {
-		return fmt.Errorf("Node %q: %w", node, err)
+		return fmt.Errorf("%q: %w", node, err)
 	}
 	return err
 }
