@@ -27,7 +27,7 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 		{Name: "why", Usage: "say what happened to a Node, and why", ArgsUsage: "NODE", Flags: with(), Action: why},
 		{Name: "bans", Usage: "list the bans", Flags: with(), Action: noArgs(listBans)},
 		{
-			Name: "ban", Usage: "ban a Node and end its relays", ArgsUsage: "NODE",
+			Name: "ban", Usage: "ban a Node and end its relays; replaces time and reason of an earlier ban", ArgsUsage: "NODE",
 			Flags: with(&cli.StringFlag{Name: "for", Usage: "`DURATION`, such as 1h or 7d (default: until unban)"},
 				&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the record"}), Action: ban,
 		},
@@ -114,7 +114,11 @@ func ban(c *cli.Context) error {
 		if err != nil || c.Bool("json") {
 			return printJSON(c, a, err)
 		}
-		_, err = fmt.Fprintf(c.App.Writer, "banned %s; %d live allocations closed\n", admin.Printable(a.Node), a.Closed)
+		lasting := ""
+		if d := c.String("for"); d != "" {
+			lasting = " for " + admin.Printable(d)
+		}
+		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %d live allocations closed\n", admin.Printable(a.Node), lasting, a.Closed)
 		return err
 	})
 }

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
+	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -47,7 +50,7 @@ func each(err error) []error {
 	return nil
 }
 
-// serve runs everything until SIGINT or SIGTERM; a second signal ends it at once.
+// serve runs everything until SIGINT, SIGTERM or a drain command; a second signal ends it at once.
 func serve(c *cli.Context) error {
 	cfg, err := load(c)
 	if err != nil {
@@ -62,14 +65,45 @@ func serve(c *cli.Context) error {
 		return err
 	}
 	a.announce(c.App.ErrWriter, c.String("config"))
-	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := endOnSignal(c.Context, log.Logger)
 	defer stop()
-	context.AfterFunc(ctx, func() {
-		stop() // the default disposition is back: the next signal ends the process
-		log.Info("ending; a second signal ends at once")
-	})
 	r := reloader{app: a, file: c.String("config"), load: func() (*config.Config, error) { return load(c) }}
-	return a.Run(ctx, r.Run)
+	if err = a.Run(ctx, r.Run); err == nil {
+		log.Info("ended")
+	}
+	return err
+}
+
+// endOnSignal returns a context that SIGINT or SIGTERM ends; a second one ends the process. It does not leave that to
+// the signal's default, which is to ignore SIGINT for what a script has started in the background. stop waits for all
+// that was started.
+func endOnSignal(parent context.Context, log *slog.Logger) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	done := make(chan struct{})
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-done:
+				return
+			case s := <-signals:
+				if n > 0 {
+					log.Warn("ended by a second signal", "signal", s.String())
+					os.Exit(1)
+				}
+				log.Info("ending; a second signal ends at once", "signal", s.String())
+				cancel()
+			}
+		}
+	})
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		waiting.Wait()
+		cancel()
+	}
 }
 
 // configCheck says nothing but "ok" of a good configuration; warnings go to standard error.

@@ -145,14 +145,22 @@ func TestDrain(t *testing.T) {
 func TestDrainEnds(t *testing.T) {
 	for name, c := range map[string]struct {
 		timeout string
+		signal  syscall.Signal
 		signals int
 		clean   bool
-	}{"when the time is over": {"300ms", 1, true}, "at a second signal": {"1h", 2, false}} {
+	}{
+		"when the time is over": {"300ms", syscall.SIGTERM, 1, true},
+		"at a second signal":    {"1h", syscall.SIGTERM, 2, false},
+		"at a second SIGINT":    {"1h", syscall.SIGINT, 2, false},
+	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, `drain_timeout = "2s"`, `drain_timeout = "`+c.timeout+`"`)
+			s := serveWith(t, func(s *server) {
+				// As a script starts what is to run in the background.
+				s.edit = func(cmd *exec.Cmd) { cmd.Args[2] = `trap "" INT; ` + cmd.Args[2] }
+			}, `drain_timeout = "2s"`, `drain_timeout = "`+c.timeout+`"`)
 			must(s.client(t, "udp", "live").Allocate(patiently(t), nil))(t)
 			for i := range c.signals {
-				if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				if err := s.cmd.Process.Signal(c.signal); err != nil {
 					t.Fatal(err)
 				}
 				if i+1 < c.signals {
@@ -168,6 +176,9 @@ func TestDrainEnds(t *testing.T) {
 				t.Errorf("ended with %v", s.err)
 			}
 			if c.clean != strings.Contains(s.logs(), "ending the allocations that are still live") {
+				t.Errorf("the log:\n%s", s.logs())
+			}
+			if c.clean != strings.Contains(s.logs(), `"msg":"ended"`) {
 				t.Errorf("the log:\n%s", s.logs())
 			}
 			s.err = nil // as it should be
