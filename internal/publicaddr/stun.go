@@ -85,7 +85,7 @@ func ask(ctx context.Context, server string) (netip.Addr, error) {
 				}
 				return netip.Addr{}, oneCause(err)
 			}
-			if addr, err := mapped(buf[:n], id); err == nil {
+			if addr, err := mapped(buf[:n], id); err == nil && plausible(addr, conn.RemoteAddr()) {
 				return addr, nil
 			}
 		}
@@ -103,11 +103,22 @@ func mapped(b []byte, id [12]byte) (netip.Addr, error) {
 	}
 	v, _ := m.Get(stunmsg.AttrXORMappedAddress)
 	ap, err := stunmsg.XORAddr(v, m.TransactionID())
-	a := ap.Addr().Unmap()
-	if err != nil || !a.Is4() || a.IsUnspecified() || a.IsMulticast() {
+	if err != nil || !ap.Addr().Is4() {
 		return netip.Addr{}, errNoAnswer
 	}
-	return a, nil
+	return ap.Addr(), nil
+}
+
+// plausible says whether an IPv4 address may be the one under which a server sees this machine. What a server says is
+// told to every client, so an address that no client could reach is no answer. Private ones are: the server may stand
+// in the same network.
+func plausible(a netip.Addr, server net.Addr) bool {
+	if a.IsLoopback() {
+		u, ok := server.(*net.UDPAddr)
+		return ok && u.IP.IsLoopback()
+	}
+	first := a.As4()[0]
+	return first != 0 && first < 224 && !a.IsLinkLocalUnicast()
 }
 
 // oneCause is the innermost of a network error: what the system or the resolver says.

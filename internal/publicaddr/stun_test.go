@@ -123,3 +123,24 @@ func TestContainer(t *testing.T) {
 		}
 	}
 }
+
+// What no client could reach is no answer, whatever the server says.
+func TestPlausible(t *testing.T) {
+	far, near := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1)}, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}
+	for addr, want := range map[string]bool{
+		"198.51.100.1": true, "10.9.9.9": true, "223.255.255.255": true,
+		"127.0.0.1": false, "169.254.169.254": false, "0.0.0.0": false, "0.0.0.1": false,
+		"224.0.0.1": false, "240.0.0.1": false, "255.255.255.255": false,
+	} {
+		if got := plausible(netip.MustParseAddr(addr), far); got != want {
+			t.Errorf("%s: %t", addr, got)
+		}
+	}
+	if !plausible(netip.MustParseAddr("127.0.0.1"), near) {
+		t.Error("a server on loopback sees loopback")
+	}
+	answer := Ask(t.Context(), []string{stunServer(t, sees("169.254.169.254"))})[0]
+	if answer.Err == nil {
+		t.Errorf("believed %s", answer.Addr)
+	}
+}

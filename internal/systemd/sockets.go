@@ -77,8 +77,15 @@ func adopt(fd int, name string) socket {
 	defer f.Close()
 	if l, err := net.FileListener(f); err == nil {
 		s.what = l.Addr().Network() + " " + l.Addr().String()
-		if s.listener, _ = l.(*net.TCPListener); s.listener == nil {
+		t, isTCP := l.(*net.TCPListener)
+		switch {
+		case !isTCP:
 			_ = l.Close()
+		case !listens(fd):
+			s.what += ", which does not listen"
+			_ = l.Close()
+		default:
+			s.listener = t
 		}
 		return s
 	}
