@@ -94,23 +94,30 @@ func (w *worker) help() {
 	}
 }
 
-// serve handles t until the end, or until balance, which is asked after each window, says true. All of it happens
-// within one RawConn.Read, so that the poller remembers what came between the last look and the waiting.
+// serve handles t until the end, or until balance, which is asked after each window, says true. While t has nothing
+// the bell is waited for, which rings at once for what came between the last look and the arming.
 func (w *worker) serve(t *set, balance func() bool) {
-	raw, err := t.file.SyscallConn()
+	raw, err := t.bell.file.SyscallConn()
 	if err != nil {
 		return
 	}
 	given := false
 	work := func(uintptr) bool {
-		w.load.wakes(w.now())
+		now := w.now()
+		w.load.wakes(now)
+		look := now + lookout
 		for !w.ended() {
 			events := t.poll(&w.events)
 			if len(events) == 0 {
+				t.bell.arm()
 				return false
 			}
 			w.round(t, events)
-			if w.load.works(w.now()) && balance() {
+			if now = w.now(); now > look {
+				lookOut()
+				look = now + loadWindow
+			}
+			if w.load.works(now) && balance() {
 				given = true
 				return true
 			}

@@ -4,7 +4,6 @@ package relay
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"sync"
@@ -18,7 +17,7 @@ import (
 
 // The Linux engine. There is an epoll set for each core, with a listening socket of its own (SO_REUSEPORT) and the
 // relays of the clients that the kernel sends there; and a worker for each core, a goroutine over such sets, which
-// Go's poller watches as one file. A thread blocked in epoll_wait would cost more, since Go hands its processor over
+// Go's poller wakes (bell_linux.go). A thread blocked in epoll_wait would cost more, since Go hands its processor over
 // at every call that may block. How sets and workers come together is in balance_linux.go.
 
 const (
@@ -49,7 +48,7 @@ type engine struct {
 type set struct {
 	index int
 	epoll int
-	file  *os.File // owns epoll
+	bell  bell // for the worker that sleeps over it
 	socks []*udpSocket
 	// owner is the index of the worker that has the set. What belongs to the set, and to its relays, is handed over
 	// with it.
@@ -112,14 +111,13 @@ func (e *engine) init(p *Plane) error {
 func (e *engine) grow(i int) error {
 	t := &set{index: i}
 	var err error
-	if t.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return os.NewSyscallError("epoll_create1", err)
+	if t.epoll, err = newEpoll(); err != nil {
+		return err
 	}
-	if err = unix.SetNonblock(t.epoll, true); err != nil {
+	if t.bell, err = newBell(t.epoll, i); err != nil {
 		_ = unix.Close(t.epoll)
-		return os.NewSyscallError("fcntl", err)
+		return err
 	}
-	t.file = os.NewFile(uintptr(t.epoll), fmt.Sprintf("relay sockets %d", i))
 	e.sets = append(e.sets, t)
 	x, err := newRX()
 	if err != nil {
@@ -205,7 +203,7 @@ func (e *engine) start() error {
 func (e *engine) stop() {
 	close(e.done)
 	for _, t := range e.sets {
-		_ = t.file.SetReadDeadline(time.Unix(1, 0))
+		_ = t.bell.file.SetReadDeadline(time.Unix(1, 0))
 	}
 	e.running.Wait()
 	e.mu.Lock()
@@ -218,7 +216,8 @@ func (e *engine) stop() {
 			_ = unix.Close(u.fd)
 			u.mu.Unlock()
 		}
-		_ = t.file.Close()
+		_ = t.bell.file.Close()
+		_ = unix.Close(t.epoll)
 	}
 	for _, w := range e.workers {
 		w.rx.free()
@@ -259,9 +258,11 @@ func (r *Relay) startIO() error {
 }
 
 // watch adds a descriptor to the set. Closing it takes it out.
-func (t *set) watch(fd, number int) error {
+func (t *set) watch(fd, number int) error { return watch(t.epoll, fd, number) }
+
+func watch(epoll, fd, number int) error {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(number)}
-	if err := unix.EpollCtl(t.epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 	return nil
