@@ -14,18 +14,18 @@ func TestBell(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(set) //nolint:errcheck // the test's own
+	defer unix.Close(set)
 	b, err := newBell(set, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.file.Close() //nolint:errcheck // the test's own
+	defer b.file.Close()
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_NONBLOCK|unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(pipe[0]) //nolint:errcheck // the test's own
-	defer unix.Close(pipe[1]) //nolint:errcheck // the test's own
+	defer unix.Close(pipe[0])
+	defer unix.Close(pipe[1])
 	if err := watch(set, pipe[0], 1); err != nil {
 		t.Fatal(err)
 	}
