@@ -143,7 +143,7 @@ func (w *worker) giveAway() {
 		}
 	}
 	if most != nil && (w.load.share.Load() > e.tooMuch || w.crowd >= e.crowd) {
-		if unix.EpollCtl(e.sets[0].epoll, unix.EPOLL_CTL_DEL, most.epoll, nil) == nil {
+		if epollCtl(e.sets[0].epoll, unix.EPOLL_CTL_DEL, most.epoll, nil) == nil {
 			most.owner.Store(int32(most.index))
 			e.workers[most.index].wake <- struct{}{}
 		}

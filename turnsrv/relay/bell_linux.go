@@ -5,9 +5,7 @@ package relay
 import (
 	"fmt"
 	"os"
-	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,7 +48,7 @@ func newEpoll() (int, error) {
 // arm has the bell ring once as soon as the set has something, at once if it has something already.
 func (b *bell) arm() {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT}
-	_, _, _ = syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(b.epoll), unix.EPOLL_CTL_MOD, uintptr(b.set), uintptr(unsafe.Pointer(&ev)), 0, 0)
+	_ = epollCtl(b.epoll, unix.EPOLL_CTL_MOD, b.set, &ev) // fails only when the relay ends
 }
 
 // A worker that has been at work for lookout has somebody else look at Go's poller, and again now and then.

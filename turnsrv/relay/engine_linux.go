@@ -72,7 +72,7 @@ func (s relaySocket) fd() int { return s.fd1 - 1 }
 
 func (s relaySocket) close() {
 	if s.fd1 != 0 {
-		_ = unix.Close(s.fd())
+		sysClose(s.fd())
 	}
 }
 
@@ -262,7 +262,7 @@ func (t *set) watch(fd, number int) error { return watch(t.epoll, fd, number) }
 
 func watch(epoll, fd, number int) error {
 	ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(number)}
-	if err := unix.EpollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+	if err := epollCtl(epoll, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 	return nil

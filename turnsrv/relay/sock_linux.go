@@ -35,7 +35,8 @@ func sendmsg(fd int, m *unix.Msghdr) syscall.Errno {
 	return err
 }
 
-// None of these waits for anything, so the scheduler need not hear of them.
+// None of these waits for anything, so the scheduler need not hear of them: on an idle server each call that it does hear
+// of wakes the runtime's monitor, which costs more than the call.
 
 func sysRead(fd uintptr, b []byte) (int, error) {
 	n, _, err := syscall.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
@@ -51,6 +52,33 @@ func sysWrite(fd uintptr, b []byte) (int, error) {
 		return 0, err
 	}
 	return int(n), nil
+}
+
+func sysSocket(family int) (int, error) {
+	fd, _, err := syscall.RawSyscall(unix.SYS_SOCKET, uintptr(family), unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != 0 {
+		return -1, err
+	}
+	return int(fd), nil
+}
+
+func sysOption(fd, level, option, value int) error {
+	v := int32(value)
+	_, _, err := syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option), uintptr(unsafe.Pointer(&v)), unsafe.Sizeof(v), 0)
+	if err != 0 {
+		return err
+	}
+	return nil
+}
+
+func sysClose(fd int) { _, _, _ = syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+
+func epollCtl(epoll, op, fd int, ev *unix.EpollEvent) error {
+	_, _, err := syscall.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epoll), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(ev)), 0, 0)
+	if err != 0 {
+		return err
+	}
+	return nil
 }
 
 // peerAddr is a struct sockaddr_in or sockaddr_in6.
@@ -106,27 +134,27 @@ func udpBound(a netip.AddrPort, prepare func(fd int) error) (int, error) {
 	if !a.Addr().Is4() {
 		family = unix.AF_INET6
 	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	fd, err := sysSocket(family)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
 	if a.Addr().Is6() && a.Addr().IsUnspecified() {
-		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+		err = sysOption(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}
 	if err == nil && prepare != nil {
 		err = prepare(fd)
 	}
 	if err != nil {
-		_ = unix.Close(fd)
+		sysClose(fd)
 		return -1, os.NewSyscallError("setsockopt", err)
 	}
 	var sa peerAddr
 	sa.set(a)
 	if _, _, e := syscall.RawSyscall(unix.SYS_BIND, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(sa.size())); e != 0 {
-		_ = unix.Close(fd)
+		sysClose(fd)
 		return -1, os.NewSyscallError("bind", e)
 	}
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) // older kernels go without
+	_ = sysOption(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) // older kernels go without
 	return fd, nil
 }
 
