@@ -129,8 +129,8 @@ func (w *worker) serve(t *set, balance func() bool) {
 	}
 }
 
-// giveAway gives one set to its own worker if the leader has had too much to do, or too many sockets at once. The leader's events have all been
-// handled when it is called.
+// giveAway gives one set to its own worker if the leader has had too much to do, or too many sockets at once. The
+// leader's events have all been handled when it is called.
 func (w *worker) giveAway() {
 	e := &w.p.engine
 	var most *set

@@ -36,19 +36,16 @@ func TestLoad(t *testing.T) {
 // Sets go to and fro all the time, and nothing is lost or overtaken.
 func TestSetsChangeHands(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Workers, c.thresholds = 4, thresholds{-1, 2000, 1, 0} })
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
+	// The flows go on until sets have changed hands often enough, which takes windows, not datagrams.
+	enough := make(chan struct{})
 	var changes [4]int
+	var wg sync.WaitGroup
 	wg.Add(1)
 	go func() {
 		defer wg.Done()
+		defer close(enough)
 		last := [4]int32{}
-		for {
-			select {
-			case <-stop:
-				return
-			case <-time.After(time.Millisecond):
-			}
+		for until := time.Now().Add(patience); changes[1]+changes[2]+changes[3] < 10 && time.Now().Before(until); time.Sleep(time.Millisecond) {
 			for i, s := range w.engine.sets {
 				if o := s.owner.Load(); o != last[i] {
 					last[i] = o
@@ -67,7 +64,12 @@ func TestSetsChangeHands(t *testing.T) {
 		go func() {
 			defer flows.Done()
 			buf := make([]byte, 100)
-			for i := uint32(0); i < 6000; i += 4 {
+			for i := uint32(0); ; i += 4 {
+				select {
+				case <-enough:
+					return
+				default:
+				}
 				for k := range uint32(4) {
 					if _, err := c.WriteToUDPAddrPort(channelData(0x4000, binary.BigEndian.AppendUint32(nil, i+k)), c.server); err != nil {
 						t.Error(err)
@@ -94,7 +96,6 @@ func TestSetsChangeHands(t *testing.T) {
 		}()
 	}
 	flows.Wait()
-	close(stop)
 	wg.Wait()
 	if changes[0] != 0 || changes[1]+changes[2]+changes[3] < 10 {
 		t.Errorf("the sets changed hands %v times", changes)
