@@ -157,22 +157,36 @@ func drain(c *cli.Context) error {
 	if err != nil || !c.Bool("wait") {
 		return err
 	}
-	return awaitEnd(c.Context, client, before.Started)
+	return awaitEnd(c.Context, client, before.Started, d)
 }
 
-// awaitEnd waits until the server that was started then has ended. Another may have taken its place.
-func awaitEnd(ctx context.Context, client *admin.Client, started time.Time) error {
+// errNotEnded is what drain --wait gives up with.
+var errNotEnded = errors.New("the server has not ended in its time: look at its log")
+
+// awaitEnd waits until the server that was started then has ended, for as long as it says that it needs. Another may have
+// taken its place.
+func awaitEnd(ctx context.Context, client *admin.Client, started time.Time, d admin.Drain) error {
+	within := func(d admin.Drain) time.Time {
+		return time.Now().Add(time.Duration(min(max(d.SecondsLeft, 0), math.MaxInt32)*float64(time.Second)) + stopWithin)
+	}
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		now, err := client.Status(ctx)
+	for end := within(d); ; {
+		step, cancel := context.WithTimeout(ctx, 5*time.Second)
+		now, err := client.Status(step)
+		silent := step.Err() != nil
+		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, admin.ErrUnreachable), err == nil && !now.Started.Equal(started):
+		case errors.Is(err, admin.ErrUnreachable) && !silent, errors.Is(err, admin.ErrStranger), err == nil && !now.Started.Equal(started):
 			return nil
 		case errors.Is(err, admin.ErrUnauthorized):
 			return err
+		case err == nil && now.Drain != nil && now.Drain.SecondsLeft > 0:
+			end = within(*now.Drain)
+		case time.Now().After(end):
+			return errNotEnded
 		}
 		select {
 		case <-ctx.Done():

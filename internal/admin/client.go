@@ -22,12 +22,28 @@ var (
 	ErrUnauthorized = errors.New("the admin token is missing or wrong: set admin.token to that of the server")
 	ErrNotFound     = errors.New("not found")
 	ErrNotReady     = errors.New("not ready")
+	ErrStranger     = errors.New("what answers there is not this program's admin listener: check admin.listen")
 )
 
 const (
 	clientTimeout = 30 * time.Second
-	maxAnswer     = 256 << 20
+	maxHeader     = 256 << 10 // bytes of an answer's header
+	maxText       = 500       // characters of an error that the server chose
 )
+
+// maxAnswer is how many bytes of an answer are read: one that a container's healthcheck asks for must not use up the
+// container's memory, and a list of everything can be long.
+func maxAnswer(path string, q url.Values) int64 {
+	switch path {
+	case "/readyz", "/api/status", "/api/drain":
+		return 1 << 20
+	case "/api/nodes", "/api/allocations", "/api/bans":
+		if q.Get("limit") == "" {
+			return 256 << 20
+		}
+	}
+	return 32 << 20
+}
 
 // Client calls the API of a running server. It may be used from several goroutines, and needs no closing.
 type Client struct {
@@ -46,8 +62,9 @@ func NewClient(base, token string) (*Client, error) {
 		base:  u.Scheme + "://" + u.Host + strings.TrimSuffix(u.EscapedPath(), "/"),
 		token: token,
 		http: &http.Client{
-			Timeout:   clientTimeout,
-			Transport: &http.Transport{DisableKeepAlives: true}, // a command asks once, and by no proxy
+			Timeout: clientTimeout,
+			// A command asks once, and by no proxy. The server does not compress.
+			Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxHeader},
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return http.ErrUseLastResponse // the token goes nowhere else
 			},
@@ -71,7 +88,10 @@ func BaseURL(listen string) (string, error) {
 
 // Status asks what runs there.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
-	return s, c.call(ctx, http.MethodGet, "/api/status", nil, nil, &s)
+	if err = c.call(ctx, http.MethodGet, "/api/status", nil, nil, &s); err == nil && s.Started.IsZero() {
+		err = ErrStranger
+	}
+	return s, err
 }
 
 // Metrics fetches /metrics, in the text format of Prometheus.
@@ -89,8 +109,11 @@ func (c *Client) Ready(ctx context.Context) error {
 	if err := c.call(ctx, http.MethodGet, "/readyz", nil, nil, &r); err != nil {
 		return err
 	}
+	if !r.Ready && len(r.NotReady) == 0 {
+		return ErrStranger
+	}
 	if !r.Ready {
-		return fmt.Errorf("%w: %s", ErrNotReady, Printable(strings.Join(r.NotReady, ", ")))
+		return fmt.Errorf("%w: %s", ErrNotReady, said(strings.Join(r.NotReady, ", ")))
 	}
 	return nil
 }
@@ -191,12 +214,19 @@ func (c *Client) fetch(ctx context.Context, method, path string, q url.Values, b
 		if errors.As(err, &u) {
 			err = u.Err
 		}
+		if text := err.Error(); len(text) > maxText { // it quotes what came
+			err = errors.New(said(text))
+		}
 		return 0, nil, fmt.Errorf("%w at %s: is it running, and is admin.listen the same for both? (%w)", ErrUnreachable, c.base, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
+	most := maxAnswer(path, q)
+	data, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
+	switch {
+	case err != nil:
 		return 0, nil, fmt.Errorf("the server's answer broke off: %w", err)
+	case int64(len(data)) > most:
+		return 0, nil, fmt.Errorf("the server's answer is larger than %d MiB: check admin.listen", most>>20)
 	}
 	return resp.StatusCode, data, nil
 }
@@ -210,15 +240,23 @@ func readAnswer(status int, path string, data []byte, into any) error {
 			return nil
 		}
 		if err := json.Unmarshal(data, into); err != nil {
-			return errors.New("what answers there is not this program's admin listener: check admin.listen")
+			return ErrStranger
 		}
 		return nil
 	case status == http.StatusUnauthorized:
 		return ErrUnauthorized
 	case json.Unmarshal(data, &p) != nil || p.Error == "":
-		return fmt.Errorf("what answers there is not this program's admin listener (status %d): check admin.listen", status)
+		return fmt.Errorf("%w (status %d)", ErrStranger, status)
 	case status == http.StatusNotFound:
-		return fmt.Errorf("%w: %s", ErrNotFound, Printable(p.Error))
+		return fmt.Errorf("%w: %s", ErrNotFound, said(p.Error))
 	}
-	return errors.New(Printable(p.Error))
+	return errors.New(said(p.Error))
+}
+
+// said is what a server says, fit for one line.
+func said(text string) string {
+	if cut := []rune(text); len(cut) > maxText {
+		text = string(cut[:maxText]) + "…"
+	}
+	return Printable(text)
 }

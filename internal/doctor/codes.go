@@ -11,6 +11,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
 // explanation is what an error of the server means and what to do.
@@ -58,6 +59,8 @@ func (p *probe) explainCode(ctx context.Context, err error, c *turnclient.Client
 	case errors.As(err, &e):
 	case errors.Is(err, turnclient.ErrTimeout):
 		return explanation{"no answer any more", "look at the server's log: it answered before"}
+	case errors.Is(err, turnclient.ErrAnswer), errors.Is(err, stunmsg.ErrAddress):
+		return explanation{"its answer is none: " + err.Error(), "check that it is a TURN server; look at its log"}
 	default:
 		return explanation{"the connection broke: " + lastOf(err), "look at the server's log"}
 	}
@@ -72,7 +75,10 @@ func (p *probe) explainCode(ctx context.Context, err error, c *turnclient.Client
 		return p.explain401(c)
 	}
 	x, ok := codes[e.Code]
-	if !ok {
+	switch {
+	case e.Code == 0:
+		x = explanation{"it refuses without a code", "look at the server's log"}
+	case !ok:
 		x = explanation{fmt.Sprintf("it answered with error %d", e.Code), "look at the server's log"}
 	}
 	if e.Reason != "" {
@@ -96,7 +102,7 @@ func (p *probe) explain401(c *turnclient.Client) explanation {
 	name, err := credential.Parse(p.t.Username)
 	if err != nil {
 		return explanation{
-			fmt.Sprintf("it refuses the credential (401): username or password is wrong for its realm %q", realm),
+			fmt.Sprintf("it refuses the credential (401): username or password is wrong for its realm %.60q", realm),
 			"check both, and that the user was made for this realm; with a shared secret the username is <unix expiry>:<id> and the password is derived from it",
 		}
 	}
@@ -108,7 +114,7 @@ func (p *probe) explain401(c *turnclient.Client) explanation {
 		}
 	}
 	x := explanation{
-		fmt.Sprintf("it refuses the credential (401), which has %s left: the password is not of its secret for the realm %q", days(name.Expires.Sub(now)), realm),
+		fmt.Sprintf("it refuses the credential (401), which has %s left: the password is not of its secret for the realm %.60q", days(name.Expires.Sub(now)), realm),
 		"use the same secret where credentials are made and at the server (credentials.secret; coturn: static-auth-secret); a server whose clock is ahead by as much, " +
 			"and one that has banned the Node (crolang-aio why NODE), answers the same",
 	}

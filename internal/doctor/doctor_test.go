@@ -289,9 +289,16 @@ func TestErrorCodes(t *testing.T) {
 	}
 	t.Run("no address in the relayed one", func(t *testing.T) {
 		want(t, about(all, none.URL), Fail, "address", "0.0.0.0", "not an address that a host can have", "external-ip")
+		if said := text(about(all, none.URL)); strings.Contains(said, "relay_ports") {
+			t.Errorf("something was sent there:\n%s", said)
+		}
 	})
 	t.Run("an allocation is kept", func(t *testing.T) {
 		want(t, about(all, kept.URL), Warn, "release", "keeps an allocation", "10m0s")
+	})
+	t.Run("no relayed address", func(t *testing.T) {
+		got := examine(t, Config{}, Target{"turn:" + fake{}.serve(t), user, password})
+		want(t, got, Fail, "allocate", "its answer is none", "no relayed address")
 	})
 	t.Run("438 for ever", func(t *testing.T) {
 		got := examine(t, Config{}, Target{"turn:" + fake{always: true}.serve(t), user, password})

@@ -248,7 +248,7 @@ func (f fake) answer(m *stunmsg.Message, from netip.AddrPort) []byte {
 		return failed(438)
 	case given:
 		return failed(code)
-	case m.Type == stunmsg.AllocateRequest:
+	case m.Type == stunmsg.AllocateRequest && f.relayed.IsValid():
 		ok.XORAddr(stunmsg.AttrXORRelayedAddress, f.relayed).XORAddr(stunmsg.AttrXORMappedAddress, from)
 	}
 	return ok.Uint32(stunmsg.AttrLifetime, f.lifetime).Bytes()

@@ -104,6 +104,9 @@ func TestLocal(t *testing.T) {
 			s.conf = fmt.Sprintf(`{"iceServers":[{"urls":["stun:127.0.0.1:1"],"username":"%d:n"}]}`, now.Add(30*time.Second).Unix())
 		}, nil, Warn, "credential", []string{"seconds only", "credentials.ttl"}},
 		{"no TURN", func(s *stub) { s.conf = `{"iceServers":[{"urls":["stun:127.0.0.1:1"]}]}` }, nil, Warn, "credential", []string{"no TURN URL"}},
+		{"very many URLs", func(s *stub) {
+			s.conf = `{"iceServers":[{"urls":["stun:127.0.0.1:1"` + strings.Repeat(`,"stun:127.0.0.1:1"`, 999) + `]}]}`
+		}, nil, Warn, "webhooks", []string{"told 1000 URLs", "first 64"}},
 		{"no Broker for long", func(s *stub) { s.status.BrokerSeen = now.Add(-3 * time.Hour) }, nil, Warn, "broker", []string{"for 3 hours", "broker-env"}},
 		{"never a Broker", func(s *stub) { s.status.BrokerSeen = time.Time{} }, nil, Warn, "broker", []string{"since the start 60 minutes ago"}},
 		{"starting", func(s *stub) { s.status.NotReady = []string{"starting"} }, nil, Fail, "ready", []string{"not ready: starting"}},

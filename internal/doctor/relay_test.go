@@ -148,4 +148,11 @@ func TestPrintIsOneSafeLine(t *testing.T) {
 	if got, want := b.String(), "fail  stun         turn:x  it said \\x1b[31m\\nred -> do\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+	b.Reset()
+	if err := Print(&b, Finding{Detail: strings.Repeat("ü", 1e6), URL: strings.Repeat("x", 1e6), Remedy: "do"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); len(got) > 5000 || !strings.HasSuffix(got, "…  "+strings.Repeat("ü", 1000)+"… -> do\n") {
+		t.Errorf("%d bytes", len(got))
+	}
 }

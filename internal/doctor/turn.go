@@ -17,6 +17,9 @@ func (p *probe) turn(ctx context.Context, first *turnclient.Client) {
 		return
 	}
 	defer p.release(ctx, first)
+	if scopeOf(a.Relayed.Addr()) == scopeNone {
+		return // said; and nothing is to be sent to, say, a broadcast address that a server names
+	}
 	second, why := p.dial(ctx, p.at)
 	if why != nil {
 		why.detail = "a second connection failed: " + why.detail

@@ -73,6 +73,9 @@ func (l *local) resolve(ctx context.Context, node, token string) (a answer, err 
 	return a, nil
 }
 
+// mostURLs is how many URLs are tried.
+const mostURLs = 64
+
 // targets asks the webhooks what clients are told: each URL, with a credential of a Node of its own, so that the limit of
 // allocations of one Node does not stand in the way.
 func (l *local) targets(ctx context.Context) (out []Target, n notes) {
@@ -92,8 +95,15 @@ func (l *local) targets(ctx context.Context) (out []Target, n notes) {
 	}
 	l.served = first.servers
 	l.judgeCredential(&n)
+	if all := urlsOf(first.servers); all > mostURLs {
+		n.add(Warn, "webhooks", fmt.Sprintf("clients are told %d URLs, of which the first %d are tried", all, mostURLs),
+			"tell fewer: a browser warns of more than 4 (hooks.rtc.extra_ice_servers)")
+	}
 	for i, s := range first.servers {
 		for j, url := range s.URLs {
+			if len(out) == mostURLs {
+				return out, n
+			}
 			t := Target{url, s.Username, s.Credential}
 			if u, err := parseURL(url); err == nil && u.turn && l.Node == "" && i+j > 0 {
 				t = l.another(ctx, t, i, j)

@@ -26,6 +26,9 @@ import (
 // ErrTimeout says that the server gave no answer in time.
 var ErrTimeout = errors.New("no answer from the TURN server")
 
+// ErrAnswer says that the server's answer is none to what was asked.
+var ErrAnswer = errors.New("unexpected answer")
+
 // Error is an error response of the server.
 type Error struct {
 	Request stunmsg.Type

@@ -102,7 +102,7 @@ func asError(t stunmsg.Type, m *stunmsg.Message) error {
 	if m.Type == t.Error() {
 		return &Error{Request: t} // package pion's answer to a peer that it refuses
 	}
-	return fmt.Errorf("unexpected answer to %s", t)
+	return fmt.Errorf("%w to %s", ErrAnswer, t)
 }
 
 // Allocate asks for a UDP relay. more adds attributes, such as REQUESTED-ADDRESS-FAMILY; it may be nil.
