@@ -52,7 +52,9 @@ func each(err error) []error {
 
 // serve runs everything until SIGINT, SIGTERM or a drain command; a second signal ends it at once.
 func serve(c *cli.Context) error {
-	cfg, err := load(c)
+	r := reloader{file: c.String("config"), load: func() (*config.Config, error) { return load(c) }}
+	r.held = r.stamp()
+	cfg, err := r.load()
 	if err != nil {
 		return err
 	}
@@ -67,7 +69,7 @@ func serve(c *cli.Context) error {
 	a.announce(c.App.ErrWriter, c.String("config"))
 	ctx, stop := endOnSignal(c.Context, log.Logger)
 	defer stop()
-	r := reloader{app: a, file: c.String("config"), load: func() (*config.Config, error) { return load(c) }}
+	r.app = a
 	if err = a.Run(ctx, r.Run); err == nil {
 		log.Info("ended")
 	}

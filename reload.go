@@ -16,8 +16,14 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 )
 
-// reloadPoll is how often the configuration file is looked at. SIGHUP asks for it at once.
-const reloadPoll = 2 * time.Second
+// reloadPoll is how often the configuration file is looked at. SIGHUP asks for it at once. A change that is seen is applied
+// when the file has stayed as it is until the next look: an editor may not be done with it.
+const reloadPoll = time.Second
+
+var (
+	errEmptied = errors.New("the configuration file is empty, and was not: with it every setting would fall back to its default; restart if that is meant")
+	errPipe    = errors.New("the configuration cannot be read again, since it is no regular file: give --config one, or restart")
+)
 
 // reloader applies a changed configuration to the running app: all of it or nothing. What cannot change while running is
 // named and left as it was.
@@ -25,6 +31,7 @@ type reloader struct {
 	app  *app
 	file string // empty: there is none to watch
 	load func() (*config.Config, error)
+	held fileStamp // of the file whose settings hold, taken before it was read
 }
 
 // Run watches until ctx ends.
@@ -34,7 +41,7 @@ func (r *reloader) Run(ctx context.Context) error {
 	defer signal.Stop(hup)
 	tick := time.NewTicker(reloadPoll)
 	defer tick.Stop()
-	seen := r.stamp()
+	seen, last := r.held, r.held
 	for {
 		asked := false
 		select {
@@ -44,7 +51,10 @@ func (r *reloader) Run(ctx context.Context) error {
 			asked = true
 		case <-tick.C:
 		}
-		if now := r.stamp(); asked || now != seen {
+		now := r.stamp()
+		settled := now == last
+		last = now
+		if asked || settled && now != seen {
 			seen = now
 			r.reload()
 		}
@@ -53,8 +63,9 @@ func (r *reloader) Run(ctx context.Context) error {
 
 // fileStamp tells one state of a file from another.
 type fileStamp struct {
-	size int64
-	time time.Time
+	size    int64
+	time    time.Time
+	special bool // a pipe, say, which is read once
 }
 
 func (r *reloader) stamp() fileStamp {
@@ -65,14 +76,33 @@ func (r *reloader) stamp() fileStamp {
 	if err != nil {
 		return fileStamp{size: -1}
 	}
-	return fileStamp{st.Size(), st.ModTime()}
+	if !st.Mode().IsRegular() && !st.IsDir() {
+		return fileStamp{special: true}
+	}
+	return fileStamp{st.Size(), st.ModTime(), false}
+}
+
+// read loads the configuration anew.
+func (r *reloader) read() (*config.Config, error) {
+	switch now := r.stamp(); {
+	case now.special:
+		return nil, errPipe
+	case now.size == 0 && r.held.size > 0:
+		return nil, errEmptied
+	default:
+		next, err := r.load()
+		if err == nil {
+			r.held = now
+		}
+		return next, err
+	}
 }
 
 // reload reads the configuration and applies it, or says all that is wrong with it and changes nothing.
 func (r *reloader) reload() {
 	a, log := r.app, r.app.part("config")
 	defer a.reloading()()
-	next, err := r.load()
+	next, err := r.read()
 	var stays []string
 	if err == nil {
 		stays = unchangeable(a.cfg(), next)

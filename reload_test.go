@@ -318,3 +318,72 @@ func TestChangedFileIsNoticed(t *testing.T) {
 		t.Error("a changed file looks as before")
 	}
 }
+
+// A file that was truncated, or a pipe that has been read, must not put every setting back to its default: that lets
+// everybody in.
+func TestReloadOfNothing(t *testing.T) {
+	s := startSite(t, "[hooks.authenticate]\nmode = 'deny'\n")
+	s.held = s.stamp()
+	denied := func(after string) {
+		t.Helper()
+		if _, body := s.post("/authenticate-node", `{"id":"n","data":{}}`, ""); !strings.Contains(body, "false") {
+			t.Errorf("%s: %s", after, body)
+		}
+	}
+	if err := os.Truncate(s.file, 0); err != nil {
+		t.Fatal(err)
+	}
+	s.reload()
+	denied("a file that was emptied")
+	if !strings.Contains(s.log.String(), errEmptied.Error()) {
+		t.Error(s.log.String())
+	}
+	pipe, other, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
+	defer other.Close()
+	file := s.file
+	s.file = fmt.Sprintf("/proc/self/fd/%d", pipe.Fd())
+	if _, err := os.Stat(s.file); err == nil {
+		s.reload() // would not return, since other is open
+		denied("a pipe")
+		if !strings.Contains(s.log.String(), errPipe.Error()) {
+			t.Error(s.log.String())
+		}
+	}
+	s.file = file
+	s.reloadTo("[hooks.authenticate]\nmode = 'deny'\n[log]\nlevel = 'debug'\n")
+}
+
+// What an editor or a copy has not finished writing is not applied.
+func TestFileThatGrowsIsAwaited(t *testing.T) {
+	s := startSite(t, "")
+	s.held = s.stamp()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.reloader.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	f, err := os.OpenFile(s.file, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	every := time.NewTicker(reloadPoll / 10)
+	defer every.Stop()
+	for range 25 { // some looks at it
+		if _, err := f.WriteString("# more\n"); err != nil {
+			t.Fatal(err)
+		}
+		<-every.C
+	}
+	if text := s.log.String(); strings.Contains(text, "configuration holds") {
+		t.Error(text)
+	}
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(s.log.String(), "configuration holds"); <-every.C {
+		if time.Now().After(end) {
+			t.Fatal("never applied")
+		}
+	}
+}
