@@ -7,15 +7,17 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/crolang-p2p/crolang-aio/bench/turnload/load"
 )
 
-// comparison runs the chosen rows on both servers.
+// comparison runs the chosen rows on all servers.
 type comparison struct {
 	ours     ours
 	peer     kind
+	floor    floor
 	dir      string // for the servers' folders
 	secret   string
 	pace     pace
@@ -33,17 +35,13 @@ func (r record) add(row, figure, server string, v float64) {
 	r[key] = append(r[key], v)
 }
 
-// measure runs every row on both servers in turn, as often as asked, and our start-up. The order of the two alternates,
-// so that neither always comes first.
+// measure runs every row on the servers in turn, as often as asked, and our start-up. The order alternates, so that none
+// always comes first.
 func (c *comparison) measure(ctx context.Context) ([]outcome, error) {
 	got := make(record)
 	for n := range c.pace.repeat {
-		kinds := []kind{c.peer, c.ours}
-		if n%2 == 1 {
-			kinds = []kind{c.ours, c.peer}
-		}
 		for _, r := range c.rows {
-			for _, k := range kinds {
+			for _, k := range c.kinds(r, n) {
 				if err := c.compared(ctx, got, n, r, k); err != nil {
 					return nil, fmt.Errorf("%s on %s: %w", r.key, k.name(), err)
 				}
@@ -56,6 +54,18 @@ func (c *comparison) measure(ctx context.Context) ([]outcome, error) {
 		}
 	}
 	return c.outcomes(got), nil
+}
+
+// kinds are the servers for a row, in the order of repetition n.
+func (c *comparison) kinds(r row, n int) []kind {
+	kinds := []kind{c.peer, c.ours}
+	if r.floor > 0 {
+		kinds = append(kinds, floor{c.floor.path, r.floor})
+	}
+	if n%2 == 1 {
+		slices.Reverse(kinds)
+	}
+	return kinds
 }
 
 // compared measures one row on one server.
@@ -96,7 +106,8 @@ func (c *comparison) started(ctx context.Context, got record, n int) error {
 func (c *comparison) outcomes(got record) (all []outcome) {
 	for _, r := range c.rows {
 		for _, f := range r.figures {
-			all = append(all, outcome{f, got[[3]string{r.key, f.key, c.ours.name()}], got[[3]string{r.key, f.key, c.peer.name()}]})
+			of := func(k kind) sample { return got[[3]string{r.key, f.key, k.name()}] }
+			all = append(all, outcome{figure: f, ours: of(c.ours), peer: of(c.peer), floor: of(c.floor)})
 		}
 	}
 	if !c.start {

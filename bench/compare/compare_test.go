@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/bench/turnload/load"
 )
 
 func TestMedianAndSpan(t *testing.T) {
@@ -82,11 +84,11 @@ func outcomes() []outcome {
 	all := rows()
 	start := startFigures()
 	return []outcome{
-		{all[0].figures[0], sample{2.6, 2.5, 2.9}, sample{6.1, 6.0, 7}},
-		{all[0].figures[1], sample{1234567}, sample{1000000}},
-		{all[len(all)-1].figures[1], sample{7.5}, sample{21}},
-		{start[0], sample{61}, nil},
-		{all[2].figures[0], nil, nil},
+		{all[0].figures[0], sample{2.6, 2.5, 2.9}, sample{6.1, 6.0, 7}, sample{2.5, 2.44, 2.6}},
+		{all[0].figures[1], sample{1234567}, sample{1000000}, nil},
+		{all[len(all)-1].figures[1], sample{7.5}, sample{21}, nil},
+		{start[0], sample{61}, nil, nil},
+		{all[2].figures[0], nil, nil, nil},
 	}
 }
 
@@ -103,18 +105,28 @@ func TestTables(t *testing.T) {
 | UDP to the peer, as fast as possible, 4 clients            | µs CPU | 6.10 (6.00–7.00) | 2.60 (2.50–2.90) | 0.43  | 0.50 | 0.40 | must    |
 | UDP to the peer, as fast as possible, 4 clients, delivered | 1/s    | 1 000 000        | 1 234 567        | 1.23  | 1.50 | 2.00 | missed  |
 `
-	if got := strings.ReplaceAll(markdown(outcomes()[:2], true), "\u202f", " "); got != want {
+	if got := strings.ReplaceAll(markdown(table(outcomes()[:2], true)), "\u202f", " "); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	short := `|                                                 |        | coturn | crolang-aio | ratio |
 | ----------------------------------------------- | ------ | -----: | ----------: | ----: |
 | UDP to the peer, as fast as possible, 4 clients | µs CPU | 6.10   | 2.60        | 0.43  |
 `
-	if got := markdown(outcomes()[:1], false); got != short {
+	if got := markdown(table(outcomes()[:1], false)); got != short {
 		t.Errorf("got\n%s\nwant\n%s", got, short)
 	}
-	if p := plain(outcomes()); !strings.Contains(p, "12 kB") || !strings.Contains(p, "150 ms") {
+	if p := plain(table(outcomes(), true)); !strings.Contains(p, "12 kB") || !strings.Contains(p, "150 ms") {
 		t.Errorf("bounds in their own units are missing:\n%s", p)
+	}
+	bound := `|                                                 |        | coturn | floor            | crolang-aio | floor to coturn | crolang-aio to floor |
+| ----------------------------------------------- | ------ | -----: | ---------------: | ----------: | --------------: | -------------------: |
+| UDP to the peer, as fast as possible, 4 clients | µs CPU | 6.10   | 2.50 (2.44–2.60) | 2.60        | 0.41            | 1.04                 |
+`
+	if got := markdown(floorTable(outcomes())); got != bound {
+		t.Errorf("got\n%s\nwant\n%s", got, bound)
+	}
+	if floorTable(outcomes()[1:]) != nil {
+		t.Error("a table of the floor where it was not measured")
 	}
 	text, misses := summary(outcomes())
 	if misses != 1 || !strings.HasPrefix(text, "3 of 5 figures reach what they must, 1 of them their aim. Missed: UDP to the peer") {
@@ -144,7 +156,7 @@ func TestSave(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, _ := os.ReadFile(doc)
-	for _, want := range []string{"# Benchmarks", "crolang-aio v1 and coturn 4.6.1 on 2 cores of Some CPU", "2026-01-02", "noisy", "## How to read it"} {
+	for _, want := range []string{"# Benchmarks", "crolang-aio v1 and coturn 4.6.1 on 2 cores of Some CPU", "2026-01-02", "noisy", "## How to read it", "## What the kernel takes", "## Measure yours"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the document lacks %q", want)
 		}
@@ -171,6 +183,9 @@ func TestRowsAreComplete(t *testing.T) {
 			t.Errorf("%s twice", r.key)
 		}
 		seen[r.key] = true
+		if (r.floor > 0) != (r.load.Transport == "udp" && r.load.Direction != load.Setup) {
+			t.Errorf("%s: %d threads for the floor", r.key, r.floor)
+		}
 		l := r.load
 		l.Server, l.Secret, l.Duration = "h:1", "s", time.Second
 		if err := l.Validate(); err != nil {

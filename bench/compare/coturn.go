@@ -40,7 +40,8 @@ log-file=/dev/null
 simple-log
 `
 
-func (coturn) name() string { return "coturn" }
+func (coturn) name() string  { return "coturn" }
+func (coturn) streams() bool { return true }
 
 var versionIn = regexp.MustCompile(`\d+\.\d+(\.\d+)?`)
 

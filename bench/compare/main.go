@@ -2,7 +2,7 @@
 // docs/benchmarks.md and the figures in README.md. It needs Linux, Go, and coturn's turnserver in PATH (Debian: apt
 // install coturn).
 //
-//	go run ./bench/compare            all of it, some fifteen minutes
+//	go run ./bench/compare            all of it, some twenty minutes
 //	go run ./bench/compare -quick     one short repetition, nothing written
 package main
 
@@ -116,10 +116,14 @@ func compare(ctx context.Context, o options, stdout, stderr io.Writer) (misses i
 	if err != nil {
 		return 0, err
 	}
+	low, err := buildFloor(ctx, us.root, dir)
+	if err != nil {
+		return 0, err
+	}
 	var secret [24]byte
 	_, _ = rand.Read(secret[:])
 	c := &comparison{
-		ours: us, peer: coturn{peer}, dir: dir, secret: hex.EncodeToString(secret[:]),
+		ours: us, peer: coturn{peer}, floor: low, dir: dir, secret: hex.EncodeToString(secret[:]),
 		pace: o.pace, rows: picked, start: start, progress: stderr,
 	}
 	m, err := describe(ctx)
@@ -135,7 +139,7 @@ func compare(ctx context.Context, o options, stdout, stderr io.Writer) (misses i
 	}
 	text, misses := summary(all)
 	r := report{all: all, machine: m, pace: o.pace, ours: us.version(ctx), coturn: c.peer.version(ctx)}
-	if _, err := fmt.Fprintf(stdout, "%s\n%s\n%s\n", plain(all), r.conditions(), text); err != nil {
+	if _, err := fmt.Fprintf(stdout, "%s\n%s\n%s\n%s\n", plain(table(all, true)), plain(floorTable(all)), r.conditions(), text); err != nil {
 		return misses, err
 	}
 	if o.write {

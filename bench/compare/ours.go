@@ -67,16 +67,21 @@ func build(ctx context.Context, dir, program string) (ours, error) {
 		return o, err
 	}
 	commit := output(ctx, "git", "-C", root, "describe", "--always", "--dirty")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", //nolint:gosec // our own module
-		"-ldflags", "-s -w -X main.version="+commit, "-o", o.path, ".")
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return o, fmt.Errorf("building crolang-aio: %w: %s", err, strings.TrimSpace(string(out)))
-	}
-	return o, nil
+	return o, compile(ctx, root, ".", o.path, "-s -w -X main.version="+commit)
 }
 
-func (ours) name() string { return "crolang-aio" }
+// compile builds one of the repository's programs.
+func compile(ctx context.Context, root, pkg, path, ldflags string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", path, pkg) //nolint:gosec // our own module
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building %s: %w: %s", filepath.Base(path), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func (ours) name() string  { return "crolang-aio" }
+func (ours) streams() bool { return true }
 
 func (o ours) version(ctx context.Context) string {
 	if v := output(ctx, "git", "-C", o.root, "describe", "--always", "--dirty"); v != "" {

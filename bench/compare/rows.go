@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/bench/turnload/load"
@@ -26,6 +27,7 @@ type row struct {
 	key     string
 	load    load.Config
 	figures []figure
+	floor   int // threads for the floor; 0: it is not measured
 }
 
 func cpu(title string, must, aim float64) figure {
@@ -55,6 +57,7 @@ func rows() []row {
 			key:     key,
 			load:    load.Config{Transport: transport, Direction: direction, Clients: 4, Size: payload},
 			figures: []figure{cpu(title, 0.50, 0.40), delivered(title + ", delivered")},
+			floor:   runtime.NumCPU(),
 		}
 	}
 	at := func(key, transport, direction, title string, must, aim float64) row {
@@ -64,12 +67,16 @@ func rows() []row {
 			figures: []figure{cpu(title, must, aim)},
 		}
 	}
+	udp := func(r row) row {
+		r.floor = 1 // two threads cost more where one can do it
+		return r
+	}
 	return []row{
 		flat("udp-up-max", "udp", load.Up, "UDP to the peer, as fast as possible, 4 clients"),
 		flat("udp-down-max", "udp", load.Down, "UDP to the client, as fast as possible, 4 clients"),
-		at("udp-up", "udp", load.Up, "UDP to the peer, 40 000/s, 8 clients", 0.65, 0.55),
-		at("udp-down", "udp", load.Down, "UDP to the client, 40 000/s, 8 clients", 0.65, 0.55),
-		{
+		udp(at("udp-up", "udp", load.Up, "UDP to the peer, 40 000/s, 8 clients", 0.65, 0.55)),
+		udp(at("udp-down", "udp", load.Down, "UDP to the client, 40 000/s, 8 clients", 0.65, 0.55)),
+		udp(row{
 			key:  "echo",
 			load: load.Config{Transport: "udp", Direction: load.Echo, Clients: 50, Size: 160, Rate: 50 * 200},
 			figures: []figure{
@@ -79,7 +86,7 @@ func rows() []row {
 					of: func(r *load.Result) float64 { return r.Latency.P99 },
 				},
 			},
-		},
+		}),
 		at("tcp-up", "tcp", load.Up, "TCP client to peer, 40 000/s, 8 clients", 1.0, 0.85),
 		at("tcp-down", "tcp", load.Down, "peer to TCP client, 40 000/s, 8 clients", 1.0, 0.85),
 		at("tls-up", "tls", load.Up, "TLS client to peer, 40 000/s, 8 clients", 1.0, 0.85),

@@ -29,6 +29,7 @@ type kind interface {
 	version(ctx context.Context) string
 	// command writes what the server needs into the empty folder dir.
 	command(ctx context.Context, dir string, a addresses) (*exec.Cmd, error)
+	streams() bool // it takes clients over TCP and TLS as well
 }
 
 // addresses are where a server listens, all on 127.0.0.1.
@@ -127,7 +128,11 @@ func start(ctx context.Context, k kind, dir, secret string) (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.await(ctx, s.answers); err != nil {
+	answers := s.datagrams
+	if k.streams() {
+		answers = s.answers
+	}
+	if err := s.await(ctx, answers); err != nil {
 		s.stop()
 		return nil, fmt.Errorf("%s: %w", k.name(), err)
 	}
@@ -163,6 +168,11 @@ func (s *server) answers(ctx context.Context) error {
 		}
 		_ = conn.Close()
 	}
+	return s.datagrams(ctx)
+}
+
+// datagrams asks with STUN over UDP.
+func (s *server) datagrams(ctx context.Context) error {
 	c, err := turnclient.Dial(ctx, turnclient.Options{Transport: "udp", Addr: host(s.plain), Timeout: time.Second})
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 // outcome is one figure with what was measured.
 type outcome struct {
 	figure
-	ours, peer sample // peer is nil where there is none
+	ours, peer, floor sample // peer and floor are nil where there are none
 }
 
 // value is what the goal is about: the ratio of the medians, or our own median.
@@ -85,24 +85,48 @@ func (o outcome) cells(spans bool) []string {
 	return out
 }
 
-// plain is the table for a terminal.
-func plain(all []outcome) string {
+// table is the comparison with coturn.
+func table(all []outcome, spans bool) [][]string {
+	rows := [][]string{header(spans)}
+	for _, o := range all {
+		rows = append(rows, o.cells(spans))
+	}
+	return rows
+}
+
+// floorTable sets the servers beside the floor; nil where it was not measured.
+func floorTable(all []outcome) [][]string {
+	rows := [][]string{{"", "", "coturn", "floor", "crolang-aio", "floor to coturn", "crolang-aio to floor"}}
+	for _, o := range all {
+		if len(o.floor) == 0 {
+			continue
+		}
+		rows = append(rows, []string{
+			o.title, o.unit, o.cell(o.peer, false), o.cell(o.floor, true), o.cell(o.ours, false),
+			number(o.floor.median()/o.peer.median(), 2), number(o.ours.median()/o.floor.median(), 2),
+		})
+	}
+	if len(rows) == 1 {
+		return nil
+	}
+	return rows
+}
+
+// plain is a table for a terminal.
+func plain(rows [][]string) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	line := func(cells []string) { _, _ = fmt.Fprintln(w, strings.Join(cells, "\t")) }
-	line(header(true))
-	for _, o := range all {
-		line(o.cells(true))
+	for _, cells := range rows {
+		_, _ = fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	_ = w.Flush()
 	return b.String()
 }
 
-// markdown is the table for a document, its columns padded so that its source reads well too.
-func markdown(all []outcome, spans bool) string {
-	rows := [][]string{header(spans)}
-	for _, o := range all {
-		rows = append(rows, o.cells(spans))
+// markdown is a table for a document, its columns padded so that its source reads well too.
+func markdown(rows [][]string) string {
+	if len(rows) == 0 {
+		return ""
 	}
 	widths := make([]int, len(rows[0]))
 	for _, cells := range rows {
