@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests talk to and is not there yet: a C compiler for the
-# race detector, coturn's client, Chromium, Node.js, and the npm packages of
-# every folder that has a lock file. Debian; apt-get runs as root or through
+# race detector, coturn's client, Chromium, Node.js, what makes networks for
+# benchmarks, and the npm packages of every folder that has a lock file. Debian; apt-get runs as root or through
 # sudo.
 set -eu
 cd "$(dirname "$0")/.."
@@ -21,6 +21,8 @@ need gcc gcc
 need coturn turnutils_uclient turnutils_peer
 need chromium chromium
 need openssl openssl
+need iproute2 ip
+need ethtool ethtool
 need nodejs node
 need npm npm
 

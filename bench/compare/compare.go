@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +19,7 @@ type comparison struct {
 	ours     ours
 	peer     kind
 	floor    floor
+	ethernet network
 	dir      string // for the servers' folders
 	secret   string
 	pace     pace
@@ -37,7 +39,7 @@ func (r record) add(row, figure, server string, v float64) {
 
 // measure runs every row on the servers in turn, as often as asked, and our start-up. The order alternates, so that none
 // always comes first.
-func (c *comparison) measure(ctx context.Context) ([]outcome, error) {
+func (c *comparison) measure(ctx context.Context) (record, error) {
 	got := make(record)
 	for n := range c.pace.repeat {
 		for _, r := range c.rows {
@@ -53,7 +55,30 @@ func (c *comparison) measure(ctx context.Context) ([]outcome, error) {
 			}
 		}
 	}
-	return c.outcomes(got), nil
+	return got, nil
+}
+
+// connect makes the network that rows across an interface need. Where that cannot be, it says so and drops them. The
+// caller calls remove.
+func (c *comparison) connect(ctx context.Context) (remove func() error, err error) {
+	remove = func() error { return nil }
+	across := func(r row) bool { return r.across }
+	if !slices.ContainsFunc(c.rows, across) {
+		return remove, nil
+	}
+	n, removeNetwork, err := ethernet(ctx)
+	if err == nil {
+		c.ethernet = n
+		return removeNetwork, nil
+	}
+	if ctx.Err() != nil {
+		return remove, err
+	}
+	c.say("note: nothing is measured across an interface: %v", err)
+	if c.rows = slices.DeleteFunc(c.rows, across); len(c.rows) == 0 && !c.start {
+		return remove, errors.New("no row is left")
+	}
+	return remove, nil
 }
 
 // kinds are the servers for a row, in the order of repetition n.
@@ -80,7 +105,7 @@ func (c *comparison) compared(ctx context.Context, got record, n int, r row, k k
 		got.add(r.key, f.key, k.name(), v)
 		said = append(said, number(v, f.digits)+" "+f.unit)
 	}
-	c.say("%d/%d %-13s %-12s %s", n+1, c.pace.repeat, r.key, k.name(), strings.Join(said, ", ")+remark(res))
+	c.say("%d/%d %-21s %-12s %s", n+1, c.pace.repeat, r.key, k.name(), strings.Join(said, ", ")+remark(res))
 	return nil
 }
 
@@ -99,18 +124,22 @@ func (c *comparison) started(ctx context.Context, got record, n int) error {
 		got.add(startRow, f.key, c.ours.name(), values[f.key])
 		said = append(said, number(values[f.key], f.digits)+" "+f.unit)
 	}
-	c.say("%d/%d %-13s %-12s %s", n+1, c.pace.repeat, startRow, c.ours.name(), strings.Join(said, ", "))
+	c.say("%d/%d %-21s %-12s %s", n+1, c.pace.repeat, startRow, c.ours.name(), strings.Join(said, ", "))
 	return nil
 }
 
-func (c *comparison) outcomes(got record) (all []outcome) {
+// outcomes are those over loopback, or those across the interface.
+func (c *comparison) outcomes(got record, across bool) (all []outcome) {
 	for _, r := range c.rows {
 		for _, f := range r.figures {
+			if r.across != across {
+				break
+			}
 			of := func(k kind) sample { return got[[3]string{r.key, f.key, k.name()}] }
 			all = append(all, outcome{figure: f, ours: of(c.ours), peer: of(c.peer), floor: of(c.floor)})
 		}
 	}
-	if !c.start {
+	if !c.start || across {
 		return all
 	}
 	for _, f := range startFigures() {
@@ -138,7 +167,11 @@ func (c *comparison) one(ctx context.Context, k kind, r row) (*load.Result, erro
 	if err != nil {
 		return nil, err
 	}
-	s, err := start(ctx, k, dir, c.secret)
+	n := loopback
+	if r.across {
+		n = c.ethernet
+	}
+	s, err := start(ctx, k, n, dir, c.secret)
 	if err != nil {
 		return nil, err
 	}

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"io"
 	"math"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,10 +86,11 @@ func TestReplaceBlock(t *testing.T) {
 func outcomes() []outcome {
 	all := rows()
 	start := startFigures()
+	setup := all[slices.IndexFunc(all, func(r row) bool { return r.key == "setup" })]
 	return []outcome{
 		{all[0].figures[0], sample{2.6, 2.5, 2.9}, sample{6.1, 6.0, 7}, sample{2.5, 2.44, 2.6}},
 		{all[0].figures[1], sample{1234567}, sample{1000000}, nil},
-		{all[len(all)-1].figures[1], sample{7.5}, sample{21}, nil},
+		{setup.figures[1], sample{7.5}, sample{21}, nil},
 		{start[0], sample{61}, nil, nil},
 		{all[2].figures[0], nil, nil, nil},
 	}
@@ -94,7 +98,7 @@ func outcomes() []outcome {
 
 func testReport() report {
 	return report{
-		all: outcomes(), ours: "v1", coturn: "4.6.1", pace: pace{repeat: 3, duration: 5 * time.Second},
+		near: outcomes(), across: outcomes()[:2], ours: "v1", coturn: "4.6.1", pace: pace{repeat: 3, duration: 5 * time.Second},
 		machine: machine{cores: 2, model: "Some CPU", kernel: "6.1", os: "linux/amd64", date: "2026-01-02", goVersion: "go1.26", busy: 0.5},
 	}
 }
@@ -156,13 +160,13 @@ func TestSave(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, _ := os.ReadFile(doc)
-	for _, want := range []string{"# Benchmarks", "crolang-aio v1 and coturn 4.6.1 on 2 cores of Some CPU", "2026-01-02", "noisy", "## How to read it", "## What the kernel takes", "## Measure yours"} {
+	for _, want := range []string{"# Benchmarks", "crolang-aio v1 and coturn 4.6.1 on 2 cores of Some CPU", "2026-01-02", "noisy", "## How to read it", "## Across a network interface", "## What the kernel takes", "## Measure yours"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the document lacks %q", want)
 		}
 	}
 	text, _ = os.ReadFile(readme)
-	if !strings.HasPrefix(string(text), "x\n"+beginMark+"\n| ") || !strings.HasSuffix(string(text), endMark+"\ny\n") {
+	if !strings.HasPrefix(string(text), "x\n"+beginMark+"\nOver 127.0.0.1:\n\n| ") || !strings.HasSuffix(string(text), endMark+"\ny\n") {
 		t.Errorf("README.md:\n%s", text)
 	}
 	if err := os.WriteFile(readme, []byte("no marks"), 0o600); err != nil {
@@ -183,7 +187,7 @@ func TestRowsAreComplete(t *testing.T) {
 			t.Errorf("%s twice", r.key)
 		}
 		seen[r.key] = true
-		if (r.floor > 0) != (r.load.Transport == "udp" && r.load.Direction != load.Setup) {
+		if (r.floor > 0 || r.across) != (r.load.Transport == "udp" && r.load.Direction != load.Setup) {
 			t.Errorf("%s: %d threads for the floor", r.key, r.floor)
 		}
 		l := r.load
@@ -197,7 +201,7 @@ func TestRowsAreComplete(t *testing.T) {
 			}
 		}
 	}
-	for words, want := range map[string]int{"": len(rows()), "udp": 4, "tcp,tls": 4, "udp-up, setup": 3, "start": 0} {
+	for words, want := range map[string]int{"": len(rows()), "udp": 8, "ethernet": 5, "tcp,tls": 4, "udp-up, setup": 5, "start": 0} {
 		picked, start, err := chosen(words)
 		if err != nil || len(picked) != want || start != (words == "" || words == "start") {
 			t.Errorf("%q: %d rows, start %v, %v", words, len(picked), start, err)
@@ -263,12 +267,39 @@ func TestTailKeepsTheEnd(t *testing.T) {
 }
 
 func TestChooseFindsDistinctPorts(t *testing.T) {
-	a, err := choose("s")
+	a, err := choose(loopback, "s")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ports := map[int]bool{a.plain: true, a.tls: true, a.hooks: true, a.admin: true}
-	if len(ports) != 4 || a.of("udp") != host(a.plain) || a.of("tls") != host(a.tls) {
+	if len(ports) != 4 || a.of("udp") != loopback.at(a.plain) || a.of("tls") != loopback.at(a.tls) {
 		t.Errorf("%+v", a)
+	}
+}
+
+// What runs in the network has its address; afterwards nothing of it is left.
+func TestEthernet(t *testing.T) {
+	n, remove, err := ethernet(t.Context())
+	if err != nil {
+		t.Skip(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "ip", "-brief", "address")
+	if err := n.move(cmd); err != nil {
+		t.Error(err)
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), n.server+"/30") || strings.Contains(string(out), n.peer) {
+		t.Errorf("%s, %v", out, err)
+	}
+	if c, err := net.ListenPacket("udp4", n.peer+":0"); err != nil {
+		t.Error(err)
+	} else {
+		_ = c.Close()
+	}
+	if err := remove(); err != nil {
+		t.Error(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "ip", "netns", "list").Output(); err != nil || strings.Contains(string(out), n.space) {
+		t.Errorf("left: %s, %v", out, err)
 	}
 }

@@ -21,21 +21,21 @@ import (
 // ours says nothing of single allocations either.
 type coturn struct{ path string }
 
-const coturnConfig = `listening-ip=127.0.0.1
-relay-ip=127.0.0.1
-listening-port=%d
-tls-listening-port=%d
-min-port=%d
-max-port=%d
+const coturnConfig = `listening-ip=%[1]s
+relay-ip=%[1]s
+listening-port=%[2]d
+tls-listening-port=%[3]d
+min-port=%[4]d
+max-port=%[5]d
 use-auth-secret
-static-auth-secret=%s
+static-auth-secret=%[6]s
 realm=crolang
 allow-loopback-peers
 no-cli
-cert=%[6]s/cert.pem
-pkey=%[6]s/key.pem
-userdb=%[6]s/turndb
-pidfile=%[6]s/pid
+cert=%[7]s/cert.pem
+pkey=%[7]s/key.pem
+userdb=%[7]s/turndb
+pidfile=%[7]s/pid
 log-file=/dev/null
 simple-log
 `
@@ -58,7 +58,7 @@ func (c coturn) command(ctx context.Context, dir string, a addresses) (*exec.Cmd
 		return nil, err
 	}
 	file := filepath.Join(dir, "turnserver.conf")
-	if err := write(file, fmt.Sprintf(coturnConfig, a.plain, a.tls, a.low, a.high, a.secret, dir)); err != nil {
+	if err := write(file, fmt.Sprintf(coturnConfig, a.server, a.plain, a.tls, a.low, a.high, a.secret, dir)); err != nil {
 		return nil, err
 	}
 	return exec.CommandContext(ctx, c.path, "-c", file), nil //nolint:gosec // found in PATH or named by the user

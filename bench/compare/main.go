@@ -1,6 +1,6 @@
 // Compare measures this repository's TURN server against coturn on this machine, prints the table and writes
 // docs/benchmarks.md and the figures in README.md. It needs Linux, Go, and coturn's turnserver in PATH (Debian: apt
-// install coturn).
+// install coturn); for what it measures across a network interface also root, ip and ethtool.
 //
 //	go run ./bench/compare            all of it, some twenty minutes
 //	go run ./bench/compare -quick     one short repetition, nothing written
@@ -133,17 +133,23 @@ func compare(ctx context.Context, o options, stdout, stderr io.Writer) (misses i
 	if m.busy >= busyLimit {
 		c.say("note: other processes use %.1f of %d cores: the figures will be noisy", m.busy, m.cores)
 	}
-	all, err := c.measure(ctx)
+	remove, err := c.connect(ctx)
 	if err != nil {
 		return 0, err
 	}
-	text, misses := summary(all)
-	r := report{all: all, machine: m, pace: o.pace, ours: us.version(ctx), coturn: c.peer.version(ctx)}
-	if _, err := fmt.Fprintf(stdout, "%s\n%s\n%s\n%s\n", plain(table(all, true)), plain(floorTable(all)), r.conditions(), text); err != nil {
-		return misses, err
+	got, err := c.measure(ctx)
+	if err = errors.Join(err, remove()); err != nil {
+		return 0, err
+	}
+	r := report{
+		near: c.outcomes(got, false), across: c.outcomes(got, true),
+		machine: m, pace: o.pace, ours: us.version(ctx), coturn: c.peer.version(ctx),
+	}
+	if _, err := io.WriteString(stdout, r.text()); err != nil {
+		return 0, err
 	}
 	if o.write {
 		err = r.save(filepath.Join(us.root, o.document), filepath.Join(us.root, o.readme))
 	}
-	return misses, err
+	return r.misses(), err
 }

@@ -27,30 +27,30 @@ const oursConfig = `data_dir = "data"
 level = "warn"
 
 [public]
-host = "127.0.0.1"
-ipv4 = "127.0.0.1"
+host = "%[1]s"
+ipv4 = "%[1]s"
 ipv6 = "off"
 
 [turn]
-listen = ["127.0.0.1:%d"]
-listen_tls = ["127.0.0.1:%d"]
-relay_ports = "%d-%d"
+listen = ["%[1]s:%[3]d"]
+listen_tls = ["%[1]s:%[4]d"]
+relay_ports = "%[5]d-%[6]d"
 
 [turn.limits]
 unauthenticated_per_second = 0
 allocations_per_node = 0
 
 [turn.peers]
-allow = ["127.0.0.1"]
+allow = ["%[2]s"]
 
 [credentials]
-secret = "%s"
+secret = "%[7]s"
 
 [hooks]
-listen = "127.0.0.1:%d"
+listen = "127.0.0.1:%[8]d"
 
 [admin]
-listen = "127.0.0.1:%d"
+listen = "127.0.0.1:%[9]d"
 `
 
 // build compiles the program into dir, as a release is compiled, unless there is one already.
@@ -92,7 +92,7 @@ func (o ours) version(ctx context.Context) string {
 
 func (o ours) command(ctx context.Context, dir string, a addresses) (*exec.Cmd, error) {
 	file := filepath.Join(dir, "crolang-aio.toml")
-	text := fmt.Sprintf(oursConfig, a.plain, a.tls, a.low, a.high, a.secret, a.hooks, a.admin)
+	text := fmt.Sprintf(oursConfig, a.server, a.peer, a.plain, a.tls, a.low, a.high, a.secret, a.hooks, a.admin)
 	if err := write(file, text); err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (o ours) command(ctx context.Context, dir string, a addresses) (*exec.Cmd, 
 
 // ready asks /readyz.
 func (s *server) ready(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+host(s.admin)+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+loopback.at(s.admin)+"/readyz", nil)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ const idleAfter = 2 * time.Second
 
 // startUp measures a first start in an empty folder, its memory when idle, and a second start in the same folder.
 func (o ours) startUp(ctx context.Context, dir string) (map[string]float64, error) {
-	a, err := choose("")
+	a, err := choose(loopback, "")
 	if err != nil {
 		return nil, err
 	}

@@ -27,7 +27,8 @@ type row struct {
 	key     string
 	load    load.Config
 	figures []figure
-	floor   int // threads for the floor; 0: it is not measured
+	floor   int  // threads for the floor; 0: it is not measured
+	across  bool // over an interface rather than over loopback
 }
 
 func cpu(title string, must, aim float64) figure {
@@ -71,7 +72,7 @@ func rows() []row {
 		r.floor = 1 // two threads cost more where one can do it
 		return r
 	}
-	return []row{
+	all := []row{
 		flat("udp-up-max", "udp", load.Up, "UDP to the peer, as fast as possible, 4 clients"),
 		flat("udp-down-max", "udp", load.Down, "UDP to the client, as fast as possible, 4 clients"),
 		udp(at("udp-up", "udp", load.Up, "UDP to the peer, 40 000/s, 8 clients", 0.65, 0.55)),
@@ -107,6 +108,14 @@ func rows() []row {
 			},
 		},
 	}
+	// The datagrams once more, across an interface.
+	for _, r := range all {
+		if r.floor > 0 {
+			r.key, r.across, r.floor = "ethernet-"+r.key, true, 0
+			all = append(all, r)
+		}
+	}
+	return all
 }
 
 // The figures of our own start, which have no peer here.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -32,8 +33,9 @@ type kind interface {
 	streams() bool // it takes clients over TCP and TLS as well
 }
 
-// addresses are where a server listens, all on 127.0.0.1.
+// addresses are where a server listens: hooks and admin on 127.0.0.1, all else on the network's address.
 type addresses struct {
+	network
 	plain, tls   int // ports for UDP and TCP, and for TLS
 	hooks, admin int // ours only
 	low, high    int // relay ports
@@ -42,12 +44,12 @@ type addresses struct {
 
 func (a addresses) of(transport string) string {
 	if transport == "tls" {
-		return host(a.tls)
+		return a.at(a.tls)
 	}
-	return host(a.plain)
+	return a.at(a.plain)
 }
 
-func host(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+func (n network) at(port int) string { return net.JoinHostPort(n.server, strconv.Itoa(port)) }
 
 // Ports for listeners and relays lie below those that Linux gives to clients (32768 to 60999), which the generator's
 // sockets come from.
@@ -57,9 +59,9 @@ const (
 	relayHigh = 29999
 )
 
-// choose finds ports that nothing listens on, neither by UDP nor by TCP.
-func choose(secret string) (addresses, error) {
-	a := addresses{low: relayLow, high: relayHigh, secret: secret}
+// choose finds ports that nothing on this machine listens on, neither by UDP nor by TCP.
+func choose(n network, secret string) (addresses, error) {
+	a := addresses{network: n, low: relayLow, high: relayHigh, secret: secret}
 	taken := make(map[int]bool)
 	for _, port := range []*int{&a.plain, &a.tls, &a.hooks, &a.admin} {
 		for try := 0; *port == 0; try++ {
@@ -76,11 +78,11 @@ func choose(secret string) (addresses, error) {
 }
 
 func free(port int) error {
-	l, err := net.Listen("tcp", host(port))
+	l, err := net.Listen("tcp", loopback.at(port))
 	if err != nil {
 		return err
 	}
-	u, err := net.ListenPacket("udp", host(port))
+	u, err := net.ListenPacket("udp", loopback.at(port))
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -106,6 +108,9 @@ func launch(ctx context.Context, k kind, dir string, a addresses) (*server, erro
 	s := &server{addresses: a, cmd: cmd, output: &tail{}, ended: make(chan struct{}), dir: dir}
 	cmd.Stdout, cmd.Stderr, cmd.Dir = s.output, s.output, dir
 	cmd.WaitDelay = stopWithin
+	if err := a.move(cmd); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", k.name(), err)
+	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	s.started = time.Now()
 	if err := cmd.Start(); err != nil {
@@ -119,8 +124,8 @@ func launch(ctx context.Context, k kind, dir string, a addresses) (*server, erro
 }
 
 // start starts a server and waits until it answers on every transport.
-func start(ctx context.Context, k kind, dir, secret string) (*server, error) {
-	a, err := choose(secret)
+func start(ctx context.Context, k kind, n network, dir, secret string) (*server, error) {
+	a, err := choose(n, secret)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +167,7 @@ func (s *server) await(ctx context.Context, ready func(context.Context) error) e
 func (s *server) answers(ctx context.Context) error {
 	var d net.Dialer
 	for _, port := range []int{s.plain, s.tls} {
-		conn, err := d.DialContext(ctx, "tcp", host(port))
+		conn, err := d.DialContext(ctx, "tcp", s.at(port))
 		if err != nil {
 			return err
 		}
@@ -173,7 +178,7 @@ func (s *server) answers(ctx context.Context) error {
 
 // datagrams asks with STUN over UDP.
 func (s *server) datagrams(ctx context.Context) error {
-	c, err := turnclient.Dial(ctx, turnclient.Options{Transport: "udp", Addr: host(s.plain), Timeout: time.Second})
+	c, err := turnclient.Dial(ctx, turnclient.Options{Transport: "udp", Addr: s.at(s.plain), Timeout: time.Second})
 	if err != nil {
 		return err
 	}

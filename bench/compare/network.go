@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// network is where servers and generator meet.
+type network struct {
+	server, peer string // IP addresses of the server, and of the generator with its peers
+	space        string // network namespace of the server; empty: that of this program
+}
+
+var loopback = network{server: "127.0.0.1", peer: "127.0.0.1"}
+
+// The two ends of the interface have addresses that RFC 2544 keeps for benchmarks.
+const (
+	ethernetServer = "198.18.0.2"
+	ethernetPeer   = "198.18.0.1"
+)
+
+// ethernet makes a network namespace for the servers and a pair of virtual Ethernet interfaces that leads to it. It needs
+// root, ip and ethtool. The caller calls remove, which takes all of it away.
+//
+// Each end takes what arrives in a kernel thread and puts datagrams of one flow together (GRO): a network card's
+// interrupts do so too, whereas loopback hands every datagram over alone, on the sender's account.
+func ethernet(ctx context.Context) (n network, remove func() error, err error) {
+	if os.Geteuid() != 0 {
+		return n, nil, errors.New("a network of its own needs root")
+	}
+	for _, tool := range []string{"ip", "ethtool"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return n, nil, fmt.Errorf("%s is missing (Debian: apt install iproute2 ethtool): %w", tool, err)
+		}
+	}
+	id := fmt.Sprintf("bench%d", os.Getpid())
+	n = network{server: ethernetServer, peer: ethernetPeer, space: id}
+	here, there := id+"a", id+"b"
+	remove = func() error { return tool(context.WithoutCancel(ctx), "ip", "netns", "delete", id) } // the interfaces go with it
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, remove())
+			remove = nil
+		}
+	}()
+	if err = tool(ctx, "ip", "netns", "add", id); err != nil {
+		return n, remove, err
+	}
+	gro := "gro on rx-udp-gro-forwarding on" // without the second, the two ends skip their receive queues
+	for _, line := range []string{
+		"ip link add " + here + " type veth peer name " + there + " netns " + id,
+		"ip address add " + ethernetPeer + "/30 dev " + here,
+		"ip -n " + id + " address add " + ethernetServer + "/30 dev " + there,
+		"ethtool -K " + here + " " + gro,
+		"ip netns exec " + id + " ethtool -K " + there + " " + gro,
+		"ip link set " + here + " up",
+		"ip -n " + id + " link set lo up",
+		"ip -n " + id + " link set " + there + " up",
+	} {
+		words := strings.Fields(line)
+		if err = tool(ctx, words[0], words[1:]...); err != nil {
+			return n, remove, err
+		}
+	}
+	if err = os.WriteFile("/sys/class/net/"+here+"/threaded", []byte("1"), 0); err != nil {
+		return n, remove, fmt.Errorf("receiving in a thread (Linux 5.12): %w", err)
+	}
+	err = tool(ctx, "ip", "netns", "exec", id, "sh", "-c", "echo 1 > /sys/class/net/"+there+"/threaded")
+	return n, remove, err
+}
+
+// tool runs a command that says nothing unless it fails.
+func tool(ctx context.Context, name string, args ...string) error {
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput() //nolint:gosec // words of this program's own
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// move has a command that is not running yet run where the network's server is. ip becomes the command, so that the
+// process stays the one that was started.
+func (n network) move(cmd *exec.Cmd) error {
+	if n.space == "" {
+		return nil
+	}
+	ip, err := exec.LookPath("ip")
+	if err != nil {
+		return err
+	}
+	cmd.Args = append([]string{"ip", "netns", "exec", n.space, cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = ip
+	return nil
+}
