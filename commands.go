@@ -52,7 +52,13 @@ func each(err error) []error {
 
 // serve runs everything until SIGINT, SIGTERM or a drain command; a second signal ends it at once.
 func serve(c *cli.Context) error {
-	r := reloader{file: c.String("config"), load: func() (*config.Config, error) { return load(c) }}
+	// Otherwise the end of what reads the log ends this too.
+	signal.Ignore(syscall.SIGPIPE)
+	// From here on SIGHUP ends nothing, neither while the parts are built nor when the reloader has ended.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	r := reloader{file: c.String("config"), hup: hup, load: func() (*config.Config, error) { return load(c) }}
 	r.held = r.stamp()
 	cfg, err := r.load()
 	if err != nil {
@@ -66,7 +72,7 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	a.announce(c.App.ErrWriter, c.String("config"))
+	a.announce(log.to, c.String("config"))
 	ctx, stop := endOnSignal(c.Context, log.Logger)
 	defer stop()
 	r.app = a

@@ -16,14 +16,14 @@ import (
 type logging struct {
 	*slog.Logger
 	level  slog.LevelVar
-	to     io.Writer
+	to     *patient
 	format string // as it is now
 	base   atomic.Pointer[slog.Handler]
 }
 
 // newLogging makes the process's log. format is auto, text or json; auto is tint on a terminal and JSON elsewhere.
 func newLogging(w io.Writer, level slog.Level, format string) *logging {
-	l := &logging{to: w}
+	l := &logging{to: &patient{to: w}}
 	l.set(level, format)
 	l.Logger = slog.New(&swapped{log: l})
 	return l
@@ -57,6 +57,9 @@ func plainDuration(_ []string, a slog.Attr) slog.Attr {
 }
 
 func isTerminal(w io.Writer) bool {
+	if p, ok := w.(*patient); ok {
+		w = p.to
+	}
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
@@ -90,6 +93,9 @@ func (s *swapped) Handle(ctx context.Context, r slog.Record) error {
 			d.handler = f(d.handler)
 		}
 		s.made.Store(d)
+	}
+	if n := s.log.to.lost(); n > 0 {
+		slog.New(*base).Warn("what reads the log did not take it for a while: records were dropped", "records", n)
 	}
 	return d.handler.Handle(ctx, r)
 }

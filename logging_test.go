@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -15,5 +16,45 @@ func TestDurationsInTheLogAreReadable(t *testing.T) {
 		if !strings.Contains(out.String(), "36h0m0s") {
 			t.Errorf("%s: %s", format, out.String())
 		}
+	}
+}
+
+// stuck is a log whose reader hangs until it is let go.
+type stuck struct {
+	lockedBuffer
+	free chan struct{}
+}
+
+func (s *stuck) Write(b []byte) (int, error) {
+	<-s.free
+	return s.lockedBuffer.Write(b)
+}
+
+// A reader of the log that hangs costs one who logs a second, once, and a limited amount of memory.
+func TestLogOfAStuckReader(t *testing.T) {
+	s := &stuck{free: make(chan struct{})}
+	log := newLogging(s, slog.LevelInfo, "json")
+	began := time.Now()
+	for range 10_000 {
+		log.Info(strings.Repeat("x", 100))
+	}
+	if took := time.Since(began); took > 10*logPatience {
+		t.Errorf("10 000 records took %v", took)
+	}
+	close(s.free)
+	for more := 1; ; more++ {
+		log.Info("still there")
+		text := s.String()
+		if strings.Contains(text, "still there") {
+			n := strings.Count(text, "\n") - 1
+			if len(text) > 2*logPending || n < 100 || !strings.Contains(text, fmt.Sprintf(`"records":%d}`, 10_000+more-n)) {
+				t.Errorf("%d records of 10 000, %d bytes; the end: %s", n, len(text), text[len(text)-200:])
+			}
+			return
+		}
+		if time.Since(began) > time.Minute {
+			t.Fatal("does not recover")
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/signal"
 	"reflect"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/config"
@@ -29,16 +27,14 @@ var (
 // named and left as it was.
 type reloader struct {
 	app  *app
-	file string // empty: there is none to watch
+	file string           // empty: there is none to watch
+	hup  <-chan os.Signal // asks for a reload at once; nil: nobody does
 	load func() (*config.Config, error)
 	held fileStamp // of the file whose settings hold, taken before it was read
 }
 
 // Run watches until ctx ends.
 func (r *reloader) Run(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	tick := time.NewTicker(reloadPoll)
 	defer tick.Stop()
 	seen, last := r.held, r.held
@@ -47,7 +43,7 @@ func (r *reloader) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-hup:
+		case <-r.hup:
 			asked = true
 		case <-tick.C:
 		}
