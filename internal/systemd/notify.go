@@ -15,6 +15,9 @@ import (
 // sendTimeout is how long a message may wait for a supervisor that does not read.
 const sendTimeout = time.Second
 
+// leastWatchdog is the shortest time within which a process can be asked to answer itself twice.
+const leastWatchdog = 100 * time.Millisecond
+
 // Notifier tells the supervisor of the service's state. A nil Notifier tells nobody. Its methods are safe for concurrent use.
 type Notifier struct {
 	address  *net.UnixAddr
@@ -36,8 +39,8 @@ func NewNotifier() (*Notifier, error) {
 		return n, nil
 	}
 	every, err := strconv.ParseInt(usec, 10, 64)
-	if err != nil || every <= 0 || every > int64(1<<62)/1000 {
-		return nil, fmt.Errorf("WATCHDOG_USEC is %q: it must be a number of microseconds above 0", usec)
+	if err != nil || every < leastWatchdog.Microseconds() || every > int64(1<<62)/1000 {
+		return nil, fmt.Errorf("WATCHDOG_USEC is %q: it must be a number of microseconds, at least 100000", usec)
 	}
 	n.watchdog = time.Duration(every) * time.Microsecond
 	return n, nil
