@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the tests talk to and is not there yet: a C compiler for the
 # race detector, coturn's client, Chromium, Node.js, what makes networks for
-# benchmarks, and the npm packages of every folder that has a lock file. Debian; apt-get runs as root or through
-# sudo.
+# benchmarks, and the npm packages of every folder that has a lock file.
+# Debian; apt-get runs as root or through sudo.
 set -eu
 cd "$(dirname "$0")/.."
 
