@@ -9,7 +9,6 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
-	"github.com/crolang-p2p/crolang-aio/internal/datadir"
 )
 
 // announce says, in a few lines that a person can use, what listens where, what clients will be told, and what a Broker
@@ -73,11 +72,9 @@ func storedBrokerEnv(cfg *config.Config) (brokerEnv, error) {
 	if err != nil {
 		return brokerEnv{}, err
 	}
-	env := brokerEnv{base: base, token: cfg.Hooks.Token.Reveal()}
-	if env.token == "" && needsSecret(cfg.Hooks.Listen, cfg.Hooks.AllowNoToken) {
-		if env.token, err = datadir.Read(cfg.DataDir, datadir.HooksToken); err != nil {
-			return env, fmt.Errorf("the webhooks' token: %w", err)
-		}
+	env := brokerEnv{base: base}
+	if env.token, err = hooksToken(cfg).kept(cfg); err != nil {
+		return env, fmt.Errorf("the webhooks' token: %w", err)
 	}
 	if !cfg.Redis.Enabled {
 		return env, nil
@@ -86,11 +83,9 @@ func storedBrokerEnv(cfg *config.Config) (brokerEnv, error) {
 	if err != nil {
 		return env, err
 	}
-	env.redis, env.password = u.Host, cfg.Redis.Password.Reveal()
-	if env.password == "" && needsSecret(cfg.Redis.Listen, false) {
-		if env.password, err = datadir.Read(cfg.DataDir, datadir.RedisPassword); err != nil {
-			return env, fmt.Errorf("the password of the Redis: %w", err)
-		}
+	env.redis = u.Host
+	if env.password, err = redisPassword(cfg).kept(cfg); err != nil {
+		return env, fmt.Errorf("the password of the Redis: %w", err)
 	}
 	return env, nil
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,9 +63,6 @@ type app struct {
 	ending  chan struct{} // closed by drain
 }
 
-// secrets are those that are in use, configured or generated. They are never logged.
-type secrets struct{ credential, hooks, admin, redis string }
-
 // newApp builds every part and binds every listener. The caller runs it, or closes it.
 func newApp(cfg *config.Config, log *logging) (_ *app, err error) {
 	a := &app{log: log, ending: make(chan struct{}), started: time.Now(), addresses: addresses{look: lookEvery, ask: askEvery}}
@@ -106,44 +102,6 @@ func (a *app) openData() error {
 	a.secrets.Store(&hold)
 	a.keys, err = credential.NewKeyring(hold.credential, reveal(a.cfg().Credentials.PreviousSecrets))
 	return err
-}
-
-// settle finds the secrets that hold with cfg: those in it, else the ones kept in the data_dir, which are made where they
-// are needed.
-func (a *app) settle(cfg *config.Config) (s secrets, err error) {
-	get := func(into *string, set config.Secret, name string, needed bool) {
-		switch {
-		case set.IsSet():
-			*into = set.Reveal()
-		case needed && err == nil:
-			var made bool
-			if *into, made, err = a.dir.Secret(name); made {
-				a.log.Info("made a secret", "file", filepath.Join(a.dir.Path(), name))
-			}
-		}
-	}
-	get(&s.credential, cfg.Credentials.Secret, datadir.CredentialSecret, true)
-	get(&s.hooks, cfg.Hooks.Token, datadir.HooksToken, needsSecret(cfg.Hooks.Listen, cfg.Hooks.AllowNoToken))
-	get(&s.admin, cfg.Admin.Token, datadir.AdminToken, needsSecret(cfg.Admin.Listen, cfg.Admin.AllowNoToken))
-	get(&s.redis, cfg.Redis.Password, datadir.RedisPassword, cfg.Redis.Enabled && needsSecret(cfg.Redis.Listen, false))
-	return s, err
-}
-
-// needsSecret says whether a listener must not be open to everybody who reaches it.
-func needsSecret(listen string, allowed bool) bool {
-	if allowed {
-		return false
-	}
-	ap, err := netip.ParseAddrPort(listen)
-	return err != nil || !ap.Addr().IsLoopback()
-}
-
-func reveal(all []config.Secret) []string {
-	out := make([]string, len(all))
-	for i, s := range all {
-		out[i] = s.Reveal()
-	}
-	return out
 }
 
 func (a *app) openCerts() (err error) {

@@ -132,14 +132,6 @@ func configInit(c *cli.Context) error {
 	return err
 }
 
-// kept is a secret of the configuration, or the one that serve has made.
-func kept(cfg *config.Config, set config.Secret, name string) (string, error) {
-	if set.IsSet() {
-		return set.Reveal(), nil
-	}
-	return datadir.Read(cfg.DataDir, name)
-}
-
 func issueCredential(c *cli.Context) error {
 	node, err := nodeArg(c)
 	if err != nil {
@@ -149,7 +141,7 @@ func issueCredential(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	secret, err := kept(cfg, cfg.Credentials.Secret, datadir.CredentialSecret)
+	secret, err := credentialSecret(cfg).kept(cfg)
 	if err != nil {
 		return fmt.Errorf("the credential secret: %w", err)
 	}
@@ -160,7 +152,7 @@ func issueCredential(c *cli.Context) error {
 	ttl := cfg.Credentials.TTL
 	if c.IsSet("ttl") {
 		if ttl = c.Duration("ttl"); ttl <= 0 {
-			return fmt.Errorf("%w: --ttl must be above 0", errUsage)
+			return fmt.Errorf("%w: --ttl must be above 0, such as 5m", errUsage)
 		}
 	}
 	cred, err := keys.Issue(node, ttl, time.Now())
@@ -235,11 +227,9 @@ func adminClient(c *cli.Context) (*admin.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	token := cfg.Admin.Token.Reveal()
-	if token == "" && needsSecret(cfg.Admin.Listen, cfg.Admin.AllowNoToken) {
-		if token, err = datadir.Read(cfg.DataDir, datadir.AdminToken); err != nil && !errors.Is(err, datadir.ErrMissing) {
-			return nil, err
-		}
+	token, err := adminToken(cfg).kept(cfg)
+	if err != nil && !errors.Is(err, datadir.ErrMissing) { // where serve never ran, the client says so better
+		return nil, err
 	}
 	base, err := admin.BaseURL(cfg.Admin.Listen)
 	if err != nil {

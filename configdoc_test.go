@@ -88,7 +88,8 @@ func reference() string {
 
 // needsRestart says whether a reload leaves a key as it was: fixed has it, or a table around it.
 func needsRestart(key string) bool {
-	for name := range fixed(&config.Config{}) {
+	for _, f := range fixed {
+		name := f.key
 		if key == name || strings.HasPrefix(key, name+".") {
 			return true
 		}
@@ -98,7 +99,8 @@ func needsRestart(key string) bool {
 
 // What reload names to the operator are keys and tables of the configuration.
 func TestFixedAreKeys(t *testing.T) {
-	for name := range fixed(&config.Config{}) {
+	for _, f := range fixed {
+		name := f.key
 		found := false
 		for _, k := range config.Keys() {
 			found = found || k.Name == name || strings.HasPrefix(k.Name, name+".")

@@ -15,9 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/crolang-p2p/crolang-aio/certs"
-	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
-	"github.com/crolang-p2p/crolang-aio/internal/datadir"
 	"github.com/crolang-p2p/crolang-aio/internal/doctor"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
@@ -165,11 +163,8 @@ func doctorLocal(c *cli.Context) (*doctor.Local, error) {
 	if l.CertFile == "" {
 		l.CertFile, l.SelfMade = filepath.Join(cfg.DataDir, certs.SelfSignedFile), true
 	}
-	secret := func(set config.Secret, needed bool, name string) string {
-		if set.IsSet() || !needed {
-			return set.Reveal()
-		}
-		text, err := datadir.Read(cfg.DataDir, name)
+	kept := func(s secret) string {
+		text, err := s.kept(cfg)
 		if err != nil {
 			l.Problems = append(l.Problems, doctor.Finding{
 				Check: "secret", Status: doctor.Fail, Detail: err.Error(), Remedy: "run doctor as the user that the server runs as, with its configuration",
@@ -180,20 +175,20 @@ func doctorLocal(c *cli.Context) (*doctor.Local, error) {
 	if l.AdminURL, err = admin.BaseURL(cfg.Admin.Listen); err != nil {
 		return nil, err
 	}
-	if l.Admin, err = admin.NewClient(l.AdminURL, secret(cfg.Admin.Token, needsSecret(cfg.Admin.Listen, cfg.Admin.AllowNoToken), datadir.AdminToken)); err != nil {
+	if l.Admin, err = admin.NewClient(l.AdminURL, kept(adminToken(cfg))); err != nil {
 		return nil, err
 	}
 	if l.HooksURL, err = admin.BaseURL(cfg.Hooks.Listen); err != nil {
 		return nil, err
 	}
-	l.HooksToken = secret(cfg.Hooks.Token, needsSecret(cfg.Hooks.Listen, cfg.Hooks.AllowNoToken), datadir.HooksToken)
+	l.HooksToken = kept(hooksToken(cfg))
 	if cfg.Redis.Enabled {
 		u, err := admin.BaseURL(cfg.Redis.Listen)
 		if err != nil {
 			return nil, err
 		}
 		l.Redis = strings.TrimPrefix(u, "http://")
-		l.RedisPassword = secret(cfg.Redis.Password, needsSecret(cfg.Redis.Listen, false), datadir.RedisPassword)
+		l.RedisPassword = kept(redisPassword(cfg))
 	}
 	return l, nil
 }

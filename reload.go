@@ -101,8 +101,8 @@ func (r *reloader) reload() {
 	next, err := r.read()
 	var stays []string
 	if err == nil {
-		stays = unchangeable(a.cfg(), next)
-		err = a.apply(keep(a.cfg(), next))
+		next, stays = keep(a.cfg(), next)
+		err = a.apply(next)
 	}
 	if err != nil {
 		log.Error("the changed configuration is refused, the old one holds", "mistakes", strings.Split(err.Error(), "\n"))
@@ -185,36 +185,33 @@ func (a *app) move(p *public, replacePeers func()) error {
 	return nil
 }
 
-// fixed are the parts of a configuration that a running process cannot change, by their keys.
-func fixed(c *config.Config) map[string]any {
-	return map[string]any{
-		"data_dir":   c.DataDir,
-		"turn.realm": c.Turn.Realm, "turn.listen": c.Turn.Listen, "turn.listen_tls": c.Turn.ListenTLS,
-		"turn.transports": c.Turn.Transports, "turn.relay_ports": c.Turn.RelayPorts,
-		"hooks.listen": c.Hooks.Listen, "admin.listen": c.Admin.Listen,
-		"redis.enabled": c.Redis.Enabled, "redis.listen": c.Redis.Listen, "redis.password": c.Redis.Password.Reveal(),
-	}
+// fixed are the parts of a configuration that a running process cannot change: their keys, and where they are.
+var fixed = []struct {
+	key string
+	at  func(*config.Config) any // a pointer
+}{
+	{"admin.listen", func(c *config.Config) any { return &c.Admin.Listen }},
+	{"data_dir", func(c *config.Config) any { return &c.DataDir }},
+	{"hooks.listen", func(c *config.Config) any { return &c.Hooks.Listen }},
+	{"redis.enabled", func(c *config.Config) any { return &c.Redis.Enabled }},
+	{"redis.listen", func(c *config.Config) any { return &c.Redis.Listen }},
+	{"redis.password", func(c *config.Config) any { return &c.Redis.Password }},
+	{"turn.listen", func(c *config.Config) any { return &c.Turn.Listen }},
+	{"turn.listen_tls", func(c *config.Config) any { return &c.Turn.ListenTLS }},
+	{"turn.realm", func(c *config.Config) any { return &c.Turn.Realm }},
+	{"turn.relay_ports", func(c *config.Config) any { return &c.Turn.RelayPorts }},
+	{"turn.transports", func(c *config.Config) any { return &c.Turn.Transports }},
 }
 
-// unchangeable names the keys that differ and stay as they were.
-func unchangeable(old, next *config.Config) []string {
-	var keys []string
-	was := fixed(old)
-	for key, v := range fixed(next) {
-		if !reflect.DeepEqual(v, was[key]) {
-			keys = append(keys, key)
+// keep is next with what cannot change taken from old, so that what is shown is what holds, and the keys that differ.
+func keep(old, next *config.Config) (c *config.Config, stays []string) {
+	copied := *next
+	for _, f := range fixed {
+		was, is := reflect.ValueOf(f.at(old)).Elem(), reflect.ValueOf(f.at(&copied)).Elem()
+		if !reflect.DeepEqual(was.Interface(), is.Interface()) {
+			stays = append(stays, f.key)
+			is.Set(was)
 		}
 	}
-	slices.Sort(keys)
-	return keys
-}
-
-// keep is next with what cannot change taken from old, so that what is shown is what holds.
-func keep(old, next *config.Config) *config.Config {
-	c := *next
-	c.DataDir, c.Redis = old.DataDir, old.Redis
-	c.Turn.Realm, c.Turn.Listen, c.Turn.ListenTLS = old.Turn.Realm, old.Turn.Listen, old.Turn.ListenTLS
-	c.Turn.Transports, c.Turn.RelayPorts = old.Turn.Transports, old.Turn.RelayPorts
-	c.Hooks.Listen, c.Admin.Listen = old.Hooks.Listen, old.Admin.Listen
-	return &c
+	return &copied, stays
 }
