@@ -27,8 +27,8 @@ func ephemeralPorts() (low, high int, ok bool) {
 	return low, high, err == nil
 }
 
-// reservedPort says whether the kernel keeps a port out of those.
-func reservedPort(port int) bool {
-	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports")
-	return err == nil && inPorts(string(b), port)
+// reservedPorts are those that the kernel keeps out of them, for inPorts.
+func reservedPorts() string {
+	b, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports") // none where it cannot be read
+	return string(b)
 }

@@ -6,13 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
 
@@ -65,7 +65,8 @@ func (n *notes) add(status Status, check, detail, remedy string) {
 
 // runLocal looks at all that is not a URL, and returns the URLs that clients are told, each with a credential of its own.
 func runLocal(ctx context.Context, cfg *Config, emit func(Finding)) []Target {
-	l := &local{Local: cfg.Local, cfg: cfg, node: cfg.Local.Node, own: ownAddrs()}
+	own, _ := publicaddr.Local() // without them an address of this machine is judged as another's
+	l := &local{Local: cfg.Local, cfg: cfg, node: cfg.Local.Node, own: own}
 	if l.node == "" {
 		var b [6]byte
 		_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process rather than return an error
@@ -224,19 +225,4 @@ func (l *Local) explain401(ctx context.Context, username string) (explanation, b
 		}
 	}
 	return explanation{}, false
-}
-
-func ownAddrs() (out []netip.Addr) {
-	all, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	for _, a := range all {
-		if n, ok := a.(*net.IPNet); ok {
-			if ip, ok := netip.AddrFromSlice(n.IP); ok {
-				out = append(out, ip.Unmap())
-			}
-		}
-	}
-	return out
 }

@@ -73,9 +73,9 @@ func (l *local) ephemeral(n *notes) {
 	if all >= 1000 {
 		return
 	}
-	shared := 0
+	shared, reserved := 0, reservedPorts()
 	for port := int(l.PortMin); port <= int(l.PortMax); port++ {
-		if port >= low && port <= high && !reservedPort(port) {
+		if port >= low && port <= high && !inPorts(reserved, port) {
 			shared++
 		}
 	}

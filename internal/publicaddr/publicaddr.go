@@ -4,6 +4,7 @@ package publicaddr
 import (
 	"net"
 	"net/netip"
+	"slices"
 )
 
 // Route4 is the local IPv4 address that the default route uses. No packet is sent. False where there is no route.
@@ -34,18 +35,25 @@ func route(network, to string) (netip.Addr, bool) {
 	return a, a.IsValid() && !a.IsUnspecified()
 }
 
-// IsLocal says whether a is an address of one of this machine's interfaces.
-func IsLocal(a netip.Addr) bool {
+// Local lists the addresses of this machine's interfaces.
+func Local() ([]netip.Addr, error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
-		return false
+		return nil, err
 	}
-	for _, n := range all {
-		if p, ok := n.(*net.IPNet); ok {
-			if ip, ok := netip.AddrFromSlice(p.IP); ok && ip.Unmap() == a.Unmap() {
-				return true
+	var out []netip.Addr
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok {
+				out = append(out, ip.Unmap())
 			}
 		}
 	}
-	return a.IsLoopback()
+	return out, nil
+}
+
+// IsLocal says whether a is one of them, or any loopback address.
+func IsLocal(a netip.Addr) bool {
+	all, err := Local()
+	return err == nil && slices.Contains(all, a.Unmap()) || a.IsLoopback()
 }
