@@ -118,6 +118,9 @@ func ban(c *cli.Context) error {
 		if d := c.String("for"); d != "" {
 			lasting = " for " + admin.Printable(d)
 		}
+		if a.Replaced {
+			lasting += ", in place of the earlier ban"
+		}
 		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %d live allocations closed\n", admin.Printable(a.Node), lasting, a.Closed)
 		return err
 	})

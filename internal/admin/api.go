@@ -64,10 +64,12 @@ type BanRequest struct {
 	For    string `json:"for"`
 }
 
-// BanAnswer answers it, with 201: the ban is on disk and in force, and so many allocations of the Node were closed.
+// BanAnswer answers it, with 201: the ban is on disk and in force, so many allocations of the Node were closed, and an
+// earlier ban on it was replaced or not.
 type BanAnswer struct {
-	Node   string `json:"node"`
-	Closed int    `json:"closed"`
+	Node     string `json:"node"`
+	Closed   int    `json:"closed"`
+	Replaced bool   `json:"replaced,omitempty"`
 }
 
 // Readiness answers GET /readyz: 200 where NotReady is empty, else 503.

@@ -180,11 +180,11 @@ func (a *Admin) ban(_ *call, req BanRequest) (BanAnswer, error) {
 	if err != nil {
 		return BanAnswer{}, err
 	}
-	closed, err := a.cfg.Nodes.Ban(req.Node, req.Reason, lasting)
+	done, err := a.cfg.Nodes.Ban(req.Node, req.Reason, lasting)
 	if err != nil {
 		return BanAnswer{}, err
 	}
-	return BanAnswer{Node: req.Node, Closed: closed}, nil
+	return BanAnswer{Node: req.Node, Closed: done.Closed, Replaced: done.Replaced}, nil
 }
 
 // maxBan keeps the end of a ban within what JSON can say.

@@ -33,22 +33,36 @@ type Ban struct {
 	Until  time.Time `json:"until,omitzero"` // zero: until it is lifted
 }
 
+// end says when it is over.
+func (b Ban) end() string {
+	if b.Until.IsZero() {
+		return "unban"
+	}
+	return b.Until.Format(time.RFC3339)
+}
+
 func (b Ban) over(now time.Time) bool { return !b.Until.IsZero() && !now.Before(b.Until) }
+
+// Banned is what a ban did.
+type Banned struct {
+	Closed   int  // live allocations
+	Replaced bool // reason and time of an earlier ban
+}
 
 // Ban bans a Node, for the given time or, where that is 0, until it is unbanned, and closes its live allocations. Banning a
 // banned Node replaces reason and time.
 //
 // When it returns nil the ban is on disk, in force, and closed allocations of the Node were ended. With an error the ban is
 // not in force and nothing was closed: the errors of nodeid.Valid, ErrReason, ErrDuration, ErrTooManyBans, or what the disk said.
-func (r *Registry) Ban(node, reason string, lasting time.Duration) (closed int, err error) {
+func (r *Registry) Ban(node, reason string, lasting time.Duration) (done Banned, err error) {
 	if err := nodeid.Valid(node); err != nil {
-		return 0, err
+		return done, err
 	}
 	if len(reason) > maxReason || !utf8.ValidString(reason) || strings.ContainsFunc(reason, unicode.IsControl) {
-		return 0, ErrReason
+		return done, ErrReason
 	}
 	if lasting < 0 {
-		return 0, ErrDuration
+		return done, ErrDuration
 	}
 	now := r.now().UTC().Truncate(time.Millisecond)
 	b := Ban{Node: strings.Clone(node), Reason: strings.Clone(reason), Since: now}
@@ -60,14 +74,17 @@ func (r *Registry) Ban(node, reason string, lasting time.Duration) (closed int, 
 		b.Until = now.Add(lasting)
 		detail += ", until " + Clock(b.Until, now)
 	}
-	if err := r.bans.do(&change{id: b.Node, ban: &b}); err != nil {
-		return 0, err
+	c := change{id: b.Node, ban: &b}
+	if err := r.bans.do(&c); err != nil {
+		return done, err
 	}
+	done.Replaced = c.replaced
 	if relays := r.attached(); relays != nil {
-		closed = relays.CloseNode(node, detail)
+		done.Closed = relays.CloseNode(node, detail)
 	}
-	r.note(node, stranger, KindBanned, detail+"; "+plural(closed, "allocation")+" closed")
-	return closed, nil
+	r.note(node, stranger, KindBanned, detail+"; "+plural(done.Closed, "allocation")+" closed")
+	r.log.Info("the operator banned a Node", "node", node, "reason", reason, "until", b.end(), "closed", done.Closed, "replaced", done.Replaced)
+	return done, nil
 }
 
 // Unban lifts a ban; when it returns nil that is on disk. ErrNotBanned where there is none.
@@ -76,6 +93,7 @@ func (r *Registry) Unban(node string) error {
 		return err
 	}
 	r.note(node, stranger, KindUnbanned, "the operator lifted the ban")
+	r.log.Info("the operator lifted a ban", "node", node)
 	return nil
 }
 
@@ -102,10 +120,11 @@ func (r *Registry) Bans() []Ban {
 
 // change is a ban to be put in force, or where ban is nil the lifting of one.
 type change struct {
-	id   string
-	ban  *Ban
-	done bool
-	err  error
+	id       string
+	ban      *Ban
+	done     bool
+	replaced bool // there was a ban in force
+	err      error
 }
 
 // banStore holds the bans, in memory and in a file that is never behind what was acknowledged.
@@ -171,6 +190,7 @@ func (s *banStore) apply(batch []*change) {
 			c.err = fmt.Errorf("%w (%d of %d in use)", ErrTooManyBans, len(next), s.max)
 		default:
 			next[c.id] = *c.ban
+			c.replaced = banned && !old.over(now)
 			changed = true
 		}
 	}

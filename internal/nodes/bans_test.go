@@ -97,14 +97,16 @@ func TestBanClosesAllocationsOnceItIsInForce(t *testing.T) {
 		}
 	}
 	r.Attach(relays)
-	closed, err := r.Ban("alice", "spam", 0)
-	if err != nil || closed != 2 || len(relays.list) != 1 {
-		t.Errorf("closed %d, %v; left %v", closed, err, relays.list)
+	done, err := r.Ban("alice", "spam", 0)
+	if err != nil || done != (Banned{Closed: 2}) || len(relays.list) != 1 {
+		t.Errorf("%+v, %v; left %v", done, err, relays.list)
 	}
 	if relays.closed[0] != "1 banned by the operator: spam" {
 		t.Errorf("causes %q", relays.closed)
 	}
-	ban(t, r, "alice", "still spam", time.Hour)
+	if done, err := r.Ban("alice", "still spam", time.Hour); err != nil || done != (Banned{Replaced: true}) {
+		t.Errorf("banned again: %+v, %v", done, err)
+	}
 	if b, _ := r.BanOf("alice"); b.Reason != "still spam" || b.Until.IsZero() || len(r.Bans()) != 1 {
 		t.Errorf("banned again: %+v", b)
 	}
@@ -275,9 +277,9 @@ func TestThousandBansAndUnbansAtOnce(t *testing.T) {
 		wg.Wait()
 	}
 	each(func(id string) error {
-		closed, err := r.Ban(id, "x", 0)
-		if closed != 1 || !r.Banned(id) {
-			t.Errorf("%s: closed %d, banned %v", id, closed, r.Banned(id))
+		done, err := r.Ban(id, "x", 0)
+		if done.Closed != 1 || !r.Banned(id) {
+			t.Errorf("%s: %+v, banned %v", id, done, r.Banned(id))
 		}
 		return err
 	})

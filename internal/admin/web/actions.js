@@ -13,7 +13,12 @@ export function durationSelect() {
 /** ban bans a Node and says how many allocations were closed. */
 export async function ban(node, reason, lasting) {
   const answer = await call("POST", "/api/bans", { body: { node, reason, for: lasting } });
-  say(`${quoted(answer.node)} is banned; ${count(answer.closed)} allocation${answer.closed === 1 ? "" : "s"} closed.`, { undo: () => unban(node) });
+  const closed = `${count(answer.closed)} allocation${answer.closed === 1 ? "" : "s"} closed`;
+  if (answer.replaced) { // lifting this one would not bring the earlier one back
+    say(`${quoted(answer.node)} is banned, in place of the earlier ban; ${closed}.`);
+  } else {
+    say(`${quoted(answer.node)} is banned; ${closed}.`, { undo: () => unban(node) });
+  }
 }
 
 /** askBan asks for reason and time, then bans. It resolves to whether that was done. */
