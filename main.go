@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -62,7 +63,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		ErrWriter:       stderr,
 		ExitErrHandler:  func(*cli.Context, error) {},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return fmt.Errorf("%w: %w; options of a command stand behind it, see crolang-aio --help", errUsage, err)
+			return fmt.Errorf("%w: %s; options of a command stand behind it, see crolang-aio --help", errUsage, plain(err))
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
@@ -87,8 +88,20 @@ func prepare(c *cli.Command) {
 	}
 }
 
+// oneDash finds the names of options in the library's messages, which have one dash.
+var oneDash = regexp.MustCompile(`(defined: |argument: |for flag |for )-([a-z])`)
+
 func usageError(_ *cli.Context, err error, _ bool) error {
-	return fmt.Errorf("%w: %w, see crolang-aio --help", errUsage, err)
+	return fmt.Errorf("%w: %s, see crolang-aio --help", errUsage, plain(err))
+}
+
+// plain is the library's message about an option in this program's words.
+func plain(err error) string {
+	text := oneDash.ReplaceAllString(err.Error(), "$1--$2")
+	if before, ok := strings.CutSuffix(text, ": parse error"); ok { // the only values that are parsed are times
+		text = before + ": a time is written like 90s, 5m or 1h30m"
+	}
+	return text
 }
 
 func commands() []*cli.Command {
@@ -136,7 +149,7 @@ func noArgs(f cli.ActionFunc) cli.ActionFunc {
 
 // nodeArg is the one argument of a command about a Node.
 func nodeArg(c *cli.Context) (string, error) {
-	if c.NArg() != 1 {
+	if c.NArg() != 1 || c.Args().First() == "" {
 		return "", fmt.Errorf("%w: %s takes one argument, the id of a Node", errUsage, c.Command.Name)
 	}
 	return c.Args().First(), nil
