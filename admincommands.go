@@ -28,14 +28,14 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 		{Name: "bans", Usage: "list the bans", Flags: with(), Action: noArgs(listBans)},
 		{
 			Name: "ban", Usage: "ban a Node and end its relays; replaces time and reason of an earlier ban", ArgsUsage: "NODE",
-			Flags: with(&cli.StringFlag{Name: "for", Usage: "`DURATION`, such as 1h or 7d (default: until unban)"},
+			Flags: with(&cli.GenericFlag{Name: "for", Usage: "`DURATION`, such as 1h or 7d", Value: &span{}, DefaultText: "until unban"},
 				&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the record"}), Action: ban,
 		},
+		{Name: "unban", Usage: "let a banned Node in again", ArgsUsage: "NODE", Flags: with(), Action: unban},
 		{
 			Name: "drain", Usage: "take no new allocations, and end when the live ones have ended or drain_timeout is over",
-			Flags: with(&cli.BoolFlag{Name: "wait", Usage: "return when the server has ended"}), Action: noArgs(drain),
+			Flags: with(&cli.BoolFlag{Name: "wait", Usage: "return when the server has ended", DisableDefaultText: true}), Action: noArgs(drain),
 		},
-		{Name: "unban", Usage: "let a banned Node in again", ArgsUsage: "NODE", Flags: with(), Action: unban},
 	}
 }
 
@@ -109,14 +109,18 @@ func ban(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	lasts := spanOf(c, "for")
+	if c.IsSet("for") && lasts.Duration <= 0 {
+		return fmt.Errorf("%w: --for must be above 0, such as 1h or 7d; leave it out to ban until unban", errUsage)
+	}
 	return ask(c, func(ctx context.Context, client *admin.Client) error {
-		a, err := client.Ban(ctx, admin.BanRequest{Node: node, Reason: c.String("reason"), For: c.String("for")})
+		a, err := client.Ban(ctx, admin.BanRequest{Node: node, Reason: c.String("reason"), For: lasts.text})
 		if err != nil || c.Bool("json") {
 			return printJSON(c, a, err)
 		}
 		lasting := ""
-		if d := c.String("for"); d != "" {
-			lasting = " for " + admin.Printable(d)
+		if lasts.text != "" {
+			lasting = " for " + admin.Printable(lasts.text)
 		}
 		if a.Replaced {
 			lasting += ", in place of the earlier ban"

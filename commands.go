@@ -24,7 +24,11 @@ import (
 
 // load reads the configuration, checked by the parts that know more of their settings than their shape.
 func load(c *cli.Context) (*config.Config, error) {
-	return config.Load(c.String("config"), config.WithCheck(checkPolicy))
+	file, err := configFile(c)
+	if err != nil {
+		return nil, err
+	}
+	return config.Load(file, config.WithCheck(checkPolicy))
 }
 
 // checkPolicy brings the mistakes that the policies find to their lines in the file.
@@ -151,7 +155,7 @@ func issueCredential(c *cli.Context) error {
 	}
 	ttl := cfg.Credentials.TTL
 	if c.IsSet("ttl") {
-		if ttl = c.Duration("ttl"); ttl <= 0 {
+		if ttl = spanOf(c, "ttl").Duration; ttl <= 0 {
 			return fmt.Errorf("%w: --ttl must be above 0, such as 5m", errUsage)
 		}
 	}

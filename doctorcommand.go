@@ -38,18 +38,19 @@ func doctorCommand(config, json cli.Flag) *cli.Command {
 		Flags: []cli.Flag{
 			config, json,
 			&cli.StringSliceFlag{Name: "url", Usage: "try this `URL` of any STUN or TURN server, such as turn:turn.example.org:3478?transport=tcp; may be given again"},
-			&cli.StringFlag{Name: "username", Usage: "username for turn: and turns: URLs"},
-			&cli.StringFlag{Name: "password", Usage: "its password, which the list of processes shows: see above"},
+			&cli.StringFlag{Name: "username", Usage: "`NAME` for turn: and turns: URLs"},
+			&cli.StringFlag{Name: "password", Usage: "its `PASSWORD`, which the list of processes shows: see above"},
 			&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password in its first line"},
 			&cli.StringFlag{Name: "node", Usage: "without --url: with the credential of this `NODE`, to see what stands in its way"},
-			&cli.DurationFlag{Name: "timeout", Usage: "time limit for everything", Value: time.Minute},
+			&cli.GenericFlag{Name: "timeout", Usage: "`DURATION` that everything may take", Value: &span{time.Minute, "1m"}},
 		},
 		Action: noArgs(runDoctor),
 	}
 }
 
 func runDoctor(c *cli.Context) error {
-	if c.Duration("timeout") <= 0 {
+	timeout := spanOf(c, "timeout").Duration
+	if timeout <= 0 {
 		return fmt.Errorf("%w: --timeout must be above 0", errUsage)
 	}
 	var cfg doctor.Config
@@ -64,7 +65,7 @@ func runDoctor(c *cli.Context) error {
 	}
 	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, c.Duration("timeout"))
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var sum doctor.Summary
 	found := []doctor.Finding{}

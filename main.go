@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -62,15 +61,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		Writer:          stdout,
 		ErrWriter:       stderr,
 		ExitErrHandler:  func(*cli.Context, error) {},
+		UsageText:       "crolang-aio COMMAND [options] [NODE]\ncrolang-aio COMMAND --help",
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
 			return fmt.Errorf("%w: %s; options of a command stand behind it, see crolang-aio --help", errUsage, plain(err))
 		},
-		Action: func(c *cli.Context) error {
-			if c.NArg() > 0 {
-				return fmt.Errorf("%w: there is no command %q, see crolang-aio --help", errUsage, c.Args().First())
-			}
-			return cli.ShowAppHelp(c)
-		},
+		Action:   noCommand,
 		Commands: commands(),
 	}
 	for _, c := range app.Commands {
@@ -88,25 +83,9 @@ func prepare(c *cli.Command) {
 	}
 }
 
-// oneDash finds the names of options in the library's messages, which have one dash.
-var oneDash = regexp.MustCompile(`(defined: |argument: |for flag |for )-([a-z])`)
-
-func usageError(_ *cli.Context, err error, _ bool) error {
-	return fmt.Errorf("%w: %s, see crolang-aio --help", errUsage, plain(err))
-}
-
-// plain is the library's message about an option in this program's words.
-func plain(err error) string {
-	text := oneDash.ReplaceAllString(err.Error(), "$1--$2")
-	if before, ok := strings.CutSuffix(text, ": parse error"); ok { // the only values that are parsed are times
-		text = before + ": a time is written like 90s, 5m or 1h30m"
-	}
-	return text
-}
-
 func commands() []*cli.Command {
-	config := &cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "configuration `FILE` (TOML)", EnvVars: []string{"CROLANG_AIO_CONFIG"}}
-	json := &cli.BoolFlag{Name: "json", Usage: "print JSON"}
+	config := &cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "configuration `FILE` (TOML); without one the defaults hold", EnvVars: []string{configVariable}}
+	json := &cli.BoolFlag{Name: "json", Usage: "print JSON", DisableDefaultText: true}
 	return append([]*cli.Command{
 		{
 			Name: "serve", Usage: "run everything, in the foreground", Flags: []cli.Flag{config}, Action: noArgs(serve),
@@ -120,7 +99,7 @@ func commands() []*cli.Command {
 		},
 		{
 			Name: "credential", Usage: "print a TURN credential for a Node", ArgsUsage: "NODE",
-			Flags: []cli.Flag{config, json, &cli.DurationFlag{Name: "ttl", Usage: "lifetime (default: credentials.ttl)"}}, Action: issueCredential,
+			Flags: []cli.Flag{config, json, &cli.GenericFlag{Name: "ttl", Usage: "`DURATION` that it lasts, such as 5m or 1d", Value: &span{}, DefaultText: "credentials.ttl"}}, Action: issueCredential,
 		},
 		{
 			Name: "broker-env", Usage: "print the environment of a Broker container (docker run --env-file)",
@@ -135,32 +114,6 @@ func commands() []*cli.Command {
 		doctorCommand(config, json),
 		{Name: "version", Usage: "print version, commit and Go version", Flags: []cli.Flag{json}, Action: noArgs(printVersion)},
 	}, adminCommands(config, json)...)
-}
-
-// noArgs refuses arguments that a command would otherwise ignore.
-func noArgs(f cli.ActionFunc) cli.ActionFunc {
-	return func(c *cli.Context) error {
-		if c.NArg() > 0 {
-			return fmt.Errorf("%w: %s takes no argument, got %q", errUsage, c.Command.Name, c.Args().First())
-		}
-		return f(c)
-	}
-}
-
-// nodeArg is the one argument of a command about a Node.
-func nodeArg(c *cli.Context) (string, error) {
-	if c.NArg() != 1 || c.Args().First() == "" {
-		return "", fmt.Errorf("%w: %s takes one argument, the id of a Node", errUsage, c.Command.Name)
-	}
-	return c.Args().First(), nil
-}
-
-func needSubcommand(c *cli.Context) error {
-	var names []string
-	for _, s := range c.Command.Subcommands {
-		names = append(names, s.Name)
-	}
-	return fmt.Errorf("%w: %s needs one of: %s", errUsage, c.Command.Name, strings.Join(names, ", "))
 }
 
 // build describes this binary.

@@ -205,7 +205,7 @@ func (l *loader) checkRules() {
 				continue
 			}
 			meant := ""
-			if near := nearest(group, names); near != "" {
+			if near := Nearest(group, names); near != "" {
 				meant = quoted("@" + near)
 			}
 			l.fail(key, fmt.Sprintf("[%d].%s", i, side.name),

@@ -43,7 +43,7 @@ func (l *loader) readEnviron() {
 		if slices.Contains(names, name) || slices.Contains(notKeys, name) || isLink(name, value) {
 			continue
 		}
-		l.mistakes = append(l.mistakes, &Error{Source: name, Err: unknown("variable", nearest(name, names))})
+		l.mistakes = append(l.mistakes, &Error{Source: name, Err: unknown("variable", Nearest(name, names))})
 	}
 }
 

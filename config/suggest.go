@@ -13,8 +13,8 @@ func unknown(what, meant string) error {
 	return fmt.Errorf("unknown %s; did you mean %s?", what, meant)
 }
 
-// nearest is the candidate that a misspelt name is nearest to, empty where none is near.
-func nearest(name string, candidates []string) string {
+// Nearest is the candidate that a misspelt name is nearest to, empty where none is near.
+func Nearest(name string, candidates []string) string {
 	name = strings.ToLower(strings.ReplaceAll(name, "-", "_"))
 	if len(name) > 256 {
 		return ""
@@ -77,11 +77,11 @@ func nearestKey(path string, keys []Key, tables bool) string {
 			}
 		}
 	}
-	if meant := nearest(path, siblings); meant != "" {
+	if meant := Nearest(path, siblings); meant != "" {
 		return meant
 	}
 	if same != "" && same != "-" {
 		return same
 	}
-	return nearest(path, everywhere)
+	return Nearest(path, everywhere)
 }

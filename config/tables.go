@@ -93,7 +93,7 @@ func row(v any, columns ...column) []fault {
 	}
 	for _, name := range slices.Sorted(maps.Keys(t)) {
 		if !slices.Contains(names, name) {
-			faults = append(faults, fault{at: "." + toml.Key{name}.String(), err: unknown("key "+toml.Key{name}.String(), nearest(name, names))})
+			faults = append(faults, fault{at: "." + toml.Key{name}.String(), err: unknown("key "+toml.Key{name}.String(), Nearest(name, names))})
 		}
 	}
 	return faults

@@ -77,7 +77,7 @@ func TestNearest(t *testing.T) {
 		"listne": "listen", "listen-tls": "listen_tls", "LISTEN": "listen", "relm": "realm", "relay_port": "relay_ports", "": "",
 		"upd": "udp", "tcp": "", "something": "", strings.Repeat("listen", 100): "",
 	} {
-		if got := nearest(name, candidates); got != want {
+		if got := Nearest(name, candidates); got != want {
 			t.Errorf("%q: %q, want %q", name, got, want)
 		}
 	}
