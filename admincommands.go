@@ -69,8 +69,8 @@ func listNodes(c *cli.Context) error {
 
 func listAllocations(c *cli.Context) error {
 	return ask(c, func(ctx context.Context, client *admin.Client) error {
-		if id := c.String("close"); id != "" {
-			return client.CloseAllocation(ctx, id)
+		if c.IsSet("close") {
+			return closeAllocation(ctx, c, client)
 		}
 		l, err := client.Allocations(ctx, "", limit(c))
 		if err != nil || c.Bool("json") {
@@ -78,6 +78,22 @@ func listAllocations(c *cli.Context) error {
 		}
 		return admin.PrintAllocations(c.App.Writer, time.Now(), l)
 	})
+}
+
+func closeAllocation(ctx context.Context, c *cli.Context, client *admin.Client) error {
+	id := c.String("close")
+	if id == "" {
+		return fmt.Errorf("%w: --close needs the ID of an allocation", errUsage)
+	}
+	err := client.CloseAllocation(ctx, id)
+	switch {
+	case errors.Is(err, admin.ErrNotFound):
+		return fmt.Errorf("%q: %w", id, err)
+	case err != nil || c.Bool("json"):
+		return printJSON(c, map[string]string{"closed": id}, err)
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "closed allocation %s\n", admin.Printable(id))
+	return err
 }
 
 func listBans(c *cli.Context) error {
@@ -125,7 +141,7 @@ func ban(c *cli.Context) error {
 		if a.Replaced {
 			lasting += ", in place of the earlier ban"
 		}
-		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %d live allocations closed\n", admin.Printable(a.Node), lasting, a.Closed)
+		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed\n", admin.Printable(a.Node), lasting, liveAllocations(a.Closed))
 		return err
 	})
 }
@@ -135,7 +151,21 @@ func unban(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return ask(c, func(ctx context.Context, client *admin.Client) error { return ofNode(node, client.Unban(ctx, node)) })
+	return ask(c, func(ctx context.Context, client *admin.Client) error {
+		err := ofNode(node, client.Unban(ctx, node))
+		if err != nil || c.Bool("json") {
+			return printJSON(c, map[string]string{"node": node}, err)
+		}
+		_, err = fmt.Fprintf(c.App.Writer, "lifted the ban of %s\n", admin.Printable(node))
+		return err
+	})
+}
+
+func liveAllocations(n int) string {
+	if n == 1 {
+		return "1 live allocation"
+	}
+	return fmt.Sprintf("%d live allocations", n)
 }
 
 // ofNode names the Node in an answer that only says "this Node".
@@ -159,7 +189,7 @@ func drain(c *cli.Context) error {
 	if err != nil || c.Bool("json") {
 		err = printJSON(c, d, err)
 	} else {
-		_, err = fmt.Fprintf(c.App.Writer, "draining: %d live allocations, for at most %.0f s\n", d.Allocations, math.Ceil(d.SecondsLeft))
+		_, err = fmt.Fprintf(c.App.Writer, "draining: %s, for at most %.0f s\n", liveAllocations(d.Allocations), math.Ceil(d.SecondsLeft))
 	}
 	if err != nil || !c.Bool("wait") {
 		return err

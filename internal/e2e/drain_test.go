@@ -122,7 +122,7 @@ func TestDrain(t *testing.T) {
 			if err := wait.Start(); err != nil {
 				t.Fatal(err)
 			}
-			if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.HasPrefix(line, "draining: 1 live allocations, for at most ") {
+			if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || !strings.HasPrefix(line, "draining: 1 live allocation, for at most ") {
 				t.Errorf("drain --wait: %q, %v", line, err)
 			}
 			must(live[0].Refresh(patiently(t), 0))(t)

@@ -33,14 +33,6 @@ type Ban struct {
 	Until  time.Time `json:"until,omitzero"` // zero: until it is lifted
 }
 
-// end says when it is over.
-func (b Ban) end() string {
-	if b.Until.IsZero() {
-		return "unban"
-	}
-	return b.Until.Format(time.RFC3339)
-}
-
 func (b Ban) over(now time.Time) bool { return !b.Until.IsZero() && !now.Before(b.Until) }
 
 // Banned is what a ban did.
@@ -83,7 +75,14 @@ func (r *Registry) Ban(node, reason string, lasting time.Duration) (done Banned,
 		done.Closed = relays.CloseNode(node, detail)
 	}
 	r.note(node, stranger, KindBanned, detail+"; "+plural(done.Closed, "allocation")+" closed")
-	r.log.Info("the operator banned a Node", "node", node, "reason", reason, "until", b.end(), "closed", done.Closed, "replaced", done.Replaced)
+	said := []any{"node", node}
+	if reason != "" {
+		said = append(said, "reason", reason)
+	}
+	if lasting > 0 { // what is left out is for good: a time, where there is one, can be read as one
+		said = append(said, "until", b.Until)
+	}
+	r.log.Info("the operator banned a Node", append(said, "closed", done.Closed, "replaced", done.Replaced)...)
 	return done, nil
 }
 

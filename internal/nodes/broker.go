@@ -18,10 +18,11 @@ func (r *Registry) Issued(id string, ends time.Time) {
 
 // Clock writes a time as the why-record does: the time of day where it is near, with the date where it is not. UTC.
 func Clock(t, now time.Time) string {
-	if d := t.Sub(now); d < 12*time.Hour && d > -12*time.Hour {
-		return t.UTC().Format("15:04:05 UTC")
+	t = t.UTC()
+	if t.Format(time.DateOnly) == now.UTC().Format(time.DateOnly) {
+		return t.Format("15:04:05 UTC")
 	}
-	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+	return t.Format("2006-01-02 15:04:05 UTC")
 }
 
 // Validated notes that a Broker's validity check named these Nodes, so that they are connected. Ids that cannot be a Node's

@@ -172,3 +172,18 @@ func TestValidityCheckOf100000Nodes(t *testing.T) {
 		t.Errorf("%d connected", n)
 	}
 }
+
+// A time of another day has its date: "ends 01:00:00" at two in the afternoon would be read as past.
+func TestClock(t *testing.T) {
+	now := newClock().now()
+	for ahead, want := range map[time.Duration]string{
+		time.Hour:                     "13:00:00 UTC",
+		11*time.Hour + 59*time.Minute: "23:59:00 UTC",
+		12 * time.Hour:                "2026-03-02 00:00:00 UTC",
+		-13 * time.Hour:               "2026-02-28 23:00:00 UTC",
+	} {
+		if got := Clock(now.Add(ahead).In(time.FixedZone("", 9*3600)), now); got != want {
+			t.Errorf("%v ahead: %s, want %s", ahead, got, want)
+		}
+	}
+}
