@@ -108,7 +108,7 @@ func (a *app) openCerts() (err error) {
 	c := certSettings(a.cfg(), a.public.Load())
 	c.Dir, c.Logger = a.dir.Path(), a.part("certs")
 	a.certs, err = certs.New(c)
-	return err
+	return certError(c, err)
 }
 
 func (a *app) openNodes() (err error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/crolang-p2p/crolang-aio/certs"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
@@ -118,7 +119,8 @@ func endOnSignal(parent context.Context, log *slog.Logger) (ctx context.Context,
 	}
 }
 
-// configCheck says nothing but "ok" of a good configuration; warnings go to standard error.
+// configCheck says nothing but "ok" of a good configuration; warnings go to standard error. A certificate that serve would
+// refuse is among them: the configuration may be meant for another machine, or its key be closed to whoever checks.
 func configCheck(c *cli.Context) error {
 	cfg, err := load(c)
 	if err != nil {
@@ -126,6 +128,11 @@ func configCheck(c *cli.Context) error {
 	}
 	for _, w := range cfg.Warnings() {
 		fmt.Fprintf(c.App.ErrWriter, "crolang-aio: warning: %s\n", w)
+	}
+	if files := (certs.Config{CertFile: cfg.Certs.CertFile, KeyFile: cfg.Certs.KeyFile}); files.CertFile != "" {
+		if _, err := certs.New(files); err != nil {
+			fmt.Fprintf(c.App.ErrWriter, "crolang-aio: warning: serve would not start: %v\n", certError(files, err))
+		}
 	}
 	_, err = fmt.Fprintln(c.App.Writer, "ok")
 	return err

@@ -99,9 +99,10 @@ func (r *reloader) reload() {
 	a, log := r.app, r.app.part("config")
 	defer a.reloading()()
 	next, err := r.read()
+	old := a.cfg()
 	var stays []string
 	if err == nil {
-		next, stays = keep(a.cfg(), next)
+		next, stays = keep(old, next)
 		err = a.apply(next)
 	}
 	if err != nil {
@@ -111,7 +112,16 @@ func (r *reloader) reload() {
 	if len(stays) > 0 {
 		log.Warn("some changes need a restart", "keys", stays)
 	}
-	log.Info("the changed configuration holds")
+	for _, w := range next.Warnings() {
+		if !slices.Contains(old.Warnings(), w) {
+			log.Warn(w)
+		}
+	}
+	if changed := config.Changed(old, next); len(changed) > 0 {
+		log.Info("the changed configuration holds", "keys", changed)
+	} else {
+		log.Info("the changed configuration holds: it changes nothing that is in use")
+	}
 }
 
 // apply makes next hold, all of it: with an error nothing has changed. Live allocations and connections stay, but for what
@@ -164,7 +174,8 @@ func (a *app) prepareCerts(next *config.Config, p *public) (present func(), err 
 			}
 		}, nil
 	}
-	return a.certs.Prepare(c)
+	present, err = a.certs.Prepare(c)
+	return present, certError(c, err)
 }
 
 // move makes p what clients are told from now on, with other lists of peers from replacePeers, which may be nil. Live

@@ -387,3 +387,27 @@ func TestFileThatGrowsIsAwaited(t *testing.T) {
 		}
 	}
 }
+
+// An operator who changes the file wants to know what of it holds now, and what of it is unwise.
+func TestReloadSaysWhatChanged(t *testing.T) {
+	s := startSite(t, "")
+	last := func() string {
+		lines := strings.Split(strings.TrimSpace(s.log.String()), "\n")
+		return lines[len(lines)-1]
+	}
+	s.reloadTo("drain_timeout = '7s'\n[turn.limits]\nallocations = 5\n")
+	if want := `"keys":["drain_timeout","turn.limits.allocations"]`; !strings.Contains(last(), want) {
+		t.Errorf("%s\nlacks %s", last(), want)
+	}
+	s.reloadTo("drain_timeout = '7s'\n[turn]\nrealm = 'other'\n[turn.limits]\nallocations = 5\n")
+	if want := "it changes nothing that is in use"; !strings.Contains(last(), want) {
+		t.Errorf("%s\nlacks %s", last(), want)
+	}
+	const unwise = "turn.peers.allow has 0.0.0.0/0"
+	for range 2 {
+		s.reloadTo("[turn.peers]\nallow = ['0.0.0.0/0']\n")
+	}
+	if n := strings.Count(s.log.String(), unwise); n != 1 {
+		t.Errorf("%d times %q in\n%s", n, unwise, s.log.String())
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -88,6 +89,14 @@ func certSettings(cfg *config.Config, p *public) certs.Config {
 	return certs.Config{
 		CertFile: c.CertFile, KeyFile: c.KeyFile, PublicHost: host, Hosts: c.Hosts, Validity: c.Validity, RenewBefore: c.RenewBefore,
 	}
+}
+
+// certError names the table of the files that are wrong.
+func certError(c certs.Config, err error) error {
+	if err == nil || c.CertFile == "" {
+		return err
+	}
+	return fmt.Errorf("certs: %w", err)
 }
 
 var peerModes = map[string]control.PeerMode{

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,6 +43,7 @@ type Key struct {
 	fromEnv  func(text string) any          // a variable's text as a value
 	fromFile func(text string) any          // that of a file which a variable names
 	path     func(c *Config) *string        // nil but for paths
+	same     func(a, b *Config) bool
 }
 
 // Leaf is the last part of Name: what stands before the "=" in the file.
@@ -64,6 +66,17 @@ func Keys() []Key {
 	return all
 }
 
+// Changed names the keys whose values differ between a and b, in the order of the file.
+func Changed(a, b *Config) []string {
+	var names []string
+	for _, k := range Keys() {
+		if !k.same(a, b) {
+			names = append(names, k.Name)
+		}
+	}
+	return names
+}
+
 // define makes a Key. standard is its default as a TOML value, and at where the value is kept.
 func define[T any](name string, standard any, k kind[T], at func(*Config) *T, doc string) Key {
 	key := Key{
@@ -79,6 +92,7 @@ func define[T any](name string, standard any, k kind[T], at func(*Config) *T, do
 			key.NotBuilt = append(key.NotBuilt, v)
 		}
 	}
+	key.same = func(a, b *Config) bool { return reflect.DeepEqual(*at(a), *at(b)) }
 	key.decode = func(c *Config, v any) []fault {
 		if s, ok := v.(string); ok && key.NotBuilt != nil {
 			if slices.Contains(key.NotBuilt, s) {
