@@ -83,6 +83,8 @@ func stringLen(text string) int {
 // syntaxMessages are what the library says of a value, and what is said instead: its words quote the value, which may
 // be a secret that lacks its quotes.
 var syntaxMessages = []struct{ has, say string }{
+	{"expected a top-level item to end", "nothing can stand behind a value or a [table] in its line; a text, a time or a size needs quotes"},
+	{"strings cannot contain newlines", "the text does not end in its line: it lacks the quote at its end"},
 	{"expected value but found", "expected a value: a text needs quotes"},
 	{"nteger", "not a number: a text needs quotes"},
 	{"float", "not a number: a text needs quotes"},

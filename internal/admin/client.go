@@ -26,6 +26,7 @@ var (
 )
 
 const (
+	noSuchPath    = "no such path" // said by this program's other listeners too
 	clientTimeout = 30 * time.Second
 	maxHeader     = 256 << 10 // bytes of an answer's header
 	maxText       = 500       // characters of an error that the server chose
@@ -89,7 +90,7 @@ func BaseURL(listen string) (string, error) {
 // Status asks what runs there.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	if err = c.call(ctx, http.MethodGet, "/api/status", nil, nil, &s); err == nil && s.Started.IsZero() {
-		err = ErrStranger
+		err = c.stranger(ErrStranger)
 	}
 	return s, err
 }
@@ -110,7 +111,7 @@ func (c *Client) Ready(ctx context.Context) error {
 		return err
 	}
 	if !r.Ready && len(r.NotReady) == 0 {
-		return ErrStranger
+		return c.stranger(ErrStranger)
 	}
 	if !r.Ready {
 		return fmt.Errorf("%w: %s", ErrNotReady, said(strings.Join(r.NotReady, ", ")))
@@ -181,7 +182,15 @@ func (c *Client) call(ctx context.Context, method, path string, q url.Values, bo
 	if err != nil {
 		return err
 	}
-	return readAnswer(status, path, data, into)
+	return c.stranger(readAnswer(status, path, data, into))
+}
+
+// stranger says where the stranger is.
+func (c *Client) stranger(err error) error {
+	if errors.Is(err, ErrStranger) {
+		return fmt.Errorf("%s: %w", c.base, err)
+	}
+	return err
 }
 
 // fetch sends body as JSON, where it is not nil, and returns the answer.
@@ -245,7 +254,7 @@ func readAnswer(status int, path string, data []byte, into any) error {
 		return nil
 	case status == http.StatusUnauthorized:
 		return ErrUnauthorized
-	case json.Unmarshal(data, &p) != nil || p.Error == "":
+	case json.Unmarshal(data, &p) != nil || p.Error == "" || p.Error == noSuchPath:
 		return fmt.Errorf("%w (status %d)", ErrStranger, status)
 	case status == http.StatusNotFound:
 		return fmt.Errorf("%w: %s", ErrNotFound, said(p.Error))

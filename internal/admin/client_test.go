@@ -155,6 +155,10 @@ func TestClientOfAHostileServer(t *testing.T) {
 		"endless list": {endless, func(c *Client) error { _, err := c.Nodes(t.Context(), "", 200); return err }, "larger than 32 MiB"},
 		"empty status": {func(w http.ResponseWriter) { _, _ = w.Write([]byte("{}")) }, func(c *Client) error { _, err := c.Status(t.Context()); return err }, ErrStranger.Error()},
 		"null":         {func(w http.ResponseWriter) { _, _ = w.Write([]byte("null")) }, func(c *Client) error { return c.Ready(t.Context()) }, ErrStranger.Error()},
+		"the webhooks": {func(w http.ResponseWriter) {
+			w.WriteHeader(404)
+			_, _ = w.Write([]byte(`{"error":"no such path"}`))
+		}, func(c *Client) error { _, err := c.Bans(t.Context(), 1); return err }, ": " + ErrStranger.Error()},
 		"large header": {func(w http.ResponseWriter) { w.Header().Set("X", strings.Repeat("x", 1<<20)) }, func(c *Client) error { return c.Ready(t.Context()) }, "headers exceeded"},
 		"long complaint": {func(w http.ResponseWriter) {
 			w.WriteHeader(500)

@@ -243,7 +243,7 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	methods, id := find(a.routes, r.URL.EscapedPath())
 	if methods == nil {
-		writeJSON(w, http.StatusNotFound, Problem{"no such path"})
+		writeJSON(w, http.StatusNotFound, Problem{noSuchPath})
 		return
 	}
 	method := r.Method

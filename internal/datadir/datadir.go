@@ -104,6 +104,9 @@ func Read(path, name string) (string, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("%s is %w", file, ErrMissing)
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return "", fmt.Errorf("%s is closed to this user: run this as the user that serves, or as root (%w)", file, bare(err))
+	}
 	if err != nil {
 		return "", fmt.Errorf("%s cannot be read: %w", file, bare(err))
 	}

@@ -2,6 +2,7 @@ package datadir
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,5 +93,19 @@ func TestOpenWhereAFileStands(t *testing.T) {
 	_, err := Open(file)
 	if err == nil || strings.Count(err.Error(), file) != 1 || strings.Contains(err.Error(), "\n") {
 		t.Errorf("err = %v", err)
+	}
+}
+
+// A command that another user runs than the server does says so.
+func TestReadAsAnotherUser(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may read everything")
+	}
+	path := t.TempDir()
+	if err := os.WriteFile(filepath.Join(path, AdminToken), []byte("x"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Read(path, AdminToken); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "run this as the user that serves") {
+		t.Error(err)
 	}
 }
