@@ -5,10 +5,12 @@ import (
 	"io"
 	"net/netip"
 	"net/url"
+	"path/filepath"
 	"strings"
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/datadir"
 )
 
 // announce says, in a few lines that a person can use, what listens where, what clients will be told, and what a Broker
@@ -38,11 +40,34 @@ func (a *app) announce(w io.Writer, file string) {
 		fmt.Fprintf(&b, "  %-6s %-5s %s\n", l.Part, l.Transport, l.Address)
 	}
 	fmt.Fprintf(&b, "Clients are told:\n  %s\n", strings.Join(append(stun, turn...), "\n  "))
+	fmt.Fprintf(&b, "Dashboard:\n  %s\n", a.dashboard())
 	fmt.Fprintf(&b, "A Broker needs this environment:\n  %s\n", strings.Join(lines, "\n  "))
 	if !secret && len(env.hints()) > 0 {
 		fmt.Fprintf(&b, "A Broker in a container cannot reach %s: see %s\n", env.base.Host, brokerEnvCall(file))
 	}
 	_, _ = io.WriteString(w, b.String())
+}
+
+// dashboard says where it is, and where the token that it asks for.
+func (a *app) dashboard() string {
+	listen := a.cfg().Admin.Listen
+	for _, l := range a.otherListeners() {
+		if l.Part == "admin" {
+			listen = l.Address
+		}
+	}
+	u, err := listenURL(listen, a.host())
+	if err != nil {
+		return listen
+	}
+	switch at := u.String() + "/"; {
+	case a.secrets.Load().admin == "":
+		return at
+	case a.cfg().Admin.Token.IsSet():
+		return at + " (its token: admin.token of the configuration)"
+	default:
+		return at + " (its token: " + filepath.Join(a.cfg().DataDir, datadir.AdminToken) + ")"
+	}
 }
 
 func brokerEnvCall(file string) string {

@@ -319,3 +319,19 @@ func TestReservedPorts(t *testing.T) {
 		}
 	}
 }
+
+// What the server itself has found wrong with an address is not said a second time in other words.
+func TestPublicSaidOnce(t *testing.T) {
+	s := goodStub()
+	s.status.URLs, s.status.Public.IPv4 = []string{"stun:10.98.0.1:1"}, "10.98.0.1"
+	s.status.Warnings = []admin.Warning{{ID: "public.container", Detail: "this runs in Docker", Remedy: "set public.ipv4"}}
+	var said []string
+	for _, f := range s.examine(t, nil) {
+		if f.Check == "public" {
+			said = append(said, f.Detail)
+		}
+	}
+	if len(said) != 1 || said[0] != "this runs in Docker" {
+		t.Errorf("%q", said)
+	}
+}

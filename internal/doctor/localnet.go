@@ -178,6 +178,9 @@ func (l *local) public(ctx context.Context) []Finding {
 			continue
 		}
 		seen = append(seen, u.host)
+		if u.name() == "" && u.host == l.status.Public.IPv4 && l.saidBefore() {
+			continue
+		}
 		if u.name() == "" {
 			l.judgeAddress(&n, netip.MustParseAddr(u.host), "the URLs have")
 			continue
