@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -22,7 +23,8 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 		{Name: "nodes", Usage: "list the Nodes that are known", Flags: with(), Action: noArgs(listNodes)},
 		{
 			Name: "allocations", Usage: "list the live allocations, or close one",
-			Flags: with(&cli.StringFlag{Name: "close", Usage: "close the allocation with this `ID`"}), Action: noArgs(listAllocations),
+			Flags: with(&cli.StringFlag{Name: "sort", Usage: "list first what is `FIRST`: newest, traffic (the most) or drops", Value: "newest"},
+				&cli.StringFlag{Name: "close", Usage: "close the allocation with this `ID`"}), Action: noArgs(listAllocations),
 		},
 		{Name: "why", Usage: "say what happened to a Node, and why", ArgsUsage: "NODE", Flags: with(), Action: why},
 		{Name: "bans", Usage: "list the bans", Flags: with(), Action: noArgs(listBans)},
@@ -68,11 +70,14 @@ func listNodes(c *cli.Context) error {
 }
 
 func listAllocations(c *cli.Context) error {
+	if sort := c.String("sort"); !slices.Contains([]string{"newest", "traffic", "drops"}, sort) {
+		return fmt.Errorf("%w: --sort must be newest, traffic or drops, not %q", errUsage, sort)
+	}
 	return ask(c, func(ctx context.Context, client *admin.Client) error {
 		if c.IsSet("close") {
 			return closeAllocation(ctx, c, client)
 		}
-		l, err := client.Allocations(ctx, "", limit(c))
+		l, err := client.Allocations(ctx, "", c.String("sort"), limit(c))
 		if err != nil || c.Bool("json") {
 			return printJSON(c, l, err)
 		}

@@ -257,6 +257,7 @@ func TestPartsOfLists(t *testing.T) {
 		a := allocation(id, id)
 		a.Created = started.Add(time.Duration(i) * time.Second)
 		a.Client = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 4000)
+		a.BytesIn, a.Drops = uint64((i+1)%3), uint64((i+2)%3)
 		s.relays.list = append(s.relays.list, a)
 		if _, err := s.registry.Ban("banned-"+id, "", 0); err != nil {
 			t.Fatal(err)
@@ -264,6 +265,7 @@ func TestPartsOfLists(t *testing.T) {
 	}
 	for query, want := range map[string]string{
 		"": "a b c 3", "?limit=2": "a b 3", "?limit=2&offset=2": "c 3", "?offset=1": "b c 3", "?offset=9": " 3",
+		"?sort=newest": "a b c 3", "?sort=traffic": "b c a 3", "?sort=drops&limit=1": "c 3",
 		"?q=192.0.2.1:": "b 1", "?q=c": "c 1", "?q=nobody": " 0", "?offset=1&limit=9223372036854775807": "b c 3",
 	} {
 		var list AllocationList

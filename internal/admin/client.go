@@ -139,9 +139,13 @@ func (c *Client) Node(ctx context.Context, id string) (n NodeRecord, err error) 
 	return n, c.call(ctx, http.MethodGet, "/api/node", url.Values{"id": {id}}, nil, &n)
 }
 
-// Allocations lists the live allocations, the newest first, of one Node where node is not empty.
-func (c *Client) Allocations(ctx context.Context, node string, limit int) (l AllocationList, err error) {
+// Allocations lists the live allocations, of one Node where node is not empty: the newest first, or by sort those with the
+// most "traffic" or "drops".
+func (c *Client) Allocations(ctx context.Context, node, sort string, limit int) (l AllocationList, err error) {
 	q := query(limit)
+	if sort != "" {
+		q.Set("sort", sort)
+	}
 	if node != "" {
 		q.Set("node", node)
 	}

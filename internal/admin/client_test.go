@@ -35,7 +35,7 @@ func TestClient(t *testing.T) {
 	if err := c.CloseAllocation(ctx, "x/1"); !errors.Is(err, ErrNotFound) || err.Error() != "not found: no live allocation has this id" {
 		t.Error(err)
 	}
-	if l, err := c.Allocations(ctx, odd, 5); err != nil || l.Total != 1 || l.Allocations[0] != allocation("2", odd) {
+	if l, err := c.Allocations(ctx, odd, "traffic", 5); err != nil || l.Total != 1 || l.Allocations[0] != allocation("2", odd) {
 		t.Errorf("allocations %+v %v", l, err)
 	}
 	if a, err := c.Ban(ctx, BanRequest{Node: odd, Reason: "r", For: "1h"}); err != nil || a.Closed != 1 {

@@ -27,6 +27,9 @@ func TestDashboardPagesLongLists(t *testing.T) {
 	for i, id := range ids {
 		a := allocation(id, id)
 		a.Created, a.Expires = now.Add(-time.Duration(i)*time.Second), now.Add(time.Minute)
+		if i == 1234 {
+			a.BytesOut *= 2
+		}
 		s.relays.list = append(s.relays.list, a)
 	}
 	s.relays.mu.Unlock()
@@ -39,6 +42,8 @@ func TestDashboardPagesLongLists(t *testing.T) {
 	p.key("Enter")
 	p.wait(`document.querySelector(".pager span").textContent === "101 to 200 of 3,000"`)
 	p.wait(`document.querySelector("tbody a").textContent === "sensor-0100" && document.activeElement.textContent === "Next"`)
+	p.eval(`(() => { const s = document.querySelector("#sort"); s.value = "traffic"; s.dispatchEvent(new Event("input")); })()`)
+	p.wait(`document.querySelector(".pager span").textContent === "1 to 100 of 3,000" && document.querySelector("tbody a").textContent === "sensor-1234"`)
 	p.eval(`document.querySelector("#search").focus()`)
 	p.typeText("sensor-29")
 	p.wait(`document.querySelector(".pager span").textContent === "100 in all"`)

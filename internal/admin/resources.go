@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"encoding/json"
 	"math"
 	"net/http"
@@ -133,6 +134,15 @@ func (a *Admin) node(c *call, _ none) (NodeRecord, error) {
 	return answer, nil
 }
 
+// allocationOrders say which of two allocations is listed first, by the values of ?sort=. The newest follow where that is
+// the same.
+var allocationOrders = map[string]func(x, y nodes.Allocation) int{
+	"":        func(_, _ nodes.Allocation) int { return 0 },
+	"newest":  func(_, _ nodes.Allocation) int { return 0 },
+	"traffic": func(x, y nodes.Allocation) int { return cmp.Compare(y.BytesIn+y.BytesOut, x.BytesIn+x.BytesOut) },
+	"drops":   func(x, y nodes.Allocation) int { return cmp.Compare(y.Drops, x.Drops) },
+}
+
 func (a *Admin) allocations(c *call, _ none) (AllocationList, error) {
 	part, err := c.part()
 	if err != nil {
@@ -147,11 +157,12 @@ func (a *Admin) allocations(c *call, _ none) (AllocationList, error) {
 			return !strings.Contains(al.Node, q) && !strings.Contains(al.Client.String(), q) && !strings.Contains(al.Relayed.String(), q)
 		})
 	}
+	first, ok := allocationOrders[c.query.Get("sort")]
+	if !ok {
+		return AllocationList{}, problem(http.StatusBadRequest, "sort must be newest, traffic or drops")
+	}
 	slices.SortFunc(list, func(x, y nodes.Allocation) int {
-		if d := y.Created.Compare(x.Created); d != 0 {
-			return d
-		}
-		return strings.Compare(x.ID, y.ID)
+		return cmp.Or(first(x, y), y.Created.Compare(x.Created), strings.Compare(x.ID, y.ID))
 	})
 	return AllocationList{Allocations: cut(list, part), Total: len(list)}, nil
 }
