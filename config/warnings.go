@@ -67,6 +67,10 @@ func (c *Config) warnHooks(add func(string, ...any)) {
 	unused(u.AuthenticateURL != "", "hooks.upstream.authenticate_url", "hooks.authenticate.mode", a.Mode, "upstream")
 	unused(u.AuthorizeURL != "", "hooks.upstream.authorize_url", "hooks.authorize.mode", z.Mode, "upstream")
 	unused(u.MessagesURL != "", "hooks.upstream.messages_url", "hooks.messages.mode", h.Messages.Mode, "upstream")
+	encrypted := func(transport string) bool { return transport == "tls" || transport == "dtls" }
+	if h.RTC.AdvertiseTLS == "always" && (len(c.Turn.ListenTLS) == 0 || !slices.ContainsFunc(c.Turn.Transports, encrypted)) {
+		add(`hooks.rtc.advertise_tls is "always", and no turns: URL is told: that takes an address in turn.listen_tls, and tls or dtls in turn.transports`)
+	}
 	if target, err := url.Parse(j.JWKSURL); err == nil && target.Scheme == "http" && !localName(target.Hostname()) {
 		add("hooks.authenticate.jwt.jwks_url is without TLS: whoever is on the way can let anybody in")
 	}

@@ -9,6 +9,7 @@ import (
 const long = "d1f2a3b4c5968778695a4b3c2d1e0f9a" // 32 characters
 
 func TestWarnings(t *testing.T) {
+	const noTurns = `hooks.rtc.advertise_tls is "always", and no turns: URL is told: that takes an address in turn.listen_tls, and tls or dtls in turn.transports`
 	for _, c := range []struct {
 		text string
 		want []string
@@ -48,6 +49,9 @@ func TestWarnings(t *testing.T) {
 			"hooks.authenticate.jwt.jwks_url is without TLS: whoever is on the way can let anybody in",
 		}},
 		{"hooks.authenticate = {mode = 'jwt', jwt = {jwks_url = 'http://localhost:1'}}", nil},
+		{"hooks.rtc.advertise_tls = 'always'\nturn.transports = ['udp', 'dtls']", nil},
+		{"hooks.rtc.advertise_tls = 'always'\nturn.listen_tls = []", []string{noTurns}},
+		{"hooks.rtc.advertise_tls = 'always'\nturn.transports = ['udp', 'tcp']", []string{noTurns}},
 	} {
 		cfg, err := Load(write(t, t.TempDir(), "x.toml", c.text), WithEnviron(nil))
 		if err != nil {
