@@ -10,6 +10,10 @@ import { RTCPeerConnection } from "werift";
 const [broker, me, other] = process.argv.slice(2);
 const say = (...words) => console.log(`[${me}]`, ...words);
 const fail = (why) => { say(why); process.exit(1); };
+if (!me) {
+  console.error("usage: node node.mjs BROKER_URL MY_ID [THEIR_ID]");
+  process.exit(2);
+}
 if (other) setTimeout(() => fail("gave up after 30 s"), 30_000).unref();
 
 const socket = io(broker, {
@@ -17,7 +21,7 @@ const socket = io(broker, {
   reconnection: false,
   query: { id: me, version: "2", runtime: "tutorial" },
 });
-socket.on("connect_error", (e) => fail(`the Broker refused: ${e.message}`));
+socket.on("connect_error", (e) => fail(e.type === "TransportError" ? `no Broker answers at ${broker}` : `the Broker refused: ${e.message}`));
 socket.on("disconnect", (why) => fail(`disconnected: ${why}`));
 
 // The Broker passes a message on to the Node that `to` names, and acknowledges it: OK, UNAUTHORIZED, NOT_CONNECTED.

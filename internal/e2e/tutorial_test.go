@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"os"
 	"os/exec"
@@ -92,5 +93,26 @@ func TestTutorialNodes(t *testing.T) {
 	lineWith(t, alice, "[Alice] Bob says: hello Alice, this is Bob")
 	if out, err := run(t, binary, "why", "Alice", "--config", s.config); err != nil || !strings.Contains(out, "authenticated") || !strings.Contains(out, "allocation ") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// Whoever forgets an argument, or to start the Broker, is told.
+func TestTutorialNodeMistakes(t *testing.T) {
+	const folder = "../../docs/tutorial"
+	node := program(t, "node")
+	_, err := os.Stat(folder + "/node_modules")
+	peer(t, "npm packages of docs/tutorial", err == nil)
+	for want, args := range map[string][]string{
+		"usage: node node.mjs BROKER_URL MY_ID [THEIR_ID]": nil,
+		"[Alice] no Broker answers at http://127.0.0.1:1":  {"http://127.0.0.1:1", "Alice"},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		cmd := exec.CommandContext(ctx, node, append([]string{"node.mjs"}, args...)...)
+		cmd.Dir = folder
+		out, err := cmd.CombinedOutput()
+		cancel()
+		if err == nil || strings.TrimSpace(string(out)) != want {
+			t.Errorf("%q: %v %q", args, err, out)
+		}
 	}
 }
