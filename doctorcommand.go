@@ -87,7 +87,7 @@ func runDoctor(c *cli.Context) error {
 	case broken != nil:
 		return broken
 	case sum.Failures > 0:
-		return fmt.Errorf("doctor: %s", sum)
+		return fmt.Errorf("doctor: %d of %d checks failed", sum.Failures, sum.Passed+sum.Warnings+sum.Failures)
 	}
 	return nil
 }
