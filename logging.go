@@ -45,7 +45,12 @@ func newHandler(w io.Writer, level slog.Leveler, format string) slog.Handler {
 	if format == "json" || format == "auto" && !tty {
 		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: plainDuration})
 	}
-	return tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !tty})
+	return tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !tty || !colours(os.Getenv)})
+}
+
+// colours says whether a terminal is to be written to in colours, by the customs of no-color.org and of terminals that have none.
+func colours(getenv func(string) string) bool {
+	return getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 }
 
 // plainDuration writes a duration as text does: JSON's own way is a count of nanoseconds.

@@ -58,3 +58,15 @@ func TestLogOfAStuckReader(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
+
+func TestColours(t *testing.T) {
+	for _, c := range []struct {
+		noColor, term string
+		want          bool
+	}{{"", "xterm", true}, {"", "", true}, {"1", "xterm", false}, {"", "dumb", false}} {
+		env := map[string]string{"NO_COLOR": c.noColor, "TERM": c.term}
+		if got := colours(func(name string) string { return env[name] }); got != c.want {
+			t.Errorf("NO_COLOR=%q TERM=%q: %v", c.noColor, c.term, got)
+		}
+	}
+}
