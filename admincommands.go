@@ -20,7 +20,7 @@ const listLimit = 200
 func adminCommands(config, json cli.Flag) []*cli.Command {
 	with := func(more ...cli.Flag) []cli.Flag { return append([]cli.Flag{config, json}, more...) }
 	return []*cli.Command{
-		{Name: "nodes", Usage: "list the Nodes that are known", Flags: with(), Action: noArgs(listNodes)},
+		{Name: "nodes", Usage: "list the Nodes that are known, with the traffic of their live allocations", Flags: with(), Action: noArgs(listNodes)},
 		{
 			Name: "allocations", Usage: "list the live allocations, or close one",
 			Flags: with(&cli.StringFlag{Name: "sort", Usage: "list first what is `FIRST`: newest, traffic (the most) or drops", Value: "newest"},

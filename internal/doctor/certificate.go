@@ -161,5 +161,5 @@ func days(d time.Duration) string {
 	case d >= 2*time.Minute:
 		return fmt.Sprintf("%d minutes", int(d/time.Minute))
 	}
-	return fmt.Sprintf("%d seconds", int(d/time.Second))
+	return count(int(d/time.Second), "second")
 }

@@ -335,3 +335,13 @@ func TestPublicSaidOnce(t *testing.T) {
 		t.Errorf("%q", said)
 	}
 }
+
+func TestDays(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0 seconds", time.Second: "1 second", 119 * time.Second: "119 seconds", 2 * time.Minute: "2 minutes", 47 * time.Hour: "47 hours", 48 * time.Hour: "2 days",
+	} {
+		if got := days(d); got != want {
+			t.Errorf("%v: %q, want %q", d, got, want)
+		}
+	}
+}
