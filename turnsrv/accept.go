@@ -56,7 +56,7 @@ func (s *streams) complain(err error) {
 // admit starts a connection, unless there are too many.
 func (s *streams) admit(ctx context.Context, c *net.TCPConn) {
 	t := relay.Tuple{Transport: relay.TCP, Client: unmapped(c.RemoteAddr()), Server: unmapped(c.LocalAddr())}
-	seat := s.limits.admit(t.Client.Addr(), c)
+	seat := s.limits.admit(t.Client.Addr(), c, s.cfg.Files > 0 && descriptor(c) >= s.cfg.Files)
 	if seat == nil {
 		reset(c)
 		return

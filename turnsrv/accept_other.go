@@ -17,6 +17,9 @@ func peekFirst(plane streamServer, c *net.TCPConn) (first byte, conn net.Conn, e
 	return b[0], p, nil
 }
 
+// descriptor is 0: handles are not numbered there in the order of their making.
+func descriptor(*net.TCPConn) int { return 0 }
+
 // isWaiting says whether a connection waits to be accepted, as far as that can be known.
 func isWaiting(*net.TCPListener) bool { return true }
 

@@ -39,6 +39,14 @@ func peekFirst(_ streamServer, c *net.TCPConn) (first byte, conn net.Conn, err e
 	return b[0], c, nil
 }
 
+// descriptor is the number of c's: the lowest that was free, so that at least as many are open.
+func descriptor(c *net.TCPConn) (n int) {
+	if raw, err := c.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { n = int(fd) })
+	}
+	return n
+}
+
 // isWaiting says whether a connection waits to be accepted.
 func isWaiting(l *net.TCPListener) bool {
 	raw, err := l.SyscallConn()

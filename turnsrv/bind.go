@@ -28,6 +28,7 @@ func (s *Server) bind(workers int) error {
 		// Reservations outlive their allocations and count for no quota: together they may hold an eighth of the ports.
 		MaxReservations: min(256, max(1, (int(s.cfg.PortMax)-int(s.cfg.PortMin)+1)/8)),
 		Workers:         workers,
+		Files:           clientFiles(openFiles()),
 		Now:             s.cfg.Now,
 		Logger:          s.log,
 	}); err != nil {
@@ -36,7 +37,7 @@ func (s *Server) bind(workers int) error {
 	s.control.Use(s.plane)
 	if s.streams, err = newStreams(streamsConfig{
 		Plane: counted{s.plane, &s.open}, TCP: s.has("tcp"), TLS: s.has("tls"), DTLS: s.has("dtls"), Certificate: s.cfg.Certificate,
-		Passed: s.cfg.Passed, ConnectionsPerIP: s.cfg.Settings.ConnectionsPerIP, Logger: s.log,
+		Passed: s.cfg.Passed, ConnectionsPerIP: s.cfg.Settings.ConnectionsPerIP, Files: clientFiles(openFiles()), Logger: s.log,
 	}); err != nil {
 		return err
 	}

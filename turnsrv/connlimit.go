@@ -2,6 +2,7 @@ package turnsrv
 
 import (
 	"container/list"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -11,7 +12,15 @@ const (
 	minConnections = 16
 	maxConnections = 1 << 16
 	spareFiles     = 64 // for everything but clients: listeners, logs, certificates, webhooks
+	mostSpareFiles = 512
 )
+
+// clientFiles is how many descriptors may be open before no more are taken for clients and relays. Whoever opens
+// allocations or connections without end would take the webhooks and the operator's commands down otherwise.
+func clientFiles(limit uint64) int {
+	spare := min(max(limit/16, spareFiles), mostSpareFiles, limit/2)
+	return int(min(limit-spare, math.MaxInt32))
+}
 
 // connectionsWithin is how many connections a limit of open files leaves room for. Each may have a relay, whose
 // socket takes a descriptor too.
@@ -55,17 +64,19 @@ func newLimiter(perSource, total, halfOpen int, counts *streamCounters) *limiter
 	return &limiter{perSource: perSource, total: total, halfOpen: halfOpen, counts: counts, sources: make(map[netip.Addr]int)}
 }
 
-// admit gives a new connection a half-open place, or nil where there is none. Where another one gives way, it is reset.
-func (l *limiter) admit(ip netip.Addr, c *net.TCPConn) *seat {
+// admit gives a new connection a half-open place, or nil where there is none. Where another one gives way, it is reset;
+// full says that one has to, whatever the limits say.
+func (l *limiter) admit(ip netip.Addr, c *net.TCPConn, full bool) *seat {
 	s := &seat{source: sourceOf(ip), conn: c}
 	l.mu.Lock()
-	if l.perSource > 0 && l.sources[s.source] >= l.perSource || l.open >= l.total && l.half.Len() == 0 {
+	full = full || l.open >= l.total
+	if l.perSource > 0 && l.sources[s.source] >= l.perSource || full && l.half.Len() == 0 {
 		l.mu.Unlock()
 		l.counts.refused.Add(1)
 		return nil
 	}
 	var away *seat
-	if l.open >= l.total || l.half.Len() >= l.halfOpen {
+	if full || l.half.Len() >= l.halfOpen {
 		away = l.oldest()
 	}
 	s.half = l.half.PushBack(s)

@@ -32,6 +32,14 @@ func TestConnectionsWithin(t *testing.T) {
 	}
 }
 
+func TestClientFiles(t *testing.T) {
+	for limit, want := range map[uint64]int{0: 0, 64: 32, 128: 64, 256: 192, 1024: 960, 4096: 3840, 65536: 65024, 1<<64 - 1: 1<<31 - 1} {
+		if got := clientFiles(limit); got != want {
+			t.Errorf("%d: got %d, want %d", limit, got, want)
+		}
+	}
+}
+
 // TestConnectionsPerAddress is SECURITY case 7: one more than an address may have is refused, and others are served.
 func TestConnectionsPerAddress(t *testing.T) {
 	s := newSite(t, streamsConfig{ConnectionsPerIP: 3})

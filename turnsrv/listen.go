@@ -37,6 +37,7 @@ type streamsConfig struct {
 
 	ConnectionsPerIP int // of an IPv4 address or an IPv6 /64, TCP and TLS together, and as many with DTLS; 0: no limit
 	Connections      int // TCP and TLS in all; 0: what the limit of open files allows
+	Files            int // descriptors that may be open for another TCP or TLS connection to be taken; 0: any number
 	Associations     int // DTLS in all; default 8192
 	HalfOpen         int // unfinished handshakes, TCP and TLS together, and as many with DTLS; default 1024
 

@@ -163,7 +163,7 @@ listen = %q
 // command is the process, not started.
 func (s *server) command() *exec.Cmd {
 	// LISTEN_PID must be the process's own.
-	cmd := exec.Command("sh", "-c", `export LISTEN_PID=$$; exec "$0" serve --config "$1"`, binary, s.config)
+	cmd := exec.Command("sh", "-c", `export LISTEN_PID=$$; ulimit -n ${FILES:-$(ulimit -n)}; exec "$0" serve --config "$1"`, binary, s.config)
 	cmd.ExtraFiles = s.sockets
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "CROLANG_AIO_") })
 	cmd.Env = append(cmd.Env, s.env...)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -142,6 +143,63 @@ func TestCaseDand04DescriptorsRunOut(t *testing.T) {
 	relays(t, live, sock, "afterwards")
 	must(live.Refresh(patiently(t), 0))(t)
 	_ = live.Close()
+	s.unharmed(t, before)
+}
+
+// D: clients that take all they can get leave webhooks and commands what these need.
+func TestCaseDand04FilesAreSpared(t *testing.T) {
+	s := serveWith(t, func(s *server) { s.env = append(s.env, "FILES=256") },
+		"[turn.limits]", "[turn.limits]\nconnections_per_ip = 0\nallocations_per_node = 0")
+	before := s.traces(t)
+	user, password := s.credentials(t, "greedy")
+	var greedy []*turnclient.Client
+	dial := func(transport string) *turnclient.Client {
+		c := must(turnclient.Dial(patiently(t), turnclient.Options{
+			Transport: transport, Addr: s.turn, Username: user, Password: password, Timeout: 30 * time.Second,
+		}))(t)
+		greedy = append(greedy, c)
+		return c
+	}
+	for {
+		if _, err := dial("udp").Allocate(patiently(t), nil); err != nil {
+			break
+		}
+		if len(greedy) > 256 {
+			t.Fatal("more relays than files")
+		}
+	}
+	var crowd []net.Conn
+	for range 300 { // each says half a header, and waits
+		c, err := net.DialTimeout("tcp", s.turn, 10*time.Second)
+		if err != nil {
+			continue // reset at once: there is no room for it
+		}
+		_, _ = c.Write([]byte{0, 1, 0, 0})
+		crowd = append(crowd, c)
+	}
+	for range 20 { // at the same time, on connections of their own
+		alone := &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second}
+		for _, url := range []string{"http://" + s.admin + "/readyz", "http://" + s.hooks + "/"} {
+			res := must(alone.Get(url))(t) //nolint:noctx // it has a time limit
+			defer res.Body.Close()
+			if res.StatusCode >= 500 {
+				t.Errorf("%s: %s", url, res.Status)
+			}
+		}
+	}
+	if code, text := s.ask(t, "POST", "/api/bans", `{"node":"greedy"}`); code != http.StatusCreated {
+		t.Errorf("ban: %d %s", code, text)
+	}
+	for _, c := range crowd {
+		_ = c.Close()
+	}
+	for _, c := range greedy {
+		_ = c.Close()
+	}
+	honest := s.client(t, "udp", "honest")
+	must(honest.Allocate(patiently(t), nil))(t)
+	must(honest.Refresh(patiently(t), 0))(t)
+	_ = honest.Close()
 	s.unharmed(t, before)
 }
 

@@ -227,7 +227,11 @@ func (e *engine) stop() {
 // bindRelay binds a relay's socket. false without an error: somebody else has the port.
 func (p *Plane) bindRelay(a netip.AddrPort) (relaySocket, bool, error) {
 	fd, err := udpBound(a, nil)
-	if err == nil {
+	switch {
+	case err == nil && p.cfg.Files > 0 && fd >= p.cfg.Files: // the lowest free number: as many are open
+		sysClose(fd)
+		return relaySocket{}, false, ErrFiles
+	case err == nil:
 		return relaySocket{fd + 1}, true, nil
 	}
 	if errors.Is(err, unix.EADDRINUSE) {

@@ -63,6 +63,7 @@ var (
 	ErrToken   = errors.New("unknown or expired reservation token")
 	ErrClosed  = errors.New("the data plane or the client's connection is closed")
 	ErrInUse   = errors.New("the client has a relay already")
+	ErrFiles   = errors.New("too many files are open, and the last ones are not for relays: raise the limit of open files")
 )
 
 // Handler gets the STUN messages that are not data.
@@ -103,6 +104,8 @@ type Config struct {
 	OwnListener func(peer netip.AddrPort) bool
 
 	Workers int // of the Linux engine; default GOMAXPROCS
+	// Files is how many descriptors this process may have open for Open to make another; 0: any number. Linux.
+	Files int
 
 	// Deadlines of streams, checked about every second.
 	AuthTimeout  time.Duration // until MarkAuthenticated; default 30 s
