@@ -13,7 +13,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/certs"
 	"github.com/crolang-p2p/crolang-aio/config"
-	"github.com/crolang-p2p/crolang-aio/embedded"
+	"github.com/crolang-p2p/crolang-aio/embedded/redis"
 	"github.com/crolang-p2p/crolang-aio/hooks"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
@@ -48,7 +48,7 @@ type app struct {
 	nodes  *nodes.Registry
 	peers  *peers.Policy
 	turn   *turnsrv.Server
-	redis  *embedded.Server // nil: off
+	redis  *redis.Server // nil: off
 	policy *policy.Policy
 	hooks  *hooks.Server
 	admin  *admin.Admin
@@ -141,7 +141,7 @@ func (a *app) openRedis() (err error) {
 	if err != nil {
 		return err
 	}
-	a.redis, err = embedded.New(embedded.Config{Listen: a.cfg().Redis.Listen, Listener: l, Password: a.secrets.Load().redis, Logger: a.part("redis")})
+	a.redis, err = redis.New(redis.Config{Listen: a.cfg().Redis.Listen, Listener: l, Password: a.secrets.Load().redis, Logger: a.part("redis")})
 	return err
 }
 

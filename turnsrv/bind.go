@@ -1,61 +1,11 @@
 package turnsrv
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"slices"
-	"sync/atomic"
-
-	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+	"syscall"
 )
-
-// bind makes the data plane and binds every listener of the configuration.
-func (s *Server) bind(workers int) error {
-	var err error
-	if s.plane, err = relay.New(relay.Config{
-		Handler:       handler{s},
-		DTLS:          func(src relay.Source, b []byte) { s.streams.datagram(src, b) },
-		OnClientGone:  func(r *relay.Relay, _ string) { s.control.ClientGone(r) },
-		IPv4:          s.cfg.IPv4,
-		IPv6:          s.cfg.IPv6,
-		PortMin:       s.cfg.PortMin,
-		PortMax:       s.cfg.PortMax,
-		BitsPerSecond: s.cfg.Settings.BitsPerSecond,
-		OwnListener:   s.ownListener,
-		AllowSend:     s.control.AllowSend,
-		// Reservations outlive their allocations and count for no quota: together they may hold an eighth of the ports.
-		MaxReservations: min(256, max(1, (int(s.cfg.PortMax)-int(s.cfg.PortMin)+1)/8)),
-		Workers:         workers,
-		Files:           clientFiles(openFiles()),
-		Now:             s.cfg.Now,
-		Logger:          s.log,
-	}); err != nil {
-		return err
-	}
-	s.control.Use(s.plane)
-	if s.streams, err = newStreams(streamsConfig{
-		Plane: counted{s.plane, &s.open}, TCP: s.has("tcp"), TLS: s.has("tls"), DTLS: s.has("dtls"), Certificate: s.cfg.Certificate,
-		Passed: s.cfg.Passed, ConnectionsPerIP: s.cfg.Settings.ConnectionsPerIP, Files: clientFiles(openFiles()), Logger: s.log,
-	}); err != nil {
-		return err
-	}
-	if err := s.bindAll("turn.listen", s.cfg.Listen, "udp", "tcp"); err != nil {
-		return err
-	}
-	if err := s.bindAll("turn.listen_tls", s.cfg.ListenTLS, "dtls", "tls"); err != nil {
-		return err
-	}
-	if err := s.streams.unused(); err != nil {
-		return err
-	}
-	order := []string{"udp", "tcp", "tls", "dtls"}
-	slices.SortStableFunc(s.listeners, func(a, b Listener) int {
-		return slices.Index(order, a.Transport) - slices.Index(order, b.Transport)
-	})
-	return nil
-}
 
 // bindAll binds UDP and TCP at each address, since plain and encrypted clients are told apart on either, and enters
 // what it bound under the transports that clients are told for it.
@@ -99,38 +49,70 @@ func (s *Server) enter(transport string, bound []netip.AddrPort) {
 	}
 }
 
-// counted is the data plane, with the connections that it serves counted by transport.
-type counted struct {
-	*relay.Plane
-	open *connections
-}
-
-type connections [4]atomic.Int64 // by relay.Transport
-
-// ServeStream is the Plane's.
-func (c counted) ServeStream(ctx context.Context, conn net.Conn, t relay.Tuple) error {
-	c.open[t.Transport].Add(1)
-	defer c.open[t.Transport].Add(-1)
-	return c.Plane.ServeStream(ctx, conn, t)
-}
-
-// ServeMessages is the Plane's.
-func (c counted) ServeMessages(ctx context.Context, conn net.Conn, t relay.Tuple) error {
-	c.open[t.Transport].Add(1)
-	defer c.open[t.Transport].Add(-1)
-	return c.Plane.ServeMessages(ctx, conn, t)
-}
-
-// Connections is the number of open connections of a transport whose handshake is done; 0 for UDP, which has none.
-func (s *Server) Connections(t relay.Transport) int { return int(s.open[t].Load()) }
-
-// handler keeps plain STUN away from control where UDP is off and its sockets are there for DTLS alone.
-type handler struct{ s *Server }
-
-// HandleSTUN is relay.Handler's.
-func (h handler) HandleSTUN(src relay.Source, msg []byte) {
-	if src.Transport != relay.UDP || h.s.has("udp") {
-		defer h.s.panics.contain(h.s.log)
-		h.s.control.HandleSTUN(src, msg)
+// bindEach binds one configured address with bind, which takes an address of one family: the IPv6 wildcard stands for
+// both families, on the same port. A machine without IPv6 gets IPv4 alone.
+func bindEach(network string, addr netip.AddrPort, bind func(netip.AddrPort) (netip.AddrPort, error)) ([]netip.AddrPort, error) {
+	both := addr.Addr() == netip.IPv6Unspecified()
+	if both {
+		addr = netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())
 	}
+	bound, err := bind(addr)
+	if err != nil {
+		return nil, bindError(network, addr, err)
+	}
+	out := []netip.AddrPort{bound}
+	if !both {
+		return out, nil
+	}
+	addr = netip.AddrPortFrom(netip.IPv6Unspecified(), bound.Port())
+	switch bound, err = bind(addr); {
+	case err == nil:
+		out = append(out, bound)
+	case !isMissingFamily(err):
+		return out, bindError(network, addr, err)
+	}
+	return out, nil
+}
+
+// bindError says in one line what stands in the way of binding addr, and what to do. network is "UDP" or "TCP".
+func bindError(network string, addr netip.AddrPort, err error) error {
+	switch {
+	case isInUse(err):
+		return fmt.Errorf("%s port %d is in use on %s: is another instance running? (%w)", network, addr.Port(), addr.Addr(), err)
+	case isPrivileged(err) && addr.Port() < 1024:
+		return fmt.Errorf("%s port %d is privileged: run with CAP_NET_BIND_SERVICE or choose a port above 1023 (%w)",
+			network, addr.Port(), err)
+	case isNotLocal(err):
+		return fmt.Errorf("%s %s: this machine does not have the address %s (%w)", network, addr, addr.Addr(), err)
+	}
+	return fmt.Errorf("cannot listen on %s %s: %w", network, addr, err)
+}
+
+// resolveListen turns a "host:port" of the configuration into a socket address; an empty host means all addresses.
+func resolveListen(addr string) (netip.AddrPort, error) {
+	a, err := netip.ParseAddrPort(addr)
+	if err == nil {
+		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
+	}
+	if len(addr) > 0 && addr[0] == ':' {
+		if a, err = netip.ParseAddrPort("[::]" + addr); err == nil {
+			return a, nil
+		}
+	}
+	return netip.AddrPort{}, fmt.Errorf("listen address %q is not ADDRESS:PORT or :PORT", addr)
+}
+
+func isInUse(err error) bool      { return errors.Is(err, syscall.EADDRINUSE) }
+func isPrivileged(err error) bool { return errors.Is(err, syscall.EACCES) }
+func isNotLocal(err error) bool   { return errors.Is(err, syscall.EADDRNOTAVAIL) }
+
+// isMissingFamily says whether the machine has no IPv6 at all: its wildcard cannot be bound.
+func isMissingFamily(err error) bool {
+	return errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EPROTONOSUPPORT) || isNotLocal(err)
+}
+
+// isExhausted says whether there are no descriptors, or no memory for sockets, at the moment.
+func isExhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOBUFS) ||
+		errors.Is(err, syscall.ENOMEM)
 }

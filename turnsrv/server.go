@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -230,18 +229,4 @@ func (s *Server) covers(listener, a netip.AddrPort) bool {
 		return listener.Addr().Unmap() == ip
 	}
 	return ip.IsLoopback() || ip.IsUnspecified() || s.cfg.Peers.OwnIP(ip) || s.plane.OwnRelayIP(ip)
-}
-
-// resolveListen turns a "host:port" of the configuration into a socket address; an empty host means all addresses.
-func resolveListen(addr string) (netip.AddrPort, error) {
-	a, err := netip.ParseAddrPort(addr)
-	if err == nil {
-		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
-	}
-	if len(addr) > 0 && addr[0] == ':' {
-		if a, err = netip.ParseAddrPort("[::]" + addr); err == nil {
-			return a, nil
-		}
-	}
-	return netip.AddrPort{}, fmt.Errorf("listen address %q is not ADDRESS:PORT or :PORT", addr)
 }

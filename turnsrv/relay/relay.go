@@ -1,182 +1,247 @@
-// Package relay is the data plane of the TURN server: it owns the UDP sockets, the clients' streams and the relayed
-// transport addresses, and moves datagrams between clients and peers (RFC 8656 §11 and §12). ChannelData and Send
-// indications end here; every other STUN message is given to a Handler, which decides and then calls Open, Permit,
-// Bind and Close.
-//
-// Two engines do the input and output with the same behaviour: on Linux one worker per core with recvmmsg, sendmmsg
-// and segmentation offload, elsewhere (or with the build tag "portable") a goroutine for each UDP socket.
 package relay
 
 import (
-	"errors"
-	"fmt"
-	"log/slog"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// Transport is what a client reaches the server over.
-type Transport uint8
-
-// The transports of a client. The peer's side is always UDP.
-const (
-	UDP Transport = iota
-	TCP
-	TLS
-	DTLS
-)
-
-// String is the name that configuration and metrics use: udp, tcp, tls or dtls.
-func (t Transport) String() string {
-	switch t {
-	case UDP:
-		return "udp"
-	case TCP:
-		return "tcp"
-	case TLS:
-		return "tls"
-	case DTLS:
-		return "dtls"
-	}
-	return fmt.Sprintf("transport %d", uint8(t))
+// OpenOptions say which relayed transport address is wanted.
+type OpenOptions struct {
+	Family   int  // 4 or 6
+	Tag      any  // kept for the caller: Relay.Tag
+	EvenPort bool // EVEN-PORT (RFC 8656 §18.6)
+	Reserve  bool // EVEN-PORT with its R bit: keep the next higher port for 30 s; implies EvenPort
+	HasToken bool // take the port reserved under Token; Family, EvenPort and Reserve do not count then
+	Token    [8]byte
 }
 
-// Tuple is the 5-tuple of RFC 8656 §3.2. Its addresses are never IPv4-mapped IPv6 ones, so that it can be compared.
-type Tuple struct {
-	Transport      Transport
-	Client, Server netip.AddrPort
+// Relay is one relayed transport address and its client: the data plane's half of an allocation. All methods may be
+// called from any goroutine.
+type Relay struct {
+	plane *Plane
+	src   Source
+	tag   any
+	ports *ports
+	// family is where the relay is, as it was when it was opened: clients and peers know that address.
+	family *Family
+	port   uint16
+	token  *[8]byte
+
+	dead   atomic.Bool
+	ending sync.Once
+	access atomic.Pointer[access]
+	mu     sync.Mutex // of those who change access
+	up     meter
+	down   meter
+
+	sock relaySocket
+	io   relayIO // what the engine needs
 }
 
-// Scope is how far a permission or a channel reaches.
-type Scope uint8
-
-// ScopeRelays reaches only live relayed transport addresses of this server, ScopeAny every peer.
-const (
-	ScopeRelays Scope = iota + 1
-	ScopeAny
-)
-
-// Errors of Open. Test them with errors.Is.
-var (
-	ErrNoPorts = errors.New("no relay port is free: widen the range of relay ports")
-	ErrFamily  = errors.New("no relays of this address family")
-	ErrToken   = errors.New("unknown or expired reservation token")
-	ErrClosed  = errors.New("the data plane or the client's connection is closed")
-	ErrInUse   = errors.New("the client has a relay already")
-	ErrFiles   = errors.New("too many files are open, and the last ones are not for relays: raise the limit of open files")
-)
-
-// Handler gets the STUN messages that are not data.
-type Handler interface {
-	// HandleSTUN is called for every STUN message except the Send indications of a client with a relay: one at a
-	// time for each client, concurrently for different ones. msg has a sound header and may have bytes behind the
-	// length that the header tells. It is valid only during the call. The call may use all of the Plane, Close
-	// included; it holds up other clients of the same worker, so it should not wait for anything.
-	HandleSTUN(src Source, msg []byte)
+// Open binds a relayed transport address for the client that src names. The relay is live at once and ends with
+// Close, with its stream, or with the Plane.
+func (p *Plane) Open(src Source, o OpenOptions) (*Relay, error) {
+	if p.closed.Load() {
+		return nil, ErrClosed
+	}
+	if src.Relay() != nil {
+		return nil, ErrInUse
+	}
+	r := &Relay{plane: p, src: src, tag: o.Tag}
+	r.access.Store(noAccess)
+	if err := p.assign(r, o); err != nil {
+		return nil, err
+	}
+	if err := r.publish(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
 }
 
-// Family says where relays of one address family are. A zero Bind turns the family off.
-type Family struct {
-	Bind      netip.Addr // local address of the relays' sockets; may be unspecified
-	Advertise netip.Addr // address told to clients; zero: Bind
-}
-
-// Config configures a Plane. Only Handler and one Family are needed.
-type Config struct {
-	Handler Handler
-	// DTLS is given the datagrams that look like DTLS records on the UDP listeners (RFC 7983). nil: they are dropped.
-	// datagram is valid only during the call, which must not block.
-	DTLS func(src Source, datagram []byte)
-	// OnClientGone is called once for a relay whose client's stream has ended, before the relay is closed. It should
-	// call r.Close, and may do anything else.
-	OnClientGone func(r *Relay, cause string)
-
-	IPv4, IPv6       Family
-	PortMin, PortMax uint16 // range of relay ports, both ends used; default 49152 to 65535
-	MaxReservations  int    // ports held for reservation tokens at a time; default 256
-
-	BitsPerSecond int64 // payload limit of each relay and direction; 0: none
-	// AllowSend is asked for the peer of each Send indication of r, beyond its permission. nil: every one.
-	AllowSend func(r *Relay, peer netip.AddrPort) bool
-	// OwnListener says whether peer is a listening socket of this process, to which nothing is relayed whatever
-	// permissions say. nil: only the Plane's own UDP listeners are known. Asked when a channel is bound and for each
-	// Send indication.
-	OwnListener func(peer netip.AddrPort) bool
-
-	Workers int // of the Linux engine; default GOMAXPROCS
-	// Files is how many descriptors this process may have open for Open to make another; 0: any number. Linux.
-	Files int
-
-	// Deadlines of streams, checked about every second.
-	AuthTimeout  time.Duration // until MarkAuthenticated; default 30 s
-	IdleTimeout  time.Duration // without a relay and without a message; default 60 s
-	FrameTimeout time.Duration // for the rest of a frame that has begun; default 10 s
-	WriteTimeout time.Duration // without any progress in writing; default 10 s
-
-	Now    func() time.Time // default time.Now
-	Logger *slog.Logger     // nil: discard
-
-	thresholds // of the Linux engine; tests set them
-}
-
-func (c *Config) setDefaults() error {
-	if c.Handler == nil {
-		return errors.New("relay: no Handler is given")
-	}
-	if c.PortMin == 0 {
-		c.PortMin = 49152
-	}
-	if c.PortMax == 0 {
-		c.PortMax = 65535
-	}
-	if c.PortMin > c.PortMax {
-		return fmt.Errorf("relay: the port range %d-%d is empty", c.PortMin, c.PortMax)
-	}
-	if err := c.IPv4.check(true); err != nil {
-		return err
-	}
-	if err := c.IPv6.check(false); err != nil {
-		return err
-	}
-	if c.BitsPerSecond < 0 {
-		return fmt.Errorf("relay: %d bits per second is no limit", c.BitsPerSecond)
-	}
-	if c.MaxReservations <= 0 {
-		c.MaxReservations = 256
-	}
-	setDefault(&c.AuthTimeout, 30*time.Second)
-	setDefault(&c.IdleTimeout, time.Minute)
-	setDefault(&c.FrameTimeout, 10*time.Second)
-	setDefault(&c.WriteTimeout, 10*time.Second)
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
-	return nil
-}
-
-func setDefault(d *time.Duration, def time.Duration) {
-	if *d <= 0 {
-		*d = def
-	}
-}
-
-// check sees to it that both addresses are of the family.
-func (f *Family) check(four bool) error {
-	if !f.Bind.IsValid() {
+// assign gives r its port and socket.
+func (p *Plane) assign(r *Relay, o OpenOptions) error {
+	if o.HasToken {
+		v, err := p.reserved.redeem(o.Token, p.cfg.Now())
+		if err != nil {
+			return err
+		}
+		r.ports, r.family, r.port, r.sock = v.ports, v.family, v.port, v.sock
 		return nil
 	}
-	f.Bind = f.Bind.Unmap()
-	if !f.Advertise.IsValid() {
-		f.Advertise = f.Bind
+	t := p.ports[0]
+	if o.Family == 6 {
+		t = p.ports[1]
 	}
-	f.Advertise = f.Advertise.Unmap()
-	for _, a := range [2]netip.Addr{f.Bind, f.Advertise} {
-		if a.Is4() != four {
-			return fmt.Errorf("relay: %s is not of the address family it is configured for", a)
+	r.ports, r.family = t, t.places.Load().now
+	if !r.family.Bind.IsValid() || o.Family != 4 && o.Family != 6 {
+		return ErrFamily
+	}
+	var second relaySocket
+	err := t.take(o.EvenPort || o.Reserve, o.Reserve, func(port uint16) (bool, error) {
+		var ok bool
+		var err error
+		if r.sock, ok, err = p.bindRelay(netip.AddrPortFrom(r.family.Bind, port)); !ok {
+			return false, err
 		}
+		r.port = port
+		if !o.Reserve {
+			return true, nil
+		}
+		if second, ok, err = p.bindRelay(netip.AddrPortFrom(r.family.Bind, port+1)); !ok {
+			r.sock.close()
+		}
+		return ok, err
+	})
+	if err != nil || !o.Reserve {
+		return err
+	}
+	v := &reservation{ports: t, family: r.family, port: r.port + 1, sock: second, expires: p.cfg.Now().Add(reservationTime)}
+	token, err := p.reserved.add(v)
+	if err != nil {
+		v.drop()
+		r.sock.close()
+		t.release(r.port)
+		return err
+	}
+	r.token = &token
+	return nil
+}
+
+// publish lets datagrams reach r. On an error the caller closes r.
+//
+// The engine comes first: as soon as r can be found, it may be closed from elsewhere.
+func (r *Relay) publish() error {
+	if err := r.startIO(); err != nil {
+		return err
+	}
+	r.ports.enter(r)
+	if err := r.src.attach(r); err != nil {
+		return err
+	}
+	// Run may have closed all relays between Open's look at the flag and the lines above.
+	if r.plane.closed.Load() {
+		return ErrClosed
 	}
 	return nil
 }
+
+// Close ends the relay: when it returns, nothing more is relayed and the port is free. It may be called any number of
+// times, also from inside a Handler.
+func (r *Relay) Close() {
+	r.ending.Do(func() {
+		r.dead.Store(true)
+		r.src.detach(r)
+		r.ports.relays[r.port-r.ports.min].CompareAndSwap(r, nil)
+		r.plane.gate.wait()
+		r.sock.close()
+		r.ports.release(r.port)
+		r.access.Store(noAccess)
+	})
+}
+
+// Addr is the relayed transport address as clients are told it.
+func (r *Relay) Addr() netip.AddrPort { return netip.AddrPortFrom(r.family.Advertise, r.port) }
+
+// Token is the reservation that was made with OpenOptions.Reserve.
+func (r *Relay) Token() (token [8]byte, ok bool) {
+	if r.token == nil {
+		return token, false
+	}
+	return *r.token, true
+}
+
+// Tag is what OpenOptions.Tag was.
+func (r *Relay) Tag() any { return r.tag }
+
+// Tuple is the 5-tuple of the relay's client.
+func (r *Relay) Tuple() Tuple { return r.src.Tuple }
+
+// Restrict brings what is open into line with a peer policy that has changed: allowed says of an address whether it may
+// be a peer still. What it denies goes on only between relays of this server, and the rest of it ends.
+func (r *Relay) Restrict(allowed func(netip.Addr) bool) {
+	r.change(func(a *access) *access {
+		n := a
+		for _, p := range a.perms {
+			if allowed(p.ip) {
+				continue
+			}
+			if n = n.revoke(p.ip); r.plane.OwnRelayIP(p.ip) {
+				n = n.permit(p.ip, ScopeRelays)
+			}
+		}
+		for _, c := range a.chans {
+			next := r.route(c.number, c.peer, c.scope)
+			if !allowed(c.peer.Addr()) {
+				next.scope = ScopeRelays
+			}
+			switch {
+			case next.scope != c.scope && r.plane.RelayAt(c.peer) == nil:
+				n = n.unbind(c.number)
+			case next.scope != c.scope || next.own != c.own || next.barred != c.barred:
+				n = n.bind(next)
+			}
+		}
+		return n
+	})
+}
+
+// Permit lets peer, at any port, send to the client and be sent to (RFC 8656 §9). It only widens: ScopeRelays after
+// ScopeAny changes nothing. The caller ends it with Revoke.
+func (r *Relay) Permit(peer netip.Addr, scope Scope) {
+	r.change(func(a *access) *access { return a.permit(peer, scope) })
+}
+
+// Revoke ends a permission. Channels to the peer still lead up, as RFC 8656 §12 has it, but nothing comes down.
+func (r *Relay) Revoke(peer netip.Addr) {
+	r.change(func(a *access) *access { return a.revoke(peer) })
+}
+
+// Bind binds a channel, in the place of any with the same number or peer: the caller has checked RFC 8656 §12.1.
+func (r *Relay) Bind(number uint16, peer netip.AddrPort, scope Scope) {
+	c := r.route(number, peer, scope)
+	r.change(func(a *access) *access { return a.bind(c) })
+}
+
+func (r *Relay) route(number uint16, peer netip.AddrPort, scope Scope) *route {
+	c := &route{number: number, scope: scope, peer: peer, own: r.plane.OwnRelayIP(peer.Addr()), barred: r.plane.barred(peer)}
+	c.dst.set(peer)
+	return c
+}
+
+// Unbind ends a channel.
+func (r *Relay) Unbind(number uint16) {
+	r.change(func(a *access) *access { return a.unbind(number) })
+}
+
+func (r *Relay) change(f func(*access) *access) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.dead.Load() {
+		r.access.Store(f(r.access.Load()))
+	}
+}
+
+// Stats reads the counters. They stay readable after Close.
+func (r *Relay) Stats() Stats { return Stats{Up: r.up.read(), Down: r.down.read()} }
+
+// admit applies the rate limit of one direction to one datagram.
+func (r *Relay) admit(m *meter, now int64, bytes int) bool {
+	if r.plane.rate.Load().allow(m, now, bytes) {
+		return true
+	}
+	m.drop(1)
+	return false
+}
+
+// nanos is the time for the rate limit, and 0 where there is none and the clock need not be asked.
+func (p *Plane) nanos() int64 {
+	if p.rate.Load().bitsPerSecond == 0 {
+		return 0
+	}
+	return p.cfg.Now().Sub(p.epoch).Nanoseconds() + 1
+}
+
+func (p *Plane) since(t time.Time) int64 { return t.Sub(p.epoch).Nanoseconds() }

@@ -1,11 +1,11 @@
-package embedded_test
+package redis_test
 
 import (
 	"fmt"
 	"strings"
 	"testing"
 
-	"github.com/crolang-p2p/crolang-aio/embedded"
+	embedded "github.com/crolang-p2p/crolang-aio/embedded/redis"
 )
 
 // BenchmarkLock is what a Broker does for each Node that comes and goes.

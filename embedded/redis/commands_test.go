@@ -1,4 +1,4 @@
-package embedded_test
+package redis_test
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/embedded"
+	embedded "github.com/crolang-p2p/crolang-aio/embedded/redis"
 )
 
 // The Broker's locks: SET NX PX, PEXPIRE, GET, DEL.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -169,45 +168,6 @@ func (s *streams) stats() StreamStats {
 		Accepted: s.counts.accepted.Load(), Refused: s.counts.refused.Load(),
 		Displaced: s.counts.displaced.Load(), Failed: s.counts.failed.Load(),
 	}
-}
-
-// bindEach binds one configured address with bind, which takes an address of one family: the IPv6 wildcard stands for
-// both families, on the same port. A machine without IPv6 gets IPv4 alone.
-func bindEach(network string, addr netip.AddrPort, bind func(netip.AddrPort) (netip.AddrPort, error)) ([]netip.AddrPort, error) {
-	both := addr.Addr() == netip.IPv6Unspecified()
-	if both {
-		addr = netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())
-	}
-	bound, err := bind(addr)
-	if err != nil {
-		return nil, bindError(network, addr, err)
-	}
-	out := []netip.AddrPort{bound}
-	if !both {
-		return out, nil
-	}
-	addr = netip.AddrPortFrom(netip.IPv6Unspecified(), bound.Port())
-	switch bound, err = bind(addr); {
-	case err == nil:
-		out = append(out, bound)
-	case !isMissingFamily(err):
-		return out, bindError(network, addr, err)
-	}
-	return out, nil
-}
-
-// bindError says in one line what stands in the way of binding addr, and what to do. network is "UDP" or "TCP".
-func bindError(network string, addr netip.AddrPort, err error) error {
-	switch {
-	case isInUse(err):
-		return fmt.Errorf("%s port %d is in use on %s: is another instance running? (%w)", network, addr.Port(), addr.Addr(), err)
-	case isPrivileged(err) && addr.Port() < 1024:
-		return fmt.Errorf("%s port %d is privileged: run with CAP_NET_BIND_SERVICE or choose a port above 1023 (%w)",
-			network, addr.Port(), err)
-	case isNotLocal(err):
-		return fmt.Errorf("%s %s: this machine does not have the address %s (%w)", network, addr, addr.Addr(), err)
-	}
-	return fmt.Errorf("cannot listen on %s %s: %w", network, addr, err)
 }
 
 // unmapped is a TCP address as relay.Tuple has it.

@@ -1,4 +1,4 @@
-package embedded
+package redis
 
 // maxSteps bounds what one KEYS or SCAN may cost: some tenths of a second.
 const maxSteps = 100_000_000

@@ -1,4 +1,4 @@
-package embedded_test
+package redis_test
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/embedded"
+	embedded "github.com/crolang-p2p/crolang-aio/embedded/redis"
 )
 
 // What is no command ends its connection, with an answer, and nothing else.

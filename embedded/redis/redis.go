@@ -1,4 +1,4 @@
-// Package embedded is a Redis inside the process, for development: what Brokers
+// Package redis is a Redis inside the process, for development: what Brokers
 // need of one (locks with a time to live, publish and subscribe) and what a
 // developer likes to look with.
 //
@@ -7,7 +7,7 @@
 // has the listener, parses every command within limits, knows which commands
 // it offers, bounds memory and connections, and does publish and subscribe by
 // itself, since there a subscriber that does not read would stop everybody.
-package embedded
+package redis
 
 import (
 	"cmp"

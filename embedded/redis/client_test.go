@@ -1,4 +1,4 @@
-package embedded_test
+package redis_test
 
 import (
 	"bufio"
@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/embedded"
+	embedded "github.com/crolang-p2p/crolang-aio/embedded/redis"
 )
 
 const patience = 10 * time.Second

@@ -1,4 +1,4 @@
-package embedded_test
+package redis_test
 
 import (
 	"fmt"
@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/embedded"
+	embedded "github.com/crolang-p2p/crolang-aio/embedded/redis"
 )
 
 func TestPublish(t *testing.T) {

@@ -1,0 +1,92 @@
+package turnsrv
+
+import (
+	"context"
+	"net"
+	"slices"
+	"sync/atomic"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+// bind makes the data plane and binds every listener of the configuration.
+func (s *Server) bind(workers int) error {
+	var err error
+	if s.plane, err = relay.New(relay.Config{
+		Handler:       handler{s},
+		DTLS:          func(src relay.Source, b []byte) { s.streams.datagram(src, b) },
+		OnClientGone:  func(r *relay.Relay, _ string) { s.control.ClientGone(r) },
+		IPv4:          s.cfg.IPv4,
+		IPv6:          s.cfg.IPv6,
+		PortMin:       s.cfg.PortMin,
+		PortMax:       s.cfg.PortMax,
+		BitsPerSecond: s.cfg.Settings.BitsPerSecond,
+		OwnListener:   s.ownListener,
+		AllowSend:     s.control.AllowSend,
+		// Reservations outlive their allocations and count for no quota: together they may hold an eighth of the ports.
+		MaxReservations: min(256, max(1, (int(s.cfg.PortMax)-int(s.cfg.PortMin)+1)/8)),
+		Workers:         workers,
+		Files:           clientFiles(openFiles()),
+		Now:             s.cfg.Now,
+		Logger:          s.log,
+	}); err != nil {
+		return err
+	}
+	s.control.Use(s.plane)
+	if s.streams, err = newStreams(streamsConfig{
+		Plane: counted{s.plane, &s.open}, TCP: s.has("tcp"), TLS: s.has("tls"), DTLS: s.has("dtls"), Certificate: s.cfg.Certificate,
+		Passed: s.cfg.Passed, ConnectionsPerIP: s.cfg.Settings.ConnectionsPerIP, Files: clientFiles(openFiles()), Logger: s.log,
+	}); err != nil {
+		return err
+	}
+	if err := s.bindAll("turn.listen", s.cfg.Listen, "udp", "tcp"); err != nil {
+		return err
+	}
+	if err := s.bindAll("turn.listen_tls", s.cfg.ListenTLS, "dtls", "tls"); err != nil {
+		return err
+	}
+	if err := s.streams.unused(); err != nil {
+		return err
+	}
+	order := []string{"udp", "tcp", "tls", "dtls"}
+	slices.SortStableFunc(s.listeners, func(a, b Listener) int {
+		return slices.Index(order, a.Transport) - slices.Index(order, b.Transport)
+	})
+	return nil
+}
+
+// counted is the data plane, with the connections that it serves counted by transport.
+type counted struct {
+	*relay.Plane
+	open *connections
+}
+
+type connections [4]atomic.Int64 // by relay.Transport
+
+// ServeStream is the Plane's.
+func (c counted) ServeStream(ctx context.Context, conn net.Conn, t relay.Tuple) error {
+	c.open[t.Transport].Add(1)
+	defer c.open[t.Transport].Add(-1)
+	return c.Plane.ServeStream(ctx, conn, t)
+}
+
+// ServeMessages is the Plane's.
+func (c counted) ServeMessages(ctx context.Context, conn net.Conn, t relay.Tuple) error {
+	c.open[t.Transport].Add(1)
+	defer c.open[t.Transport].Add(-1)
+	return c.Plane.ServeMessages(ctx, conn, t)
+}
+
+// Connections is the number of open connections of a transport whose handshake is done; 0 for UDP, which has none.
+func (s *Server) Connections(t relay.Transport) int { return int(s.open[t].Load()) }
+
+// handler keeps plain STUN away from control where UDP is off and its sockets are there for DTLS alone.
+type handler struct{ s *Server }
+
+// HandleSTUN is relay.Handler's.
+func (h handler) HandleSTUN(src relay.Source, msg []byte) {
+	if src.Transport != relay.UDP || h.s.has("udp") {
+		defer h.s.panics.contain(h.s.log)
+		h.s.control.HandleSTUN(src, msg)
+	}
+}

@@ -1,0 +1,182 @@
+// Package relay is the data plane of the TURN server: it owns the UDP sockets, the clients' streams and the relayed
+// transport addresses, and moves datagrams between clients and peers (RFC 8656 §11 and §12). ChannelData and Send
+// indications end here; every other STUN message is given to a Handler, which decides and then calls Open, Permit,
+// Bind and Close.
+//
+// Two engines do the input and output with the same behaviour: on Linux one worker per core with recvmmsg, sendmmsg
+// and segmentation offload, elsewhere (or with the build tag "portable") a goroutine for each UDP socket.
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+)
+
+// Transport is what a client reaches the server over.
+type Transport uint8
+
+// The transports of a client. The peer's side is always UDP.
+const (
+	UDP Transport = iota
+	TCP
+	TLS
+	DTLS
+)
+
+// String is the name that configuration and metrics use: udp, tcp, tls or dtls.
+func (t Transport) String() string {
+	switch t {
+	case UDP:
+		return "udp"
+	case TCP:
+		return "tcp"
+	case TLS:
+		return "tls"
+	case DTLS:
+		return "dtls"
+	}
+	return fmt.Sprintf("transport %d", uint8(t))
+}
+
+// Tuple is the 5-tuple of RFC 8656 §3.2. Its addresses are never IPv4-mapped IPv6 ones, so that it can be compared.
+type Tuple struct {
+	Transport      Transport
+	Client, Server netip.AddrPort
+}
+
+// Scope is how far a permission or a channel reaches.
+type Scope uint8
+
+// ScopeRelays reaches only live relayed transport addresses of this server, ScopeAny every peer.
+const (
+	ScopeRelays Scope = iota + 1
+	ScopeAny
+)
+
+// Errors of Open. Test them with errors.Is.
+var (
+	ErrNoPorts = errors.New("no relay port is free: widen the range of relay ports")
+	ErrFamily  = errors.New("no relays of this address family")
+	ErrToken   = errors.New("unknown or expired reservation token")
+	ErrClosed  = errors.New("the data plane or the client's connection is closed")
+	ErrInUse   = errors.New("the client has a relay already")
+	ErrFiles   = errors.New("too many files are open, and the last ones are not for relays: raise the limit of open files")
+)
+
+// Handler gets the STUN messages that are not data.
+type Handler interface {
+	// HandleSTUN is called for every STUN message except the Send indications of a client with a relay: one at a
+	// time for each client, concurrently for different ones. msg has a sound header and may have bytes behind the
+	// length that the header tells. It is valid only during the call. The call may use all of the Plane, Close
+	// included; it holds up other clients of the same worker, so it should not wait for anything.
+	HandleSTUN(src Source, msg []byte)
+}
+
+// Family says where relays of one address family are. A zero Bind turns the family off.
+type Family struct {
+	Bind      netip.Addr // local address of the relays' sockets; may be unspecified
+	Advertise netip.Addr // address told to clients; zero: Bind
+}
+
+// Config configures a Plane. Only Handler and one Family are needed.
+type Config struct {
+	Handler Handler
+	// DTLS is given the datagrams that look like DTLS records on the UDP listeners (RFC 7983). nil: they are dropped.
+	// datagram is valid only during the call, which must not block.
+	DTLS func(src Source, datagram []byte)
+	// OnClientGone is called once for a relay whose client's stream has ended, before the relay is closed. It should
+	// call r.Close, and may do anything else.
+	OnClientGone func(r *Relay, cause string)
+
+	IPv4, IPv6       Family
+	PortMin, PortMax uint16 // range of relay ports, both ends used; default 49152 to 65535
+	MaxReservations  int    // ports held for reservation tokens at a time; default 256
+
+	BitsPerSecond int64 // payload limit of each relay and direction; 0: none
+	// AllowSend is asked for the peer of each Send indication of r, beyond its permission. nil: every one.
+	AllowSend func(r *Relay, peer netip.AddrPort) bool
+	// OwnListener says whether peer is a listening socket of this process, to which nothing is relayed whatever
+	// permissions say. nil: only the Plane's own UDP listeners are known. Asked when a channel is bound and for each
+	// Send indication.
+	OwnListener func(peer netip.AddrPort) bool
+
+	Workers int // of the Linux engine; default GOMAXPROCS
+	// Files is how many descriptors this process may have open for Open to make another; 0: any number. Linux.
+	Files int
+
+	// Deadlines of streams, checked about every second.
+	AuthTimeout  time.Duration // until MarkAuthenticated; default 30 s
+	IdleTimeout  time.Duration // without a relay and without a message; default 60 s
+	FrameTimeout time.Duration // for the rest of a frame that has begun; default 10 s
+	WriteTimeout time.Duration // without any progress in writing; default 10 s
+
+	Now    func() time.Time // default time.Now
+	Logger *slog.Logger     // nil: discard
+
+	thresholds // of the Linux engine; tests set them
+}
+
+func (c *Config) setDefaults() error {
+	if c.Handler == nil {
+		return errors.New("relay: no Handler is given")
+	}
+	if c.PortMin == 0 {
+		c.PortMin = 49152
+	}
+	if c.PortMax == 0 {
+		c.PortMax = 65535
+	}
+	if c.PortMin > c.PortMax {
+		return fmt.Errorf("relay: the port range %d-%d is empty", c.PortMin, c.PortMax)
+	}
+	if err := c.IPv4.check(true); err != nil {
+		return err
+	}
+	if err := c.IPv6.check(false); err != nil {
+		return err
+	}
+	if c.BitsPerSecond < 0 {
+		return fmt.Errorf("relay: %d bits per second is no limit", c.BitsPerSecond)
+	}
+	if c.MaxReservations <= 0 {
+		c.MaxReservations = 256
+	}
+	setDefault(&c.AuthTimeout, 30*time.Second)
+	setDefault(&c.IdleTimeout, time.Minute)
+	setDefault(&c.FrameTimeout, 10*time.Second)
+	setDefault(&c.WriteTimeout, 10*time.Second)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
+
+func setDefault(d *time.Duration, def time.Duration) {
+	if *d <= 0 {
+		*d = def
+	}
+}
+
+// check sees to it that both addresses are of the family.
+func (f *Family) check(four bool) error {
+	if !f.Bind.IsValid() {
+		return nil
+	}
+	f.Bind = f.Bind.Unmap()
+	if !f.Advertise.IsValid() {
+		f.Advertise = f.Bind
+	}
+	f.Advertise = f.Advertise.Unmap()
+	for _, a := range [2]netip.Addr{f.Bind, f.Advertise} {
+		if a.Is4() != four {
+			return fmt.Errorf("relay: %s is not of the address family it is configured for", a)
+		}
+	}
+	return nil
+}
