@@ -11,7 +11,7 @@ ARG TARGETVARIANT
 ARG VERSION=dev
 ARG COMMIT=
 RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH GOARM=${TARGETVARIANT#v} \
-    go build -buildvcs=false -trimpath -ldflags "-s -w -X main.version=$VERSION -X main.commit=$COMMIT" -o /out/crolang-aio . \
+    go build -buildvcs=false -trimpath -ldflags "-s -w -X github.com/crolang-p2p/crolang-aio/internal/version.version=$VERSION -X github.com/crolang-p2p/crolang-aio/internal/version.commit=$COMMIT" -o /out/crolang-aio . \
  && install -d -m 0700 /out/data
 
 FROM scratch

@@ -8,7 +8,7 @@ GO ?= go
 BIN ?= crolang-aio
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
-LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+LDFLAGS := -s -w -X github.com/crolang-p2p/crolang-aio/internal/version.version=$(VERSION) -X github.com/crolang-p2p/crolang-aio/internal/version.commit=$(COMMIT)
 PLATFORMS ?= linux/amd64 linux/arm64 linux/arm/7
 FUZZTIME ?= 5s
 BENCH ?= .

@@ -102,7 +102,7 @@ func TestImage(t *testing.T) {
 	dockerfile := read(t, "../Dockerfile")
 	for _, want := range []string{
 		"FROM scratch\n", "CGO_ENABLED=0 ", "USER 65532:65532\n", "--chown=65532:65532", `CMD ["crolang-aio", "health"]`,
-		"-X main.version=$VERSION", "CROLANG_AIO_DATA_DIR=/data", "VOLUME /data\n",
+		"-X github.com/crolang-p2p/crolang-aio/internal/version.version=$VERSION", "CROLANG_AIO_DATA_DIR=/data", "VOLUME /data\n",
 	} {
 		if !strings.Contains(dockerfile, want) {
 			t.Errorf("the Dockerfile has no %q", want)

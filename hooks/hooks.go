@@ -28,6 +28,16 @@ const (
 	PathMessage      = "/authenticated-socket-msg"
 )
 
+// Webhooks are the five webhooks, each with the variable of the Broker's environment that has its URL, in the order of the
+// Broker's documentation.
+var Webhooks = [...]struct{ Path, Variable string }{
+	{PathAuthenticate, "NODES_AUTHENTICATION_WEBHOOK_URL"},
+	{PathResolve, "RTC_CONFIGURATION_RESOLVER_WEBHOOK_URL"},
+	{PathAuthorize, "AUTHORIZE_NODES_COMMUNICATION_WEBHOOK_URL"},
+	{PathValidity, "NODES_VALIDITY_CHECK_WEBHOOK_URL"},
+	{PathMessage, "ON_AUTHENTICATED_SOCKET_MSG_WEBHOOK_URL"},
+}
+
 // The kinds of events that Registry.Note is given.
 const (
 	KindAuthentication = "authentication"

@@ -161,11 +161,11 @@ func (s *Server) Apply(set Settings) {
 	s.streams.limit(set.ConnectionsPerIP)
 }
 
-// Move replaces Config.IPv4 and Config.IPv6 for new allocations; live ones keep the address that they were told. It
-// returns every address that clients have been told and that is in use. With an error all is as it was. The caller
-// brings Config.Peers up to date and calls Recheck.
-func (s *Server) Move(v4, v6 Family) (advertised []netip.Addr, err error) {
-	return s.plane.Move(v4, v6)
+// PrepareMove gets ready to replace Config.IPv4 and Config.IPv6 for new allocations; live ones keep the address that they
+// were told. move does it, cannot fail, and returns every address that clients have been told and that is in use: the
+// caller brings Config.Peers up to date with them and calls Recheck.
+func (s *Server) PrepareMove(v4, v6 Family) (move func() (advertised []netip.Addr), err error) {
+	return s.plane.PrepareMove(v4, v6)
 }
 
 // SetDrainTimeout replaces Config.DrainTimeout for a Drain that has not begun.

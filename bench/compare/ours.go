@@ -67,7 +67,7 @@ func build(ctx context.Context, dir, program string) (ours, error) {
 		return o, err
 	}
 	commit := output(ctx, "git", "-C", root, "describe", "--always", "--dirty")
-	return o, compile(ctx, root, ".", o.path, "-s -w -X main.version="+commit)
+	return o, compile(ctx, root, ".", o.path, "-s -w -X github.com/crolang-p2p/crolang-aio/internal/version.version="+commit)
 }
 
 // compile builds one of the repository's programs.

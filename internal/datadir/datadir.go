@@ -97,6 +97,9 @@ func (d *Dir) Secret(name string) (secret string, made bool, err error) {
 	return secret, true, nil
 }
 
+// Forget removes a secret that Secret has just made, if it turned out not to be needed.
+func (d *Dir) Forget(name string) { _ = os.Remove(filepath.Join(d.path, name)) }
+
 // Read returns a secret that a Dir has made, without locking. ErrMissing where there is none.
 func Read(path, name string) (string, error) {
 	file := filepath.Join(path, name)

@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the figures of docs/operations.md anew from docs/benchmarks.md")
+var update = flag.Bool("update", false, "write anew what the pages have from elsewhere")
 
 const operations = "docs/operations.md"
 

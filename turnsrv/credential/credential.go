@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
@@ -60,17 +61,18 @@ type Keyring struct {
 // NewKeyring makes a Keyring. previous may be empty.
 func NewKeyring(secret string, previous []string) (*Keyring, error) {
 	k := &Keyring{}
-	return k, k.Replace(secret, previous)
+	first, err := k.Prepare(secret, previous)
+	first.Apply()
+	return k, err
 }
 
-// Replace swaps all secrets at once, for a reload.
-func (k *Keyring) Replace(secret string, previous []string) error {
+// Prepare gets ready to swap all secrets at once, for a reload.
+func (k *Keyring) Prepare(secret string, previous []string) (change.Change, error) {
 	if secret == "" {
-		return ErrNoSecret
+		return change.Change{}, ErrNoSecret
 	}
 	all := append([]string{secret}, previous...)
-	k.secrets.Store(&all)
-	return nil
+	return change.New(func() { k.secrets.Store(&all) }, nil), nil
 }
 
 // Issue makes a credential for a valid Node id that ends ttl after now, cut to whole seconds.

@@ -92,7 +92,9 @@ func TestMatchTriesEverySecretAndKeepsTheFirst(t *testing.T) {
 	if !ok || string(key) != string(want[:]) || tried != k.Len() {
 		t.Errorf("ok %v after %d of %d secrets", ok, tried, k.Len())
 	}
-	if err := k.Replace("third-secret", nil); err != nil {
+	next, err := k.Prepare("third-secret", nil)
+	next.Apply()
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := k.Match(c.Username, "r", func(b []byte) bool { return string(b) == string(want[:]) }); ok {

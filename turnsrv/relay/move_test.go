@@ -14,7 +14,7 @@ func TestMoveKeepsLiveRelays(t *testing.T) {
 	outside := func(s string) Family { return Family{Bind: lo, Advertise: netip.MustParseAddr(s)} }
 	move := func(f Family) []netip.Addr {
 		t.Helper()
-		all, err := w.Move(f, Family{})
+		all, err := w.move(f, Family{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +59,7 @@ func TestMoveKeepsLiveRelays(t *testing.T) {
 	if _, err := w.Open(w.client(w.udp4).src, OpenOptions{Family: 4}); !errors.Is(err, ErrFamily) {
 		t.Errorf("a relay of a family that is off: %v", err)
 	}
-	if _, err := w.Move(Family{Bind: netip.IPv6Loopback()}, Family{}); err == nil {
+	if _, err := w.move(Family{Bind: netip.IPv6Loopback()}, Family{}); err == nil {
 		t.Error("IPv6 as IPv4")
 	}
 	b.Close()
@@ -77,7 +77,7 @@ func TestMoveWhileOpening(t *testing.T) {
 				return
 			default:
 			}
-			if _, err := w.Move(Family{Bind: netip.MustParseAddr("127.0.0.1"), Advertise: netip.AddrFrom4([4]byte{192, 0, 2, i})}, Family{}); err != nil {
+			if _, err := w.move(Family{Bind: netip.MustParseAddr("127.0.0.1"), Advertise: netip.AddrFrom4([4]byte{192, 0, 2, i})}, Family{}); err != nil {
 				t.Error(err)
 				return
 			}
@@ -156,4 +156,13 @@ func TestRateCanChange(t *testing.T) {
 			t.Errorf("with a limit of %d, %d of 300 passed, want %d", c.limit, got, c.want)
 		}
 	}
+}
+
+// move is PrepareMove and what it prepares.
+func (p *Plane) move(v4, v6 Family) ([]netip.Addr, error) {
+	apply, err := p.PrepareMove(v4, v6)
+	if err != nil {
+		return nil, err
+	}
+	return apply(), nil
 }

@@ -165,14 +165,13 @@ func (p *Plane) SetBitsPerSecond(n int64) {
 	p.rate.Store(&r)
 }
 
-// Move replaces Config.IPv4 and Config.IPv6 for relays opened from now on. Live relays keep their address, which is
-// still theirs inside this process too. It returns every address that new and live relays are told to have. After a call
-// with other addresses the caller should Restrict what is live. With an error all is as it was.
-func (p *Plane) Move(v4, v6 Family) (advertised []netip.Addr, err error) {
+// PrepareMove gets ready to replace Config.IPv4 and Config.IPv6 for new relays; live ones keep their addresses. move does
+// it, cannot fail, and returns every address that relays are told to have.
+func (p *Plane) PrepareMove(v4, v6 Family) (move func() (advertised []netip.Addr), err error) {
 	if err := errors.Join(v4.check(true), v6.check(false)); err != nil {
 		return nil, err
 	}
-	return append(p.ports[0].move(v4), p.ports[1].move(v6)...), nil
+	return func() []netip.Addr { return append(p.ports[0].move(v4), p.ports[1].move(v6)...) }, nil
 }
 
 // barred says whether peer is one of our listening sockets.

@@ -1,0 +1,78 @@
+package app
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
+	"github.com/crolang-p2p/crolang-aio/internal/datadir"
+	"github.com/crolang-p2p/crolang-aio/internal/logging"
+	"github.com/crolang-p2p/crolang-aio/internal/version"
+)
+
+// Announce says, in a few lines that a person can use, what listens where, what clients will be told, and what a Broker
+// needs. On a terminal it is plain text; elsewhere a few records of the log have the same. file is the configuration file.
+func (a *App) Announce(file string) { a.report.announce(a.log, a.log.Writer(), file) }
+
+func (r *reporter) announce(log *logging.Logger, w io.Writer, file string) {
+	urls := r.told.load().all()
+	env := r.brokerEnv()
+	lines := env.Lines()
+	if env.HasSecret() {
+		// A token must not stand in a log.
+		lines = []string{"printed by: " + brokerEnvCall(file)}
+	}
+	if !log.IsText() {
+		log.Info("listening", "turn", r.turnListeners(), "others", r.otherListeners())
+		log.Info("clients are told", "urls", urls)
+		log.Info("a Broker needs this environment", "lines", lines)
+		return
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "crolang-aio %s\n", version.Get().Version)
+	for _, l := range r.turnListeners() {
+		fmt.Fprintf(&b, "  turn   %-5s %s\n", l.Transport, l.Address)
+	}
+	for _, l := range r.otherListeners() {
+		fmt.Fprintf(&b, "  %-6s %-5s %s\n", l.Part, l.Transport, l.Address)
+	}
+	fmt.Fprintf(&b, "Clients are told:\n  %s\n", strings.Join(urls, "\n  "))
+	fmt.Fprintf(&b, "Dashboard:\n  %s\n", r.dashboard())
+	fmt.Fprintf(&b, "A Broker needs this environment:\n  %s\n", strings.Join(lines, "\n  "))
+	if !env.HasSecret() && len(env.Hints()) > 0 {
+		fmt.Fprintf(&b, "A Broker in a container cannot reach %s: see %s\n", env.Base.Host, brokerEnvCall(file))
+	}
+	_, _ = io.WriteString(w, b.String())
+}
+
+// dashboard says where it is, and where the token that it asks for.
+func (r *reporter) dashboard() string {
+	hold := r.now.Load()
+	listen := hold.cfg.Admin.Listen
+	for _, l := range r.otherListeners() {
+		if l.Part == "admin" {
+			listen = l.Address
+		}
+	}
+	u, err := brokerenv.URL(listen, hold.public.Machine())
+	if err != nil {
+		return listen
+	}
+	switch at := u.String() + "/"; {
+	case hold.secrets.admin == "":
+		return at
+	case hold.cfg.Admin.Token.IsSet():
+		return at + " (its token: admin.token of the configuration)"
+	default:
+		return at + " (its token: " + filepath.Join(hold.cfg.DataDir, datadir.AdminToken) + ")"
+	}
+}
+
+func brokerEnvCall(file string) string {
+	if file == "" {
+		return "crolang-aio broker-env"
+	}
+	return "crolang-aio broker-env --config " + file
+}

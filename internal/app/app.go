@@ -1,0 +1,267 @@
+// Package app is the running process: it builds every part from one configuration, runs them, ends them in order, and
+// applies a changed configuration. Beside package cli it is the only one that knows the configuration.
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/embedded/redis"
+	"github.com/crolang-p2p/crolang-aio/hooks"
+	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
+	"github.com/crolang-p2p/crolang-aio/internal/change"
+	"github.com/crolang-p2p/crolang-aio/internal/clock"
+	"github.com/crolang-p2p/crolang-aio/internal/datadir"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/logging"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
+	"github.com/crolang-p2p/crolang-aio/internal/systemd"
+	"github.com/crolang-p2p/crolang-aio/internal/webguard"
+	"github.com/crolang-p2p/crolang-aio/turnsrv"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/peers"
+)
+
+// parts are what the process is made of, in the order in which they are built.
+type parts struct {
+	dir       *datadir.Dir
+	addresses *publicaddr.Watcher
+	keys      *credential.Keyring
+	certs     *certs.Keeper
+	nodes     *nodes.Registry
+	peers     *peers.Policy
+	turn      *turnsrv.Server
+	redis     *redis.Server // nil: off
+	policy    *policy.Policy
+	hooks     *hooks.Server
+	admin     *admin.Admin
+	guard     *webguard.Guard // the admin listener
+}
+
+// holding is what holds at a moment. It never changes: a reload, or another address of this machine, replaces it.
+type holding struct {
+	cfg     *config.Config
+	public  publicaddr.Public
+	secrets secrets
+}
+
+// App is the running process. Make it with [New], then [App.Run] or [App.Close] it.
+type App struct {
+	parts
+	now        atomic.Pointer[holding]
+	told       told
+	log        *logging.Logger
+	found      *findings.Set
+	clock      *clock.Clock
+	meters     *metrics.Metrics
+	report     *reporter
+	life       *life
+	supervisor *supervisor
+}
+
+// Pace is how often the process looks at what changes around it. The zero value is what serve uses.
+type Pace struct {
+	Look, Ask time.Duration // see [publicaddr.WatcherConfig]
+}
+
+// New builds every part and binds every listener. The caller runs the App, or closes it.
+func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error) {
+	a := &App{log: log, life: newLife()}
+	a.found = findings.NewSet(a.part("setup"))
+	a.clock = clock.New(a.found)
+	a.report = &reporter{parts: &a.parts, now: &a.now, told: &a.told, found: a.found, life: a.life, started: time.Now()}
+	a.supervisor = &supervisor{parts: &a.parts, life: a.life, log: a.log.Logger}
+	a.now.Store(&holding{cfg: cfg})
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.Close())
+		}
+	}()
+	if err := a.supervisor.open(); err != nil {
+		return nil, err
+	}
+	if err := a.openData(pace); err != nil {
+		return nil, err
+	}
+	for _, build := range []func() error{
+		a.openCerts, a.openNodes, a.openTURN, a.openRedis, a.openHooks, a.openAdmin, a.supervisor.closeUnused,
+	} {
+		if err := build(); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+// openData takes the data_dir, finds the addresses and settles which secrets hold.
+func (a *App) openData(pace Pace) (err error) {
+	hold := *a.now.Load()
+	if a.dir, err = datadir.Open(hold.cfg.DataDir); err != nil {
+		return err
+	}
+	a.clock.Behind(a.dir.LastUse())
+	a.found.Replace("data_dir.owner", otherOwner(a.dir))
+	a.addresses, err = publicaddr.NewWatcher(context.Background(), publicaddr.WatcherConfig{
+		Settings: addressSettings(hold.cfg), Look: pace.Look, Ask: pace.Ask,
+	})
+	if err != nil {
+		return err
+	}
+	hold.public = a.addresses.Current()
+	var made change.Change
+	if hold.secrets, made, err = settle(hold.cfg, a.dir, a.log.Logger); err != nil {
+		return err
+	}
+	made.Apply()
+	a.now.Store(&hold)
+	a.keys, err = credential.NewKeyring(hold.secrets.credential, reveal(hold.cfg.Credentials.PreviousSecrets))
+	return err
+}
+
+func (a *App) openCerts() (err error) {
+	c := certSettings(a.cfg(), a.now.Load().public)
+	c.Dir, c.Logger, c.OnChange = a.dir.Path(), a.part("certs"), func(certs.Info) { a.publish() }
+	a.certs, err = certs.New(c)
+	return CertError(c, err)
+}
+
+func (a *App) openNodes() (err error) {
+	a.nodes, err = nodes.New(nodes.Config{DataDir: a.dir.Path(), Logger: a.part("nodes")})
+	return err
+}
+
+func (a *App) openTURN() (err error) {
+	t, p := a.cfg().Turn, a.now.Load().public
+	if a.peers, err = peers.New(peers.Config{Deny: t.Peers.Deny, Allow: t.Peers.Allow, Public: p.Advertised(), Logger: a.part("turn")}); err != nil {
+		return err
+	}
+	a.turn, err = turnsrv.New(turnsrv.Config{
+		Listen: t.Listen, ListenTLS: t.ListenTLS, Passed: a.supervisor.passedTURN(t), Transports: t.Transports, Realm: t.Realm,
+		IPv4: turnsrv.Family(p.IPv4), IPv6: turnsrv.Family(p.IPv6), PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max,
+		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: a.nodes, Certificate: a.certs.GetCertificate,
+		Protected: a.protected, DrainTimeout: a.cfg().DrainTimeout, Logger: a.part("turn"),
+	})
+	if err != nil {
+		return err
+	}
+	a.nodes.Attach(relays{a.turn})
+	a.publish()
+	return nil
+}
+
+func (a *App) openRedis() (err error) {
+	r := a.cfg().Redis
+	if !r.Enabled {
+		return nil
+	}
+	l, err := a.supervisor.passed(systemd.NameRedis, "redis.listen", r.Listen, r.Password.IsSet())
+	if err != nil {
+		return err
+	}
+	a.redis, err = redis.New(redis.Config{Listen: r.Listen, Listener: l, Password: a.now.Load().secrets.redis, Logger: a.part("redis")})
+	return err
+}
+
+func (a *App) openHooks() (err error) {
+	h := a.cfg().Hooks
+	if a.meters, err = a.report.newMetrics(); err != nil {
+		return err
+	}
+	l, err := a.supervisor.passed(systemd.NameHooks, "hooks.listen", h.Listen, h.Token.IsSet() || h.AllowNoToken)
+	if err != nil {
+		return err
+	}
+	if a.policy, err = policy.New(a.policySettings(a.cfg())); err != nil {
+		return err
+	}
+	set := hooks.Config{
+		Listen: h.Listen, Token: a.now.Load().secrets.hooks, MaxBody: h.MaxBody, RTC: rtcSettings(h.RTC),
+		ICE:      &issuer{keys: a.keys, now: &a.now, told: &a.told, issued: a.report.issued},
+		Registry: registry{a.nodes}, Policy: a.policy, Observe: a.observeHook,
+		Refused: func(status int) { a.meters.CountRefused("hooks", status) }, Logger: a.part("hooks"),
+	}
+	if l != nil {
+		set.Listener, set.Linger = l, linger
+	}
+	a.hooks, err = hooks.New(set)
+	return err
+}
+
+func (a *App) openAdmin() (err error) {
+	if a.admin, err = admin.New(admin.Config{
+		Nodes: a.nodes, Relays: relays{a.turn}, Status: a.report.status, NotReady: a.life.notReady, Turn: a.report.turnStats, Metrics: a.meters,
+		RTC: a.hooks.RTCConfiguration, Drain: a.Drain, Draining: a.report.drainProgress, Logger: a.part("admin"),
+	}); err != nil {
+		return err
+	}
+	set := a.cfg().Admin
+	l, err := a.supervisor.passed(systemd.NameAdmin, "admin.listen", set.Listen, set.Token.IsSet() || set.AllowNoToken)
+	if err != nil {
+		return err
+	}
+	guard := webguard.Config{
+		Key: "admin.listen", Listen: set.Listen, Handler: a.admin, Token: a.now.Load().secrets.admin, Exempt: admin.Exempt,
+		CheckHost: true, Hosts: adminHosts(a.now.Load().public), Refused: func(_ *http.Request, status int) { a.meters.CountRefused("admin", status) },
+		Logger: a.part("admin"),
+	}
+	if l != nil {
+		guard.Listener = l
+	}
+	a.guard, err = webguard.New(guard)
+	return err
+}
+
+// observeHook is told of each answer of a webhook. What asks for an RTC configuration is judged by the issuer, which knows
+// the Node.
+func (a *App) observeHook(hook, result string, took time.Duration) {
+	a.meters.ObserveHook(hook, result, took)
+	if hook != "resolve" && hook != "other" && (result == hooks.ResultOK || result == hooks.ResultRefused) {
+		a.report.brokerCalled()
+	}
+}
+
+// cfg is the configuration that holds now.
+func (a *App) cfg() *config.Config { return a.now.Load().cfg }
+
+func (a *App) part(name string) *slog.Logger { return a.log.With("component", name) }
+
+// Close releases what New has opened, for an App that is not run.
+func (a *App) Close() error {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	var errs []error
+	if a.hooks != nil {
+		errs = append(errs, a.hooks.Close())
+	}
+	if a.redis != nil {
+		errs = append(errs, a.redis.Run(ended)) // closes what it had bound
+	}
+	if a.turn != nil {
+		errs = append(errs, a.turn.Close())
+	}
+	if a.dir != nil {
+		errs = append(errs, a.dir.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// protected are the listeners beside the TURN server's, which no relay may reach.
+func (a *App) protected() []netip.AddrPort {
+	var all []netip.AddrPort
+	for _, listen := range a.otherListeners() {
+		if ap, err := netip.ParseAddrPort(listen.Address); err == nil {
+			all = append(all, ap)
+		}
+	}
+	return all
+}

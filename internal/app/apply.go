@@ -1,0 +1,100 @@
+package app
+
+import (
+	"context"
+	"reflect"
+
+	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/hooks"
+	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/change"
+	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
+	"github.com/crolang-p2p/crolang-aio/turnsrv"
+)
+
+// Apply makes next hold, all of it: with an error, which joins all that is wrong, nothing has changed. Live allocations and
+// connections stay, but for what the new settings forbid them. Keys that need a restart are the caller's to keep, see
+// [config.Config].
+func (a *App) Apply(ctx context.Context, next *config.Config) error {
+	all, err := a.prepare(ctx, next)
+	if err != nil {
+		return err
+	}
+	all.Apply()
+	return nil
+}
+
+// prepare has every part prepare itself for next.
+func (a *App) prepare(ctx context.Context, next *config.Config) (change.Change, error) {
+	var all change.Set
+	public, addresses, errPublic := a.addresses.Prepare(ctx, addressSettings(next))
+	if errPublic != nil {
+		public = a.now.Load().public // so that what else is wrong is found too
+	}
+	kept, made, errSecrets := settle(next, a.dir, a.log.Logger)
+	all.Add(made, errSecrets)
+	if errSecrets == nil {
+		all.Add(a.keys.Prepare(kept.credential, reveal(next.Credentials.PreviousSecrets)))
+	}
+	all.Add(asChange(a.hooks.Prepare(hooks.Settings{Token: kept.hooks, MaxBody: next.Hooks.MaxBody, RTC: rtcSettings(next.Hooks.RTC)})))
+	all.Add(a.preparePolicy(next))
+	all.Add(asChange(a.peers.Prepare(next.Turn.Peers.Deny, next.Turn.Peers.Allow)))
+	all.Add(asChange(a.prepareCerts(next, public)))
+	all.Add(a.prepareMove(public))
+	all.Add(change.New(func() {
+		a.hold(&holding{cfg: next, public: public, secrets: kept})
+		a.turn.Apply(turnSettings(next))
+		a.turn.SetDrainTimeout(next.DrainTimeout)
+		a.turn.Recheck()
+		a.guard.SetToken(kept.admin)
+		a.log.Set(next.Log.Level, next.Log.Format)
+	}, nil), nil)
+	all.Add(addresses, errPublic) // last: until it is applied, no address changes
+	return all.Join()
+}
+
+func asChange(apply func(), err error) (change.Change, error) { return change.New(apply, nil), err }
+
+// hold makes h hold, and what clients are told follow it.
+func (a *App) hold(h *holding) {
+	a.now.Store(h)
+	a.publish()
+}
+
+// preparePolicy gets other policies ready.
+func (a *App) preparePolicy(next *config.Config) (change.Change, error) {
+	set := a.policySettings(next)
+	return change.New(func() { _ = a.policy.Replace(set) }, nil), policy.Check(set)
+}
+
+// policySettings are [PolicySettings] with what the policies need of the process.
+func (a *App) policySettings(cfg *config.Config) policy.Config {
+	c := PolicySettings(cfg.Hooks)
+	c.Logger, c.Dated = a.part("hooks"), a.clock.Upstream
+	return c
+}
+
+// prepareCerts gets the certificate of other settings ready. If they are as before, only its files are read again, and
+// what is wrong with those is no mistake of the configuration.
+func (a *App) prepareCerts(next *config.Config, p publicaddr.Public) (present func(), err error) {
+	c := certSettings(next, p)
+	if hold := a.now.Load(); reflect.DeepEqual(c, certSettings(hold.cfg, hold.public)) {
+		return func() {
+			if err := a.certs.Reload(); err != nil {
+				a.part("certs").Error("the certificate stays as it was", "err", err)
+			}
+		}, nil
+	}
+	present, err = a.certs.Prepare(c)
+	return present, CertError(c, err)
+}
+
+// prepareMove gets ready to tell clients the addresses p. Live allocations keep theirs; the caller rechecks what they may
+// reach.
+func (a *App) prepareMove(p publicaddr.Public) (change.Change, error) {
+	move, err := a.turn.PrepareMove(turnsrv.Family(p.IPv4), turnsrv.Family(p.IPv6))
+	return change.New(func() {
+		a.peers.SetPublic(move())
+		a.guard.SetHosts(adminHosts(p))
+	}, nil), err
+}

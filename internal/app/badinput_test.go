@@ -1,0 +1,110 @@
+package app
+
+import (
+	"crypto/x509"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A certificate that is doubtful at the start, and one whose files go bad under a running server.
+func TestBadCertificates(t *testing.T) {
+	dir := t.TempDir()
+	putPair(t, dir, 1, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(23 * time.Hour) })
+	s := startSite(t, "[turn]\nlisten_tls = ['127.0.0.1:0']\n"+withCerts(dir))
+	certWarnings := func() string {
+		return strings.Join(slices.DeleteFunc(ids(s.report.status().Warnings), func(id string) bool { return !strings.HasPrefix(id, "certificate.") }), " ")
+	}
+	if got := certWarnings(); got != "certificate.soon" || !strings.Contains(s.log.String(), "certificate expires soon: renew it") {
+		t.Errorf("of one that expires tomorrow: %q\n%s", got, s.log.String())
+	}
+	// The key is another one's, then the certificate is gone: the old pair stays, and both are said once.
+	other := t.TempDir()
+	putPair(t, other, 2, nil)
+	if err := os.Rename(filepath.Join(other, "key.pem"), filepath.Join(dir, "key.pem")); err != nil {
+		t.Fatal(err)
+	}
+	s.reloadTo("[turn]\nlisten_tls = ['127.0.0.1:0']\n" + withCerts(dir))
+	if got := certWarnings(); got != "certificate.soon certificate.kept" || !strings.Contains(s.log.String(), "this key does not belong to the certificate") {
+		t.Errorf("of a wrong key: %q\n%s", got, s.log.String())
+	}
+	if err := os.Remove(filepath.Join(dir, "cert.pem")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is missed", func() bool {
+		return strings.Contains(s.log.String(), "cert.pem: no such file or directory; check the path")
+	})
+	if got := s.serialOf(); got != 1 || certWarnings() != "certificate.soon certificate.kept" {
+		t.Errorf("certificate %d is shown, %q", got, certWarnings())
+	}
+	putPair(t, dir, 3, nil)
+	eventually(t, "the new one is found", func() bool { return certWarnings() == "" })
+	if got := s.serialOf(); got != 3 {
+		t.Errorf("certificate %d is shown", got)
+	}
+	if n := strings.Count(s.log.String(), "no such file"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, s.log.String())
+	}
+}
+
+func (s *site) warns(id string) func() bool {
+	return func() bool { return slices.Contains(ids(s.report.status().Warnings), id) }
+}
+
+func TestClockBehindTheLastUse(t *testing.T) {
+	dir := t.TempDir()
+	lock, later := filepath.Join(dir, "lock"), time.Now().Add(time.Hour)
+	if err := os.WriteFile(lock, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(lock, later, later); err != nil {
+		t.Fatal(err)
+	}
+	s := startSite(t, "data_dir = '"+dir+"'\n")
+	if !s.warns("clock.behind")() || !strings.Contains(s.log.String(), "and data_dir was last used at "+later.UTC().Format("2006-01-02T15:04")) {
+		t.Errorf("%+v\n%s", s.report.status().Warnings, s.log.String())
+	}
+	st, err := os.Stat(lock)
+	if err != nil || st.ModTime().After(time.Now()) {
+		t.Errorf("%v %v", st, err)
+	}
+}
+
+func TestClockOfTheUpstream(t *testing.T) {
+	var shift atomic.Int64
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", time.Now().Add(time.Duration(shift.Load())).UTC().Format(http.TimeFormat))
+		_, _ = w.Write([]byte(`{"authenticated":true}`))
+	}))
+	defer upstream.Close()
+	s := startSite(t, "[hooks.authenticate]\nmode = 'upstream'\n[hooks.upstream]\nauthenticate_url = '"+upstream.URL+"'\n")
+	for _, c := range []struct {
+		shift time.Duration
+		says  string
+	}{{0, ""}, {time.Hour, "this machine's clock is 1h0m0s behind that of hooks.upstream"}, {0, ""}, {-time.Hour, "this machine's clock is 1h0m0s ahead of that"}} {
+		shift.Store(int64(c.shift))
+		if _, text := s.post("/authenticate-node", `{"id":"Alice","data":"x"}`, ""); !strings.Contains(text, `"authenticated":true`) {
+			t.Fatal(text)
+		}
+		if s.warns("clock.upstream")() != (c.says != "") || !strings.Contains(s.log.String(), c.says) {
+			t.Errorf("%v: %+v", c.shift, s.report.status().Warnings)
+		}
+	}
+}
+
+func TestDataDirOfAnotherUser(t *testing.T) {
+	dir := t.TempDir()
+	if os.Chown(dir, 1, 1) != nil {
+		t.Skip("only root can give a folder away")
+	}
+	s := startSite(t, "data_dir = '"+dir+"'\n")
+	if !s.warns("data_dir.owner")() || !strings.Contains(s.log.String(), "belongs to the user with id 1") {
+		t.Errorf("%+v\n%s", s.report.status().Warnings, s.log.String())
+	}
+}

@@ -1,0 +1,119 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
+	"github.com/crolang-p2p/crolang-aio/internal/stages"
+)
+
+// touchEvery is how often the data_dir is marked as in use, by which the next start judges the clock.
+const touchEvery = time.Minute
+
+// Run serves until ctx ends or [App.Drain] is called. Then the parts end one after the other: the TURN server drains, the
+// admin listener closes, the webhooks close when nothing else listens any more, and last what they stand on. reload, which
+// may be nil, runs beside them.
+func (a *App) Run(ctx context.Context, reload stages.Part) error {
+	front := []stages.Part{a.guard.Run, a.admin.Run, a.certs.Run, a.peers.Run, a.watch, a.clock.Run, a.touch}
+	if a.redis != nil {
+		front = append(front, a.redis.Run)
+	}
+	if reload != nil {
+		front = append(front, reload)
+	}
+	begun, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, a.Drain)()
+	over, finish := context.WithCancel(context.WithoutCancel(ctx))
+	defer finish()
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		select {
+		case <-a.life.ending:
+			cancel()
+		case <-begun.Done():
+		}
+	})
+	turn := func(ctx context.Context) error {
+		defer context.AfterFunc(ctx, a.Drain)() // also if another part has failed
+		defer a.life.served.Store(true)
+		return a.turn.Run(ctx)
+	}
+	a.life.running.Store(true)
+	waiting.Go(func() { a.supervisor.run(over) })
+	err := stages.Run(begun, []stages.Part{turn}, front, []stages.Part{a.hooks.Run}, []stages.Part{a.policy.Run, a.nodes.Run})
+	cancel()
+	finish()
+	waiting.Wait()
+	return errors.Join(err, a.dir.Close())
+}
+
+// Drain begins the end: no new allocation is taken, live ones and the webhooks go on, and Run ends when none is left or
+// drain_timeout is over. It returns at once, and does nothing if called again.
+func (a *App) Drain() {
+	a.life.end(func() {
+		a.turn.Drain()
+		a.hooks.LetGo()
+		a.log.Info("draining: no new allocations are taken", "allocations", a.turn.Live(), "drain_timeout", a.cfg().DrainTimeout.String())
+	})
+}
+
+// watch follows the addresses of this machine.
+func (a *App) watch(ctx context.Context) error { return a.addresses.Run(ctx, a) }
+
+// touch marks the data_dir as in use now and then.
+func (a *App) touch(ctx context.Context) error {
+	tick := time.NewTicker(touchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			a.dir.Touch()
+		}
+	}
+}
+
+// Exposed implements [publicaddr.Sink].
+func (a *App) Exposed() bool {
+	for _, l := range a.turn.Listeners() {
+		if !l.Addr.Addr().IsLoopback() {
+			return true
+		}
+	}
+	return false
+}
+
+// Found implements [publicaddr.Sink].
+func (a *App) Found(all []findings.Finding) { a.found.Replace("public.", all) }
+
+// Moved implements [publicaddr.Sink].
+func (a *App) Moved(p publicaddr.Public) error {
+	move, err := a.prepareMove(p)
+	if err != nil {
+		a.part("public").Error("the public address stays as it was", "err", err)
+		return err
+	}
+	move.Apply()
+	hold := *a.now.Load()
+	if hold.public == p {
+		return nil // earlier addresses were given up if the last allocation that had one has ended
+	}
+	was := hold.public
+	hold.public = p
+	a.hold(&hold)
+	a.turn.Recheck()
+	if names := certSettings(hold.cfg, p); names.PublicHost != certSettings(hold.cfg, was).PublicHost {
+		if err := a.certs.SetNames(names.PublicHost, names.Hosts); err != nil {
+			a.part("certs").Error("the certificate stays as it was", "err", err)
+		}
+	}
+	a.part("public").Warn("the address of this server has changed: new credentials and allocations carry the new one", "from", was.String(), "to", p.String())
+	a.nodes.Tell("address", "the address of this server has changed from "+was.String()+" to "+p.String()+": new credentials and allocations carry it")
+	return nil
+}

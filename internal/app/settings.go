@@ -1,0 +1,139 @@
+package app
+
+import (
+	"fmt"
+
+	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/hooks"
+	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
+	"github.com/crolang-p2p/crolang-aio/turnsrv"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/control"
+)
+
+// relays shows the TURN server to the registry and the admin API.
+type relays struct{ turn *turnsrv.Server }
+
+// CloseNode ends every live allocation of a Node.
+func (r relays) CloseNode(node, cause string) int { return r.turn.CloseNode(node, cause) }
+
+// CloseAllocation ends one.
+func (r relays) CloseAllocation(id, cause string) bool { return r.turn.CloseAllocation(id, cause) }
+
+// Allocations lists the live ones.
+func (r relays) Allocations() []nodes.Allocation {
+	all := r.turn.Allocations()
+	out := make([]nodes.Allocation, len(all))
+	for i, x := range all {
+		out[i] = nodes.Allocation{
+			ID: x.ID, Node: x.Node, Transport: x.Transport, Client: x.Client, Relayed: x.Relayed,
+			Created: x.Created, Expires: x.Expires,
+			BytesIn: x.Stats.Up.Bytes, BytesOut: x.Stats.Down.Bytes,
+			DatagramsIn: x.Stats.Up.Datagrams, DatagramsOut: x.Stats.Down.Datagrams,
+			Drops: x.Stats.Up.Dropped + x.Stats.Down.Dropped, Peers: x.Permissions, Channels: x.Channels,
+		}
+	}
+	return out
+}
+
+// registry shows the registry of Nodes to the webhooks.
+type registry struct{ *nodes.Registry }
+
+// Banned gives the reason too.
+func (r registry) Banned(node string) (bool, string) {
+	b, ok := r.BanOf(node)
+	return ok, b.Reason
+}
+
+// Connected enters a part of a validity check.
+func (r registry) Connected(connected []string) { r.Validated(connected) }
+
+// addressSettings are what the addresses of this machine depend on.
+func addressSettings(cfg *config.Config) publicaddr.Settings {
+	p := cfg.Public
+	return publicaddr.Settings{
+		Host: p.Host, IPv4: p.IPv4, IPv6: p.IPv6, STUN: p.STUN,
+		Listen: cfg.Turn.Listen, PortMin: cfg.Turn.RelayPorts.Min, PortMax: cfg.Turn.RelayPorts.Max,
+	}
+}
+
+// adminHosts are the names under which a browser may ask for the admin listener.
+func adminHosts(p publicaddr.Public) []string { return []string{p.Machine()} }
+
+func turnSettings(cfg *config.Config) turnsrv.Settings {
+	l := cfg.Turn.Limits
+	return turnsrv.Settings{
+		Settings: control.Settings{
+			Allocations: l.Allocations, AllocationsPerNode: l.AllocationsPerNode,
+			Lifetime: l.AllocationLifetime, TTLOnly: !cfg.Credentials.WhileConnected,
+			StrictExpiry: cfg.Credentials.StrictExpiry, MaxSession: cfg.Credentials.MaxSession,
+			PeerMode: peerModes[cfg.Turn.Peers.Mode], AuthorizedFor: cfg.Credentials.TTL,
+			Software: cfg.Turn.Software, UnauthenticatedPerSecond: l.UnauthenticatedPerSecond,
+		},
+		BitsPerSecond: l.BitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
+	}
+}
+
+// certSettings are those that a reload can change.
+func certSettings(cfg *config.Config, p publicaddr.Public) certs.Config {
+	c := cfg.Certs
+	host := p.Host
+	if host == "" && p.IPv4.Advertise.IsValid() {
+		host = p.IPv4.Advertise.String()
+	}
+	return certs.Config{
+		CertFile: c.CertFile, KeyFile: c.KeyFile, PublicHost: host, Hosts: c.Hosts, Validity: c.Validity, RenewBefore: c.RenewBefore,
+	}
+}
+
+// CertError names the table of the configuration that has the files c is wrong about.
+func CertError(c certs.Config, err error) error {
+	if err == nil || c.CertFile == "" {
+		return err
+	}
+	return fmt.Errorf("certs: %w", err)
+}
+
+var peerModes = map[string]control.PeerMode{
+	"open": control.PeersOpen, "observe": control.PeersObserve, "authorized": control.PeersAuthorized,
+}
+
+func rtcSettings(r config.RTC) hooks.RTC {
+	out := hooks.RTC{
+		ICETransportPolicy: r.ICETransportPolicy, BundlePolicy: r.BundlePolicy, RTCPMuxPolicy: r.RTCPMuxPolicy,
+		ICECandidatePoolSize: r.ICECandidatePoolSize,
+	}
+	for _, s := range r.ExtraICEServers {
+		out.ExtraICEServers = append(out.ExtraICEServers, hooks.ICEServer{URLs: s.URLs, Username: s.Username, Password: s.Password.Reveal()})
+	}
+	return out
+}
+
+// PolicySettings translates the table [hooks] for the policies.
+func PolicySettings(h config.Hooks) policy.Config {
+	j, u := h.Authenticate.JWT, h.Upstream
+	c := policy.Config{
+		Authenticate: policy.Authenticate{
+			Mode: h.Authenticate.Mode, Tokens: h.Authenticate.Tokens,
+			JWT: policy.JWT{
+				Secret: j.Secret.Reveal(), PublicKeyFile: j.PublicKeyFile, JWKSFile: j.JWKSFile, JWKSURL: j.JWKSURL,
+				JWKSRefresh: j.JWKSRefresh, Claim: j.Claim, Audience: j.Audience, Issuer: j.Issuer, Leeway: j.Leeway,
+			},
+		},
+		Authorize: policy.Authorize{Mode: h.Authorize.Mode, Default: h.Authorize.Default, Groups: h.Authorize.Groups},
+		Messages:  policy.Messages{Mode: h.Messages.Mode},
+		Upstream: policy.Upstream{
+			AuthenticateURL: u.AuthenticateURL, AuthorizeURL: u.AuthorizeURL, ValidityURL: u.ValidityURL, MessagesURL: u.MessagesURL,
+			Token: u.Token.Reveal(), Timeout: u.Timeout, MaxInFlight: u.MaxInFlight, Cache: u.Cache, FailOpen: u.FailOpen,
+			MessageQueue: u.MessageQueue, MessageWorkers: u.MessageWorkers,
+		},
+	}
+	for _, r := range h.Authorize.Rules {
+		c.Authorize.Rules = append(c.Authorize.Rules, policy.Rule{From: r.From, To: r.To, Action: r.Action})
+	}
+	return c
+}
+
+var _ control.Directory = (*nodes.Registry)(nil)

@@ -1,0 +1,218 @@
+package app
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
+	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
+	"github.com/crolang-p2p/crolang-aio/internal/datadir"
+	"github.com/crolang-p2p/crolang-aio/internal/doctor"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/version"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+// reporter says how the running process is: for the admin API, for the metrics, and at the start for whoever started it.
+type reporter struct {
+	*parts
+	now     *atomic.Pointer[holding]
+	told    *told
+	found   *findings.Set
+	life    *life
+	started time.Time
+	called  atomic.Int64 // Unix time at which a Broker last called a webhook; 0: never
+}
+
+// brokerCalled notes that a Broker called a webhook.
+func (r *reporter) brokerCalled() { r.called.Store(time.Now().Unix()) }
+
+// brokerSeen is when a Broker last called a webhook; zero if none has. The program's own tests of itself do not count.
+func (r *reporter) brokerSeen() time.Time {
+	if s := r.called.Load(); s != 0 {
+		return time.Unix(s, 0).UTC()
+	}
+	return time.Time{}
+}
+
+// issued is told of each Node that is given an RTC configuration.
+func (r *reporter) issued(node string) {
+	if !synthetic(node) {
+		r.brokerCalled()
+	}
+}
+
+// status describes the running process for the admin API.
+func (r *reporter) status() admin.Status {
+	v, hold := version.Get(), r.now.Load()
+	info := r.certs.Info()
+	source := info.Source
+	if info.SelfSigned && hold.cfg.Certs.CertFile == "" {
+		source = "self-signed"
+	}
+	return admin.Status{
+		Version: v.Version, Commit: v.Commit, Go: v.Go, Now: time.Now().UTC(), Started: r.started.UTC(), BrokerSeen: r.brokerSeen(),
+		Listeners: append(r.turnListeners(), r.otherListeners()...), URLs: r.told.load().all(),
+		Public: admin.Public{
+			Host: hold.public.Machine(), IPv4: text(hold.public.IPv4.Advertise), IPv6: text(hold.public.IPv6.Advertise),
+		},
+		Certificate: &admin.Certificate{
+			Source: source, Names: info.Names, NotBefore: info.NotBefore, NotAfter: info.NotAfter, SelfSigned: info.SelfSigned,
+		},
+		Limits:    r.limits(),
+		BrokerEnv: r.brokerEnv().Masked().Lines(),
+		Warnings:  r.warnings(),
+	}
+}
+
+func text(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// turnStats brings the TURN server's counters to the admin API.
+func (r *reporter) turnStats() admin.TurnStats {
+	st, hold := r.turn.Stats(), r.now.Load()
+	out := admin.TurnStats{
+		Drops:  map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited},
+		Panics: r.turn.Panics(), Ports: int(hold.cfg.Turn.RelayPorts.Max) - int(hold.cfg.Turn.RelayPorts.Min) + 1,
+	}
+	out.Ports *= len(hold.public.Advertised())
+	out.PortsUsed = max(0, out.Ports-r.turn.FreePorts())
+	for _, t := range []relay.Transport{relay.UDP, relay.TCP, relay.TLS, relay.DTLS} {
+		sum := st.Traffic[t]
+		out.Transports = append(out.Transports, admin.TransportStats{
+			Transport: t.String(), Allocations: sum.Live, Opened: sum.Opened,
+			Connections: r.turn.Connections(t),
+			In:          admin.Flow{Datagrams: sum.Total.Up.Datagrams, Bytes: sum.Total.Up.Bytes},
+			Out:         admin.Flow{Datagrams: sum.Total.Down.Datagrams, Bytes: sum.Total.Down.Bytes},
+		})
+		out.Drops["relay"] += sum.Total.Up.Dropped + sum.Total.Down.Dropped
+	}
+	for k, n := range st.Refusals {
+		out.Refusals = append(out.Refusals, admin.Refusal{Code: k.Code, Cause: k.Cause, Count: n})
+	}
+	return out
+}
+
+// newMetrics reads every part at each scrape.
+func (r *reporter) newMetrics() (*metrics.Metrics, error) {
+	v := version.Get()
+	return metrics.New(metrics.Config{
+		Version: v.Version, Commit: v.Commit, Go: v.Go,
+		Turn:        r.turnStats,
+		Nodes:       r.nodes.Stats,
+		Limits:      r.limits,
+		Certificate: func() (time.Time, bool) { return r.certs.Info().NotAfter, true },
+		Redis: func() (metrics.RedisStats, bool) {
+			if r.redis == nil {
+				return metrics.RedisStats{}, false
+			}
+			s := r.redis.Stats()
+			return metrics.RedisStats{
+				Clients: s.Clients, Keys: s.Keys, Memory: s.Memory,
+				Connections: s.Connections, Commands: s.Commands, Refused: s.Refused,
+			}, true
+		},
+		Messages: func() map[string]uint64 {
+			s := r.policy.Stats()
+			return map[string]uint64{"forwarded": s.MessagesForwarded, "dropped": s.MessagesDropped}
+		},
+		State: func() (ready, draining bool) { return len(r.life.notReady()) == 0, r.life.draining() },
+	})
+}
+
+func (r *reporter) limits() map[string]int64 {
+	l := r.now.Load().cfg.Turn.Limits
+	return map[string]int64{
+		"turn.limits.allocations":                int64(l.Allocations),
+		"turn.limits.allocations_per_node":       int64(l.AllocationsPerNode),
+		"turn.limits.bits_per_second":            l.BitsPerSecond,
+		"turn.limits.connections_per_ip":         int64(l.ConnectionsPerIP),
+		"turn.limits.unauthenticated_per_second": int64(l.UnauthenticatedPerSecond),
+	}
+}
+
+// warnings are what looks wrong with the set-up now, for the admin API and for doctor.
+func (r *reporter) warnings() []admin.Warning {
+	var all []admin.Warning
+	for _, w := range r.now.Load().cfg.Warnings() {
+		all = append(all, admin.Warning{ID: "config", Detail: w, Remedy: "change the key, unless it is meant so"})
+	}
+	for _, d := range r.certs.Doubts() {
+		all = append(all, admin.Warning{ID: "certificate." + d.ID, Detail: d.Text, Remedy: d.Remedy})
+	}
+	for _, f := range r.found.All() {
+		all = append(all, admin.Warning(f))
+	}
+	return all
+}
+
+// turnListeners are the TURN server's listeners that are up.
+func (p *parts) turnListeners() []admin.Listener {
+	var out []admin.Listener
+	for _, l := range p.turn.Listeners() {
+		out = append(out, admin.Listener{Part: "turn", Transport: l.Transport, Address: l.Addr.String()})
+	}
+	return out
+}
+
+// otherListeners are the HTTP and Redis listeners that are up.
+func (p *parts) otherListeners() []admin.Listener {
+	var out []admin.Listener
+	if p.hooks != nil {
+		out = append(out, admin.Listener{Part: "hooks", Transport: "http", Address: p.hooks.Addr().String()})
+	}
+	if p.guard != nil {
+		out = append(out, admin.Listener{Part: "admin", Transport: "http", Address: p.guard.Addr().String()})
+	}
+	if p.redis != nil {
+		out = append(out, admin.Listener{Part: "redis", Transport: "tcp", Address: p.redis.Addr().String()})
+	}
+	return out
+}
+
+// brokerEnv is a Broker's environment with the webhooks at their listener's own address.
+func (r *reporter) brokerEnv() brokerenv.Env {
+	hold := r.now.Load()
+	host := hold.public.Machine()
+	at, _ := netip.ParseAddrPort(r.hooks.Addr().String())
+	env := brokerenv.Env{Base: &url.URL{Scheme: "http", Host: brokerenv.Reachable(at, host)}, Token: hold.secrets.hooks}
+	if r.redis != nil {
+		env.Redis, env.Password = brokerenv.Reachable(r.redis.Addr().AddrPort(), host), hold.secrets.redis
+	}
+	return env
+}
+
+// drainProgress is for the admin API; nil unless the server drains.
+func (r *reporter) drainProgress() *admin.Drain {
+	if !r.life.draining() {
+		return nil
+	}
+	p, _ := r.turn.Draining()
+	return &admin.Drain{Allocations: p.Allocations, SecondsLeft: p.Left.Seconds()}
+}
+
+// otherOwner finds a data_dir that belongs to another user.
+func otherOwner(dir *datadir.Dir) []findings.Finding {
+	uid, other := dir.OtherOwner()
+	if !other {
+		return nil
+	}
+	return []findings.Finding{{
+		ID: "data_dir.owner", Remedy: "chown -R it to the user that serves, and always serve as that one",
+		Detail: fmt.Sprintf("data_dir %s belongs to the user with id %d, who cannot read what is made in it now", dir.Path(), uid),
+	}}
+}
+
+// synthetic reports whether a Node id is one of the program's own tests of itself.
+func synthetic(node string) bool {
+	return node == admin.TestNode || strings.HasPrefix(node, doctor.NodePrefix)
+}

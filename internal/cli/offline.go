@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/app"
+	"github.com/crolang-p2p/crolang-aio/internal/version"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
+)
+
+// configCheck says nothing but "ok" of a good configuration; warnings go to standard error. A certificate that serve would
+// refuse is among them: the configuration may be meant for another machine, or its key be closed to whoever checks.
+func configCheck(c *cli.Context) error {
+	cfg, err := load(c)
+	if err != nil {
+		return err
+	}
+	for _, w := range cfg.Warnings() {
+		fmt.Fprintf(c.App.ErrWriter, "crolang-aio: warning: %s\n", w)
+	}
+	if files := (certs.Config{CertFile: cfg.Certs.CertFile, KeyFile: cfg.Certs.KeyFile}); files.CertFile != "" {
+		if _, err := certs.New(files); err != nil {
+			fmt.Fprintf(c.App.ErrWriter, "crolang-aio: warning: serve would not start: %v\n", app.CertError(files, err))
+		}
+	}
+	_, err = fmt.Fprintln(c.App.Writer, "ok")
+	return err
+}
+
+func configInit(c *cli.Context) error {
+	_, err := fmt.Fprint(c.App.Writer, config.Init())
+	return err
+}
+
+func issueCredential(c *cli.Context) error {
+	node, err := nodeArg(c)
+	if err != nil {
+		return err
+	}
+	cfg, err := load(c)
+	if err != nil {
+		return err
+	}
+	secret, err := app.SecretsOf(cfg).Credential()
+	if err != nil {
+		return fmt.Errorf("the credential secret: %w", err)
+	}
+	keys, err := credential.NewKeyring(secret, nil)
+	if err != nil {
+		return err
+	}
+	ttl := cfg.Credentials.TTL
+	if c.IsSet("ttl") {
+		if ttl = spanOf(c, "ttl").Duration; ttl <= 0 {
+			return fmt.Errorf("%w: --ttl must be above 0, such as 5m", errUsage)
+		}
+	}
+	cred, err := keys.Issue(node, ttl, time.Now())
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return admin.PrintJSON(c.App.Writer, map[string]any{
+			"node": cred.Node, "username": cred.Username, "password": cred.Password, "expires": cred.Expires.UTC(),
+		})
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "username  %s\npassword  %s\nexpires   %s\n", cred.Username, cred.Password,
+		cred.Expires.Format(time.RFC3339))
+	return err
+}
+
+func brokerEnvCommand(c *cli.Context) error {
+	cfg, err := load(c)
+	if err != nil {
+		return err
+	}
+	env, err := app.BrokerEnv(cfg)
+	if err != nil {
+		return err
+	}
+	if raw := c.String("url"); raw != "" {
+		u, err := url.Parse(raw)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.RawQuery != "" {
+			return fmt.Errorf("%w: --url must be like http://HOST:PORT", errUsage)
+		}
+		env = env.At(u)
+	}
+	for _, line := range append(env.Hints(), env.Lines()...) {
+		if _, err := fmt.Fprintln(c.App.Writer, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// newToken makes a token for hooks.authenticate.tokens: the token is for the Node, the line for the configuration.
+func newToken(c *cli.Context) error {
+	node, err := nodeArg(c)
+	if err != nil {
+		return err
+	}
+	token, line, err := policy.NewTokenLine(node)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return admin.PrintJSON(c.App.Writer, map[string]string{"node": node, "token": token, "line": line})
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "token for the Node, shown only now:\n  %s\nline for hooks.authenticate.tokens:\n  %q\n", token, line)
+	return err
+}
+
+func printVersion(c *cli.Context) error {
+	v := version.Get()
+	if c.Bool("json") {
+		return json.NewEncoder(c.App.Writer).Encode(map[string]string{"version": v.Version, "commit": v.Commit, "go": v.Go})
+	}
+	_, err := fmt.Fprintf(c.App.Writer, "crolang-aio %s\ncommit %s\n%s\n", v.Version, v.Commit, v.Go)
+	return err
+}

@@ -1,0 +1,275 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/app"
+	"github.com/crolang-p2p/crolang-aio/internal/datadir"
+)
+
+// listLimit is how many rows the listing commands show on a terminal; --json shows all.
+const listLimit = 200
+
+// adminCommands are those that ask a running server through its admin API.
+func adminCommands(config, json cli.Flag) []*cli.Command {
+	with := func(more ...cli.Flag) []cli.Flag { return append([]cli.Flag{config, json}, more...) }
+	return []*cli.Command{
+		{Name: "nodes", Usage: "list the Nodes that are known, with the traffic of their live allocations", Flags: with(), Action: noArgs(listNodes)},
+		{
+			Name: "allocations", Usage: "list the live allocations, or close one",
+			Flags: with(&cli.StringFlag{Name: "sort", Usage: "list first what is `FIRST`: newest, traffic (the most) or drops", Value: "newest"},
+				&cli.StringFlag{Name: "close", Usage: "close the allocation with this `ID`"}), Action: noArgs(listAllocations),
+		},
+		{Name: "why", Usage: "say what happened to a Node, and why", ArgsUsage: "NODE", Flags: with(), Action: why},
+		{Name: "bans", Usage: "list the bans", Flags: with(), Action: noArgs(listBans)},
+		{
+			Name: "ban", Usage: "ban a Node and end its relays; replaces time and reason of an earlier ban", ArgsUsage: "NODE",
+			Flags: with(&cli.GenericFlag{Name: "for", Usage: "`DURATION`, such as 1h or 7d", Value: &span{}, DefaultText: "until unban"},
+				&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the record"}), Action: ban,
+		},
+		{Name: "unban", Usage: "let a banned Node in again", ArgsUsage: "NODE", Flags: with(), Action: unban},
+		{
+			Name: "drain", Usage: "take no new allocations, and end when the live ones have ended or drain_timeout is over",
+			Flags: with(&cli.BoolFlag{Name: "wait", Usage: "return when the server has ended", DisableDefaultText: true}), Action: noArgs(drain),
+		},
+	}
+}
+
+// ask calls the running server with half a minute's patience.
+func ask(c *cli.Context, f func(ctx context.Context, client *admin.Client) error) error {
+	client, err := adminClient(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.Context, 30*time.Second)
+	defer cancel()
+	return f(ctx, client)
+}
+
+func limit(c *cli.Context) int {
+	if c.Bool("json") {
+		return 0
+	}
+	return listLimit
+}
+
+func listNodes(c *cli.Context) error {
+	return ask(c, func(ctx context.Context, client *admin.Client) error {
+		l, err := client.Nodes(ctx, "", limit(c))
+		if err != nil || c.Bool("json") {
+			return printJSON(c, l, err)
+		}
+		return admin.PrintNodes(c.App.Writer, time.Now(), l)
+	})
+}
+
+func listAllocations(c *cli.Context) error {
+	if sort := c.String("sort"); !slices.Contains([]string{"newest", "traffic", "drops"}, sort) {
+		return fmt.Errorf("%w: --sort must be newest, traffic or drops, not %q", errUsage, sort)
+	}
+	return ask(c, func(ctx context.Context, client *admin.Client) error {
+		if c.IsSet("close") {
+			return closeAllocation(ctx, c, client)
+		}
+		l, err := client.Allocations(ctx, "", c.String("sort"), limit(c))
+		if err != nil || c.Bool("json") {
+			return printJSON(c, l, err)
+		}
+		return admin.PrintAllocations(c.App.Writer, time.Now(), l)
+	})
+}
+
+func closeAllocation(ctx context.Context, c *cli.Context, client *admin.Client) error {
+	id := c.String("close")
+	if id == "" {
+		return fmt.Errorf("%w: --close needs the ID of an allocation", errUsage)
+	}
+	err := client.CloseAllocation(ctx, id)
+	switch {
+	case errors.Is(err, admin.ErrNotFound):
+		return fmt.Errorf("%q: %w", id, err)
+	case err != nil || c.Bool("json"):
+		return printJSON(c, map[string]string{"closed": id}, err)
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "closed allocation %s\n", admin.Printable(id))
+	return err
+}
+
+func listBans(c *cli.Context) error {
+	return ask(c, func(ctx context.Context, client *admin.Client) error {
+		l, err := client.Bans(ctx, limit(c))
+		if err != nil || c.Bool("json") {
+			return printJSON(c, l, err)
+		}
+		return admin.PrintBans(c.App.Writer, time.Now(), l)
+	})
+}
+
+func why(c *cli.Context) error {
+	node, err := nodeArg(c)
+	if err != nil {
+		return err
+	}
+	return ask(c, func(ctx context.Context, client *admin.Client) error {
+		n, err := client.Node(ctx, node)
+		if err = ofNode(node, err); err != nil || c.Bool("json") {
+			return printJSON(c, n, err)
+		}
+		return admin.PrintNode(c.App.Writer, time.Now(), n)
+	})
+}
+
+func ban(c *cli.Context) error {
+	node, err := nodeArg(c)
+	if err != nil {
+		return err
+	}
+	lasts := spanOf(c, "for")
+	if c.IsSet("for") && lasts.Duration <= 0 {
+		return fmt.Errorf("%w: --for must be above 0, such as 1h or 7d; leave it out to ban until unban", errUsage)
+	}
+	return ask(c, func(ctx context.Context, client *admin.Client) error {
+		a, err := client.Ban(ctx, admin.BanRequest{Node: node, Reason: c.String("reason"), For: lasts.text})
+		if err != nil || c.Bool("json") {
+			return printJSON(c, a, err)
+		}
+		lasting := ""
+		if lasts.text != "" {
+			lasting = " for " + admin.Printable(lasts.text)
+		}
+		if a.Replaced {
+			lasting += ", in place of the earlier ban"
+		}
+		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed\n", admin.Printable(a.Node), lasting, liveAllocations(a.Closed))
+		return err
+	})
+}
+
+func unban(c *cli.Context) error {
+	node, err := nodeArg(c)
+	if err != nil {
+		return err
+	}
+	return ask(c, func(ctx context.Context, client *admin.Client) error {
+		err := ofNode(node, client.Unban(ctx, node))
+		if err != nil || c.Bool("json") {
+			return printJSON(c, map[string]string{"node": node}, err)
+		}
+		_, err = fmt.Fprintf(c.App.Writer, "lifted the ban of %s\n", admin.Printable(node))
+		return err
+	})
+}
+
+func liveAllocations(n int) string {
+	if n == 1 {
+		return "1 live allocation"
+	}
+	return fmt.Sprintf("%d live allocations", n)
+}
+
+// ofNode names the Node in an answer that only says "this Node".
+func ofNode(node string, err error) error {
+	if errors.Is(err, admin.ErrNotFound) {
+		return fmt.Errorf("%q: %w", node, err)
+	}
+	return err
+}
+
+func drain(c *cli.Context) error {
+	client, err := adminClient(c)
+	if err != nil {
+		return err
+	}
+	before, err := client.Status(c.Context)
+	if err != nil {
+		return err
+	}
+	d, err := client.Drain(c.Context)
+	if err != nil || c.Bool("json") {
+		err = printJSON(c, d, err)
+	} else {
+		_, err = fmt.Fprintf(c.App.Writer, "draining: %s, for at most %.0f s\n", liveAllocations(d.Allocations), math.Ceil(d.SecondsLeft))
+	}
+	if err != nil || !c.Bool("wait") {
+		return err
+	}
+	return awaitEnd(c.Context, client, before.Started, d)
+}
+
+// errNotEnded is what drain --wait gives up with.
+var errNotEnded = errors.New("the server has not ended in its time: look at its log")
+
+// awaitEnd waits until the server that was started then has ended, for as long as it says that it needs. Another may have
+// taken its place.
+func awaitEnd(ctx context.Context, client *admin.Client, started time.Time, d admin.Drain) error {
+	within := func(d admin.Drain) time.Time {
+		return time.Now().Add(time.Duration(min(max(d.SecondsLeft, 0), math.MaxInt32)*float64(time.Second)) + app.StopWithin)
+	}
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for end := within(d); ; {
+		step, cancel := context.WithTimeout(ctx, 5*time.Second)
+		now, err := client.Status(step)
+		silent := step.Err() != nil
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, admin.ErrUnreachable) && !silent, errors.Is(err, admin.ErrStranger), err == nil && !now.Started.Equal(started):
+			return nil
+		case errors.Is(err, admin.ErrUnauthorized):
+			return err
+		case err == nil && now.Drain != nil && now.Drain.SecondsLeft > 0:
+			end = within(*now.Drain)
+		case time.Now().After(end):
+			return errNotEnded
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func printJSON(c *cli.Context, v any, err error) error {
+	if err != nil {
+		return err
+	}
+	return admin.PrintJSON(c.App.Writer, v)
+}
+
+func health(c *cli.Context) error {
+	client, err := adminClient(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.Context, 5*time.Second)
+	defer cancel()
+	return client.Ready(ctx)
+}
+
+// adminClient is a client of the running server that the configuration describes.
+func adminClient(c *cli.Context) (*admin.Client, error) {
+	cfg, err := load(c)
+	if err != nil {
+		return nil, err
+	}
+	token, err := app.SecretsOf(cfg).AdminToken()
+	if err != nil && !errors.Is(err, datadir.ErrMissing) { // where serve never ran, the client says so better
+		return nil, err
+	}
+	base, err := admin.BaseURL(cfg.Admin.Listen)
+	if err != nil {
+		return nil, err
+	}
+	return admin.NewClient(base, token)
+}
