@@ -96,6 +96,7 @@ func (s *source) declare(n ast.Node) bool {
 			if f, ok := p.Type.(*ast.FuncType); ok && len(f.Params.List) == 2 {
 				if _, rest := f.Params.List[1].Type.(*ast.Ellipsis); rest {
 					s.format[p.Names[0].Name] = 0
+					s.wrapper(p.Names[0].Name, f)
 				}
 			}
 		}
