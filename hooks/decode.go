@@ -5,8 +5,8 @@ import (
 	"errors"
 	"io"
 
-	"github.com/crolang-p2p/crolang-aio/hooks/internal/strictjson"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
 
 // maxFields bounds the fields of a request, known or not.
@@ -64,7 +64,7 @@ func (c *call) object(field func(name []byte) error) *errAnswer {
 func (e *errAnswer) Error() string { return e.text }
 
 var (
-	errTwice   = invalid("a field is given twice")
+	errTwice   = invalid(strictjson.ErrTwice.Error())
 	errFields  = invalid("more than 64 fields")
 	errObject  = invalid("the body must be a JSON object")
 	errString  = invalid("a Node id must be a string")

@@ -3,7 +3,7 @@ package hooks
 import (
 	"strconv"
 
-	"github.com/crolang-p2p/crolang-aio/hooks/internal/strictjson"
+	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
 
 // rtcTemplate is an RTC configuration with all but the Node's own servers written already.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/hooks/internal/strictjson"
+	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
 
 // route is one webhook.

@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"unicode/utf8"
 
-	"github.com/crolang-p2p/crolang-aio/hooks/internal/strictjson"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
 
 var (

@@ -3,7 +3,7 @@ package policy
 import (
 	"errors"
 
-	"github.com/crolang-p2p/crolang-aio/hooks/internal/strictjson"
+	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
 
 // maxToken is the longest token that is looked at. A Node sends its token in a query string.

@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/hooks/internal/strictjson"
+	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
 
 const (

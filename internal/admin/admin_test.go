@@ -224,21 +224,6 @@ func TestThousandBansOverHTTP(t *testing.T) {
 	}
 }
 
-func FuzzStrict(f *testing.F) {
-	for _, s := range []string{`{"node":"a","reason":"b","for":"1h"}`, `{"node":"a","node":"b"}`, `{"a":[{"b":{}}]}`, `{}x`, `[`, ``, `{"node":{"a":1}}`} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var req, plain BanRequest
-		if strict(data, &req) != nil {
-			return
-		}
-		if err := json.Unmarshal(data, &plain); err != nil || plain != req {
-			t.Errorf("%q: strict %+v, encoding/json %+v %v", data, req, plain, err)
-		}
-	})
-}
-
 func FuzzParseFor(f *testing.F) {
 	for _, s := range []string{"", "1h", "365d", "0", "-1d", "1e9d", "1.5h"} {
 		f.Add(s)

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
 
 const (
@@ -132,66 +132,10 @@ func decodeBody(w http.ResponseWriter, r *http.Request, into any) error {
 	case err != nil:
 		return problem(http.StatusBadRequest, "the body could not be read")
 	}
-	if err := strict(data, into); err != nil {
+	if err := strictjson.Decode(data, maxDepth, into); err != nil {
 		return problem(http.StatusBadRequest, "the body is not what is expected: "+err.Error())
 	}
 	return nil
-}
-
-// strict decodes data into a struct: unknown and repeated keys, too much depth and anything after the end are errors.
-func strict(data []byte, into any) error {
-	if err := checkJSON(data); err != nil {
-		return err
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	return dec.Decode(into)
-}
-
-// checkJSON says what is wrong with one JSON object that a stranger sent, but for what its keys mean.
-func checkJSON(data []byte) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	var open []map[string]bool // the keys of each object around the present place; nil for an array
-	wantKey := false
-	for first := true; ; first = false {
-		token, err := dec.Token()
-		if errors.Is(err, io.EOF) && !first {
-			return nil
-		}
-		if err != nil {
-			return errors.New("no JSON, or not all of it")
-		}
-		if first && token != json.Delim('{') {
-			return errors.New("no JSON object")
-		}
-		if !first && len(open) == 0 {
-			return errors.New("something follows the JSON object")
-		}
-		switch {
-		case token == json.Delim('{') || token == json.Delim('['):
-			if len(open) == maxDepth {
-				return errors.New("JSON nested too deeply")
-			}
-			var keys map[string]bool
-			if token == json.Delim('{') {
-				keys = make(map[string]bool)
-			}
-			open = append(open, keys)
-			wantKey = keys != nil
-			continue
-		case token == json.Delim('}') || token == json.Delim(']'):
-			open = open[:len(open)-1]
-		case wantKey:
-			key := strings.ToLower(token.(string)) // as the decoder compares them
-			if keys := open[len(open)-1]; keys[key] {
-				return errors.New("a key is there twice")
-			}
-			open[len(open)-1][key] = true
-			wantKey = false
-			continue
-		}
-		wantKey = len(open) > 0 && open[len(open)-1] != nil
-	}
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
