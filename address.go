@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/config"
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 )
 
@@ -143,11 +143,11 @@ func (a *app) refresh(ctx context.Context, ask bool) {
 	a.addresses.seen = a.addresses.learn(cfg.Public.STUN, answers)
 	p, err := findPublic(cfg, a.known(a.addresses.seen.mapped))
 	if err != nil {
-		a.findings.replace("public.", []admin.Warning{{ID: "public.address", Detail: err.Error(), Remedy: "the addresses from before stay"}})
+		a.findings.Replace("public.", []findings.Finding{{ID: "public.address", Detail: err.Error(), Remedy: "the addresses from before stay"}})
 		return
 	}
 	a.changed(&p)
-	a.findings.replace("public.", publicFindings(cfg, &p, situation{
+	a.findings.Replace("public.", publicFindings(cfg, &p, situation{
 		exposed: a.exposed(), container: publicaddr.Container(p.ipv4.Bind), seen: a.addresses.seen, host: host, errHost: errHost,
 		local: publicaddr.IsLocal,
 	}))
@@ -224,9 +224,9 @@ type situation struct {
 }
 
 // publicFindings are what looks wrong with the addresses that clients are told.
-func publicFindings(cfg *config.Config, p *public, s situation) (all []admin.Warning) {
+func publicFindings(cfg *config.Config, p *public, s situation) (all []findings.Finding) {
 	add := func(id, remedy, format string, args ...any) {
-		all = append(all, admin.Warning{ID: "public." + id, Detail: fmt.Sprintf(format, args...), Remedy: remedy})
+		all = append(all, findings.Finding{ID: "public." + id, Detail: fmt.Sprintf(format, args...), Remedy: remedy})
 	}
 	bind, told := p.ipv4.Bind, p.ipv4.Advertise
 	inContainer := s.container != "" && bind.IsPrivate() && (bind.As4()[0] == 172 || bind.As4()[0] == 10)

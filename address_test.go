@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/config"
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
@@ -63,7 +63,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-func ids(all []admin.Warning) (out []string) {
+func ids(all []findings.Finding) (out []string) {
 	for _, w := range all {
 		out = append(out, w.ID)
 	}

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/crolang-p2p/crolang-aio/config"
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
 )
 
@@ -78,10 +78,10 @@ func brokerEnvCall(file string) string {
 }
 
 // turnListeners are the TURN server's listeners that are up.
-func (a *app) turnListeners() []admin.Listener {
-	var out []admin.Listener
+func (a *app) turnListeners() []adminapi.Listener {
+	var out []adminapi.Listener
 	for _, l := range a.turn.Listeners() {
-		out = append(out, admin.Listener{Part: "turn", Transport: l.Transport, Address: l.Addr.String()})
+		out = append(out, adminapi.Listener{Part: "turn", Transport: l.Transport, Address: l.Addr.String()})
 	}
 	return out
 }

@@ -18,7 +18,9 @@ import (
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
 	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/systemd"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
@@ -35,7 +37,7 @@ type app struct {
 	// changing is held by whoever changes these or the settings of a part: a reload, and the watch of the addresses.
 	changing  sync.Mutex
 	addresses addresses
-	findings  findings
+	findings  *findings.Set
 	clock     clock
 	skewed    atomic.Bool // see upstreamDate
 
@@ -66,7 +68,7 @@ type app struct {
 // newApp builds every part and binds every listener. The caller runs it, or closes it.
 func newApp(cfg *config.Config, log *logging) (_ *app, err error) {
 	a := &app{log: log, ending: make(chan struct{}), started: time.Now(), addresses: addresses{look: lookEvery, ask: askEvery}}
-	a.findings.log = a.part("setup")
+	a.findings = findings.NewSet(a.part("setup"))
 	a.clock.read = a.readClock
 	a.clock.last = a.readClock()
 	a.config.Store(cfg)
@@ -234,16 +236,16 @@ func (a *app) protected() []netip.AddrPort {
 }
 
 // otherListeners are the HTTP and Redis listeners that are up.
-func (a *app) otherListeners() []admin.Listener {
-	var out []admin.Listener
+func (a *app) otherListeners() []adminapi.Listener {
+	var out []adminapi.Listener
 	if a.hooks != nil {
-		out = append(out, admin.Listener{Part: "hooks", Transport: "http", Address: a.hooks.Addr().String()})
+		out = append(out, adminapi.Listener{Part: "hooks", Transport: "http", Address: a.hooks.Addr().String()})
 	}
 	if a.guard != nil {
-		out = append(out, admin.Listener{Part: "admin", Transport: "http", Address: a.guard.Addr().String()})
+		out = append(out, adminapi.Listener{Part: "admin", Transport: "http", Address: a.guard.Addr().String()})
 	}
 	if a.redis != nil {
-		out = append(out, admin.Listener{Part: "redis", Transport: "tcp", Address: a.redis.Addr().String()})
+		out = append(out, adminapi.Listener{Part: "redis", Transport: "tcp", Address: a.redis.Addr().String()})
 	}
 	return out
 }

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 )
 
 // What can be known of a wrong clock without asking anybody: that it jumped while this runs, and that it is behind the
@@ -56,25 +56,25 @@ const clockRemedy = "check this machine's clock (timedatectl): credentials and b
 
 // lookAtClock brings the finding about jumps up to date.
 func (a *app) lookAtClock(c *clock) {
-	var found []admin.Warning
+	var found []findings.Finding
 	if moved := c.look(); moved != 0 {
-		found = append(found, admin.Warning{
+		found = append(found, findings.Finding{
 			ID: "clock.jump", Remedy: clockRemedy, Detail: fmt.Sprintf("the clock jumped by %s while this runs, or the machine slept", moved),
 		})
 	}
-	a.findings.replace("clock.jump", found)
+	a.findings.Replace("clock.jump", found)
 }
 
 // checkStart finds what the data_dir tells at the start: a clock that is behind its last use, and another user's folder.
 func (a *app) checkStart() {
 	if last, now := a.dir.LastUse(), time.Now(); last.Sub(now) > clockSlack {
-		a.findings.replace("clock.behind", []admin.Warning{{
+		a.findings.Replace("clock.behind", []findings.Finding{{
 			ID: "clock.behind", Remedy: clockRemedy,
 			Detail: fmt.Sprintf("the clock says %s, and data_dir was last used at %s", now.UTC().Format(time.RFC3339), last.UTC().Format(time.RFC3339)),
 		}})
 	}
 	if uid, other := a.dir.OtherOwner(); other {
-		a.findings.replace("data_dir.owner", []admin.Warning{{
+		a.findings.Replace("data_dir.owner", []findings.Finding{{
 			ID: "data_dir.owner", Remedy: "chown -R it to the user that serves, and always serve as that one",
 			Detail: fmt.Sprintf("data_dir %s belongs to the user with id %d, who cannot read what is made in it now", a.dir.Path(), uid),
 		}})
@@ -89,16 +89,16 @@ func (a *app) upstreamDate(at time.Time) {
 		return
 	}
 	a.skewed.Store(wrong)
-	var found []admin.Warning
+	var found []findings.Finding
 	if wrong {
 		way := "behind"
 		if skew < 0 {
 			way = "ahead of"
 		}
-		found = append(found, admin.Warning{
+		found = append(found, findings.Finding{
 			ID: "clock.upstream", Remedy: "set the one that is wrong (timedatectl): credentials end by this one",
 			Detail: fmt.Sprintf("this machine's clock is %s %s that of hooks.upstream", skew.Abs().Round(time.Minute), way),
 		})
 	}
-	a.findings.replace("clock.upstream", found)
+	a.findings.Replace("clock.upstream", found)
 }

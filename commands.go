@@ -18,8 +18,9 @@ import (
 	"github.com/crolang-p2p/crolang-aio/certs"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
+	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
 
@@ -171,7 +172,7 @@ func issueCredential(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("json") {
-		return admin.PrintJSON(c.App.Writer, map[string]any{
+		return terminal.PrintJSON(c.App.Writer, map[string]any{
 			"node": cred.Node, "username": cred.Username, "password": cred.Password, "expires": cred.Expires.UTC(),
 		})
 	}
@@ -216,7 +217,7 @@ func newToken(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("json") {
-		return admin.PrintJSON(c.App.Writer, map[string]string{"node": node, "token": token, "line": line})
+		return terminal.PrintJSON(c.App.Writer, map[string]string{"node": node, "token": token, "line": line})
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "token for the Node, shown only now:\n  %s\nline for hooks.authenticate.tokens:\n  %q\n", token, line)
 	return err
@@ -233,7 +234,7 @@ func health(c *cli.Context) error {
 }
 
 // adminClient is a client of the running server that the configuration describes.
-func adminClient(c *cli.Context) (*admin.Client, error) {
+func adminClient(c *cli.Context) (*adminapi.Client, error) {
 	cfg, err := load(c)
 	if err != nil {
 		return nil, err
@@ -242,11 +243,11 @@ func adminClient(c *cli.Context) (*admin.Client, error) {
 	if err != nil && !errors.Is(err, datadir.ErrMissing) { // where serve never ran, the client says so better
 		return nil, err
 	}
-	base, err := admin.BaseURL(cfg.Admin.Listen)
+	base, err := adminapi.BaseURL("admin.listen", cfg.Admin.Listen)
 	if err != nil {
 		return nil, err
 	}
-	return admin.NewClient(base, token)
+	return adminapi.NewClient(base, token)
 }
 
 func printVersion(c *cli.Context) error {

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 )
 
 // part is what runs until its context ends, and returns when all that it started has ended.
@@ -100,10 +100,10 @@ func (a *app) draining() bool {
 }
 
 // drainProgress is for the admin API; nil where the server does not drain.
-func (a *app) drainProgress() *admin.Drain {
+func (a *app) drainProgress() *adminapi.Drain {
 	if !a.draining() {
 		return nil
 	}
 	p, _ := a.turn.Draining()
-	return &admin.Drain{Allocations: p.Allocations, SecondsLeft: p.Left.Seconds()}
+	return &adminapi.Drain{Allocations: p.Allocations, SecondsLeft: p.Left.Seconds()}
 }

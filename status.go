@@ -5,13 +5,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
 	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
 // status describes the running process for the admin API.
-func (a *app) status() admin.Status {
+func (a *app) status() adminapi.Status {
 	v, commit, goVersion := build()
 	stun, turn := a.urls()
 	info := a.certs.Info()
@@ -26,13 +26,13 @@ func (a *app) status() admin.Status {
 	if env.password != "" {
 		env.password = "TOKEN"
 	}
-	return admin.Status{
+	return adminapi.Status{
 		Version: v, Commit: commit, Go: goVersion, Now: time.Now().UTC(), Started: a.started.UTC(), BrokerSeen: a.broker.time(),
 		Listeners: append(a.turnListeners(), a.otherListeners()...), URLs: append(stun, turn...),
-		Public: admin.Public{
+		Public: adminapi.Public{
 			Host: a.host(), IPv4: text(a.public.Load().ipv4.Advertise), IPv6: text(a.public.Load().ipv6.Advertise),
 		},
-		Certificate: &admin.Certificate{
+		Certificate: &adminapi.Certificate{
 			Source: source, Names: info.Names, NotBefore: info.NotBefore, NotAfter: info.NotAfter, SelfSigned: info.SelfSigned,
 		},
 		Limits:    a.limits(),
@@ -60,9 +60,9 @@ func (a *app) notReady() []string {
 }
 
 // turnStats brings the TURN server's counters to the admin API.
-func (a *app) turnStats() admin.TurnStats {
+func (a *app) turnStats() adminapi.TurnStats {
 	st := a.turn.Stats()
-	out := admin.TurnStats{
+	out := adminapi.TurnStats{
 		Drops:  map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited},
 		Panics: a.turn.Panics(), Ports: int(a.cfg().Turn.RelayPorts.Max) - int(a.cfg().Turn.RelayPorts.Min) + 1,
 	}
@@ -70,16 +70,16 @@ func (a *app) turnStats() admin.TurnStats {
 	out.PortsUsed = max(0, out.Ports-a.turn.FreePorts())
 	for _, t := range []relay.Transport{relay.UDP, relay.TCP, relay.TLS, relay.DTLS} {
 		sum := st.Traffic[t]
-		out.Transports = append(out.Transports, admin.TransportStats{
+		out.Transports = append(out.Transports, adminapi.TransportStats{
 			Transport: t.String(), Allocations: sum.Live, Opened: sum.Opened,
 			Connections: a.turn.Connections(t),
-			In:          admin.Flow{Datagrams: sum.Total.Up.Datagrams, Bytes: sum.Total.Up.Bytes},
-			Out:         admin.Flow{Datagrams: sum.Total.Down.Datagrams, Bytes: sum.Total.Down.Bytes},
+			In:          adminapi.Flow{Datagrams: sum.Total.Up.Datagrams, Bytes: sum.Total.Up.Bytes},
+			Out:         adminapi.Flow{Datagrams: sum.Total.Down.Datagrams, Bytes: sum.Total.Down.Bytes},
 		})
 		out.Drops["relay"] += sum.Total.Up.Dropped + sum.Total.Down.Dropped
 	}
 	for k, n := range st.Refusals {
-		out.Refusals = append(out.Refusals, admin.Refusal{Code: k.Code, Cause: k.Cause, Count: n})
+		out.Refusals = append(out.Refusals, adminapi.Refusal{Code: k.Code, Cause: k.Cause, Count: n})
 	}
 	return out
 }
