@@ -240,13 +240,13 @@ func FuzzStrict(f *testing.F) {
 	})
 }
 
-func FuzzParseFor(f *testing.F) {
+func FuzzBanTime(f *testing.F) {
 	for _, s := range []string{"", "1h", "365d", "0", "-1d", "1e9d", "1.5h"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if d, err := parseFor(s); err == nil && (d < 0 || d > maxBan || d == 0 && s != "") {
-			t.Errorf("parseFor(%q) = %v", s, d)
+		if d, err := banTime(s); err == nil && (d < 0 || d > maxBan || d == 0 && s != "") {
+			t.Errorf("banTime(%q) = %v", s, d)
 		}
 	})
 }

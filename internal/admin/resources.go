@@ -3,15 +3,14 @@ package admin
 import (
 	"cmp"
 	"encoding/json"
-	"math"
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/duration"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
@@ -189,7 +188,7 @@ func (a *Admin) bans(c *call, _ none) (adminapi.BanList, error) {
 }
 
 func (a *Admin) ban(_ *call, req adminapi.BanRequest) (adminapi.BanAnswer, error) {
-	lasting, err := parseFor(req.For)
+	lasting, err := banTime(req.For)
 	if err != nil {
 		return adminapi.BanAnswer{}, err
 	}
@@ -201,29 +200,17 @@ func (a *Admin) ban(_ *call, req adminapi.BanRequest) (adminapi.BanAnswer, error
 }
 
 // maxBan keeps the end of a ban within what JSON can say.
-const maxBan = 100 * 365 * 24 * time.Hour
+const maxBan = 100 * 365 * duration.Day
 
-// parseFor reads a Go duration or a number of days; empty is 0, for good.
-func parseFor(s string) (time.Duration, error) {
+// banTime reads how long a ban lasts; empty is 0, for good.
+func banTime(s string) (time.Duration, error) {
 	if s == "" {
 		return 0, nil
 	}
-	bad := problem(http.StatusBadRequest, `"for" must be a time above 0 and at most 100 years, such as "1h30m" or "365d"; leave it out for good`)
-	var d time.Duration
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		if err != nil {
-			return 0, bad
-		}
-		d = time.Duration(min(n, math.MaxUint16)) * 24 * time.Hour
-	} else {
-		var err error
-		if d, err = time.ParseDuration(s); err != nil {
-			return 0, bad
-		}
-	}
-	if d <= 0 || d > maxBan {
-		return 0, bad
+	d, err := duration.Parse(s)
+	if err != nil || d <= 0 || d > maxBan {
+		return 0, problem(http.StatusBadRequest,
+			`"for" must be a time above 0 and at most 100 years, such as "1h30m" or "365d"; leave it out for good`)
 	}
 	return d, nil
 }
