@@ -5,21 +5,18 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 )
 
-// Doubt is something about the pair in use that its operator should know.
-type Doubt struct {
-	ID     string // soon, expired, kept, mode, names, usage
-	Text   string // what is wrong
-	Remedy string
-}
-
-// Doubts are what is doubtful about the pair in use now.
-func (k *Keeper) Doubts() []Doubt {
+// Doubts are what is doubtful about the pair in use now. Their ids are soon, expired, kept, mode, names and usage.
+func (k *Keeper) Doubts() []findings.Finding {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var all []Doubt
-	add := func(id, text, remedy string) { all = append(all, Doubt{id, text, remedy}) }
+	var all []findings.Finding
+	add := func(id, text, remedy string) {
+		all = append(all, findings.Finding{ID: id, Detail: text, Remedy: remedy})
+	}
 	p := k.current.Load()
 	info, now := p.info, k.cfg.Now()
 	const renew = "renew it, it is loaded as soon as it changes"

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/durable"
 )
 
 // maxFile bounds what is read: a long chain is some 20 kB.
@@ -87,51 +89,14 @@ func bare(err error) string {
 	return oneLine(err)
 }
 
-// store writes a whole file or nothing: all of it goes to a second file, to the
-// disk, and then under its name. A crash leaves the old file or the new one,
-// and at worst a second file that the next store overwrites.
-func store(name string, data []byte) (err error) {
+// store writes a whole file or nothing, see [durable.Write]. It makes the folder where it is missing.
+func store(name string, data []byte) error {
 	dir := filepath.Dir(name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return unstorable(dir, err)
 	}
-	staged := name + ".new"
-	defer func() {
-		if err != nil {
-			os.Remove(staged) // what is left of a full disk
-			err = unstorable(name, err)
-		}
-	}()
-	// A leftover may have any mode or be a link: start from nothing.
-	if err := os.Remove(staged); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	f, err := os.OpenFile(staged, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err = f.Write(data); err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(staged, name); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// syncDir makes a rename last. Some file systems cannot; the rename is whole
-// all the same.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {
-		return err
+	if err := durable.WriteFile(name, data, 0o600); err != nil {
+		return unstorable(name, err)
 	}
 	return nil
 }

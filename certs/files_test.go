@@ -75,9 +75,9 @@ func TestStoreErrors(t *testing.T) {
 		err  error
 		want string
 	}{
-		{&os.PathError{Op: "write", Path: "/d/x.new", Err: syscall.ENOSPC},
+		{&os.PathError{Op: "write", Path: "/d/x.tmp", Err: syscall.ENOSPC},
 			"/d/x: the self-signed certificate cannot be kept here: no space left on device; free some space"},
-		{&os.PathError{Op: "open", Path: "/d/x.new", Err: syscall.EROFS},
+		{&os.PathError{Op: "open", Path: "/d/x.tmp", Err: syscall.EROFS},
 			"/d/x: the self-signed certificate cannot be kept here: read-only file system; give a folder that can be written"},
 	} {
 		err := unstorable("/d/x", tt.err)

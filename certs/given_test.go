@@ -260,7 +260,7 @@ func TestKeptWhenTheFilesGoBad(t *testing.T) {
 	if k.Info().Fingerprint != before {
 		t.Error("the pair in use was replaced")
 	}
-	if d := k.Doubts(); len(d) != 1 || d[0].ID != "kept" || !strings.HasPrefix(d[0].Text, f.key+": no such file") || d[0].Remedy == "" {
+	if d := k.Doubts(); len(d) != 1 || d[0].ID != "kept" || !strings.HasPrefix(d[0].Detail, f.key+": no such file") || d[0].Remedy == "" {
 		t.Errorf("doubts: %+v", d)
 	}
 	for _, text := range []string{"expired on", "not valid before", "no such file"} {
@@ -276,7 +276,7 @@ func TestWarnings(t *testing.T) {
 		name string
 		make func(f *files, cfg *certs.Config, c *clock)
 		text string // nothing: no warning at all
-		id   string // of the Doubt
+		id   string // of the finding
 	}{
 		{"fine", func(*files, *certs.Config, *clock) {}, "", ""},
 		{"ends tomorrow", func(f *files, _ *certs.Config, _ *clock) {

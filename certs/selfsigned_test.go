@@ -106,7 +106,7 @@ func TestMadeAnewAtStart(t *testing.T) {
 			}
 		}, true},
 		{"a crash left a half file beside it", func(t *testing.T, _ *certs.Config, _ *clock, file string) {
-			if err := os.WriteFile(file+".new", []byte("-----BEGIN"), 0o400); err != nil {
+			if err := os.WriteFile(file+".tmp", []byte("-----BEGIN"), 0o400); err != nil {
 				t.Fatal(err)
 			}
 		}, false},

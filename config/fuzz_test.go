@@ -111,18 +111,3 @@ func FuzzFindLines(f *testing.F) {
 		check("", plain(doc))
 	})
 }
-
-func FuzzParseDuration(f *testing.F) {
-	for _, s := range []string{"", "0", "90s", "1h30m", "365d", "-1d", "1.5d", "99999999999999d", "106752d", "d", "1d1h", "1e3s"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		d, err := ParseDuration(s)
-		if err != nil && (d != 0 || !errors.Is(err, ErrDuration)) {
-			t.Errorf("%q: %v, %v", s, d, err)
-		}
-		if again, err2 := ParseDuration(d.String()); err == nil && (err2 != nil || again != d) {
-			t.Errorf("%q: %v is not %v, %v", s, d, again, err2)
-		}
-	})
-}

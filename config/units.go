@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	durations "github.com/crolang-p2p/crolang-aio/internal/duration"
 )
 
 // duration is one from low to high, both included; high 0 means no bound.
@@ -17,7 +19,7 @@ func duration(low, high time.Duration) kind[time.Duration] {
 		if !ok {
 			return 0, wrongType(want, v)
 		}
-		d, err := ParseDuration(s)
+		d, err := durations.Parse(s)
 		switch {
 		case err != nil:
 			return 0, err
@@ -30,26 +32,6 @@ func duration(low, high time.Duration) kind[time.Duration] {
 		}
 		return d, nil
 	})}
-}
-
-// ErrDuration is what ParseDuration returns for anything else than a duration.
-var ErrDuration = errors.New(`must be a duration such as "90s", "10m", "1h30m" or "365d"`)
-
-// ParseDuration reads a Go duration, or a whole number of days of 24 hours such as "365d". The error is ErrDuration.
-func ParseDuration(s string) (time.Duration, error) {
-	const day = 24 * time.Hour
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseInt(days, 10, 64)
-		if err != nil || n > int64(math.MaxInt64/day) || n < -int64(math.MaxInt64/day) {
-			return 0, ErrDuration
-		}
-		return time.Duration(n) * day, nil
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		return 0, ErrDuration
-	}
-	return d, nil
 }
 
 // formatDuration is a duration without units of which there are none.

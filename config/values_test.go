@@ -23,22 +23,6 @@ func each(path string, v any, f func(string, any)) {
 	}
 }
 
-func TestParseDuration(t *testing.T) {
-	for s, want := range map[string]time.Duration{
-		"0": 0, "0s": 0, "90s": 90 * time.Second, "1h30m": 90 * time.Minute, "365d": 8760 * time.Hour, "-1d": -24 * time.Hour,
-		"106751d": 106751 * 24 * time.Hour,
-	} {
-		if got, err := ParseDuration(s); err != nil || got != want {
-			t.Errorf("%q: %v, %v", s, got, err)
-		}
-	}
-	for _, s := range []string{"", "1", "d", "1.5d", "106752d", "-106752d", "9999999999999999999d", "1d1h", "1 d", "1D", "1w"} {
-		if got, err := ParseDuration(s); err == nil || got != 0 {
-			t.Errorf("%q: %v", s, got)
-		}
-	}
-}
-
 func TestFormatDuration(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0s", time.Second: "1s", time.Minute: "1m", time.Hour: "1h", 90 * time.Minute: "1h30m", 61 * time.Second: "1m1s",

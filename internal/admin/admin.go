@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 )
@@ -21,7 +22,7 @@ import (
 // Relays is the part of the TURN server that an operator sees and acts on.
 type Relays interface {
 	// Allocations lists the live allocations.
-	Allocations() []nodes.Allocation
+	Allocations() []adminapi.Allocation
 	// CloseAllocation ends one and says whether there was one of that id.
 	CloseAllocation(id, cause string) bool
 }
@@ -31,15 +32,15 @@ type Config struct {
 	Nodes  *nodes.Registry
 	Relays Relays
 	// Status describes the running program. NotReady is filled in from the func below.
-	Status func() Status
+	Status func() adminapi.Status
 	// NotReady names what is not ready to serve, "draining" where the server drains; empty: ready.
 	NotReady func() []string
 	// Drain begins the end of the program and returns at once; it may be called again. nil: /api/drain answers 404.
 	Drain func()
 	// Draining is how far that is; nil where the server does not drain, or is not told.
-	Draining func() *Drain
+	Draining func() *adminapi.Drain
 	// Turn reads the TURN server's counters; nil: none are shown.
-	Turn func() TurnStats
+	Turn func() adminapi.TurnStats
 	// Metrics serves /metrics; nil: 404.
 	Metrics http.Handler
 	// RTC makes the RTC configuration, with a fresh credential, that the webhook would give to node: for the dashboard's
@@ -87,10 +88,10 @@ func New(cfg Config) (*Admin, error) {
 		cfg.MaxStreams = defaultStreams
 	}
 	if cfg.Turn == nil {
-		cfg.Turn = func() TurnStats { return TurnStats{} }
+		cfg.Turn = func() adminapi.TurnStats { return adminapi.TurnStats{} }
 	}
 	if cfg.Draining == nil {
-		cfg.Draining = func() *Drain { return nil }
+		cfg.Draining = func() *adminapi.Drain { return nil }
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
@@ -19,7 +20,7 @@ func TestNew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, ready := func() Status { return Status{} }, func() []string { return nil }
+	status, ready := func() adminapi.Status { return adminapi.Status{} }, func() []string { return nil }
 	for _, cfg := range []Config{
 		{},
 		{Nodes: registry},
@@ -66,10 +67,10 @@ func TestReadiness(t *testing.T) {
 func TestNodeAndItsBan(t *testing.T) {
 	s := serve(t, "", nil)
 	for _, id := range []string{"alice", "a/b?c#d", "..", ".", "%2F", `ü"<b>`, "a b+c", "😀", "-"} {
-		s.relays.list = []nodes.Allocation{allocation("1", id), allocation("2", "other"), allocation("3", id)}
+		s.relays.list = []adminapi.Allocation{allocation("1", id), allocation("2", "other"), allocation("3", id)}
 		s.registry.Note(id, nodes.KindRefused, "allocation refused: credential expired 42 s ago")
 		path := "/api/nodes/" + strings.ReplaceAll(url.PathEscape(id), ".", "%2E")
-		var rec NodeRecord
+		var rec adminapi.NodeRecord
 		_, _, data := s.do("GET", path, "")
 		if err := json.Unmarshal([]byte(data), &rec); err != nil || rec.Node != id || rec.Banned || len(rec.Allocations) != 2 || len(rec.Events) != 1 {
 			t.Fatalf("%s: %v %s", path, err, data)
@@ -154,7 +155,7 @@ func TestBadRequests(t *testing.T) {
 	} {
 		status, header, data := s.do(c.method, c.path, c.body)
 		data = strings.TrimSuffix(data, "\n")
-		var p Problem
+		var p adminapi.Problem
 		if json.Unmarshal([]byte(data), &p) != nil || p.Error == "" || header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s %s %.60s: no JSON error: %q", c.method, c.path, c.body, data)
 		}
@@ -195,7 +196,7 @@ func TestThousandBansOverHTTP(t *testing.T) {
 	for i := range 1000 {
 		s.relays.list = append(s.relays.list, allocation(fmt.Sprint(i), fmt.Sprint("n", i)))
 	}
-	client, err := NewClient(s.url, "")
+	client, err := adminapi.NewClient(s.url, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +206,7 @@ func TestThousandBansOverHTTP(t *testing.T) {
 		wg.Go(func() {
 			for i := range work {
 				id := fmt.Sprint("n", i)
-				if a, err := client.Ban(t.Context(), BanRequest{Node: id}); err != nil || a.Closed != 1 {
+				if a, err := client.Ban(t.Context(), adminapi.BanRequest{Node: id}); err != nil || a.Closed != 1 {
 					t.Errorf("ban %s: %+v %v", id, a, err)
 				}
 				if err := client.Unban(t.Context(), id); err != nil {
@@ -224,13 +225,13 @@ func TestThousandBansOverHTTP(t *testing.T) {
 	}
 }
 
-func FuzzParseFor(f *testing.F) {
+func FuzzBanTime(f *testing.F) {
 	for _, s := range []string{"", "1h", "365d", "0", "-1d", "1e9d", "1.5h"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if d, err := parseFor(s); err == nil && (d < 0 || d > maxBan || d == 0 && s != "") {
-			t.Errorf("parseFor(%q) = %v", s, d)
+		if d, err := banTime(s); err == nil && (d < 0 || d > maxBan || d == 0 && s != "") {
+			t.Errorf("banTime(%q) = %v", s, d)
 		}
 	})
 }
@@ -253,7 +254,7 @@ func TestPartsOfLists(t *testing.T) {
 		"?sort=newest": "a b c 3", "?sort=traffic": "b c a 3", "?sort=drops&limit=1": "c 3",
 		"?q=192.0.2.1:": "b 1", "?q=c": "c 1", "?q=nobody": " 0", "?offset=1&limit=9223372036854775807": "b c 3",
 	} {
-		var list AllocationList
+		var list adminapi.AllocationList
 		_, _, body := s.do("GET", "/api/allocations"+query, "")
 		if err := json.Unmarshal([]byte(body), &list); err != nil {
 			t.Fatal(err)

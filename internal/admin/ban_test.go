@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
 
@@ -18,7 +19,7 @@ import (
 func TestBanCutsRelays(t *testing.T) {
 	s := serve(t, "", nil)
 	server := startTURN(t, s.registry)
-	operator, err := NewClient(s.url, "")
+	operator, err := adminapi.NewClient(s.url, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func TestBanCutsRelays(t *testing.T) {
 					t.Fatal("nothing is relayed before the ban")
 				}
 			}
-			answer, err := operator.Ban(t.Context(), BanRequest{Node: node, Reason: "in the middle"})
+			answer, err := operator.Ban(t.Context(), adminapi.BanRequest{Node: node, Reason: "in the middle"})
 			late := time.Now().Add(100 * time.Millisecond)
 			if err != nil || answer.Closed != 1 {
 				t.Errorf("answer %+v %v", answer, err)
@@ -113,7 +114,7 @@ func TestThousandBansAgainstThousandClients(t *testing.T) {
 	const all, workers = 1000, 50
 	s := serve(t, "", nil)
 	server := startTURN(t, s.registry)
-	operator, err := NewClient(s.url, "")
+	operator, err := adminapi.NewClient(s.url, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +168,7 @@ func TestThousandBansAgainstThousandClients(t *testing.T) {
 		})
 	}
 	each(func(i int) {
-		if a, err := operator.Ban(t.Context(), BanRequest{Node: name(i)}); err != nil || a.Closed < 1 {
+		if a, err := operator.Ban(t.Context(), adminapi.BanRequest{Node: name(i)}); err != nil || a.Closed < 1 {
 			t.Errorf("ban of %s: %+v %v", name(i), a, err)
 		}
 	})

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 )
 
@@ -47,7 +47,7 @@ func TestDashboardPagesLongLists(t *testing.T) {
 	p.eval(`document.querySelector("#search").focus()`)
 	p.typeText("sensor-29")
 	p.wait(`document.querySelector(".pager span").textContent === "100 in all"`)
-	s.relays.drop(func(nodes.Allocation) bool { return true })
+	s.relays.drop(func(adminapi.Allocation) bool { return true })
 	p.wait(`document.querySelector(".pager span").textContent === "0 in all"`)
 	p.eval(`location.hash = "#/nodes"`)
 	p.wait(`document.querySelectorAll("tbody tr").length === 100 && document.querySelector(".pager span").textContent.startsWith("1 to 100 of 3,00")`)

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
@@ -70,32 +72,32 @@ func lively(t *testing.T, token string) *server {
 	var seconds atomic.Uint64
 	now := time.Now().UTC()
 	s := serve(t, token, func(c *Config) {
-		c.Status = func() Status {
-			return Status{
+		c.Status = func() adminapi.Status {
+			return adminapi.Status{
 				Version: "1.2.3", Commit: "abcdef0", Go: "go1.26.8", Started: now.Add(-26 * time.Hour),
-				Listeners: []Listener{
-					{"turn", "udp", "0.0.0.0:3478"}, {"turn", "tcp", "0.0.0.0:3478"}, {"turn", "tls", "0.0.0.0:5349"},
-					{"hooks", "http", "127.0.0.1:8083"}, {"admin", "http", "127.0.0.1:8084"},
+				Listeners: []adminapi.Listener{
+					{Part: "turn", Transport: "udp", Address: "0.0.0.0:3478"}, {Part: "turn", Transport: "tcp", Address: "0.0.0.0:3478"}, {Part: "turn", Transport: "tls", Address: "0.0.0.0:5349"},
+					{Part: "hooks", Transport: "http", Address: "127.0.0.1:8083"}, {Part: "admin", Transport: "http", Address: "127.0.0.1:8084"},
 				},
 				URLs:   []string{"stun:turn.example.org:3478", "turn:turn.example.org:3478?transport=udp", "turn:turn.example.org:3478?transport=tcp"},
-				Public: Public{Host: "turn.example.org", IPv4: "203.0.113.5"},
-				Certificate: &Certificate{
+				Public: adminapi.Public{Host: "turn.example.org", IPv4: "203.0.113.5"},
+				Certificate: &adminapi.Certificate{
 					Source: "data/cert.pem", Names: []string{"localhost", "turn.example.org"}, SelfSigned: true,
 					NotBefore: now.Add(-300 * 24 * time.Hour), NotAfter: now.Add(20 * 24 * time.Hour),
 				},
 				Limits:    map[string]int64{"turn.limits.allocations": 0, "turn.limits.allocations_per_node": 128},
 				BrokerEnv: []string{"NODES_AUTHENTICATION_WEBHOOK_URL=http://broker:TOKEN@10.0.0.2:8083/authenticate-node", "NODE_OPTIONS=--unhandled-rejections=warn"},
-				Warnings:  []Warning{{"public.private", "public.host is a private address", "set an address that clients on the Internet reach"}},
+				Warnings:  []findings.Finding{{ID: "public.private", Detail: "public.host is a private address", Remedy: "set an address that clients on the Internet reach"}},
 			}
 		}
-		c.Turn = func() TurnStats {
+		c.Turn = func() adminapi.TurnStats {
 			n := seconds.Add(1)
-			return TurnStats{
-				Transports: []TransportStats{
-					{Transport: "udp", Allocations: 2, Opened: 12, In: Flow{n * 900, n*1_200_000 + (n%7)*90_000}, Out: Flow{n * 800, n*800_000 + (n%5)*70_000}},
+			return adminapi.TurnStats{
+				Transports: []adminapi.TransportStats{
+					{Transport: "udp", Allocations: 2, Opened: 12, In: adminapi.Flow{Datagrams: n * 900, Bytes: n*1_200_000 + (n%7)*90_000}, Out: adminapi.Flow{Datagrams: n * 800, Bytes: n*800_000 + (n%5)*70_000}},
 					{Transport: "tls", Allocations: 1, Opened: 3},
 				},
-				Refusals: []Refusal{{401, "expired", 17}, {486, "node_full", 2}, {403, "peer_denied", 5}},
+				Refusals: []adminapi.Refusal{{Code: 401, Cause: "expired", Count: 17}, {Code: 486, Cause: "node_full", Count: 2}, {Code: 403, Cause: "peer_denied", Count: 5}},
 				Drops:    map[string]uint64{"no_permission": 33},
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 )
 
 // TestDashboardTestsTLS gives the page a turns: URL that Nodes are not told. A browser refuses its self-signed certificate
@@ -24,7 +26,9 @@ func TestDashboardTestsTLS(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var server *turnServer
 			s := serve(t, "", func(cfg *Config) {
-				cfg.Status = func() Status { return Status{Started: started, Certificate: &Certificate{SelfSigned: true}} }
+				cfg.Status = func() adminapi.Status {
+					return adminapi.Status{Started: started, Certificate: &adminapi.Certificate{SelfSigned: true}}
+				}
 				cfg.RTC = func(node string) (json.RawMessage, error) {
 					cred := server.credential(node)
 					return json.Marshal(map[string]any{"iceServers": []map[string]any{{

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 )
 
 // draining is a server that can be drained.
@@ -12,11 +14,11 @@ func draining(t *testing.T, token string) (s *server, begun *atomic.Int32) {
 	begun = new(atomic.Int32)
 	s = serve(t, token, func(c *Config) {
 		c.Drain = func() { begun.Add(1) }
-		c.Draining = func() *Drain {
+		c.Draining = func() *adminapi.Drain {
 			if begun.Load() == 0 {
 				return nil
 			}
-			return &Drain{Allocations: 3, SecondsLeft: 4.5}
+			return &adminapi.Drain{Allocations: 3, SecondsLeft: 4.5}
 		}
 	})
 	return s, begun
@@ -35,18 +37,18 @@ func TestDrain(t *testing.T) {
 		t.Fatal("a call that was refused has begun the drain")
 	}
 	s.want("GET", "/api/status", "", 200, `~"draining":false`)
-	c, err := NewClient(s.url, "0123abcd")
+	c, err := adminapi.NewClient(s.url, "0123abcd")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d, err := c.Drain(t.Context()); err != nil || d != (Drain{3, 4.5}) || begun.Load() != 1 {
+	if d, err := c.Drain(t.Context()); err != nil || d != (adminapi.Drain{Allocations: 3, SecondsLeft: 4.5}) || begun.Load() != 1 {
 		t.Errorf("%+v, %v", d, err)
 	}
 	s.want("POST", "/api/drain", "", 202, `{"allocations":3,"seconds_left":4.5}`)
 	s.want("GET", "/api/status", "", 200, `~"draining":true,"drain":{"allocations":3,"seconds_left":4.5}`)
 	s.setNotReady("draining")
 	s.want("GET", "/readyz", "", 503, `{"ready":false,"not_ready":["draining"],"drain":{"allocations":3,"seconds_left":4.5}}`)
-	if err := c.Ready(t.Context()); !errors.Is(err, ErrNotReady) {
+	if err := c.Ready(t.Context()); !errors.Is(err, adminapi.ErrNotReady) {
 		t.Error(err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
@@ -187,7 +188,7 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	methods, id := find(a.routes, r.URL.EscapedPath())
 	if methods == nil {
-		writeJSON(w, http.StatusNotFound, Problem{noSuchPath})
+		writeJSON(w, http.StatusNotFound, adminapi.Problem{Error: adminapi.NoSuchPath})
 		return
 	}
 	method := r.Method
@@ -203,7 +204,7 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		h.Set("Allow", strings.Join(allow, ", "))
-		writeJSON(w, http.StatusMethodNotAllowed, Problem{"this path takes " + strings.Join(allow, " and ")})
+		writeJSON(w, http.StatusMethodNotAllowed, adminapi.Problem{Error: "this path takes " + strings.Join(allow, " and ")})
 		return
 	}
 	if err := do(a, w, r, id); err != nil {
@@ -211,6 +212,6 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if status == http.StatusInternalServerError {
 			a.log.Error("admin request failed", "method", method, "error", err)
 		}
-		writeJSON(w, status, Problem{err.Error()})
+		writeJSON(w, status, adminapi.Problem{Error: err.Error()})
 	}
 }

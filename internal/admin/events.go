@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
@@ -125,10 +126,10 @@ func (s stream) send(text string) error {
 type liveCache struct {
 	mu   sync.Mutex
 	at   time.Time
-	last Live
+	last adminapi.Live
 }
 
-func (l *liveCache) get(a *Admin) Live {
+func (l *liveCache) get(a *Admin) adminapi.Live {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if now := time.Now(); now.Sub(l.at) > a.tick/2 {
@@ -139,10 +140,10 @@ func (l *liveCache) get(a *Admin) Live {
 }
 
 // count adds up what a "stats" event says.
-func (a *Admin) count() Live {
+func (a *Admin) count() adminapi.Live {
 	st, turn := a.cfg.Nodes.Stats(), a.cfg.Turn()
 	notReady := a.notReady()
-	l := Live{
+	l := adminapi.Live{
 		Time: a.cfg.Now().UTC(), Nodes: st.Nodes, Connected: st.Connected, Bans: st.Bans,
 		ByTransport: map[string]int{}, Refusals: map[string]uint64{}, NotReady: notReady, Drain: a.cfg.Draining(),
 	}

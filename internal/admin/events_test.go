@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 )
@@ -48,7 +49,7 @@ func TestEvents(t *testing.T) {
 	if resp.Header.Get("Content-Type") != "text/event-stream" {
 		t.Errorf("header %v", resp.Header)
 	}
-	var live Live
+	var live adminapi.Live
 	if err := json.Unmarshal([]byte(next(t, all, "stats")), &live); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 )
@@ -17,19 +18,29 @@ import (
 // relays stands for the TURN server.
 type relays struct {
 	mu   sync.Mutex
-	list []nodes.Allocation
+	list []adminapi.Allocation
 }
 
-func (f *relays) Allocations() []nodes.Allocation {
+func (f *relays) Allocations() []adminapi.Allocation {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]nodes.Allocation(nil), f.list...)
+	return append([]adminapi.Allocation(nil), f.list...)
 }
 
-func (f *relays) drop(match func(a nodes.Allocation) bool) int {
+func (f *relays) LiveByNode() map[string]int { return liveByNode(f.Allocations()) }
+
+func liveByNode(all []adminapi.Allocation) map[string]int {
+	live := make(map[string]int)
+	for _, a := range all {
+		live[a.Node]++
+	}
+	return live
+}
+
+func (f *relays) drop(match func(a adminapi.Allocation) bool) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	kept := []nodes.Allocation{}
+	kept := []adminapi.Allocation{}
 	for _, a := range f.list {
 		if !match(a) {
 			kept = append(kept, a)
@@ -41,17 +52,17 @@ func (f *relays) drop(match func(a nodes.Allocation) bool) int {
 }
 
 func (f *relays) CloseNode(node, _ string) int {
-	return f.drop(func(a nodes.Allocation) bool { return a.Node == node })
+	return f.drop(func(a adminapi.Allocation) bool { return a.Node == node })
 }
 
 func (f *relays) CloseAllocation(id, _ string) bool {
-	return f.drop(func(a nodes.Allocation) bool { return a.ID == id }) > 0
+	return f.drop(func(a adminapi.Allocation) bool { return a.ID == id }) > 0
 }
 
 var started = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func allocation(id, node string) nodes.Allocation {
-	return nodes.Allocation{
+func allocation(id, node string) adminapi.Allocation {
+	return adminapi.Allocation{
 		ID: id, Node: node, Transport: "udp", Client: netip.MustParseAddrPort("198.51.100.7:4000"),
 		Relayed: netip.MustParseAddrPort("203.0.113.5:50123"), Created: started, Expires: started.Add(10 * time.Minute),
 		BytesIn: 1500, BytesOut: 2_500_000, DatagramsIn: 3, DatagramsOut: 4, Drops: 1, Peers: 2, Channels: 1,
@@ -87,19 +98,19 @@ func serve(t *testing.T, token string, change func(*Config)) *server {
 	s.registry.Attach(s.relays)
 	cfg := Config{
 		Nodes: s.registry, Relays: s.relays,
-		Status: func() Status { return Status{Version: "1.2.3", Started: started} },
+		Status: func() adminapi.Status { return adminapi.Status{Version: "1.2.3", Started: started} },
 		NotReady: func() []string {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			return s.notReady
 		},
-		Turn: func() TurnStats {
-			return TurnStats{
-				Transports: []TransportStats{
-					{Transport: "udp", Allocations: 2, Opened: 5, In: Flow{10, 1000}, Out: Flow{20, 2000}},
-					{Transport: "tls", Allocations: 1, Opened: 1, In: Flow{1, 10}},
+		Turn: func() adminapi.TurnStats {
+			return adminapi.TurnStats{
+				Transports: []adminapi.TransportStats{
+					{Transport: "udp", Allocations: 2, Opened: 5, In: adminapi.Flow{Datagrams: 10, Bytes: 1000}, Out: adminapi.Flow{Datagrams: 20, Bytes: 2000}},
+					{Transport: "tls", Allocations: 1, Opened: 1, In: adminapi.Flow{Datagrams: 1, Bytes: 10}},
 				},
-				Refusals: []Refusal{{401, "expired", 7}, {486, "node_full", 2}},
+				Refusals: []adminapi.Refusal{{Code: 401, Cause: "expired", Count: 7}, {Code: 486, Cause: "node_full", Count: 2}},
 				Drops:    map[string]uint64{"no_permission": 3, "rate": 4},
 			}
 		},

@@ -1,97 +1,33 @@
 package admin
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
-	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
 
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
 
-// Printable makes what a stranger may have chosen safe for a terminal: whatever is not a visible character or a space, such
-// as an escape sequence or a change of the writing direction, becomes an escape like \u202e.
-func Printable(s string) string {
-	ok := func(r rune) bool { return unicode.IsPrint(r) && r != unicode.ReplacementChar }
-	if strings.IndexFunc(s, func(r rune) bool { return !ok(r) }) < 0 {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if ok(r) {
-			b.WriteRune(r)
-		} else {
-			q := strconv.QuoteRuneToASCII(r)
-			b.WriteString(q[1 : len(q)-1])
-		}
-	}
-	return b.String()
-}
-
-// PrintJSON writes v for programs, indented. What is not a visible character is escaped, since it may be a terminal after all.
-func PrintJSON(w io.Writer, v any) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return err
-	}
-	out := make([]byte, 0, b.Len())
-	for _, r := range b.String() { // JSON's own characters are all below 0x7f, so the rest stands in strings
-		switch {
-		case r < 0x7f || unicode.IsPrint(r):
-			out = utf8.AppendRune(out, r)
-		case r > 0xffff:
-			hi, lo := utf16.EncodeRune(r)
-			out = fmt.Appendf(out, `\u%04x\u%04x`, hi, lo)
-		default:
-			out = fmt.Appendf(out, `\u%04x`, r)
-		}
-	}
-	_, err := w.Write(out)
-	return err
-}
-
-// table writes lines of cells in columns.
-type table struct{ w *tabwriter.Writer }
-
-func newTable(w io.Writer, heads ...string) table {
-	t := table{tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
-	t.line(heads...)
-	return t
-}
-
-func (t table) line(cells ...string) {
-	for i, c := range cells {
-		cells[i] = Printable(c)
-	}
-	_, _ = fmt.Fprintln(t.w, strings.Join(cells, "\t")) // an error is kept, and Flush returns it
-}
-
 // PrintNodes writes a table of Nodes. Times are shown in the zone of now, and how long ago they are by now.
-func PrintNodes(w io.Writer, now time.Time, l NodeList) error {
+func PrintNodes(w io.Writer, now time.Time, l adminapi.NodeList) error {
 	if len(l.Nodes) == 0 {
 		_, err := fmt.Fprintln(w, "no Nodes")
 		return err
 	}
-	t := newTable(w, "NODE", "STATE", "ALLOCATIONS", "SENT", "RECEIVED", "SEEN", "LAST EVENT")
+	t := terminal.NewTable(w, "NODE", "STATE", "ALLOCATIONS", "SENT", "RECEIVED", "SEEN", "LAST EVENT")
 	for _, n := range l.Nodes {
 		last := "-"
 		if n.LastEvent != nil {
 			last = n.LastEvent.Detail
 		}
-		t.line(n.Node, state(n.Connected, n.Banned), strconv.Itoa(n.Allocations), Bytes(n.BytesIn), Bytes(n.BytesOut), ago(n.Seen, now), last)
+		t.Line(n.Node, state(n.Connected, n.Banned), strconv.Itoa(n.Allocations), Bytes(n.BytesIn), Bytes(n.BytesOut), ago(n.Seen, now), last)
 	}
-	return t.end(w, len(l.Nodes), l.Total)
+	return end(w, t, len(l.Nodes), l.Total)
 }
 
 func state(connected, banned bool) string {
@@ -104,9 +40,9 @@ func state(connected, banned bool) string {
 	return "-"
 }
 
-// end flushes, and says where only a part was listed.
-func (t table) end(w io.Writer, shown, total int) error {
-	if err := t.w.Flush(); err != nil {
+// end flushes, and says when only a part was listed.
+func end(w io.Writer, t terminal.Table, shown, total int) error {
+	if err := t.Flush(); err != nil {
 		return err
 	}
 	if shown < total {
@@ -117,40 +53,40 @@ func (t table) end(w io.Writer, shown, total int) error {
 }
 
 // PrintAllocations writes a table of allocations.
-func PrintAllocations(w io.Writer, now time.Time, l AllocationList) error {
+func PrintAllocations(w io.Writer, now time.Time, l adminapi.AllocationList) error {
 	if len(l.Allocations) == 0 {
 		_, err := fmt.Fprintln(w, "no live allocations")
 		return err
 	}
-	t := newTable(w, "ID", "NODE", "OVER", "CLIENT", "RELAYED", "SENT", "RECEIVED", "DROPS", "PEERS", "CREATED", "EXPIRES")
+	t := terminal.NewTable(w, "ID", "NODE", "OVER", "CLIENT", "RELAYED", "SENT", "RECEIVED", "DROPS", "PEERS", "CREATED", "EXPIRES")
 	for _, a := range l.Allocations {
-		t.line(a.ID, a.Node, a.Transport, a.Client.String(), a.Relayed.String(), Bytes(a.BytesIn), Bytes(a.BytesOut),
+		t.Line(a.ID, a.Node, a.Transport, a.Client.String(), a.Relayed.String(), Bytes(a.BytesIn), Bytes(a.BytesOut),
 			strconv.FormatUint(a.Drops, 10), strconv.Itoa(a.Peers), ago(a.Created, now), ago(a.Expires, now))
 	}
-	return t.end(w, len(l.Allocations), l.Total)
+	return end(w, t, len(l.Allocations), l.Total)
 }
 
 // PrintBans writes a table of bans.
-func PrintBans(w io.Writer, now time.Time, l BanList) error {
+func PrintBans(w io.Writer, now time.Time, l adminapi.BanList) error {
 	if len(l.Bans) == 0 {
 		_, err := fmt.Fprintln(w, "no bans")
 		return err
 	}
-	t := newTable(w, "NODE", "SINCE", "UNTIL", "REASON")
+	t := terminal.NewTable(w, "NODE", "SINCE", "UNTIL", "REASON")
 	for _, b := range l.Bans {
 		until := "for good"
 		if !b.Until.IsZero() {
 			until = ago(b.Until, now)
 		}
-		t.line(b.Node, ago(b.Since, now), until, b.Reason)
+		t.Line(b.Node, ago(b.Since, now), until, b.Reason)
 	}
-	return t.end(w, len(l.Bans), l.Total)
+	return end(w, t, len(l.Bans), l.Total)
 }
 
 // PrintNode writes all that is known of a Node, ending with its why-record.
-func PrintNode(w io.Writer, now time.Time, n NodeRecord) error {
-	t := table{tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)}
-	t.line("Node", n.Node)
+func PrintNode(w io.Writer, now time.Time, n adminapi.NodeRecord) error {
+	t := terminal.NewTable(w)
+	t.Line("Node", n.Node)
 	if n.Ban != nil {
 		text := "since " + ago(n.Ban.Since, now)
 		if !n.Ban.Until.IsZero() {
@@ -159,27 +95,27 @@ func PrintNode(w io.Writer, now time.Time, n NodeRecord) error {
 		if n.Ban.Reason != "" {
 			text += ": " + n.Ban.Reason
 		}
-		t.line("banned", text)
+		t.Line("banned", text)
 	}
 	switch {
 	case n.Connected:
-		t.line("connected", "yes, last checked "+ago(n.Checked, now))
+		t.Line("connected", "yes, last checked "+ago(n.Checked, now))
 	case n.Checked.IsZero():
-		t.line("connected", "no, no Broker has named it")
+		t.Line("connected", "no, no Broker has named it")
 	default:
-		t.line("connected", "no, last named by a Broker "+ago(n.Checked, now))
+		t.Line("connected", "no, last named by a Broker "+ago(n.Checked, now))
 	}
 	if n.CredentialsIssued > 0 {
-		t.line("credentials", fmt.Sprintf("%d issued, the last ends %s", n.CredentialsIssued, ago(n.CredentialEnds, now)))
+		t.Line("credentials", fmt.Sprintf("%d issued, the last ends %s", n.CredentialsIssued, ago(n.CredentialEnds, now)))
 	}
 	if len(n.Addresses) > 0 {
-		t.line("seen at", joinAddresses(n.Addresses))
+		t.Line("seen at", joinAddresses(n.Addresses))
 	}
-	if err := t.w.Flush(); err != nil {
+	if err := t.Flush(); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintln(w)
-	if err := PrintAllocations(w, now, AllocationList{n.Allocations, len(n.Allocations)}); err != nil {
+	if err := PrintAllocations(w, now, adminapi.AllocationList{Allocations: n.Allocations, Total: len(n.Allocations)}); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintln(w)
@@ -200,15 +136,15 @@ func PrintEvents(w io.Writer, now time.Time, events []nodes.Event) error {
 		_, err := fmt.Fprintln(w, "no events")
 		return err
 	}
-	t := newTable(w, "TIME", "KIND", "WHAT HAPPENED")
+	t := terminal.NewTable(w, "TIME", "KIND", "WHAT HAPPENED")
 	for _, e := range events {
 		what := e.Detail
 		if e.Count > 1 {
 			what += fmt.Sprintf(" (%d times)", e.Count)
 		}
-		t.line(ago(e.Time, now), e.Kind, what)
+		t.Line(ago(e.Time, now), e.Kind, what)
 	}
-	return t.w.Flush()
+	return t.Flush()
 }
 
 // Bytes writes a number of bytes with a unit, such as "1.5 MB" (powers of 1000).

@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -31,27 +33,27 @@ func TestPrint(t *testing.T) {
 	}
 	for name, print := range map[string]func(w io.Writer) error{
 		"nodes": func(w io.Writer) error {
-			return PrintNodes(w, now, NodeList{Total: 7, Nodes: []NodeSummary{
+			return PrintNodes(w, now, adminapi.NodeList{Total: 7, Nodes: []adminapi.NodeSummary{
 				{Node: "alice", Connected: true, Seen: now, Allocations: 2, BytesIn: 999, BytesOut: 1_234_567, LastEvent: &events[1]},
 				{Node: hostile, Connected: true, Banned: true, Seen: started},
 			}})
 		},
-		"nodes-none": func(w io.Writer) error { return PrintNodes(w, now, NodeList{}) },
+		"nodes-none": func(w io.Writer) error { return PrintNodes(w, now, adminapi.NodeList{}) },
 		"allocations": func(w io.Writer) error {
-			return PrintAllocations(w, now, AllocationList{[]nodes.Allocation{first, second}, 2})
+			return PrintAllocations(w, now, adminapi.AllocationList{Allocations: []adminapi.Allocation{first, second}, Total: 2})
 		},
-		"allocations-none": func(w io.Writer) error { return PrintAllocations(w, now, AllocationList{}) },
-		"bans":             func(w io.Writer) error { return PrintBans(w, now, BanList{bans, 2}) },
-		"bans-none":        func(w io.Writer) error { return PrintBans(w, now, BanList{}) },
+		"allocations-none": func(w io.Writer) error { return PrintAllocations(w, now, adminapi.AllocationList{}) },
+		"bans":             func(w io.Writer) error { return PrintBans(w, now, adminapi.BanList{Bans: bans, Total: 2}) },
+		"bans-none":        func(w io.Writer) error { return PrintBans(w, now, adminapi.BanList{}) },
 		"why": func(w io.Writer) error {
-			return PrintNode(w, now, NodeRecord{
+			return PrintNode(w, now, adminapi.NodeRecord{
 				Node: hostile, Banned: true, Ban: &bans[1], Connected: true, Checked: started, CredentialsIssued: 3,
 				CredentialEnds: started.Add(5 * time.Minute), Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8::7")},
-				Allocations: []nodes.Allocation{first}, Events: events,
+				Allocations: []adminapi.Allocation{first}, Events: events,
 			})
 		},
-		"why-little": func(w io.Writer) error { return PrintNode(w, now, NodeRecord{Node: "bob", Checked: started}) },
-		"json":       func(w io.Writer) error { return PrintJSON(w, BanAnswer{Node: hostile, Closed: 2}) },
+		"why-little": func(w io.Writer) error { return PrintNode(w, now, adminapi.NodeRecord{Node: "bob", Checked: started}) },
+		"json":       func(w io.Writer) error { return terminal.PrintJSON(w, adminapi.BanAnswer{Node: hostile, Closed: 2}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
@@ -89,8 +91,8 @@ type fullDisk struct{}
 func (fullDisk) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
 
 func TestPrintSaysWhatTheWriterSays(t *testing.T) {
-	l := AllocationList{[]nodes.Allocation{allocation("a", "b")}, 1}
-	if PrintAllocations(fullDisk{}, started, l) == nil || PrintBans(fullDisk{}, started, BanList{}) == nil {
+	l := adminapi.AllocationList{Allocations: []adminapi.Allocation{allocation("a", "b")}, Total: 1}
+	if PrintAllocations(fullDisk{}, started, l) == nil || PrintBans(fullDisk{}, started, adminapi.BanList{}) == nil {
 		t.Error("an error of the writer was lost")
 	}
 }
@@ -112,15 +114,4 @@ func TestWords(t *testing.T) {
 			t.Errorf("ago %v: %q, want %q", d, got, want)
 		}
 	}
-}
-
-func FuzzPrintable(f *testing.F) {
-	f.Add("a\x1b[31mb\xff\u202e\u0085")
-	f.Fuzz(func(t *testing.T, s string) {
-		for _, r := range Printable(s) {
-			if r < ' ' || r >= 0x7f && r < 0xa0 || r == 0x202e {
-				t.Errorf("%q has %q", s, r)
-			}
-		}
-	})
 }

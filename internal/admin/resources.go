@@ -3,14 +3,15 @@ package admin
 import (
 	"cmp"
 	"encoding/json"
-	"math"
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/duration"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
@@ -21,7 +22,7 @@ func (a *Admin) health(_ *call, _ none) (map[string]string, error) {
 
 // ready answers GET /readyz.
 func (a *Admin) ready(w http.ResponseWriter, _ *http.Request, _ string) error {
-	answer := Readiness{NotReady: a.notReady(), Drain: a.cfg.Draining()}
+	answer := adminapi.Readiness{NotReady: a.notReady(), Drain: a.cfg.Draining()}
 	answer.Ready = len(answer.NotReady) == 0
 	status := http.StatusOK
 	if !answer.Ready {
@@ -32,14 +33,14 @@ func (a *Admin) ready(w http.ResponseWriter, _ *http.Request, _ string) error {
 }
 
 // drain answers POST /api/drain. Where the server drains already it says how far that is.
-func (a *Admin) drain(_ *call, _ none) (Drain, error) {
+func (a *Admin) drain(_ *call, _ none) (adminapi.Drain, error) {
 	if a.cfg.Drain == nil {
-		return Drain{}, problem(http.StatusNotFound, "this server cannot be drained from here")
+		return adminapi.Drain{}, problem(http.StatusNotFound, "this server cannot be drained from here")
 	}
 	a.cfg.Drain()
 	d := a.cfg.Draining()
 	if d == nil {
-		return Drain{}, nil
+		return adminapi.Drain{}, nil
 	}
 	return *d, nil
 }
@@ -48,16 +49,16 @@ func (a *Admin) notReady() []string {
 	return append([]string{}, a.cfg.NotReady()...)
 }
 
-func (a *Admin) status(_ *call, _ none) (Status, error) {
+func (a *Admin) status(_ *call, _ none) (adminapi.Status, error) {
 	s := a.cfg.Status()
 	s.NotReady, s.Drain = a.notReady(), a.cfg.Draining()
 	s.Draining = s.Drain != nil
 	s.Now = a.cfg.Now().UTC()
-	s.Warnings = append([]Warning{}, s.Warnings...)
+	s.Warnings = append([]findings.Finding{}, s.Warnings...)
 	for _, list := range []*[]string{&s.URLs, &s.BrokerEnv} {
 		*list = append([]string{}, *list...)
 	}
-	s.Listeners = append([]Listener{}, s.Listeners...)
+	s.Listeners = append([]adminapi.Listener{}, s.Listeners...)
 	if s.Limits == nil {
 		s.Limits = map[string]int64{}
 	}
@@ -65,10 +66,10 @@ func (a *Admin) status(_ *call, _ none) (Status, error) {
 }
 
 // nodes lists what the registry knows, with the live allocations counted in.
-func (a *Admin) nodes(c *call, _ none) (NodeList, error) {
+func (a *Admin) nodes(c *call, _ none) (adminapi.NodeList, error) {
 	part, err := c.part()
 	if err != nil {
-		return NodeList{}, err
+		return adminapi.NodeList{}, err
 	}
 	type sum struct {
 		n       int
@@ -81,10 +82,10 @@ func (a *Admin) nodes(c *call, _ none) (NodeList, error) {
 	}
 	list, total := a.cfg.Nodes.List(c.query.Get("q"), part.upTo())
 	list = cut(list, part)
-	answer := NodeList{Nodes: make([]NodeSummary, 0, len(list)), Total: total}
+	answer := adminapi.NodeList{Nodes: make([]adminapi.NodeSummary, 0, len(list)), Total: total}
 	for _, n := range list {
 		s := sums[n.ID]
-		line := NodeSummary{
+		line := adminapi.NodeSummary{
 			Node: n.ID, Connected: n.Connected, Banned: a.cfg.Nodes.Banned(n.ID), Seen: n.Seen,
 			CredentialsIssued: n.Issued, CredentialEnds: n.CredentialEnd,
 			Allocations: s.n, BytesIn: s.in, BytesOut: s.out, Addresses: orEmpty(n.Addresses),
@@ -113,12 +114,12 @@ func (c *call) target() string {
 	return c.query.Get("id")
 }
 
-func (a *Admin) node(c *call, _ none) (NodeRecord, error) {
+func (a *Admin) node(c *call, _ none) (adminapi.NodeRecord, error) {
 	id := c.target()
 	n, events, known := a.cfg.Nodes.Lookup(id)
-	answer := NodeRecord{
+	answer := adminapi.NodeRecord{
 		Node: id, Connected: n.Connected, Checked: n.Checked, Seen: n.Seen, CredentialsIssued: n.Issued,
-		CredentialEnds: n.CredentialEnd, Addresses: orEmpty(n.Addresses), Allocations: []nodes.Allocation{}, Events: events,
+		CredentialEnds: n.CredentialEnd, Addresses: orEmpty(n.Addresses), Allocations: []adminapi.Allocation{}, Events: events,
 	}
 	if ban, ok := a.cfg.Nodes.BanOf(id); ok {
 		answer.Banned, answer.Ban = true, &ban
@@ -136,35 +137,35 @@ func (a *Admin) node(c *call, _ none) (NodeRecord, error) {
 
 // allocationOrders say which of two allocations is listed first, by the values of ?sort=. The newest follow where that is
 // the same.
-var allocationOrders = map[string]func(x, y nodes.Allocation) int{
-	"":        func(_, _ nodes.Allocation) int { return 0 },
-	"newest":  func(_, _ nodes.Allocation) int { return 0 },
-	"traffic": func(x, y nodes.Allocation) int { return cmp.Compare(y.BytesIn+y.BytesOut, x.BytesIn+x.BytesOut) },
-	"drops":   func(x, y nodes.Allocation) int { return cmp.Compare(y.Drops, x.Drops) },
+var allocationOrders = map[string]func(x, y adminapi.Allocation) int{
+	"":        func(_, _ adminapi.Allocation) int { return 0 },
+	"newest":  func(_, _ adminapi.Allocation) int { return 0 },
+	"traffic": func(x, y adminapi.Allocation) int { return cmp.Compare(y.BytesIn+y.BytesOut, x.BytesIn+x.BytesOut) },
+	"drops":   func(x, y adminapi.Allocation) int { return cmp.Compare(y.Drops, x.Drops) },
 }
 
-func (a *Admin) allocations(c *call, _ none) (AllocationList, error) {
+func (a *Admin) allocations(c *call, _ none) (adminapi.AllocationList, error) {
 	part, err := c.part()
 	if err != nil {
-		return AllocationList{}, err
+		return adminapi.AllocationList{}, err
 	}
-	list := append([]nodes.Allocation{}, a.cfg.Relays.Allocations()...)
+	list := append([]adminapi.Allocation{}, a.cfg.Relays.Allocations()...)
 	if c.query.Has("node") {
-		list = slices.DeleteFunc(list, func(al nodes.Allocation) bool { return al.Node != c.query.Get("node") })
+		list = slices.DeleteFunc(list, func(al adminapi.Allocation) bool { return al.Node != c.query.Get("node") })
 	}
 	if q := c.query.Get("q"); q != "" {
-		list = slices.DeleteFunc(list, func(al nodes.Allocation) bool {
+		list = slices.DeleteFunc(list, func(al adminapi.Allocation) bool {
 			return !strings.Contains(al.Node, q) && !strings.Contains(al.Client.String(), q) && !strings.Contains(al.Relayed.String(), q)
 		})
 	}
 	first, ok := allocationOrders[c.query.Get("sort")]
 	if !ok {
-		return AllocationList{}, problem(http.StatusBadRequest, "sort must be newest, traffic or drops")
+		return adminapi.AllocationList{}, problem(http.StatusBadRequest, "sort must be newest, traffic or drops")
 	}
-	slices.SortFunc(list, func(x, y nodes.Allocation) int {
+	slices.SortFunc(list, func(x, y adminapi.Allocation) int {
 		return cmp.Or(first(x, y), y.Created.Compare(x.Created), strings.Compare(x.ID, y.ID))
 	})
-	return AllocationList{Allocations: cut(list, part), Total: len(list)}, nil
+	return adminapi.AllocationList{Allocations: cut(list, part), Total: len(list)}, nil
 }
 
 func (a *Admin) closeAllocation(c *call, _ none) (none, error) {
@@ -174,54 +175,42 @@ func (a *Admin) closeAllocation(c *call, _ none) (none, error) {
 	return none{}, nil
 }
 
-func (a *Admin) bans(c *call, _ none) (BanList, error) {
+func (a *Admin) bans(c *call, _ none) (adminapi.BanList, error) {
 	part, err := c.part()
 	if err != nil {
-		return BanList{}, err
+		return adminapi.BanList{}, err
 	}
 	list := a.cfg.Nodes.Bans()
 	if q := c.query.Get("q"); q != "" {
 		list = slices.DeleteFunc(list, func(b nodes.Ban) bool { return !strings.Contains(b.Node, q) })
 	}
-	return BanList{Bans: cut(list, part), Total: len(list)}, nil
+	return adminapi.BanList{Bans: cut(list, part), Total: len(list)}, nil
 }
 
-func (a *Admin) ban(_ *call, req BanRequest) (BanAnswer, error) {
-	lasting, err := parseFor(req.For)
+func (a *Admin) ban(_ *call, req adminapi.BanRequest) (adminapi.BanAnswer, error) {
+	lasting, err := banTime(req.For)
 	if err != nil {
-		return BanAnswer{}, err
+		return adminapi.BanAnswer{}, err
 	}
 	done, err := a.cfg.Nodes.Ban(req.Node, req.Reason, lasting)
 	if err != nil {
-		return BanAnswer{}, err
+		return adminapi.BanAnswer{}, err
 	}
-	return BanAnswer{Node: req.Node, Closed: done.Closed, Replaced: done.Replaced}, nil
+	return adminapi.BanAnswer{Node: req.Node, Closed: done.Closed, Replaced: done.Replaced}, nil
 }
 
 // maxBan keeps the end of a ban within what JSON can say.
-const maxBan = 100 * 365 * 24 * time.Hour
+const maxBan = 100 * 365 * duration.Day
 
-// parseFor reads a Go duration or a number of days; empty is 0, for good.
-func parseFor(s string) (time.Duration, error) {
+// banTime reads how long a ban lasts; empty is 0, for good.
+func banTime(s string) (time.Duration, error) {
 	if s == "" {
 		return 0, nil
 	}
-	bad := problem(http.StatusBadRequest, `"for" must be a time above 0 and at most 100 years, such as "1h30m" or "365d"; leave it out for good`)
-	var d time.Duration
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		if err != nil {
-			return 0, bad
-		}
-		d = time.Duration(min(n, math.MaxUint16)) * 24 * time.Hour
-	} else {
-		var err error
-		if d, err = time.ParseDuration(s); err != nil {
-			return 0, bad
-		}
-	}
-	if d <= 0 || d > maxBan {
-		return 0, bad
+	d, err := duration.Parse(s)
+	if err != nil || d <= 0 || d > maxBan {
+		return 0, problem(http.StatusBadRequest,
+			`"for" must be a time above 0 and at most 100 years, such as "1h30m" or "365d"; leave it out for good`)
 	}
 	return d, nil
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
@@ -127,13 +128,15 @@ func (r turnRelays) CloseAllocation(id, cause string) bool {
 	return r.server.CloseAllocation(id, cause)
 }
 
-func (r turnRelays) Allocations() []nodes.Allocation {
-	list := []nodes.Allocation{}
+func (r turnRelays) Allocations() []adminapi.Allocation {
+	list := []adminapi.Allocation{}
 	for _, a := range r.server.Allocations() {
-		list = append(list, nodes.Allocation{
+		list = append(list, adminapi.Allocation{
 			ID: a.ID, Node: a.Node, Transport: a.Transport, Client: a.Client, Relayed: a.Relayed, Created: a.Created, Expires: a.Expires,
 			BytesIn: a.Stats.Up.Bytes, BytesOut: a.Stats.Down.Bytes,
 		})
 	}
 	return list
 }
+
+func (r turnRelays) LiveByNode() map[string]int { return liveByNode(r.Allocations()) }

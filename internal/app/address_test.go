@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
@@ -58,7 +58,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-func ids(all []admin.Warning) (out []string) {
+func ids(all []findings.Finding) (out []string) {
 	for _, w := range all {
 		out = append(out, w.ID)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
@@ -23,11 +24,11 @@ func (r relays) CloseNode(node, cause string) int { return r.turn.CloseNode(node
 func (r relays) CloseAllocation(id, cause string) bool { return r.turn.CloseAllocation(id, cause) }
 
 // Allocations lists the live ones.
-func (r relays) Allocations() []nodes.Allocation {
+func (r relays) Allocations() []adminapi.Allocation {
 	all := r.turn.Allocations()
-	out := make([]nodes.Allocation, len(all))
+	out := make([]adminapi.Allocation, len(all))
 	for i, x := range all {
-		out[i] = nodes.Allocation{
+		out[i] = adminapi.Allocation{
 			ID: x.ID, Node: x.Node, Transport: x.Transport, Client: x.Client, Relayed: x.Relayed,
 			Created: x.Created, Expires: x.Expires,
 			BytesIn: x.Stats.Up.Bytes, BytesOut: x.Stats.Down.Bytes,
@@ -36,6 +37,15 @@ func (r relays) Allocations() []nodes.Allocation {
 		}
 	}
 	return out
+}
+
+// LiveByNode counts the live ones of each Node.
+func (r relays) LiveByNode() map[string]int {
+	live := make(map[string]int)
+	for _, x := range r.turn.Allocations() {
+		live[x.Node]++
+	}
+	return live
 }
 
 // registry shows the registry of Nodes to the webhooks.

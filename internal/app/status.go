@@ -10,6 +10,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
 	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
 	"github.com/crolang-p2p/crolang-aio/internal/doctor"
@@ -48,20 +49,20 @@ func (r *reporter) issued(node string) {
 }
 
 // status describes the running process for the admin API.
-func (r *reporter) status() admin.Status {
+func (r *reporter) status() adminapi.Status {
 	v, hold := version.Get(), r.now.Load()
 	info := r.certs.Info()
 	source := info.Source
 	if info.SelfSigned && hold.cfg.Certs.CertFile == "" {
 		source = "self-signed"
 	}
-	return admin.Status{
+	return adminapi.Status{
 		Version: v.Version, Commit: v.Commit, Go: v.Go, Now: time.Now().UTC(), Started: r.started.UTC(), BrokerSeen: r.brokerSeen(),
 		Listeners: append(r.turnListeners(), r.otherListeners()...), URLs: r.told.load().all(),
-		Public: admin.Public{
+		Public: adminapi.Public{
 			Host: hold.public.Machine(), IPv4: text(hold.public.IPv4.Advertise), IPv6: text(hold.public.IPv6.Advertise),
 		},
-		Certificate: &admin.Certificate{
+		Certificate: &adminapi.Certificate{
 			Source: source, Names: info.Names, NotBefore: info.NotBefore, NotAfter: info.NotAfter, SelfSigned: info.SelfSigned,
 		},
 		Limits:    r.limits(),
@@ -78,9 +79,9 @@ func text(a netip.Addr) string {
 }
 
 // turnStats brings the TURN server's counters to the admin API.
-func (r *reporter) turnStats() admin.TurnStats {
+func (r *reporter) turnStats() adminapi.TurnStats {
 	st, hold := r.turn.Stats(), r.now.Load()
-	out := admin.TurnStats{
+	out := adminapi.TurnStats{
 		Drops:  map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited},
 		Panics: r.turn.Panics(), Ports: int(hold.cfg.Turn.RelayPorts.Max) - int(hold.cfg.Turn.RelayPorts.Min) + 1,
 	}
@@ -88,16 +89,16 @@ func (r *reporter) turnStats() admin.TurnStats {
 	out.PortsUsed = max(0, out.Ports-r.turn.FreePorts())
 	for _, t := range []relay.Transport{relay.UDP, relay.TCP, relay.TLS, relay.DTLS} {
 		sum := st.Traffic[t]
-		out.Transports = append(out.Transports, admin.TransportStats{
+		out.Transports = append(out.Transports, adminapi.TransportStats{
 			Transport: t.String(), Allocations: sum.Live, Opened: sum.Opened,
 			Connections: r.turn.Connections(t),
-			In:          admin.Flow{Datagrams: sum.Total.Up.Datagrams, Bytes: sum.Total.Up.Bytes},
-			Out:         admin.Flow{Datagrams: sum.Total.Down.Datagrams, Bytes: sum.Total.Down.Bytes},
+			In:          adminapi.Flow{Datagrams: sum.Total.Up.Datagrams, Bytes: sum.Total.Up.Bytes},
+			Out:         adminapi.Flow{Datagrams: sum.Total.Down.Datagrams, Bytes: sum.Total.Down.Bytes},
 		})
 		out.Drops["relay"] += sum.Total.Up.Dropped + sum.Total.Down.Dropped
 	}
 	for k, n := range st.Refusals {
-		out.Refusals = append(out.Refusals, admin.Refusal{Code: k.Code, Cause: k.Cause, Count: n})
+		out.Refusals = append(out.Refusals, adminapi.Refusal{Code: k.Code, Cause: k.Cause, Count: n})
 	}
 	return out
 }
@@ -141,40 +142,37 @@ func (r *reporter) limits() map[string]int64 {
 }
 
 // warnings are what looks wrong with the set-up now, for the admin API and for doctor.
-func (r *reporter) warnings() []admin.Warning {
-	var all []admin.Warning
+func (r *reporter) warnings() []findings.Finding {
+	var all []findings.Finding
 	for _, w := range r.now.Load().cfg.Warnings() {
-		all = append(all, admin.Warning{ID: "config", Detail: w, Remedy: "change the key, unless it is meant so"})
+		all = append(all, findings.Finding{ID: "config", Detail: w, Remedy: "change the key, unless it is meant so"})
 	}
 	for _, d := range r.certs.Doubts() {
-		all = append(all, admin.Warning{ID: "certificate." + d.ID, Detail: d.Text, Remedy: d.Remedy})
+		all = append(all, findings.Finding{ID: "certificate." + d.ID, Detail: d.Detail, Remedy: d.Remedy})
 	}
-	for _, f := range r.found.All() {
-		all = append(all, admin.Warning(f))
-	}
-	return all
+	return append(all, r.found.All()...)
 }
 
 // turnListeners are the TURN server's listeners that are up.
-func (p *parts) turnListeners() []admin.Listener {
-	var out []admin.Listener
+func (p *parts) turnListeners() []adminapi.Listener {
+	var out []adminapi.Listener
 	for _, l := range p.turn.Listeners() {
-		out = append(out, admin.Listener{Part: "turn", Transport: l.Transport, Address: l.Addr.String()})
+		out = append(out, adminapi.Listener{Part: "turn", Transport: l.Transport, Address: l.Addr.String()})
 	}
 	return out
 }
 
 // otherListeners are the HTTP and Redis listeners that are up.
-func (p *parts) otherListeners() []admin.Listener {
-	var out []admin.Listener
+func (p *parts) otherListeners() []adminapi.Listener {
+	var out []adminapi.Listener
 	if p.hooks != nil {
-		out = append(out, admin.Listener{Part: "hooks", Transport: "http", Address: p.hooks.Addr().String()})
+		out = append(out, adminapi.Listener{Part: "hooks", Transport: "http", Address: p.hooks.Addr().String()})
 	}
 	if p.guard != nil {
-		out = append(out, admin.Listener{Part: "admin", Transport: "http", Address: p.guard.Addr().String()})
+		out = append(out, adminapi.Listener{Part: "admin", Transport: "http", Address: p.guard.Addr().String()})
 	}
 	if p.redis != nil {
-		out = append(out, admin.Listener{Part: "redis", Transport: "tcp", Address: p.redis.Addr().String()})
+		out = append(out, adminapi.Listener{Part: "redis", Transport: "tcp", Address: p.redis.Addr().String()})
 	}
 	return out
 }
@@ -192,12 +190,12 @@ func (r *reporter) brokerEnv() brokerenv.Env {
 }
 
 // drainProgress is for the admin API; nil unless the server drains.
-func (r *reporter) drainProgress() *admin.Drain {
+func (r *reporter) drainProgress() *adminapi.Drain {
 	if !r.life.draining() {
 		return nil
 	}
 	p, _ := r.turn.Draining()
-	return &admin.Drain{Allocations: p.Allocations, SecondsLeft: p.Left.Seconds()}
+	return &adminapi.Drain{Allocations: p.Allocations, SecondsLeft: p.Left.Seconds()}
 }
 
 // otherOwner finds a data_dir that belongs to another user.

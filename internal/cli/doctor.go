@@ -15,10 +15,11 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/crolang-p2p/crolang-aio/certs"
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/app"
 	"github.com/crolang-p2p/crolang-aio/internal/doctor"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
 
 // DoctorPassword is the variable that has the password of `doctor --url`. It is read here and not by the library, which could
@@ -80,7 +81,7 @@ func runDoctor(c *cli.Context) error {
 		}
 	})
 	if c.Bool("json") {
-		broken = admin.PrintJSON(c.App.Writer, found)
+		broken = terminal.PrintJSON(c.App.Writer, found)
 	} else if broken == nil {
 		_, broken = fmt.Fprintln(c.App.Writer, sum)
 	}
@@ -174,18 +175,18 @@ func doctorLocal(c *cli.Context) (*doctor.Local, error) {
 		}
 		return text
 	}
-	if l.AdminURL, err = admin.BaseURL(cfg.Admin.Listen); err != nil {
+	if l.AdminURL, err = adminapi.BaseURL("admin.listen", cfg.Admin.Listen); err != nil {
 		return nil, err
 	}
-	if l.Admin, err = admin.NewClient(l.AdminURL, kept(secrets.AdminToken())); err != nil {
+	if l.Admin, err = adminapi.NewClient(l.AdminURL, kept(secrets.AdminToken())); err != nil {
 		return nil, err
 	}
-	if l.HooksURL, err = admin.BaseURL(cfg.Hooks.Listen); err != nil {
+	if l.HooksURL, err = adminapi.BaseURL("hooks.listen", cfg.Hooks.Listen); err != nil {
 		return nil, err
 	}
 	l.HooksToken = kept(secrets.HooksToken())
 	if cfg.Redis.Enabled {
-		u, err := admin.BaseURL(cfg.Redis.Listen)
+		u, err := adminapi.BaseURL("redis.listen", cfg.Redis.Listen)
 		if err != nil {
 			return nil, err
 		}

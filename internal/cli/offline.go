@@ -11,8 +11,8 @@ import (
 	"github.com/crolang-p2p/crolang-aio/certs"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
 	"github.com/crolang-p2p/crolang-aio/internal/app"
+	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 	"github.com/crolang-p2p/crolang-aio/internal/version"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
@@ -69,7 +69,7 @@ func issueCredential(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("json") {
-		return admin.PrintJSON(c.App.Writer, map[string]any{
+		return terminal.PrintJSON(c.App.Writer, map[string]any{
 			"node": cred.Node, "username": cred.Username, "password": cred.Password, "expires": cred.Expires.UTC(),
 		})
 	}
@@ -113,7 +113,7 @@ func newToken(c *cli.Context) error {
 		return err
 	}
 	if c.Bool("json") {
-		return admin.PrintJSON(c.App.Writer, map[string]string{"node": node, "token": token, "line": line})
+		return terminal.PrintJSON(c.App.Writer, map[string]string{"node": node, "token": token, "line": line})
 	}
 	_, err = fmt.Fprintf(c.App.Writer, "token for the Node, shown only now:\n  %s\nline for hooks.authenticate.tokens:\n  %q\n", token, line)
 	return err

@@ -11,8 +11,10 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/app"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
+	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
 
 // listLimit is how many rows the listing commands show on a terminal; --json shows all.
@@ -44,7 +46,7 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 }
 
 // ask calls the running server with half a minute's patience.
-func ask(c *cli.Context, f func(ctx context.Context, client *admin.Client) error) error {
+func ask(c *cli.Context, f func(ctx context.Context, client *adminapi.Client) error) error {
 	client, err := adminClient(c)
 	if err != nil {
 		return err
@@ -62,7 +64,7 @@ func limit(c *cli.Context) int {
 }
 
 func listNodes(c *cli.Context) error {
-	return ask(c, func(ctx context.Context, client *admin.Client) error {
+	return ask(c, func(ctx context.Context, client *adminapi.Client) error {
 		l, err := client.Nodes(ctx, "", limit(c))
 		if err != nil || c.Bool("json") {
 			return printJSON(c, l, err)
@@ -75,7 +77,7 @@ func listAllocations(c *cli.Context) error {
 	if sort := c.String("sort"); !slices.Contains([]string{"newest", "traffic", "drops"}, sort) {
 		return fmt.Errorf("%w: --sort must be newest, traffic or drops, not %q", errUsage, sort)
 	}
-	return ask(c, func(ctx context.Context, client *admin.Client) error {
+	return ask(c, func(ctx context.Context, client *adminapi.Client) error {
 		if c.IsSet("close") {
 			return closeAllocation(ctx, c, client)
 		}
@@ -87,24 +89,24 @@ func listAllocations(c *cli.Context) error {
 	})
 }
 
-func closeAllocation(ctx context.Context, c *cli.Context, client *admin.Client) error {
+func closeAllocation(ctx context.Context, c *cli.Context, client *adminapi.Client) error {
 	id := c.String("close")
 	if id == "" {
 		return fmt.Errorf("%w: --close needs the ID of an allocation", errUsage)
 	}
 	err := client.CloseAllocation(ctx, id)
 	switch {
-	case errors.Is(err, admin.ErrNotFound):
+	case errors.Is(err, adminapi.ErrNotFound):
 		return fmt.Errorf("%q: %w", id, err)
 	case err != nil || c.Bool("json"):
 		return printJSON(c, map[string]string{"closed": id}, err)
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "closed allocation %s\n", admin.Printable(id))
+	_, err = fmt.Fprintf(c.App.Writer, "closed allocation %s\n", terminal.Printable(id))
 	return err
 }
 
 func listBans(c *cli.Context) error {
-	return ask(c, func(ctx context.Context, client *admin.Client) error {
+	return ask(c, func(ctx context.Context, client *adminapi.Client) error {
 		l, err := client.Bans(ctx, limit(c))
 		if err != nil || c.Bool("json") {
 			return printJSON(c, l, err)
@@ -118,7 +120,7 @@ func why(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return ask(c, func(ctx context.Context, client *admin.Client) error {
+	return ask(c, func(ctx context.Context, client *adminapi.Client) error {
 		n, err := client.Node(ctx, node)
 		if err = ofNode(node, err); err != nil || c.Bool("json") {
 			return printJSON(c, n, err)
@@ -136,19 +138,19 @@ func ban(c *cli.Context) error {
 	if c.IsSet("for") && lasts.Duration <= 0 {
 		return fmt.Errorf("%w: --for must be above 0, such as 1h or 7d; leave it out to ban until unban", errUsage)
 	}
-	return ask(c, func(ctx context.Context, client *admin.Client) error {
-		a, err := client.Ban(ctx, admin.BanRequest{Node: node, Reason: c.String("reason"), For: lasts.text})
+	return ask(c, func(ctx context.Context, client *adminapi.Client) error {
+		a, err := client.Ban(ctx, adminapi.BanRequest{Node: node, Reason: c.String("reason"), For: lasts.text})
 		if err != nil || c.Bool("json") {
 			return printJSON(c, a, err)
 		}
 		lasting := ""
 		if lasts.text != "" {
-			lasting = " for " + admin.Printable(lasts.text)
+			lasting = " for " + terminal.Printable(lasts.text)
 		}
 		if a.Replaced {
 			lasting += ", in place of the earlier ban"
 		}
-		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed\n", admin.Printable(a.Node), lasting, liveAllocations(a.Closed))
+		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed\n", terminal.Printable(a.Node), lasting, liveAllocations(a.Closed))
 		return err
 	})
 }
@@ -158,12 +160,12 @@ func unban(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return ask(c, func(ctx context.Context, client *admin.Client) error {
+	return ask(c, func(ctx context.Context, client *adminapi.Client) error {
 		err := ofNode(node, client.Unban(ctx, node))
 		if err != nil || c.Bool("json") {
 			return printJSON(c, map[string]string{"node": node}, err)
 		}
-		_, err = fmt.Fprintf(c.App.Writer, "lifted the ban of %s\n", admin.Printable(node))
+		_, err = fmt.Fprintf(c.App.Writer, "lifted the ban of %s\n", terminal.Printable(node))
 		return err
 	})
 }
@@ -177,7 +179,7 @@ func liveAllocations(n int) string {
 
 // ofNode names the Node in an answer that only says "this Node".
 func ofNode(node string, err error) error {
-	if errors.Is(err, admin.ErrNotFound) {
+	if errors.Is(err, adminapi.ErrNotFound) {
 		return fmt.Errorf("%q: %w", node, err)
 	}
 	return err
@@ -209,8 +211,8 @@ var errNotEnded = errors.New("the server has not ended in its time: look at its 
 
 // awaitEnd waits until the server that was started then has ended, for as long as it says that it needs. Another may have
 // taken its place.
-func awaitEnd(ctx context.Context, client *admin.Client, started time.Time, d admin.Drain) error {
-	within := func(d admin.Drain) time.Time {
+func awaitEnd(ctx context.Context, client *adminapi.Client, started time.Time, d adminapi.Drain) error {
+	within := func(d adminapi.Drain) time.Time {
 		return time.Now().Add(time.Duration(min(max(d.SecondsLeft, 0), math.MaxInt32)*float64(time.Second)) + app.StopWithin)
 	}
 	tick := time.NewTicker(200 * time.Millisecond)
@@ -223,9 +225,9 @@ func awaitEnd(ctx context.Context, client *admin.Client, started time.Time, d ad
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, admin.ErrUnreachable) && !silent, errors.Is(err, admin.ErrStranger), err == nil && !now.Started.Equal(started):
+		case errors.Is(err, adminapi.ErrUnreachable) && !silent, errors.Is(err, adminapi.ErrStranger), err == nil && !now.Started.Equal(started):
 			return nil
-		case errors.Is(err, admin.ErrUnauthorized):
+		case errors.Is(err, adminapi.ErrUnauthorized):
 			return err
 		case err == nil && now.Drain != nil && now.Drain.SecondsLeft > 0:
 			end = within(*now.Drain)
@@ -244,7 +246,7 @@ func printJSON(c *cli.Context, v any, err error) error {
 	if err != nil {
 		return err
 	}
-	return admin.PrintJSON(c.App.Writer, v)
+	return terminal.PrintJSON(c.App.Writer, v)
 }
 
 func health(c *cli.Context) error {
@@ -258,7 +260,7 @@ func health(c *cli.Context) error {
 }
 
 // adminClient is a client of the running server that the configuration describes.
-func adminClient(c *cli.Context) (*admin.Client, error) {
+func adminClient(c *cli.Context) (*adminapi.Client, error) {
 	cfg, err := load(c)
 	if err != nil {
 		return nil, err
@@ -267,9 +269,9 @@ func adminClient(c *cli.Context) (*admin.Client, error) {
 	if err != nil && !errors.Is(err, datadir.ErrMissing) { // where serve never ran, the client says so better
 		return nil, err
 	}
-	base, err := admin.BaseURL(cfg.Admin.Listen)
+	base, err := adminapi.BaseURL("admin.listen", cfg.Admin.Listen)
 	if err != nil {
 		return nil, err
 	}
-	return admin.NewClient(base, token)
+	return adminapi.NewClient(base, token)
 }

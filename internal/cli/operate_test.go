@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 )
 
 // drain --wait ends where another program has taken the port, and does not take silence for the end.
@@ -31,7 +31,7 @@ func TestAwaitEnd(t *testing.T) {
 			t.Parallel()
 			server := httptest.NewServer(c.serve)
 			t.Cleanup(server.Close)
-			client, err := admin.NewClient(server.URL, "")
+			client, err := adminapi.NewClient(server.URL, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -40,7 +40,7 @@ func TestAwaitEnd(t *testing.T) {
 			if c.want == nil {
 				ctx = t.Context()
 			}
-			if err := awaitEnd(ctx, client, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), admin.Drain{}); !errors.Is(err, c.want) {
+			if err := awaitEnd(ctx, client, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), adminapi.Drain{}); !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
 		})

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/internal/duration"
 )
 
 // The library's messages about options.
@@ -128,7 +129,7 @@ type span struct {
 
 // Set is for the library, and called for each time that the option is given.
 func (s *span) Set(text string) error {
-	d, err := config.ParseDuration(text)
+	d, err := duration.Parse(text)
 	if err != nil {
 		return fmt.Errorf("%w, not %q", err, text)
 	}

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/durable"
 )
 
 // The names of the generated secrets.
@@ -91,7 +93,7 @@ func (d *Dir) Secret(name string) (secret string, made bool, err error) {
 	var raw [secretBytes]byte
 	_, _ = rand.Read(raw[:]) // never fails: crypto/rand ends the process rather than return an error
 	secret = hex.EncodeToString(raw[:])
-	if err := write(d.path, name, secret+"\n"); err != nil {
+	if err := durable.WriteFile(filepath.Join(d.path, name), []byte(secret+"\n"), 0o600); err != nil {
 		return "", false, fmt.Errorf("keeping %s in data_dir %s: %w", name, d.path, bare(err))
 	}
 	return secret, true, nil
@@ -118,40 +120,6 @@ func Read(path, name string) (string, error) {
 		return "", fmt.Errorf("%s is damaged: restore it from a backup, or delete it to have a new one made", file)
 	}
 	return secret, nil
-}
-
-// write puts a file in place whole or not at all, and on the disk before it returns.
-func write(path, name, content string) (err error) {
-	f, err := os.CreateTemp(path, "."+name+"-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	if _, err = f.WriteString(content); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	if err = f.Sync(); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), filepath.Join(path, name)); err != nil {
-		return err
-	}
-	return syncDir(path)
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // bare drops the path that an *fs.PathError repeats.

@@ -301,6 +301,7 @@ func cell(text string) string {
 var internalOnly = map[string]string{
 	"unreadable certificate or key":                           "a kind for errors.Is; what is printed names the file and the remedy",
 	"invalid configuration":                                   "likewise",
+	"the folder could not be brought to the disk":             "the words in front of it say of what",
 	"the public address stays as it was":                      "the addresses that are found are of their families",
 	"certificate and key do not match":                        "likewise",
 	"certificate has expired":                                 "likewise",

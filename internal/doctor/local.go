@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
@@ -21,8 +21,8 @@ const NodePrefix = "crolang-aio-doctor-"
 
 // Local is a server of this program whose configuration is at hand. Its tokens and passwords are secrets.
 type Local struct {
-	Admin    *admin.Client // nil: it cannot be asked; Problems says why
-	AdminURL string        // where Admin asks, for texts
+	Admin    *adminapi.Client // nil: it cannot be asked; Problems says why
+	AdminURL string           // where Admin asks, for texts
 
 	HooksURL   string // of the webhooks, such as http://127.0.0.1:8083
 	HooksToken string // empty: none is asked for
@@ -43,7 +43,7 @@ type Local struct {
 	// Problems are findings of the caller, such as a secret that cannot be read.
 	Problems []Finding
 
-	status *admin.Status // nil: unknown
+	status *adminapi.Status // nil: unknown
 }
 
 // local looks at the server of this machine.
@@ -112,11 +112,11 @@ func (l *local) server(ctx context.Context) (n notes) {
 	switch {
 	case ctx.Err() != nil:
 		return notes{unfinished(ctx, "")}
-	case errors.Is(err, admin.ErrUnreachable):
+	case errors.Is(err, adminapi.ErrUnreachable):
 		n.add(Fail, "server", "no server answers at "+l.AdminURL+" (admin.listen)",
 			"start it with `crolang-aio serve`, look at its log, and give doctor the configuration that it runs with")
 		return n
-	case errors.Is(err, admin.ErrUnauthorized):
+	case errors.Is(err, adminapi.ErrUnauthorized):
 		n.add(Fail, "server", "the server at "+l.AdminURL+" refuses the admin token (401)",
 			"run doctor with the configuration and data_dir of the running server, or restart that one after a change of admin.token")
 		return n
@@ -168,7 +168,7 @@ func (l *local) clock(n *notes, server, own time.Time) {
 }
 
 // broker says when a Broker was last heard of.
-func (l *local) broker(n *notes, s admin.Status) {
+func (l *local) broker(n *notes, s adminapi.Status) {
 	const remedy = "give the Broker the lines of `crolang-aio broker-env`, and look at its log for errors of its webhooks"
 	switch ago := s.Now.Sub(s.BrokerSeen); {
 	case s.BrokerSeen.IsZero():

@@ -15,18 +15,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
 // stub is a server of this program as far as its admin API and webhooks go.
 type stub struct {
-	status  admin.Status
+	status  adminapi.Status
 	metrics string
 	token   string // asked for by the webhooks
 	conf    string // the RTC configuration
-	record  *admin.NodeRecord
+	record  *adminapi.NodeRecord
 	resolve http.HandlerFunc // in place of the webhook
 }
 
@@ -35,7 +36,7 @@ const goodMetrics = "# TYPE x gauge\ncrolang_aio_turn_relay_ports 100\ncrolang_a
 func goodStub() stub {
 	now := time.Now().UTC()
 	return stub{
-		status:  admin.Status{Version: "v1", Now: now, Started: now.Add(-time.Hour), BrokerSeen: now.Add(-time.Minute)},
+		status:  adminapi.Status{Version: "v1", Now: now, Started: now.Add(-time.Hour), BrokerSeen: now.Add(-time.Minute)},
 		metrics: goodMetrics,
 		conf:    fmt.Sprintf(`{"iceServers":[{"urls":["stun:127.0.0.1:1"]},{"urls":["turn:127.0.0.1:1"],"username":"%d:n","credential":"c"}]}`, now.Add(time.Hour).Unix()),
 	}
@@ -66,7 +67,7 @@ func (s stub) examine(t *testing.T, change func(*Local, *Config)) []Finding {
 	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	client, err := admin.NewClient(server.URL, "")
+	client, err := adminapi.NewClient(server.URL, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +113,7 @@ func TestLocal(t *testing.T) {
 		{"starting", func(s *stub) { s.status.NotReady = []string{"starting"} }, nil, Fail, "ready", []string{"not ready: starting"}},
 		{"draining", func(s *stub) { s.status.Draining = true }, nil, Fail, "ready", []string{"draining"}},
 		{"the server's own warning", func(s *stub) {
-			s.status.Warnings = []admin.Warning{{ID: "config", Detail: "a key is odd", Remedy: "change it"}}
+			s.status.Warnings = []findings.Finding{{ID: "config", Detail: "a key is odd", Remedy: "change it"}}
 		}, nil, Warn, "warning", []string{"a key is odd", "change it"}},
 		{"token in force", func(s *stub) { s.token = "hush" }, nil, OK, "token", []string{"refuse calls without the token"}},
 		{"token not in force", nil, func(l *Local, _ *Config) { l.HooksToken = "hush" }, Fail, "token", []string{"without the token, too"}},
@@ -135,7 +136,7 @@ func TestLocal(t *testing.T) {
 		{"address of a NAT", func(s *stub) { s.status.Public.IPv4 = "203.0.113.9" }, nil, OK, "public", []string{"203.0.113.9", "a NAT has to forward"}},
 		{"private address", func(s *stub) { s.status.URLs = []string{"stun:10.98.0.1:1"} }, nil, Warn, "public", []string{"10.98.0.1, a private address", "public.ipv4"}},
 		{"listener that is dead", func(s *stub) {
-			s.status.Listeners = []admin.Listener{{Part: "turn", Transport: "tcp", Address: "127.0.0.1:1"}}
+			s.status.Listeners = []adminapi.Listener{{Part: "turn", Transport: "tcp", Address: "127.0.0.1:1"}}
 		}, nil, Fail, "listener", []string{"TCP listener 127.0.0.1:1 does not answer", "refused"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -152,7 +153,7 @@ func TestLocal(t *testing.T) {
 func TestLocalServerOfAnotherKind(t *testing.T) {
 	web := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(web.Close)
-	client, err := admin.NewClient(web.URL, "")
+	client, err := adminapi.NewClient(web.URL, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,9 +173,9 @@ func TestLocalRefusals(t *testing.T) {
 		realm               string
 		texts               []string
 	}{
-		{"banned", refusing, "wrong", func(s *stub) { s.record = &admin.NodeRecord{Banned: true} }, realm, []string{"the Node is banned", "unban"}},
+		{"banned", refusing, "wrong", func(s *stub) { s.record = &adminapi.NodeRecord{Banned: true} }, realm, []string{"the Node is banned", "unban"}},
 		{"expired by its clock", refusing, "wrong", func(s *stub) {
-			s.record = &admin.NodeRecord{Events: []nodes.Event{{Kind: "refused", Detail: "allocation refused: credential expired 1h0m0s ago"}}}
+			s.record = &adminapi.NodeRecord{Events: []nodes.Event{{Kind: "refused", Detail: "allocation refused: credential expired 1h0m0s ago"}}}
 		}, realm, []string{"credential expired 1h0m0s ago", "check the clock"}},
 		{"another realm", udp, "wrong", nil, "mine", []string{`its realm is "example.org" and not "mine"`, "another TURN server"}},
 		{"quota", full, password, func(s *stub) { s.status.Limits = map[string]int64{"turn.limits.allocations_per_node": 7} }, realm, []string{"turn.limits.allocations_per_node is 7"}},
@@ -220,7 +221,7 @@ func TestCertificateFile(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := goodStub()
 			s.status.Public.Host = "turn.test"
-			s.status.Listeners = []admin.Listener{{Part: "turn", Transport: "tls", Address: c.server}}
+			s.status.Listeners = []adminapi.Listener{{Part: "turn", Transport: "tls", Address: c.server}}
 			got := s.examine(t, func(l *Local, cfg *Config) {
 				cfg.Roots, l.CertFile = ca.roots(), c.file
 			})
@@ -324,7 +325,7 @@ func TestReservedPorts(t *testing.T) {
 func TestPublicSaidOnce(t *testing.T) {
 	s := goodStub()
 	s.status.URLs, s.status.Public.IPv4 = []string{"stun:10.98.0.1:1"}, "10.98.0.1"
-	s.status.Warnings = []admin.Warning{{ID: "public.container", Detail: "this runs in Docker", Remedy: "set public.ipv4"}}
+	s.status.Warnings = []findings.Finding{{ID: "public.container", Detail: "this runs in Docker", Remedy: "set public.ipv4"}}
 	var said []string
 	for _, f := range s.examine(t, nil) {
 		if f.Check == "public" {

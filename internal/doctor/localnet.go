@@ -14,7 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
 
@@ -46,7 +47,7 @@ func (l *local) listeners(ctx context.Context) []Finding {
 	}
 	for _, want := range l.Listen {
 		_, port, err := net.SplitHostPort(want)
-		up := err != nil || port == "0" || slices.ContainsFunc(l.status.Listeners, func(x admin.Listener) bool {
+		up := err != nil || port == "0" || slices.ContainsFunc(l.status.Listeners, func(x adminapi.Listener) bool {
 			return x.Part == "turn" && strings.HasSuffix(x.Address, ":"+port)
 		})
 		if !up {
@@ -57,7 +58,7 @@ func (l *local) listeners(ctx context.Context) []Finding {
 }
 
 // reachable is where this machine reaches a TURN listener.
-func (l *local) reachable(x admin.Listener) (netip.AddrPort, bool) {
+func (l *local) reachable(x adminapi.Listener) (netip.AddrPort, bool) {
 	at, err := netip.ParseAddrPort(x.Address)
 	if err != nil || x.Part != "turn" {
 		return at, false
@@ -202,7 +203,7 @@ func (l *local) public(ctx context.Context) []Finding {
 
 // saidBefore says whether the server's own warnings are about how far the relayed address reaches.
 func (l *local) saidBefore() bool {
-	return slices.ContainsFunc(l.status.Warnings, func(w admin.Warning) bool { return w.ID == "public.private" || w.ID == "public.container" })
+	return slices.ContainsFunc(l.status.Warnings, func(w findings.Finding) bool { return w.ID == "public.private" || w.ID == "public.container" })
 }
 
 // judgeAddress says how far an address reaches.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
 
 // Print writes a finding as one line that is safe for a terminal: status, check, URL, detail and remedy.
@@ -16,7 +16,7 @@ func Print(w io.Writer, f Finding) error {
 	if f.Remedy != "" {
 		line += " -> " + f.Remedy
 	}
-	_, err := fmt.Fprintf(w, "%-4s  %-11s  %s\n", f.Status, f.Check, admin.Printable(line))
+	_, err := fmt.Fprintf(w, "%-4s  %-11s  %s\n", f.Status, f.Check, terminal.Printable(line))
 	return err
 }
 

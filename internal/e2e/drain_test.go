@@ -13,16 +13,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
 
 // stats follows /api/events until the test ends; the newest totals are taken from the channel.
-func (s *server) stats(t *testing.T) <-chan admin.Live {
+func (s *server) stats(t *testing.T) <-chan adminapi.Live {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	res := must(http.DefaultClient.Do(must(http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.admin+"/api/events", nil))(t)))(t)
-	out, ended := make(chan admin.Live), make(chan struct{})
+	out, ended := make(chan adminapi.Live), make(chan struct{})
 	go func() {
 		defer close(ended)
 		name := ""
@@ -31,7 +31,7 @@ func (s *server) stats(t *testing.T) <-chan admin.Live {
 				name = rest
 			}
 			data, ok := strings.CutPrefix(lines.Text(), "data: ")
-			var l admin.Live
+			var l adminapi.Live
 			if !ok || name != "stats" || json.Unmarshal([]byte(data), &l) != nil {
 				continue
 			}
@@ -47,7 +47,7 @@ func (s *server) stats(t *testing.T) <-chan admin.Live {
 }
 
 // until takes totals until ok, which must come within 20 s.
-func until(t *testing.T, all <-chan admin.Live, what string, ok func(admin.Live) bool) {
+func until(t *testing.T, all <-chan adminapi.Live, what string, ok func(adminapi.Live) bool) {
 	t.Helper()
 	limit := time.After(20 * time.Second)
 	for {
@@ -68,7 +68,7 @@ func TestDrain(t *testing.T) {
 	for name, begin := range map[string]func(t *testing.T, s *server){
 		"command": func(t *testing.T, s *server) {
 			out, err := run(t, binary, "drain", "--json", "--config", s.config)
-			var d admin.Drain
+			var d adminapi.Drain
 			if err != nil || json.Unmarshal([]byte(out), &d) != nil || d.Allocations != 2 || d.SecondsLeft <= 0 || d.SecondsLeft > 60 {
 				t.Errorf("drain --json: %v\n%s", err, out)
 			}
@@ -94,7 +94,7 @@ func TestDrain(t *testing.T) {
 				t.Fatal(err)
 			}
 			begin(t, s)
-			until(t, stats, "a drain with two allocations", func(l admin.Live) bool {
+			until(t, stats, "a drain with two allocations", func(l adminapi.Live) bool {
 				return l.Draining && l.Drain != nil && l.Drain.Allocations == 2 && l.Drain.SecondsLeft < 60
 			})
 			if _, err := late.Allocate(patiently(t), nil); turnclient.Code(err) != 508 {
@@ -113,7 +113,7 @@ func TestDrain(t *testing.T) {
 				t.Error("the metrics do not say that it drains")
 			}
 			must(live[1].Refresh(patiently(t), 0))(t)
-			until(t, stats, "one allocation fewer", func(l admin.Live) bool { return l.Drain != nil && l.Drain.Allocations == 1 })
+			until(t, stats, "one allocation fewer", func(l adminapi.Live) bool { return l.Drain != nil && l.Drain.Allocations == 1 })
 			eventually(t, "the log says how far it is", 20*time.Second, func() bool {
 				return strings.Contains(s.logs(), `"allocations":1,"seconds_left":5`)
 			})

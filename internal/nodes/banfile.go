@@ -1,7 +1,6 @@
 package nodes
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -14,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/crolang-p2p/crolang-aio/internal/durable"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
@@ -23,19 +23,16 @@ const (
 )
 
 // banFile is bans.json in the data directory: one JSON object with a line for each ban, so that a person can read it. It is
-// replaced whole (temporary file, fsync, rename, fsync of the directory), so it is never half written.
-type banFile struct {
-	dir, path, temp string
-}
+// replaced whole (package durable), so it is never half written.
+type banFile struct{ path string }
 
 // openBanFile makes the directory where it is missing and removes what a killed process left behind.
 func openBanFile(dir string) (banFile, error) {
-	f := banFile{dir: dir, path: filepath.Join(dir, bansName)}
-	f.temp = f.path + ".tmp"
+	f := banFile{filepath.Join(dir, bansName)}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return f, fmt.Errorf("%w: %w; make data_dir a directory that this user may write", ErrBansFile, err)
 	}
-	if err := os.Remove(f.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.Sweep(f.path); err != nil {
 		return f, fmt.Errorf("%w: %w; remove it by hand", ErrBansFile, err)
 	}
 	return f, nil
@@ -59,50 +56,18 @@ func (f banFile) read() (map[string]Ban, error) {
 
 // write replaces the file. When it returns nil the new one is on the disk.
 func (f banFile) write(bans map[string]Ban) error {
-	err := f.stage(bans)
-	if err == nil {
-		err = os.Rename(f.temp, f.path)
-	}
-	if err != nil {
-		_ = os.Remove(f.temp)
-		return fmt.Errorf("the bans could not be stored: %w; nothing was changed, free or repair the disk and try again", err)
-	}
-	if err := syncDir(f.dir); err != nil {
+	err := durable.Write(f.path, 0o600, func(w io.Writer) error { return encodeBans(w, bans) })
+	switch {
+	case errors.Is(err, durable.ErrUnsynced):
 		return fmt.Errorf("the bans may not have been stored: %w; repair the disk and try again", err)
+	case err != nil:
+		return fmt.Errorf("the bans could not be stored: %w; nothing was changed, free or repair the disk and try again", err)
 	}
 	return nil
 }
 
-// stage writes the temporary file.
-func (f banFile) stage(bans map[string]Ban) (err error) {
-	if err := os.Remove(f.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	file, err := os.OpenFile(f.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	w := bufio.NewWriterSize(file, 64<<10)
-	if err := encodeBans(w, bans); err != nil {
-		return err
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
-	return file.Sync()
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // encodeBans writes the file's content.
-func encodeBans(w *bufio.Writer, bans map[string]Ban) error {
+func encodeBans(w io.Writer, bans map[string]Ban) error {
 	line := fmt.Appendf(nil, `{"version":%d,"bans":[`, bansVersion)
 	sep := "\n"
 	for _, b := range bans {

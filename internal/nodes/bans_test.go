@@ -89,7 +89,7 @@ func TestTimedBanEndsByTheClock(t *testing.T) {
 func TestBanClosesAllocationsOnceItIsInForce(t *testing.T) {
 	dir := t.TempDir()
 	r := newRegistry(t, Config{DataDir: dir})
-	relays := &fakeRelays{list: []Allocation{{ID: "1", Node: "alice"}, {ID: "2", Node: "bob"}, {ID: "3", Node: "alice"}}}
+	relays := &fakeRelays{list: []allocation{{ID: "1", Node: "alice"}, {ID: "2", Node: "bob"}, {ID: "3", Node: "alice"}}}
 	relays.onShut = func(node string) {
 		data, _ := os.ReadFile(filepath.Join(dir, bansName))
 		if !r.Banned(node) || !strings.Contains(string(data), `"`+node+`"`) {
@@ -235,7 +235,7 @@ func TestLeftoverTemporaryFileIsRemoved(t *testing.T) {
 func TestBanThatCannotBeStoredIsNotInForce(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	r := newRegistry(t, Config{DataDir: dir})
-	relays := &fakeRelays{list: []Allocation{{ID: "1", Node: "alice"}}}
+	relays := &fakeRelays{list: []allocation{{ID: "1", Node: "alice"}}}
 	r.Attach(relays)
 	ban(t, r, "bob", "", 0)
 	if err := os.RemoveAll(dir); err != nil {
@@ -261,7 +261,7 @@ func TestThousandBansAndUnbansAtOnce(t *testing.T) {
 	r := newRegistry(t, Config{DataDir: dir})
 	relays := &fakeRelays{}
 	for i := range 1000 {
-		relays.list = append(relays.list, Allocation{ID: fmt.Sprint(i), Node: fmt.Sprint("n", i)})
+		relays.list = append(relays.list, allocation{ID: fmt.Sprint(i), Node: fmt.Sprint("n", i)})
 	}
 	r.Attach(relays)
 	start := time.Now()

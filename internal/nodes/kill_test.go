@@ -95,11 +95,7 @@ func TestKilledInTheMiddleOfBans(t *testing.T) {
 func encode(t *testing.T, bans map[string]Ban) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	w := bufio.NewWriter(&b)
-	if err := encodeBans(w, bans); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Flush(); err != nil {
+	if err := encodeBans(&b, bans); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()

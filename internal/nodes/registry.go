@@ -53,8 +53,8 @@ type Relays interface {
 	// CloseNode closes every live allocation of node and returns how many it closed. When it returns nothing more is
 	// relayed for them. cause is shown to operators.
 	CloseNode(node, cause string) int
-	// Allocations lists the live allocations.
-	Allocations() []Allocation
+	// LiveByNode counts the live allocations of each Node that has some.
+	LiveByNode() map[string]int
 }
 
 // Registry is what is known of each Node. All its methods may be called from any goroutine, and none but New, Ban and Unban
@@ -157,10 +157,7 @@ func (r *Registry) tidy() {
 	if relays == nil {
 		return
 	}
-	live := make(map[string]int32)
-	for _, a := range relays.Allocations() {
-		live[a.Node]++
-	}
+	live := relays.LiveByNode()
 	for i := range r.shards {
 		r.shards[i].recount(live)
 	}

@@ -110,18 +110,25 @@ func TestStrangersDoNotDisplaceTheKnown(t *testing.T) {
 	}
 }
 
+// allocation stands for a live one.
+type allocation struct{ ID, Node string }
+
 // fakeRelays stands for the TURN server.
 type fakeRelays struct {
 	mu     sync.Mutex
-	list   []Allocation
+	list   []allocation
 	closed []string
 	onShut func(node string)
 }
 
-func (f *fakeRelays) Allocations() []Allocation {
+func (f *fakeRelays) LiveByNode() map[string]int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]Allocation(nil), f.list...)
+	live := make(map[string]int)
+	for _, a := range f.list {
+		live[a.Node]++
+	}
+	return live
 }
 
 func (f *fakeRelays) CloseNode(node, cause string) int {
@@ -145,7 +152,7 @@ func (f *fakeRelays) CloseNode(node, cause string) int {
 
 func TestLiveNodesAreNeverDropped(t *testing.T) {
 	r := newRegistry(t, Config{MaxNodes: 50})
-	relays := &fakeRelays{list: []Allocation{{ID: "a", Node: "live0"}}}
+	relays := &fakeRelays{list: []allocation{{ID: "a", Node: "live0"}}}
 	r.Attach(relays)
 	for i := range 80 {
 		r.Note(fmt.Sprint("live", i), KindAllocated, "allocated udp")

@@ -123,11 +123,11 @@ func (s *shard) addRelays(n *entry, by int32) {
 
 // recount sets the number of live allocations of every Node to what the TURN server says. A missed note can so neither hold
 // a Node for ever nor, for longer than a round, let it go.
-func (s *shard) recount(count map[string]int32) {
+func (s *shard) recount(count map[string]int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, n := range s.nodes {
-		if c := count[id]; c != n.relays {
+		if c := int32(count[id]); c != n.relays {
 			s.addRelays(n, c-n.relays)
 		}
 	}

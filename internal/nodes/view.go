@@ -7,24 +7,6 @@ import (
 	"time"
 )
 
-// Allocation is a live allocation, as the TURN server lists it. Counters are as of the listing.
-type Allocation struct {
-	ID           string         `json:"id"` // unique while the process runs
-	Node         string         `json:"node"`
-	Transport    string         `json:"transport"` // "udp", "tcp", "tls" or "dtls": between client and server
-	Client       netip.AddrPort `json:"client"`
-	Relayed      netip.AddrPort `json:"relayed"` // as told to the client
-	Created      time.Time      `json:"created"`
-	Expires      time.Time      `json:"expires"`  // unless it is refreshed
-	BytesIn      uint64         `json:"bytes_in"` // payload from the client to its peers
-	BytesOut     uint64         `json:"bytes_out"`
-	DatagramsIn  uint64         `json:"datagrams_in"`
-	DatagramsOut uint64         `json:"datagrams_out"`
-	Drops        uint64         `json:"drops"` // datagrams not relayed, both ways
-	Peers        int            `json:"peers"` // permissions in force
-	Channels     int            `json:"channels"`
-}
-
 // Node is what is known of one Node, but for its events and allocations.
 type Node struct {
 	ID            string

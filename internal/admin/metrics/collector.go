@@ -7,7 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 )
 
 // collector reads all sources at each scrape.
@@ -156,7 +156,7 @@ const (
 	maxDrops    = 50
 )
 
-func (c *collector) turn(s sink, st admin.TurnStats) {
+func (c *collector) turn(s sink, st adminapi.TurnStats) {
 	for _, t := range st.Transports {
 		s.gauge(c.allocations, float64(t.Allocations), t.Transport)
 		s.counter(c.opened, t.Opened, t.Transport)
@@ -169,7 +169,7 @@ func (c *collector) turn(s sink, st admin.TurnStats) {
 		s.counter(c.bytes, t.Out.Bytes, t.Transport, "out")
 	}
 	refusals := slices.Clone(st.Refusals)
-	slices.SortFunc(refusals, func(a, b admin.Refusal) int {
+	slices.SortFunc(refusals, func(a, b adminapi.Refusal) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Cause, b.Cause))
 	})
 	for _, r := range refusals[:min(len(refusals), maxRefusals)] {

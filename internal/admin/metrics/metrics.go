@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
@@ -22,7 +22,7 @@ const namespace = "crolang_aio"
 type Config struct {
 	Version, Commit, Go string
 
-	Turn        func() admin.TurnStats
+	Turn        func() adminapi.TurnStats
 	Nodes       func() nodes.Stats
 	Limits      func() map[string]int64              // by configuration key; 0: no limit
 	Certificate func() (notAfter time.Time, ok bool) // of the certificate that clients get

@@ -15,7 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
@@ -24,13 +24,13 @@ var update = flag.Bool("update", false, "rewrite the golden file")
 func full() Config {
 	return Config{
 		Version: "1.2.3", Commit: "abcdef0", Go: "go1.26",
-		Turn: func() admin.TurnStats {
-			return admin.TurnStats{
-				Transports: []admin.TransportStats{
-					{Transport: "udp", Allocations: 2, Opened: 5, In: admin.Flow{Datagrams: 10, Bytes: 1000}, Out: admin.Flow{Datagrams: 20, Bytes: 2000}},
+		Turn: func() adminapi.TurnStats {
+			return adminapi.TurnStats{
+				Transports: []adminapi.TransportStats{
+					{Transport: "udp", Allocations: 2, Opened: 5, In: adminapi.Flow{Datagrams: 10, Bytes: 1000}, Out: adminapi.Flow{Datagrams: 20, Bytes: 2000}},
 					{Transport: "tls", Allocations: 1, Opened: 1, Connections: 3},
 				},
-				Refusals: []admin.Refusal{{Code: 401, Cause: "expired", Count: 7}, {Code: 486, Cause: "node_full", Count: 2}},
+				Refusals: []adminapi.Refusal{{Code: 401, Cause: "expired", Count: 7}, {Code: 486, Cause: "node_full", Count: 2}},
 				Drops:    map[string]uint64{"no_permission": 3},
 				Ports:    16384, PortsUsed: 3, Panics: 1,
 			}
@@ -128,10 +128,10 @@ func TestNothingGiven(t *testing.T) {
 
 func TestSeriesAreBounded(t *testing.T) {
 	cfg := full()
-	cfg.Turn = func() admin.TurnStats {
-		st := admin.TurnStats{Drops: map[string]uint64{}}
+	cfg.Turn = func() adminapi.TurnStats {
+		st := adminapi.TurnStats{Drops: map[string]uint64{}}
 		for i := range 1000 {
-			st.Refusals = append(st.Refusals, admin.Refusal{Code: 400, Cause: fmt.Sprint(i), Count: uint64(i)})
+			st.Refusals = append(st.Refusals, adminapi.Refusal{Code: 400, Cause: fmt.Sprint(i), Count: uint64(i)})
 			st.Drops[fmt.Sprint(i)] = 1
 		}
 		return st

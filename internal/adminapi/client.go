@@ -1,4 +1,4 @@
-package admin
+package adminapi
 
 import (
 	"bytes"
@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
 
 // The reasons for which a Client's call fails, for errors.Is.
@@ -26,7 +28,8 @@ var (
 )
 
 const (
-	noSuchPath    = "no such path" // said by this program's other listeners too
+	// NoSuchPath is the error of a path that there is not. This program's other listeners say it too.
+	NoSuchPath    = "no such path"
 	clientTimeout = 30 * time.Second
 	maxHeader     = 256 << 10 // bytes of an answer's header
 	maxText       = 500       // characters of an error that the server chose
@@ -73,11 +76,12 @@ func NewClient(base, token string) (*Client, error) {
 	}, nil
 }
 
-// BaseURL is where this machine reaches a server whose admin.listen is listen: loopback for a wildcard.
-func BaseURL(listen string) (string, error) {
+// BaseURL is where this machine reaches a server that listens at listen, the value of the configuration's key: loopback for a
+// wildcard.
+func BaseURL(key, listen string) (string, error) {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return "", fmt.Errorf("admin.listen %q is not host:port", listen)
+		return "", fmt.Errorf("%s %q is not host:port", key, listen)
 	}
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.Unmap() == netip.IPv4Unspecified() {
 		host = "127.0.0.1"
@@ -258,7 +262,7 @@ func readAnswer(status int, path string, data []byte, into any) error {
 		return nil
 	case status == http.StatusUnauthorized:
 		return ErrUnauthorized
-	case json.Unmarshal(data, &p) != nil || p.Error == "" || p.Error == noSuchPath:
+	case json.Unmarshal(data, &p) != nil || p.Error == "" || p.Error == NoSuchPath:
 		return fmt.Errorf("%w (status %d)", ErrStranger, status)
 	case status == http.StatusNotFound:
 		return fmt.Errorf("%w: %s", ErrNotFound, said(p.Error))
@@ -271,5 +275,5 @@ func said(text string) string {
 	if cut := []rune(text); len(cut) > maxText {
 		text = string(cut[:maxText]) + "…"
 	}
-	return Printable(text)
+	return terminal.Printable(text)
 }

@@ -1,9 +1,12 @@
-package admin
+// Package adminapi is the language of the admin API: what its server (package admin) answers, and a [Client] that asks it. The
+// commands, doctor and the metrics speak it without knowing the server.
+package adminapi
 
 import (
 	"net/netip"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
@@ -32,23 +35,41 @@ type NodeList struct {
 
 // NodeRecord answers GET /api/nodes/{id}: all that is known of one Node, with the why-record, oldest event first.
 type NodeRecord struct {
-	Node              string             `json:"node"`
-	Banned            bool               `json:"banned"`
-	Ban               *nodes.Ban         `json:"ban,omitempty"`
-	Connected         bool               `json:"connected"`
-	Checked           time.Time          `json:"checked,omitzero"`
-	Seen              time.Time          `json:"seen,omitzero"`
-	CredentialsIssued int                `json:"credentials_issued"`
-	CredentialEnds    time.Time          `json:"credential_ends,omitzero"`
-	Addresses         []netip.Addr       `json:"addresses"`
-	Allocations       []nodes.Allocation `json:"allocations"`
-	Events            []nodes.Event      `json:"events"`
+	Node              string        `json:"node"`
+	Banned            bool          `json:"banned"`
+	Ban               *nodes.Ban    `json:"ban,omitempty"`
+	Connected         bool          `json:"connected"`
+	Checked           time.Time     `json:"checked,omitzero"`
+	Seen              time.Time     `json:"seen,omitzero"`
+	CredentialsIssued int           `json:"credentials_issued"`
+	CredentialEnds    time.Time     `json:"credential_ends,omitzero"`
+	Addresses         []netip.Addr  `json:"addresses"`
+	Allocations       []Allocation  `json:"allocations"`
+	Events            []nodes.Event `json:"events"`
+}
+
+// Allocation is a live allocation, as the TURN server lists it. Counters are as of the listing.
+type Allocation struct {
+	ID           string         `json:"id"` // unique while the process runs
+	Node         string         `json:"node"`
+	Transport    string         `json:"transport"` // "udp", "tcp", "tls" or "dtls": between client and server
+	Client       netip.AddrPort `json:"client"`
+	Relayed      netip.AddrPort `json:"relayed"` // as told to the client
+	Created      time.Time      `json:"created"`
+	Expires      time.Time      `json:"expires"`  // unless it is refreshed
+	BytesIn      uint64         `json:"bytes_in"` // payload from the client to its peers
+	BytesOut     uint64         `json:"bytes_out"`
+	DatagramsIn  uint64         `json:"datagrams_in"`
+	DatagramsOut uint64         `json:"datagrams_out"`
+	Drops        uint64         `json:"drops"` // datagrams not relayed, both ways
+	Peers        int            `json:"peers"` // permissions in force
+	Channels     int            `json:"channels"`
 }
 
 // AllocationList answers GET /api/allocations. Query: node (exactly), q (part of an id or address), limit, offset.
 type AllocationList struct {
-	Allocations []nodes.Allocation `json:"allocations"`
-	Total       int                `json:"total"`
+	Allocations []Allocation `json:"allocations"`
+	Total       int          `json:"total"`
 }
 
 // BanList answers GET /api/bans. Query: q (part of an id), limit, offset.
@@ -93,29 +114,22 @@ type Problem struct {
 
 // Status answers GET /api/status: what runs here, for the commands and the dashboard. It holds no secret.
 type Status struct {
-	Version     string           `json:"version"`
-	Commit      string           `json:"commit"`
-	Go          string           `json:"go"`
-	Now         time.Time        `json:"now"` // the server's clock
-	Started     time.Time        `json:"started"`
-	BrokerSeen  time.Time        `json:"broker_seen,omitzero"` // when a Broker last called a webhook; zero: never
-	Draining    bool             `json:"draining"`
-	Drain       *Drain           `json:"drain,omitempty"` // while draining
-	NotReady    []string         `json:"not_ready"`
-	Listeners   []Listener       `json:"listeners"`
-	URLs        []string         `json:"urls"` // ICE URLs as clients are told them
-	Public      Public           `json:"public"`
-	Certificate *Certificate     `json:"certificate,omitempty"`
-	Limits      map[string]int64 `json:"limits"`     // by configuration key; 0: no limit
-	BrokerEnv   []string         `json:"broker_env"` // NAME=value lines; a token in them is replaced by TOKEN
-	Warnings    []Warning        `json:"warnings"`   // what looks wrong with the set-up
-}
-
-// Warning is one thing that looks wrong with the set-up, found by the running server.
-type Warning struct {
-	ID     string `json:"id"`     // stays the same while the cause does, such as "certificate.soon"
-	Detail string `json:"detail"` // what is wrong, in plain words
-	Remedy string `json:"remedy"` // what to do about it; may be empty
+	Version     string             `json:"version"`
+	Commit      string             `json:"commit"`
+	Go          string             `json:"go"`
+	Now         time.Time          `json:"now"` // the server's clock
+	Started     time.Time          `json:"started"`
+	BrokerSeen  time.Time          `json:"broker_seen,omitzero"` // when a Broker last called a webhook; zero: never
+	Draining    bool               `json:"draining"`
+	Drain       *Drain             `json:"drain,omitempty"` // while draining
+	NotReady    []string           `json:"not_ready"`
+	Listeners   []Listener         `json:"listeners"`
+	URLs        []string           `json:"urls"` // ICE URLs as clients are told them
+	Public      Public             `json:"public"`
+	Certificate *Certificate       `json:"certificate,omitempty"`
+	Limits      map[string]int64   `json:"limits"`     // by configuration key; 0: no limit
+	BrokerEnv   []string           `json:"broker_env"` // NAME=value lines; a token in them is replaced by TOKEN
+	Warnings    []findings.Finding `json:"warnings"`   // what looks wrong with the set-up
 }
 
 // Listener is a socket that is up.
@@ -141,7 +155,7 @@ type Certificate struct {
 	SelfSigned bool      `json:"self_signed"`
 }
 
-// TurnStats are the TURN server's counters since the start. Config.Turn gives them.
+// TurnStats are the TURN server's counters since the start.
 type TurnStats struct {
 	Transports []TransportStats
 	Refusals   []Refusal         // by code and cause, of which there are few
