@@ -1,11 +1,11 @@
 package main
 
 import (
-	"net/netip"
 	"path/filepath"
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
 // secrets are those that hold: the configuration's, else those kept in the data_dir. Empty: none is asked for. They are
@@ -24,15 +24,15 @@ func credentialSecret(cfg *config.Config) secret {
 }
 
 func hooksToken(cfg *config.Config) secret {
-	return secret{cfg.Hooks.Token, datadir.HooksToken, needsSecret(cfg.Hooks.Listen, cfg.Hooks.AllowNoToken)}
+	return secret{cfg.Hooks.Token, datadir.HooksToken, !cfg.Hooks.AllowNoToken && listen.Exposed(cfg.Hooks.Listen)}
 }
 
 func adminToken(cfg *config.Config) secret {
-	return secret{cfg.Admin.Token, datadir.AdminToken, needsSecret(cfg.Admin.Listen, cfg.Admin.AllowNoToken)}
+	return secret{cfg.Admin.Token, datadir.AdminToken, !cfg.Admin.AllowNoToken && listen.Exposed(cfg.Admin.Listen)}
 }
 
 func redisPassword(cfg *config.Config) secret {
-	return secret{cfg.Redis.Password, datadir.RedisPassword, cfg.Redis.Enabled && needsSecret(cfg.Redis.Listen, false)}
+	return secret{cfg.Redis.Password, datadir.RedisPassword, cfg.Redis.Enabled && listen.Exposed(cfg.Redis.Listen)}
 }
 
 // kept is the secret as a command finds it beside the server: nothing is made.
@@ -61,15 +61,6 @@ func (a *app) settle(cfg *config.Config) (s secrets, err error) {
 		admin: get(adminToken(cfg)), redis: get(redisPassword(cfg)),
 	}
 	return s, err
-}
-
-// needsSecret says whether a listener must not be open to everybody who reaches it.
-func needsSecret(listen string, allowed bool) bool {
-	if allowed {
-		return false
-	}
-	ap, err := netip.ParseAddrPort(listen)
-	return err != nil || !ap.Addr().IsLoopback()
 }
 
 func reveal(all []config.Secret) []string {

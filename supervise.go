@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 	"github.com/crolang-p2p/crolang-aio/internal/systemd"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
@@ -41,22 +42,22 @@ func (a *app) openSupervision() (err error) {
 
 // passed is the socket that was passed for a listener; nil: there is none, and the address is to be bound. decided says
 // that the configuration has a secret for it, or wants none whatever the address.
-func (a *app) passed(name, key, listen string, decided bool) (*net.TCPListener, error) {
-	got := a.super.sockets.Take(name, listen)
+func (a *app) passed(name, key, address string, decided bool) (*net.TCPListener, error) {
+	got := a.super.sockets.Take(name, address)
 	switch {
 	case len(got) == 0:
 		return nil, nil
 	case len(got) > 1:
 		return nil, fmt.Errorf("%w: %d are for %s, which is one address: pass one", systemd.ErrSockets, len(got), key)
 	}
-	at := got[0].Addr().String()
-	if ap, err := netip.ParseAddrPort(at); err == nil && !systemd.Matches(listen, ap) {
-		if !decided && needsSecret(at, false) && !needsSecret(listen, false) {
+	want, err := listen.Parse(address)
+	if at := got[0].Addr().String(); err == nil && !want.Is(got[0].Addr().(*net.TCPAddr).AddrPort()) {
+		if !decided && listen.Exposed(at) && !listen.Exposed(address) {
 			return nil, fmt.Errorf("%w: %s is on %s, but %s is loopback, where no secret is asked for: set it to that address",
 				systemd.ErrSockets, name, at, key)
 		}
 		a.log.Warn("the socket that was passed is at another address than the configured one, by which other commands go",
-			"key", key, "configured", listen, "passed", at)
+			"key", key, "configured", address, "passed", at)
 	}
 	return got[0], nil
 }
