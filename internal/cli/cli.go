@@ -52,16 +52,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		ErrWriter:       stderr,
 		ExitErrHandler:  func(*cli.Context, error) {},
 		UsageText:       "crolang-aio COMMAND [options] [NODE]\ncrolang-aio COMMAND --help",
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return fmt.Errorf("%w: %s; options of a command stand behind it, see crolang-aio --help", errUsage, plain(err))
-		},
-		Action:   noCommand,
-		Commands: Commands(),
+		OnUsageError:    usageError,
+		Action:          noCommand,
+		Commands:        Commands(),
 	}
 	for _, c := range app.Commands {
 		prepare(c)
 	}
-	return app.RunContext(ctx, reorder(app.Commands, familiar(args)))
+	arranged, err := arrange(app.Commands, args)
+	if err != nil {
+		return err
+	}
+	return app.RunContext(ctx, arranged)
 }
 
 // prepare gives a command and those below it what all have in common.
@@ -90,7 +92,7 @@ func Commands() []*cli.Command {
 		},
 		{
 			Name: "credential", Usage: "print a TURN credential for a Node", ArgsUsage: "NODE",
-			Flags: []cli.Flag{config, json, &cli.GenericFlag{Name: "ttl", Usage: "`DURATION` that it lasts, such as 5m or 1d", Value: &span{}, DefaultText: "credentials.ttl"}}, Action: issueCredential,
+			Flags: []cli.Flag{config, json, durationFlag("ttl", "`DURATION` that it lasts, such as 5m or 1d", "", "credentials.ttl")}, Action: issueCredential,
 		},
 		{
 			Name: "broker-env", Usage: "print the environment of a Broker container (docker run --env-file)",

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -44,19 +43,21 @@ func doctorCommand(config, json cli.Flag) *cli.Command {
 			&cli.StringFlag{Name: "password", Usage: "its `PASSWORD`, which the list of processes shows: see above"},
 			&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password in its first line"},
 			&cli.StringFlag{Name: "node", Usage: "without --url: with the credential of this `NODE`, to see what stands in its way"},
-			&cli.GenericFlag{Name: "timeout", Usage: "`DURATION` that everything may take", Value: &span{time.Minute, "1m"}},
+			durationFlag("timeout", "`DURATION` that everything may take", "1m", ""),
 		},
 		Action: noArgs(runDoctor),
 	}
 }
 
 func runDoctor(c *cli.Context) error {
-	timeout := spanOf(c, "timeout").Duration
+	timeout, err := durationOf(c, "timeout")
+	if err != nil {
+		return err
+	}
 	if timeout <= 0 {
 		return fmt.Errorf("%w: --timeout must be above 0", errUsage)
 	}
 	var cfg doctor.Config
-	var err error
 	if cfg.Targets, err = doctorTargets(c); err != nil {
 		return err
 	}

@@ -46,6 +46,13 @@ func issueCredential(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	ttl, err := durationOf(c, "ttl")
+	switch {
+	case err != nil:
+		return err
+	case c.IsSet("ttl") && ttl <= 0:
+		return fmt.Errorf("%w: --ttl must be above 0, such as 5m", errUsage)
+	}
 	cfg, err := load(c)
 	if err != nil {
 		return err
@@ -58,11 +65,8 @@ func issueCredential(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	ttl := cfg.Credentials.TTL
-	if c.IsSet("ttl") {
-		if ttl = spanOf(c, "ttl").Duration; ttl <= 0 {
-			return fmt.Errorf("%w: --ttl must be above 0, such as 5m", errUsage)
-		}
+	if ttl == 0 {
+		ttl = cfg.Credentials.TTL
 	}
 	cred, err := keys.Issue(node, ttl, time.Now())
 	if err != nil {

@@ -34,7 +34,7 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 		{Name: "bans", Usage: "list the bans", Flags: with(), Action: noArgs(listBans)},
 		{
 			Name: "ban", Usage: "ban a Node and end its relays; replaces time and reason of an earlier ban", ArgsUsage: "NODE",
-			Flags: with(&cli.GenericFlag{Name: "for", Usage: "`DURATION`, such as 1h or 7d", Value: &span{}, DefaultText: "until unban"},
+			Flags: with(durationFlag("for", "`DURATION`, such as 1h or 7d", "", "until unban"),
 				&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the record"}), Action: ban,
 		},
 		{Name: "unban", Usage: "let a banned Node in again", ArgsUsage: "NODE", Flags: with(), Action: unban},
@@ -134,18 +134,21 @@ func ban(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	lasts := spanOf(c, "for")
-	if c.IsSet("for") && lasts.Duration <= 0 {
+	lasts, err := durationOf(c, "for")
+	if err != nil {
+		return err
+	}
+	if c.IsSet("for") && lasts <= 0 {
 		return fmt.Errorf("%w: --for must be above 0, such as 1h or 7d; leave it out to ban until unban", errUsage)
 	}
 	return ask(c, func(ctx context.Context, client *adminapi.Client) error {
-		a, err := client.Ban(ctx, adminapi.BanRequest{Node: node, Reason: c.String("reason"), For: lasts.text})
+		a, err := client.Ban(ctx, adminapi.BanRequest{Node: node, Reason: c.String("reason"), For: c.String("for")})
 		if err != nil || c.Bool("json") {
 			return printJSON(c, a, err)
 		}
 		lasting := ""
-		if lasts.text != "" {
-			lasting = " for " + terminal.Printable(lasts.text)
+		if lasts > 0 {
+			lasting = " for " + terminal.Printable(c.String("for"))
 		}
 		if a.Replaced {
 			lasting += ", in place of the earlier ban"

@@ -3,60 +3,18 @@ package cli
 import (
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/duration"
+	"github.com/crolang-p2p/crolang-aio/internal/nearest"
 )
 
-// The library's messages about options.
-var (
-	noSuchOption = regexp.MustCompile(`^flag provided but not defined: -+(.*)$`)
-	noValue      = regexp.MustCompile(`^flag needs an argument: -+(.*)$`)
-	badValue     = regexp.MustCompile(`(?s)^invalid value ".*" for flag -+([a-z-]+): (.*)$`)
-	badBool      = regexp.MustCompile(`(?s)^invalid boolean value (".*") for -+([a-z-]+): `)
-)
-
-// usageError is the library's message about an option of a command in this program's words.
+// usageError is the library's word on the options of a command, which arrange has already checked.
 func usageError(c *cli.Context, err error, _ bool) error {
-	var names []string
-	for _, f := range c.Command.Flags {
-		names = append(names, f.Names()...)
-	}
-	if m := noSuchOption.FindStringSubmatch(err.Error()); m != nil && len(m[1]) > 1 {
-		if meant := config.Nearest(m[1], names); meant != "" {
-			return fmt.Errorf("%w: there is no option %s; did you mean %s?", errUsage, dashed(m[1]), dashed(meant))
-		}
-	}
-	return fmt.Errorf("%w: %s, see crolang-aio %s --help", errUsage, plain(err), named(c))
-}
-
-func plain(err error) string {
-	text := err.Error()
-	switch {
-	case noSuchOption.MatchString(text):
-		text = "there is no option " + dashed(noSuchOption.FindStringSubmatch(text)[1])
-	case noValue.MatchString(text):
-		text = dashed(noValue.FindStringSubmatch(text)[1]) + " needs a value"
-	case badBool.MatchString(text):
-		m := badBool.FindStringSubmatch(text)
-		text = fmt.Sprintf("%s takes no value, got %s", dashed(m[2]), m[1])
-	case badValue.MatchString(text):
-		m := badValue.FindStringSubmatch(text)
-		text = dashed(m[1]) + " " + m[2]
-	}
-	return text
-}
-
-func dashed(option string) string {
-	if len(option) == 1 {
-		return "-" + option
-	}
-	return "--" + option
+	return fmt.Errorf("%w: %w, see crolang-aio %s --help", errUsage, err, named(c))
 }
 
 // noCommand is what the program answers to a command that it does not have.
@@ -69,7 +27,7 @@ func noCommand(c *cli.Context) error {
 		names = append(names, known.Name)
 	}
 	name := c.Args().First()
-	if meant := config.Nearest(name, names); meant != "" {
+	if meant := nearest.Of(name, names); meant != "" {
 		return fmt.Errorf("%w: there is no command %q; did you mean %s?", errUsage, name, meant)
 	}
 	return fmt.Errorf("%w: there is no command %q, see crolang-aio --help", errUsage, name)
@@ -121,28 +79,20 @@ func configFile(c *cli.Context) (string, error) {
 	return file, nil
 }
 
-// span is a time on the command line, written as in the configuration.
-type span struct {
-	time.Duration
-	text string // as it was written
+// durationFlag is an option with a duration, written as in the configuration.
+func durationFlag(name, usage, value, otherwise string) cli.Flag {
+	return &cli.StringFlag{Name: name, Usage: usage, Value: value, DefaultText: otherwise}
 }
 
-// Set is for the library, and called for each time that the option is given.
-func (s *span) Set(text string) error {
+// durationOf returns the value of an option made by durationFlag, and 0 if it was not given and has no default.
+func durationOf(c *cli.Context, name string) (time.Duration, error) {
+	text := c.String(name)
+	if text == "" && !c.IsSet(name) {
+		return 0, nil
+	}
 	d, err := duration.Parse(text)
 	if err != nil {
-		return fmt.Errorf("%w, not %q", err, text)
+		return 0, fmt.Errorf("%w: %s %w, not %q, see crolang-aio %s --help", errUsage, dashed(name), err, text, named(c))
 	}
-	s.Duration, s.text = d, text
-	return nil
-}
-
-func (s *span) String() string { return s.text }
-
-// spanOf is the option's value; 0 where it is not given.
-func spanOf(c *cli.Context, name string) span {
-	if s, ok := c.Generic(name).(*span); ok {
-		return *s
-	}
-	return span{}
+	return d, nil
 }

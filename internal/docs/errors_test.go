@@ -299,6 +299,7 @@ func cell(text string) string {
 
 // internalOnly are messages that no configuration and no machine can bring about: a mistake in the program itself.
 var internalOnly = map[string]string{
+	"…, see crolang-aio … --help":                             "options are checked before the library sees them",
 	"unreadable certificate or key":                           "a kind for errors.Is; what is printed names the file and the remedy",
 	"invalid configuration":                                   "likewise",
 	"the folder could not be brought to the disk":             "the words in front of it say of what",
