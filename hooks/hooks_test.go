@@ -30,8 +30,8 @@ func TestGolden(t *testing.T) {
 		{"message", PathMessage, `{"senderId":"Alice","receiverId":"Bob","isReceiverConnected":true}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := start(t, func(cfg *Config) {
-				cfg.RTC.ExtraICEServers = []ICEServer{{URLs: []string{"stun:a.example", "stun:b.example"}}, {URLs: []string{"turn:c.example"}, Username: "u", Password: "p\"q"}}
+			r := start(t, func(cfg *setup) {
+				cfg.Asked.RTC.ExtraICEServers = []ICEServer{{URLs: []string{"stun:a.example", "stun:b.example"}}, {URLs: []string{"turn:c.example"}, Username: "u", Password: "p\"q"}}
 			})
 			got := r.post(c.path, c.body, nil)
 			text := fmt.Sprintf("%d %s\n%s\n", got.status, got.header.Get("Content-Type"), got.body)
@@ -50,7 +50,7 @@ func TestGolden(t *testing.T) {
 }
 
 func TestBadRequests(t *testing.T) {
-	r := start(t, func(cfg *Config) { cfg.MaxBody = 300 << 10 })
+	r := start(t, func(cfg *setup) { cfg.MaxBody = 300 << 10 })
 	deep := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
 	many := `{"x0":0`
 	for i := range 100 {
@@ -115,7 +115,7 @@ func TestUnknownFieldsAreIgnored(t *testing.T) {
 }
 
 func TestProtocol(t *testing.T) {
-	r := start(t, func(cfg *Config) { cfg.MaxBody = 4096 })
+	r := start(t, func(cfg *setup) { cfg.MaxBody = 4096 })
 	method := func(m string) func(*http.Request) { return func(r *http.Request) { r.Method = m } }
 	typed := func(value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set("Content-Type", value) }
@@ -167,7 +167,7 @@ func TestProtocol(t *testing.T) {
 }
 
 func TestSlowBody(t *testing.T) {
-	r := start(t, func(cfg *Config) { cfg.BodyTimeout = 50 * time.Millisecond })
+	r := start(t, func(cfg *setup) { cfg.BodyTimeout = 50 * time.Millisecond })
 	for _, path := range []string{PathAuthenticate, PathValidity} {
 		body, write := io.Pipe()
 		go func() { _, _ = io.WriteString(write, `{"id":`) }()
@@ -188,14 +188,14 @@ func TestSlowBody(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	for name, cfg := range map[string]Config{
-		"policy": {Listen: "127.0.0.1:0", RTC: RTC{ICETransportPolicy: "some"}},
-		"bundle": {Listen: "127.0.0.1:0", RTC: RTC{BundlePolicy: "x"}},
-		"mux":    {Listen: "127.0.0.1:0", RTC: RTC{RTCPMuxPolicy: "x"}},
-		"pool":   {Listen: "127.0.0.1:0", RTC: RTC{ICECandidatePoolSize: 256}},
-		"extra":  {Listen: "127.0.0.1:0", RTC: RTC{ExtraICEServers: []ICEServer{{}}}},
+	for name, rtc := range map[string]RTC{
+		"policy": {ICETransportPolicy: "some"},
+		"bundle": {BundlePolicy: "x"},
+		"mux":    {RTCPMuxPolicy: "x"},
+		"pool":   {ICECandidatePoolSize: 256},
+		"extra":  {ExtraICEServers: []ICEServer{{}}},
 	} {
-		if _, err := New(cfg); !errors.Is(err, ErrRTC) {
+		if _, err := NewDecider(DeciderConfig{RTC: rtc}); !errors.Is(err, ErrRTC) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -203,7 +203,7 @@ func TestNewRefuses(t *testing.T) {
 
 // TestDefaults runs a Server that was given nothing: it answers, but has no ICE server to give.
 func TestDefaults(t *testing.T) {
-	r := start(t, func(cfg *Config) { *cfg = Config{Listen: cfg.Listen} })
+	r := start(t, func(cfg *setup) { *cfg = setup{Config: Config{Listen: cfg.Listen}} })
 	for path, want := range map[string]string{
 		PathAuthenticate: authenticatedTrue, PathAuthorize: authorizedTrue, PathValidity: `{"invalidNodesIds":[]}`, PathResolve: `{"error":"no RTC configuration can be given"}`,
 	} {

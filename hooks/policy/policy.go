@@ -5,6 +5,7 @@ package policy
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -47,8 +48,8 @@ type Stats struct {
 
 // engine is one configuration, ready for use. It never changes.
 type engine struct {
-	authenticate func(ctx context.Context, node string, data, body []byte) (bool, string)
-	authorize    func(ctx context.Context, from, to string, body []byte) (bool, string)
+	authenticate func(ctx context.Context, r Request) Answer
+	authorize    func(ctx context.Context, from, to string, body []byte) Answer
 	upstream     *upstream // nil where none of its URLs is used
 	validity     bool      // the upstream is asked who is invalid
 	forward      bool      // messages go upstream
@@ -146,27 +147,27 @@ func compile(cfg Config, p *Policy) (*engine, error) {
 	case ModeAllow, ModeDeny:
 		e.authorize = fixedAuthorize(cfg.Authorize.Mode == ModeAllow)
 	case ModeRules:
-		e.authorize = func(_ context.Context, from, to string, _ []byte) (bool, string) { return ordered.authorize(from, to) }
+		e.authorize = func(_ context.Context, from, to string, _ []byte) Answer { return ordered.authorize(from, to) }
 	case ModeUpstream:
 		e.authorize = e.upstream.authorize
 	}
 	return e, nil
 }
 
-func fixedAuthenticate(ok bool) func(context.Context, string, []byte, []byte) (bool, string) {
-	cause := ""
+func fixedAuthenticate(ok bool) func(context.Context, Request) Answer {
+	answer := yes()
 	if !ok {
-		cause = "hooks.authenticate.mode is deny"
+		answer = no("hooks.authenticate.mode is deny")
 	}
-	return func(context.Context, string, []byte, []byte) (bool, string) { return ok, cause }
+	return func(context.Context, Request) Answer { return answer }
 }
 
-func fixedAuthorize(ok bool) func(context.Context, string, string, []byte) (bool, string) {
-	cause := ""
+func fixedAuthorize(ok bool) func(context.Context, string, string, []byte) Answer {
+	answer := yes()
 	if !ok {
-		cause = "hooks.authorize.mode is deny"
+		answer = no("hooks.authorize.mode is deny")
 	}
-	return func(context.Context, string, string, []byte) (bool, string) { return ok, cause }
+	return func(context.Context, string, string, []byte) Answer { return answer }
 }
 
 // Run fetches keys and forwards messages, in turn for each configuration, until ctx ends. It returns nil, when all that
@@ -210,28 +211,30 @@ func (p *Policy) Run(ctx context.Context) error {
 
 func ended(ctx context.Context) bool { return ctx.Err() != nil }
 
-// Authenticate tells whether the Node may come in.
-func (p *Policy) Authenticate(ctx context.Context, node string, data, body []byte) (ok bool, cause string) {
-	return p.engine.Load().authenticate(ctx, node, data, body)
+// Authenticate decides whether a Node may come in.
+func (p *Policy) Authenticate(ctx context.Context, r Request) Answer {
+	return p.engine.Load().authenticate(ctx, r)
 }
 
-// Authorize tells whether from may talk to to.
-func (p *Policy) Authorize(ctx context.Context, from, to string, body []byte) (ok bool, cause string) {
+// Authorize decides whether from may talk to to. body is the Broker's call as it came, nil where there is none.
+func (p *Policy) Authorize(ctx context.Context, from, to string, body []byte) Answer {
 	return p.engine.Load().authorize(ctx, from, to, body)
 }
 
-// NeedsBody tells whether Invalid wants the request's body.
+// NeedsBody reports whether Invalid has a use for the Broker's call as it came.
 func (p *Policy) NeedsBody() bool { return p.engine.Load().validity }
 
-// Invalid names the Nodes whose token has expired and those that the upstream wants gone.
-func (p *Policy) Invalid(ctx context.Context, nodes []string, body []byte, name func(node, cause string)) {
+// Invalid names those of the connected nodes whose token has expired and those that the upstream wants gone. nodes may be
+// gone through more than once, and body may be nil. An error: the upstream could not be asked, and has named nobody.
+func (p *Policy) Invalid(ctx context.Context, nodes iter.Seq[string], body []byte, name func(node, cause string)) error {
 	e := p.engine.Load()
 	if e.expiring {
 		nameExpired(p.expiries, nodes, p.now(), name)
 	}
 	if e.validity {
-		e.upstream.invalid(ctx, nodes, body, name)
+		return e.upstream.invalid(ctx, nodes, body, name)
 	}
+	return nil
 }
 
 // Stats is what has been done so far.

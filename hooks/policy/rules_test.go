@@ -30,7 +30,7 @@ func TestRules(t *testing.T) {
 		{"Bob", "anybody", ""},
 		{"anybody", "Bob", causeNoRule},
 	} {
-		if ok, cause := p.Authorize(t.Context(), c.from, c.to, nil); ok != (c.cause == "") || cause != c.cause {
+		if ok, cause := authorize(t, p, c.from, c.to, nil); ok != (c.cause == "") || cause != c.cause {
 			t.Errorf("%s to %s: %v %q, want %q", c.from, c.to, ok, cause, c.cause)
 		}
 	}
@@ -38,7 +38,7 @@ func TestRules(t *testing.T) {
 	if err := p.Replace(cfg); err != nil {
 		t.Fatal(err)
 	}
-	if ok, cause := p.Authorize(t.Context(), "anybody", "Bob", nil); !ok || cause != "" {
+	if ok, cause := authorize(t, p, "anybody", "Bob", nil); !ok || cause != "" {
 		t.Errorf("default allow: %v %q", ok, cause)
 	}
 }
@@ -49,11 +49,11 @@ func TestFixedModes(t *testing.T) {
 		if err := p.Replace(Config{Authenticate: Authenticate{Mode: mode}, Authorize: Authorize{Mode: mode}}); err != nil {
 			t.Fatal(err)
 		}
-		ok, cause := p.Authenticate(t.Context(), "a", nil, nil)
+		ok, cause := authenticate(t, p, "a", nil, nil)
 		if ok != (mode == ModeAllow) || ok != (cause == "") {
 			t.Errorf("authenticate %s: %v %q", mode, ok, cause)
 		}
-		ok, cause = p.Authorize(t.Context(), "a", "b", nil)
+		ok, cause = authorize(t, p, "a", "b", nil)
 		if ok != (mode == ModeAllow) || ok != (cause == "") {
 			t.Errorf("authorize %s: %v %q", mode, ok, cause)
 		}
@@ -61,7 +61,7 @@ func TestFixedModes(t *testing.T) {
 	if p.NeedsBody() || len(invalid(t, p, "a")) > 0 {
 		t.Error("somebody is invalid")
 	}
-	p.Message("a", "b", []byte(`{}`))
+	p.Message(Message{From: "a", To: "b", Body: []byte(`{}`)})
 	if s := p.Stats(); s != (Stats{}) {
 		t.Errorf("%+v", s)
 	}

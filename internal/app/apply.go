@@ -36,7 +36,8 @@ func (a *App) prepare(ctx context.Context, next *config.Config) (change.Change, 
 	if errSecrets == nil {
 		all.Add(a.keys.Prepare(kept.credential, reveal(next.Credentials.PreviousSecrets)))
 	}
-	all.Add(asChange(a.hooks.Prepare(hooks.Settings{Token: kept.hooks, MaxBody: next.Hooks.MaxBody, RTC: rtcSettings(next.Hooks.RTC)})))
+	all.Add(a.hooks.Prepare(hooks.Settings{Token: kept.hooks, MaxBody: next.Hooks.MaxBody}))
+	all.Add(a.decider.Prepare(rtcSettings(next.Hooks.RTC)))
 	all.Add(a.preparePolicy(next))
 	all.Add(asChange(a.peers.Prepare(next.Turn.Peers.Deny, next.Turn.Peers.Allow)))
 	all.Add(asChange(a.prepareCerts(next, public)))
