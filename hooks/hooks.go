@@ -122,10 +122,10 @@ type Settings struct {
 
 // Prepare gets other settings ready. Requests that begin after the change was applied go by them.
 func (s *Server) Prepare(next Settings) (change.Change, error) {
-	return change.New(func() {
-		s.guard.SetToken(next.Token)
-		s.setMaxBody(next.MaxBody)
-	}, nil), nil
+	var all change.Set
+	all.Add(s.guard.Prepare(webguard.Settings{Token: next.Token}))
+	all.Add(change.New(func() { s.setMaxBody(next.MaxBody) }, nil), nil)
+	return all.Join()
 }
 
 func (s *Server) setMaxBody(n int64) {

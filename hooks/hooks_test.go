@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/change"
 )
 
 func TestGolden(t *testing.T) {
@@ -213,5 +215,35 @@ func TestDefaults(t *testing.T) {
 	}
 	if got := r.post(PathMessage, `{"senderId":"A","receiverId":"B"}`, nil); got.status != 204 {
 		t.Errorf("message: %d", got.status)
+	}
+}
+
+// TestPrepare changes token, limit and RTC configuration of a running Server, each only when it is applied.
+func TestPrepare(t *testing.T) {
+	r := start(t, nil)
+	const other = "fedcba9876543210"
+	post := func(token string) answer {
+		return r.post(PathResolve, `{"id":"Alice"}`, func(r *http.Request) { r.SetBasicAuth("broker", token) })
+	}
+	var set change.Set
+	set.Add(r.Prepare(Settings{Token: other, MaxBody: 4096}))
+	set.Add(r.decider.Prepare(RTC{ICETransportPolicy: "relay"}))
+	next, err := set.Join()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := post(testToken); got.status != 200 || strings.Contains(got.body, `"relay"`) || post(other).status != 401 {
+		t.Errorf("before: %d %s", got.status, got.body)
+	}
+	next.Apply()
+	if got := post(other); got.status != 200 || !strings.Contains(got.body, `"iceTransportPolicy":"relay"`) || post(testToken).status != 401 {
+		t.Errorf("after: %d %s", got.status, got.body)
+	}
+	large := r.post(PathResolve, strings.Repeat(" ", 4097), func(r *http.Request) { r.SetBasicAuth("broker", other) })
+	if large.status != 413 {
+		t.Errorf("large: %d", large.status)
+	}
+	if _, err := r.decider.Prepare(RTC{BundlePolicy: "x"}); !errors.Is(err, ErrRTC) {
+		t.Errorf("%v", err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/change"
 )
 
 // maxExpiries bounds the Nodes whose token's end is remembered. The least recently seen go first.
@@ -26,7 +28,7 @@ type Policy struct {
 	expiries *cache[string, time.Time]
 	replaced chan struct{}
 
-	swap   sync.Mutex // held by Replace
+	swap   sync.Mutex // held while the engine is swapped
 	engine atomic.Pointer[engine]
 }
 
@@ -74,26 +76,37 @@ func New(cfg Config) (*Policy, error) {
 		replaced: make(chan struct{}, 1),
 	}
 	p.queue = newQueue(&p.counts)
-	return p, p.Replace(cfg)
+	first, err := p.Prepare(cfg)
+	if err != nil {
+		return nil, err
+	}
+	first.Apply()
+	return p, nil
 }
 
-// Replace swaps the configuration, all at once. After an error, as of New, the old one stays. What tokens are known to
-// end, and messages that wait, are kept where the new configuration has a use for them.
-func (p *Policy) Replace(cfg Config) error {
-	p.swap.Lock()
-	defer p.swap.Unlock()
+// Prepare gets another configuration ready; files that it names are read now. The error is as of New. When the change is
+// applied it takes effect at once for every question asked from then on. What tokens are known to end, and messages that
+// wait, are kept if the new configuration has a use for them. Config's Logger, Now and Dated are those given to New.
+func (p *Policy) Prepare(cfg Config) (change.Change, error) {
 	next, err := compile(cfg, p)
 	if err != nil {
-		return err
+		return change.Change{}, err
 	}
+	setDefault(&cfg.Upstream.MessageQueue, 1024)
+	return change.New(func() { p.swapTo(next, cfg.Upstream.MessageQueue) }, nil), nil
+}
+
+// swapTo makes next the engine, and queue the limit of messages that wait.
+func (p *Policy) swapTo(next *engine, queue int) {
+	p.swap.Lock()
+	defer p.swap.Unlock()
 	for _, warning := range next.warnings {
 		p.log.Warn(warning)
 	}
 	if old := p.engine.Load(); old != nil && old.jwks != nil && next.jwks != nil && old.jwks.source == next.jwks.source {
 		next.jwks.set.CompareAndSwap(nil, old.jwks.set.Load())
 	}
-	setDefault(&cfg.Upstream.MessageQueue, 1024)
-	p.queue.resize(cfg.Upstream.MessageQueue)
+	p.queue.resize(queue)
 	p.engine.Store(next)
 	if !next.expiring {
 		p.expiries.clear()
@@ -102,7 +115,6 @@ func (p *Policy) Replace(cfg Config) error {
 	case p.replaced <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // compile checks cfg and makes an engine. p may be nil where only the mistakes are of interest.

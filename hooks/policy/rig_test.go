@@ -32,6 +32,15 @@ func run(t *testing.T, cfg Config) *Policy {
 	return p
 }
 
+// replace swaps the configuration.
+func replace(p *Policy, cfg Config) error {
+	next, err := p.Prepare(cfg)
+	if err == nil {
+		next.Apply()
+	}
+	return err
+}
+
 // admit asks whether a Node may come in with a token.
 func admit(t *testing.T, p *Policy, node, token string) (bool, string) {
 	t.Helper()

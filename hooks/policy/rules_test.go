@@ -35,7 +35,7 @@ func TestRules(t *testing.T) {
 		}
 	}
 	cfg.Authorize.Default = ModeAllow
-	if err := p.Replace(cfg); err != nil {
+	if err := replace(p, cfg); err != nil {
 		t.Fatal(err)
 	}
 	if ok, cause := authorize(t, p, "anybody", "Bob", nil); !ok || cause != "" {
@@ -46,7 +46,7 @@ func TestRules(t *testing.T) {
 func TestFixedModes(t *testing.T) {
 	p := run(t, Config{})
 	for _, mode := range []string{ModeAllow, ModeDeny} {
-		if err := p.Replace(Config{Authenticate: Authenticate{Mode: mode}, Authorize: Authorize{Mode: mode}}); err != nil {
+		if err := replace(p, Config{Authenticate: Authenticate{Mode: mode}, Authorize: Authorize{Mode: mode}}); err != nil {
 			t.Fatal(err)
 		}
 		ok, cause := authenticate(t, p, "a", nil, nil)

@@ -153,7 +153,7 @@ func TestUpstreamFails(t *testing.T) {
 				t.Errorf("log: %s", log)
 			}
 			cfg.Upstream.FailOpen = true
-			if err := p.Replace(cfg); err != nil {
+			if err := replace(p, cfg); err != nil {
 				t.Fatal(err)
 			}
 			ask(true, c.cause+", let through by hooks.upstream.fail_open")
@@ -237,7 +237,7 @@ func TestUpstreamCache(t *testing.T) {
 	if n := p.Stats().UpstreamCached; n != 3 {
 		t.Errorf("%d cached", n)
 	}
-	if err := p.Replace(upstreamConfig(h.URL)); err != nil { // cache 0
+	if err := replace(p, upstreamConfig(h.URL)); err != nil { // cache 0
 		t.Fatal(err)
 	}
 	yes := says(`{"authorized":true}`)
@@ -313,7 +313,7 @@ func TestMessageQueue(t *testing.T) {
 	}
 	stuck.Store(false)
 	cfg.Upstream.MessageQueue, cfg.Upstream.MessageWorkers = 10, 2
-	if err := p.Replace(cfg); err != nil { // what was on its way, and what waited, goes on
+	if err := replace(p, cfg); err != nil { // what was on its way, and what waited, goes on
 		t.Fatal(err)
 	}
 	waitFor(t, func() bool { return p.Stats().MessagesForwarded == 4 })
@@ -323,7 +323,7 @@ func TestMessageQueue(t *testing.T) {
 	}
 	<-entered
 	<-entered
-	if err := p.Replace(Config{}); err != nil {
+	if err := replace(p, Config{}); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, func() bool { s := p.Stats(); return s.MessagesQueued == 0 && s.MessagesDropped == 7 })
@@ -359,10 +359,10 @@ func TestReplaceWhileAsked(t *testing.T) {
 		})
 	}
 	for i := range 40 {
-		if err := p.Replace(configs[i%len(configs)]); err != nil {
+		if err := replace(p, configs[i%len(configs)]); err != nil {
 			t.Error(err)
 		}
-		if err := p.Replace(Config{Authorize: Authorize{Mode: "x"}}); err == nil {
+		if err := replace(p, Config{Authorize: Authorize{Mode: "x"}}); err == nil {
 			t.Error("a wrong configuration was taken")
 		}
 		time.Sleep(time.Millisecond)
