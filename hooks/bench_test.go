@@ -18,7 +18,11 @@ func (d *discard) WriteHeader(int)             {}
 
 // BenchmarkAnswer is each webhook without network and net/http.
 func BenchmarkAnswer(b *testing.B) {
-	s, err := New(Config{Listen: "127.0.0.1:0", ICE: ice{}})
+	decider, err := NewDecider(DeciderConfig{ICE: ice{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, err := New(Config{Listen: "127.0.0.1:0", Decider: decider})
 	if err != nil {
 		b.Fatal(err)
 	}

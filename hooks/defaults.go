@@ -2,26 +2,38 @@ package hooks
 
 import (
 	"context"
+	"iter"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 )
 
 // noRegistry knows nothing.
 type noRegistry struct{}
 
-func (noRegistry) Banned(string) (bool, string) { return false, "" }
-func (noRegistry) Note(string, string, string)  {}
-func (noRegistry) Issued(string, time.Time)     {}
-func (noRegistry) Connected([]string)           {}
-func (noRegistry) Authorized(string, string)    {}
+func (noRegistry) BanReason(string) (string, bool) { return "", false }
+func (noRegistry) Note(string, string, string)     {}
+func (noRegistry) Issued(string, time.Time)        {}
+func (noRegistry) Validated([]string)              {}
+func (noRegistry) Authorized(string, string)       {}
 
 // allowAll is the policy of the Broker without webhooks.
 type allowAll struct{}
 
-func (allowAll) Authenticate(context.Context, string, []byte, []byte) (bool, string) { return true, "" }
-func (allowAll) Authorize(context.Context, string, string, []byte) (bool, string)    { return true, "" }
-func (allowAll) NeedsBody() bool                                                     { return false }
-func (allowAll) Invalid(context.Context, []string, []byte, func(string, string))     {}
-func (allowAll) Message(string, string, []byte)                                      {}
+func (allowAll) Authenticate(context.Context, policy.Request) policy.Answer {
+	return policy.Answer{Verdict: policy.Yes}
+}
+
+func (allowAll) Authorize(context.Context, string, string, []byte) policy.Answer {
+	return policy.Answer{Verdict: policy.Yes}
+}
+
+func (allowAll) NeedsBody() bool        { return false }
+func (allowAll) Message(policy.Message) {}
+
+func (allowAll) Invalid(context.Context, iter.Seq[string], []byte, func(string, string)) error {
+	return nil
+}
 
 // noICE leaves it at the extra ICE servers.
 type noICE struct{}

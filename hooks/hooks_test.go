@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/change"
 )
 
 func TestGolden(t *testing.T) {
@@ -30,8 +32,8 @@ func TestGolden(t *testing.T) {
 		{"message", PathMessage, `{"senderId":"Alice","receiverId":"Bob","isReceiverConnected":true}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := start(t, func(cfg *Config) {
-				cfg.RTC.ExtraICEServers = []ICEServer{{URLs: []string{"stun:a.example", "stun:b.example"}}, {URLs: []string{"turn:c.example"}, Username: "u", Password: "p\"q"}}
+			r := start(t, func(cfg *setup) {
+				cfg.Asked.RTC.ExtraICEServers = []ICEServer{{URLs: []string{"stun:a.example", "stun:b.example"}}, {URLs: []string{"turn:c.example"}, Username: "u", Password: "p\"q"}}
 			})
 			got := r.post(c.path, c.body, nil)
 			text := fmt.Sprintf("%d %s\n%s\n", got.status, got.header.Get("Content-Type"), got.body)
@@ -50,7 +52,7 @@ func TestGolden(t *testing.T) {
 }
 
 func TestBadRequests(t *testing.T) {
-	r := start(t, func(cfg *Config) { cfg.MaxBody = 300 << 10 })
+	r := start(t, func(cfg *setup) { cfg.MaxBody = 300 << 10 })
 	deep := strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000)
 	many := `{"x0":0`
 	for i := range 100 {
@@ -115,7 +117,7 @@ func TestUnknownFieldsAreIgnored(t *testing.T) {
 }
 
 func TestProtocol(t *testing.T) {
-	r := start(t, func(cfg *Config) { cfg.MaxBody = 4096 })
+	r := start(t, func(cfg *setup) { cfg.MaxBody = 4096 })
 	method := func(m string) func(*http.Request) { return func(r *http.Request) { r.Method = m } }
 	typed := func(value string) func(*http.Request) {
 		return func(r *http.Request) { r.Header.Set("Content-Type", value) }
@@ -167,7 +169,7 @@ func TestProtocol(t *testing.T) {
 }
 
 func TestSlowBody(t *testing.T) {
-	r := start(t, func(cfg *Config) { cfg.BodyTimeout = 50 * time.Millisecond })
+	r := start(t, func(cfg *setup) { cfg.BodyTimeout = 50 * time.Millisecond })
 	for _, path := range []string{PathAuthenticate, PathValidity} {
 		body, write := io.Pipe()
 		go func() { _, _ = io.WriteString(write, `{"id":`) }()
@@ -188,14 +190,14 @@ func TestSlowBody(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	for name, cfg := range map[string]Config{
-		"policy": {Listen: "127.0.0.1:0", RTC: RTC{ICETransportPolicy: "some"}},
-		"bundle": {Listen: "127.0.0.1:0", RTC: RTC{BundlePolicy: "x"}},
-		"mux":    {Listen: "127.0.0.1:0", RTC: RTC{RTCPMuxPolicy: "x"}},
-		"pool":   {Listen: "127.0.0.1:0", RTC: RTC{ICECandidatePoolSize: 256}},
-		"extra":  {Listen: "127.0.0.1:0", RTC: RTC{ExtraICEServers: []ICEServer{{}}}},
+	for name, rtc := range map[string]RTC{
+		"policy": {ICETransportPolicy: "some"},
+		"bundle": {BundlePolicy: "x"},
+		"mux":    {RTCPMuxPolicy: "x"},
+		"pool":   {ICECandidatePoolSize: 256},
+		"extra":  {ExtraICEServers: []ICEServer{{}}},
 	} {
-		if _, err := New(cfg); !errors.Is(err, ErrRTC) {
+		if _, err := NewDecider(DeciderConfig{RTC: rtc}); !errors.Is(err, ErrRTC) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -203,7 +205,7 @@ func TestNewRefuses(t *testing.T) {
 
 // TestDefaults runs a Server that was given nothing: it answers, but has no ICE server to give.
 func TestDefaults(t *testing.T) {
-	r := start(t, func(cfg *Config) { *cfg = Config{Listen: cfg.Listen} })
+	r := start(t, func(cfg *setup) { *cfg = setup{Config: Config{Listen: cfg.Listen}} })
 	for path, want := range map[string]string{
 		PathAuthenticate: authenticatedTrue, PathAuthorize: authorizedTrue, PathValidity: `{"invalidNodesIds":[]}`, PathResolve: `{"error":"no RTC configuration can be given"}`,
 	} {
@@ -213,5 +215,35 @@ func TestDefaults(t *testing.T) {
 	}
 	if got := r.post(PathMessage, `{"senderId":"A","receiverId":"B"}`, nil); got.status != 204 {
 		t.Errorf("message: %d", got.status)
+	}
+}
+
+// TestPrepare changes token, limit and RTC configuration of a running Server, each only when it is applied.
+func TestPrepare(t *testing.T) {
+	r := start(t, nil)
+	const other = "fedcba9876543210"
+	post := func(token string) answer {
+		return r.post(PathResolve, `{"id":"Alice"}`, func(r *http.Request) { r.SetBasicAuth("broker", token) })
+	}
+	var set change.Set
+	set.Add(r.Prepare(Settings{Token: other, MaxBody: 4096}))
+	set.Add(r.decider.Prepare(RTC{ICETransportPolicy: "relay"}))
+	next, err := set.Join()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := post(testToken); got.status != 200 || strings.Contains(got.body, `"relay"`) || post(other).status != 401 {
+		t.Errorf("before: %d %s", got.status, got.body)
+	}
+	next.Apply()
+	if got := post(other); got.status != 200 || !strings.Contains(got.body, `"iceTransportPolicy":"relay"`) || post(testToken).status != 401 {
+		t.Errorf("after: %d %s", got.status, got.body)
+	}
+	large := r.post(PathResolve, strings.Repeat(" ", 4097), func(r *http.Request) { r.SetBasicAuth("broker", other) })
+	if large.status != 413 {
+		t.Errorf("large: %d", large.status)
+	}
+	if _, err := r.decider.Prepare(RTC{BundlePolicy: "x"}); !errors.Is(err, ErrRTC) {
+		t.Errorf("%v", err)
 	}
 }

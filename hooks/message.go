@@ -3,7 +3,8 @@ package hooks
 import (
 	"io"
 	"net/http"
-	"time"
+
+	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 )
 
 const (
@@ -13,7 +14,7 @@ const (
 
 // message answers 204 before anything else, to whatever came: any other answer, or none, ends the Broker. Only then is
 // the token looked at and the body read, to its end, so that the connection can be used again.
-func (s *Server) message(c *call, start time.Time) {
+func (s *Server) message(c *call) {
 	control := http.NewResponseController(c.w)
 	_ = control.EnableFullDuplex() // else the server reads the body before it sends the header
 	if c.r.Header.Get("Expect") != "" {
@@ -22,12 +23,13 @@ func (s *Server) message(c *call, start time.Time) {
 	c.w.WriteHeader(http.StatusNoContent)
 	_ = control.Flush()
 
-	result := s.takeMessage(c)
-	s.cfg.Observe("message", result, s.cfg.Now().Sub(start))
+	if result := s.takeMessage(c); result != "" {
+		s.observe(c, "message", result)
+	}
 	_, _ = io.CopyN(io.Discard, c.r.Body, maxDrain)
 }
 
-// takeMessage hands a real message to the policy and says what came of it.
+// takeMessage hands a real message on. It returns the result to observe for anything else.
 func (s *Server) takeMessage(c *call) string {
 	switch {
 	case !s.guard.Authorized(c.r):
@@ -50,6 +52,7 @@ func (s *Server) takeMessage(c *call) string {
 	if failed != nil {
 		return failed.result
 	}
-	s.cfg.Policy.Message(from, to, c.body)
-	return ResultOK
+	s.decider.message(c.start, policy.Message{From: from, To: to, Body: c.body})
+	s.see(from)
+	return ""
 }

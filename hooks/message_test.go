@@ -17,7 +17,7 @@ import (
 const goodMessage = `{"senderId":"Alice","receiverId":"Bob","isReceiverConnected":true}`
 
 func TestMessageIsAlwaysAnswered204(t *testing.T) {
-	r := start(t, func(cfg *Config) { cfg.MaxBody = 4096 })
+	r := start(t, func(cfg *setup) { cfg.MaxBody = 4096 })
 	for _, method := range []string{"POST", "GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "FROBNICATE"} {
 		for _, path := range []string{PathMessage, PathMessage + "/", "/" + PathMessage, PathMessage + "?token=x"} {
 			for _, token := range []string{"", "wrong"} {
@@ -154,7 +154,7 @@ func TestMessageExpectsContinue(t *testing.T) {
 // TestMessagePassesAFullQueue holds every slot with other webhooks.
 func TestMessagePassesAFullQueue(t *testing.T) {
 	blocking := &blockingRegistry{entered: make(chan struct{}, 1), release: make(chan struct{})}
-	r := start(t, func(cfg *Config) { cfg.InFlight = 1; cfg.Registry = blocking })
+	r := start(t, func(cfg *setup) { cfg.InFlight = 1; cfg.Asked.Registry = blocking })
 	done := make(chan answer, 1)
 	go func() { done <- r.post(PathAuthenticate, `{"id":"A"}`, nil) }()
 	<-blocking.entered
@@ -172,13 +172,13 @@ type blockingRegistry struct {
 	entered, release chan struct{}
 }
 
-func (b *blockingRegistry) Banned(string) (bool, string) {
+func (b *blockingRegistry) BanReason(string) (string, bool) {
 	select {
 	case b.entered <- struct{}{}:
 	default:
 	}
 	<-b.release
-	return false, ""
+	return "", false
 }
 
 func TestObserved(t *testing.T) {
@@ -206,7 +206,7 @@ func TestObserved(t *testing.T) {
 // TestBanDuringAuthentication bans a Node while its policy is being asked.
 func TestBanDuringAuthentication(t *testing.T) {
 	asked := 0
-	r := start(t, func(cfg *Config) { cfg.Registry = &lateBan{asked: &asked} })
+	r := start(t, func(cfg *setup) { cfg.Asked.Registry = &lateBan{asked: &asked} })
 	if got := r.post(PathAuthenticate, `{"id":"A"}`, nil); got.body != authenticatedFalse {
 		t.Errorf("%s", got.body)
 	}
@@ -217,9 +217,15 @@ type lateBan struct {
 	asked *int
 }
 
-func (l *lateBan) Banned(string) (bool, string) {
+func (l *lateBan) BanReason(string) (string, bool) {
 	*l.asked++
-	return *l.asked > 1, "spam"
+	return "spam", *l.asked > 1
+}
+
+// validityOf takes the entries of a validity check where nobody is banned.
+func validityOf(c *call) func(raw []byte, escaped bool) {
+	v := &validity{d: &Decider{cfg: DeciderConfig{Registry: noRegistry{}}}}
+	return func(raw []byte, escaped bool) { c.takeEntry(v, raw, escaped) }
 }
 
 func FuzzDecoders(f *testing.F) {
@@ -244,10 +250,10 @@ func FuzzDecoders(f *testing.F) {
 		if from, to, failed := message.decodeMessage(); failed == nil && (from == "" || to == "") {
 			t.Errorf("message %q %q", from, to)
 		}
-		s := &Server{cfg: Config{Registry: noRegistry{}, Policy: allowAll{}}}
 		validity := request()
 		validity.out = []byte(`[`)
-		if failed := validity.decodeConnected(bytes.NewReader(body), s.checkEntry); failed == nil && len(validity.out) > 1 {
+		check := validityOf(validity)
+		if failed := validity.decodeConnected(bytes.NewReader(body), check); failed == nil && len(validity.out) > 1 {
 			if text := append(validity.out[:len(validity.out)-1], ']'); !json.Valid(text) {
 				t.Errorf("answer %q", text)
 			}

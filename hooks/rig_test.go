@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net/http"
 	"os"
@@ -16,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -32,11 +35,11 @@ type registry struct {
 	authorized []string
 }
 
-func (r *registry) Banned(node string) (bool, string) {
+func (r *registry) BanReason(node string) (string, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	reason, ok := r.bans[node]
-	return ok, reason
+	return reason, ok
 }
 
 func (r *registry) Note(node, kind, detail string) {
@@ -51,7 +54,7 @@ func (r *registry) Issued(node string, expires time.Time) {
 	r.issued = append(r.issued, fmt.Sprintf("%s %d", node, expires.Unix()))
 }
 
-func (r *registry) Connected(nodes []string) {
+func (r *registry) Validated(nodes []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.connected = append(r.connected, nodes...)
@@ -63,8 +66,9 @@ func (r *registry) Authorized(from, to string) {
 	r.authorized = append(r.authorized, from+" "+to)
 }
 
-// policy is a Policy that remembers what it was asked. Eve may not come in or be talked to, Mallory is invalid.
-type policy struct {
+// asking is a Policy that remembers what it was asked. Eve may not come in or be talked to, Mallory is invalid, and about
+// Fay nothing can be decided.
+type asking struct {
 	mu       sync.Mutex
 	asked    []string
 	messages []string
@@ -72,44 +76,55 @@ type policy struct {
 	got      chan string // each message, where not nil
 }
 
-func (p *policy) note(format string, args ...any) {
+func (p *asking) note(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked = append(p.asked, fmt.Sprintf(format, args...))
 }
 
-func (p *policy) Authenticate(_ context.Context, node string, data, body []byte) (bool, string) {
-	p.note("authenticate %s data=%s body=%s", node, data, body)
-	if node == "Eve" {
-		return false, "token unknown"
+func (p *asking) Authenticate(_ context.Context, r policy.Request) policy.Answer {
+	p.note("authenticate %s data=%s body=%s", r.Node, r.Data, r.Body)
+	switch r.Node {
+	case "Eve":
+		return policy.Answer{Cause: "token unknown"}
+	case "Fay":
+		return policy.Answer{Verdict: policy.Failed, Cause: "upstream cannot be reached"}
 	}
-	return true, ""
+	return policy.Answer{Verdict: policy.Yes}
 }
 
-func (p *policy) Authorize(_ context.Context, from, to string, body []byte) (bool, string) {
+func (p *asking) Authorize(_ context.Context, from, to string, body []byte) policy.Answer {
 	p.note("authorize %s %s body=%s", from, to, body)
-	if to == "Eve" {
-		return false, "rule 1"
+	switch to {
+	case "Eve":
+		return policy.Answer{Cause: "rule 1"}
+	case "Fay":
+		return policy.Answer{Verdict: policy.Failed, Cause: "upstream cannot be reached"}
 	}
-	return true, ""
+	return policy.Answer{Verdict: policy.Yes}
 }
 
-func (p *policy) NeedsBody() bool { return p.keep }
+func (p *asking) NeedsBody() bool { return p.keep }
 
-func (p *policy) Invalid(_ context.Context, nodes []string, body []byte, name func(node, cause string)) {
+func (p *asking) Invalid(_ context.Context, all iter.Seq[string], body []byte, name func(node, cause string)) error {
+	nodes := slices.Collect(all)
 	p.note("invalid %v body=%s", nodes, body)
 	if slices.Contains(nodes, "Mallory") {
 		name("Mallory", "token expired 3s ago")
 		name("Mallory", "upstream says so")
 	}
+	if slices.Contains(nodes, "Fay") {
+		return errors.New("upstream cannot be reached")
+	}
+	return nil
 }
 
-func (p *policy) Message(from, to string, body []byte) {
+func (p *asking) Message(m policy.Message) {
 	p.mu.Lock()
-	p.messages = append(p.messages, from+" "+to+" "+string(body))
+	p.messages = append(p.messages, m.From+" "+m.To+" "+string(m.Body))
 	p.mu.Unlock()
 	if p.got != nil {
-		p.got <- string(body)
+		p.got <- string(m.Body)
 	}
 }
 
@@ -128,12 +143,18 @@ func (ice) ICE(node string) (ICE, error) {
 	}, nil
 }
 
+// setup is what a rig is made of.
+type setup struct {
+	Config
+	Asked DeciderConfig
+}
+
 // rig is a running Server with all that it talks to.
 type rig struct {
 	*Server
 	t        *testing.T
 	registry *registry
-	policy   *policy
+	policy   *asking
 	log      *syncBuffer
 	mu       sync.Mutex
 	observed []string
@@ -156,26 +177,27 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-func start(t *testing.T, change func(*Config)) *rig {
+func start(t *testing.T, change func(*setup)) *rig {
 	t.Helper()
-	r := &rig{t: t, registry: &registry{bans: map[string]string{"Ben": "spam", "Bea": ""}}, policy: &policy{}, log: &syncBuffer{}}
-	cfg := Config{
-		Listen:   "127.0.0.1:0",
-		Token:    testToken,
-		Registry: r.registry,
-		Policy:   r.policy,
-		ICE:      ice{},
-		Logger:   slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Observe: func(hook, result string, _ time.Duration) {
+	r := &rig{t: t, registry: &registry{bans: map[string]string{"Ben": "spam", "Bea": ""}}, policy: &asking{}, log: &syncBuffer{}}
+	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg := setup{
+		Config: Config{Listen: "127.0.0.1:0", Token: testToken, Logger: log},
+		Asked: DeciderConfig{Registry: r.registry, Policy: r.policy, ICE: ice{}, Logger: log, Observe: func(hook, result string, _ time.Duration) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.observed = append(r.observed, hook+" "+result)
-		},
+		}},
 	}
 	if change != nil {
 		change(&cfg)
 	}
-	server, err := New(cfg)
+	decider, err := NewDecider(cfg.Asked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Decider = decider
+	server, err := New(cfg.Config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,61 @@
 package hooks
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
+
+// ICEServer is an entry of iceServers that every Node is given.
+type ICEServer struct {
+	URLs               []string
+	Username, Password string // left out where empty
+}
+
+// RTC is the part of an RTC configuration that is the same for every Node. An empty policy takes the default that
+// stands with it.
+type RTC struct {
+	ICETransportPolicy   string // all (default), relay, nohost, none
+	BundlePolicy         string // max-bundle (default), balanced, max-compat
+	RTCPMuxPolicy        string // require (default), negotiate
+	ICECandidatePoolSize int    // 0 to 255
+	ExtraICEServers      []ICEServer
+}
+
+// ErrRTC is the kind of every error of NewDecider and [Decider.Prepare].
+var ErrRTC = errors.New("impossible RTC configuration")
+
+var errNoServers = fmt.Errorf("%w: neither a TURN listener nor hooks.rtc.extra_ice_servers gives an ICE server: add udp or tcp to turn.transports, or a certificate that clients verify", ErrRTC)
+
+func (c *RTC) validate() error {
+	oneOf := func(key string, value *string, allowed ...string) error {
+		if *value == "" {
+			*value = allowed[0]
+		}
+		if !slices.Contains(allowed, *value) {
+			return fmt.Errorf("%w: hooks.rtc.%s is %q, must be one of %s", ErrRTC, key, *value, strings.Join(allowed, ", "))
+		}
+		return nil
+	}
+	errs := []error{
+		oneOf("ice_transport_policy", &c.ICETransportPolicy, "all", "relay", "nohost", "none"),
+		oneOf("bundle_policy", &c.BundlePolicy, "max-bundle", "balanced", "max-compat"),
+		oneOf("rtcp_mux_policy", &c.RTCPMuxPolicy, "require", "negotiate"),
+	}
+	if c.ICECandidatePoolSize < 0 || c.ICECandidatePoolSize > 255 {
+		errs = append(errs, fmt.Errorf("%w: hooks.rtc.ice_candidate_pool_size is %d, must be 0 to 255", ErrRTC, c.ICECandidatePoolSize))
+	}
+	for i, extra := range c.ExtraICEServers {
+		if len(extra.URLs) == 0 {
+			errs = append(errs, fmt.Errorf("%w: hooks.rtc.extra_ice_servers: entry %d has no urls", ErrRTC, i+1))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // rtcTemplate is an RTC configuration with all but the Node's own servers written already.
 type rtcTemplate struct {
@@ -13,11 +64,11 @@ type rtcTemplate struct {
 	tail   []byte // what follows iceServers' closing bracket
 }
 
-func newRTCTemplate(rtc RTC) (rtcTemplate, error) {
+func newRTCTemplate(rtc RTC) (*rtcTemplate, error) {
 	if err := rtc.validate(); err != nil {
-		return rtcTemplate{}, err
+		return nil, err
 	}
-	t := rtcTemplate{extras: len(rtc.ExtraICEServers)}
+	t := &rtcTemplate{extras: len(rtc.ExtraICEServers)}
 	for i, extra := range rtc.ExtraICEServers {
 		if i > 0 {
 			t.extra = append(t.extra, ',')
@@ -41,6 +92,14 @@ func newRTCTemplate(rtc RTC) (rtcTemplate, error) {
 func (t *rtcTemplate) appendAnswer(dst []byte, ice ICE) []byte {
 	dst = append(dst, `{"rtcConfiguration":`...)
 	start := len(dst)
+	dst = t.append(dst, ice)
+	end := len(dst)
+	dst = append(dst, ',')
+	return append(dst, dst[start+1:end]...)
+}
+
+// append appends the RTC configuration alone.
+func (t *rtcTemplate) append(dst []byte, ice ICE) []byte {
 	dst = append(dst, `{"iceServers":[`...)
 	comma := false
 	separate := func() {
@@ -61,10 +120,7 @@ func (t *rtcTemplate) appendAnswer(dst []byte, ice ICE) []byte {
 		separate()
 		dst = append(dst, t.extra...)
 	}
-	dst = append(append(dst, ']'), t.tail...)
-	end := len(dst)
-	dst = append(dst, ',')
-	return append(dst, dst[start+1:end]...)
+	return append(append(dst, ']'), t.tail...)
 }
 
 // appendServer appends an entry of iceServers. Nodes read password, browsers credential.

@@ -14,14 +14,15 @@ import (
 // route is one webhook.
 type route struct {
 	name     string
-	negative string                                     // documented key and refusing value, added to every error
-	serve    func(c *call) (refused bool, _ *errAnswer) // fills c.out; nil for the message webhook
+	negative string                   // documented key and refusing value, added to every error
+	serve    func(c *call) *errAnswer // fills c.out, and observes unless the error has a result; nil for the message webhook
 }
 
 // call is one request on its way, with buffers that are used again.
 type call struct {
 	w     http.ResponseWriter
 	r     *http.Request
+	start time.Time
 	limit int64
 	body  []byte // as it came
 	out   []byte // the answer
@@ -33,9 +34,8 @@ type call struct {
 // errAnswer is an answer other than 200. Its text holds nothing of the request.
 type errAnswer struct {
 	status int
-	result string
+	result string // a mistake of the caller, to be observed; empty where the Decider has answered
 	text   string
-	cause  error // ours, for the log; nil for the caller's mistakes
 }
 
 var (
@@ -45,7 +45,6 @@ var (
 	errLarge    = &errAnswer{status: http.StatusRequestEntityTooLarge, result: ResultTooLarge, text: "the body is larger than hooks.max_body"}
 	errSlow     = &errAnswer{status: http.StatusRequestTimeout, result: ResultTimeout, text: "the body came too slowly"}
 	errCut      = &errAnswer{status: http.StatusBadRequest, result: ResultInvalid, text: "the body ended early"}
-	errICE      = &errAnswer{status: http.StatusInternalServerError, result: ResultError, text: "no RTC configuration can be given"}
 
 	jsonType  = []string{"application/json"}
 	noStore   = []string{"no-store"}
@@ -58,44 +57,43 @@ func invalid(text string) *errAnswer {
 
 // ServeHTTP answers a request that the guard let through.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	start := s.cfg.Now()
 	found := s.find(r.URL.Path)
 	c := s.calls.Get().(*call)
 	defer s.release(c)
-	c.w, c.r, c.limit = w, r, s.set.Load().maxBody
+	c.w, c.r, c.start, c.limit = w, r, s.decider.cfg.Now(), s.maxBody.Load()
 	switch {
 	case found == nil:
-		c.writeError(errNotFound, "")
-		s.cfg.Observe("other", ResultNotFound, s.cfg.Now().Sub(start))
+		s.fail(c, "other", "", errNotFound)
 	case found.serve == nil:
-		s.message(c, start)
+		s.message(c)
 	default:
-		s.answer(found, c, start)
+		s.answer(found, c)
 	}
 }
 
-func (s *Server) answer(hook *route, c *call, start time.Time) {
-	result := ResultOK
-	refused, failed := false, check(c.r, c.limit)
+func (s *Server) answer(hook *route, c *call) {
+	failed := check(c.r, c.limit)
 	if failed == nil {
-		refused, failed = hook.serve(c)
+		failed = hook.serve(c)
 	}
-	switch {
-	case failed != nil:
-		result = failed.result
-		if failed.cause != nil {
-			s.log.Error("webhook failed", "hook", hook.name, "error", failed.cause)
-		} else {
-			s.log.Debug("webhook called wrongly", "hook", hook.name, "error", failed.text)
-		}
-		c.writeError(failed, hook.negative)
-	default:
-		if refused {
-			result = ResultRefused
-		}
-		c.write(http.StatusOK)
+	if failed != nil {
+		s.fail(c, hook.name, hook.negative, failed)
+		return
 	}
-	s.cfg.Observe(hook.name, result, s.cfg.Now().Sub(start))
+	c.write(http.StatusOK)
+}
+
+// fail answers with an error.
+func (s *Server) fail(c *call, hook, negative string, failed *errAnswer) {
+	if failed.result != "" {
+		s.log.Debug("webhook called wrongly", "hook", hook, "error", failed.text)
+		s.observe(c, hook, failed.result)
+	}
+	c.writeError(failed, negative)
+}
+
+func (s *Server) observe(c *call, hook, result string) {
+	s.decider.cfg.Observe(hook, result, s.decider.cfg.Now().Sub(c.start))
 }
 
 // release gives a call's buffers back, but for those that one large request has blown up.

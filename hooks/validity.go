@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
@@ -15,40 +16,39 @@ var (
 	errArray     = invalid("connectedNodesIds must be an array")
 )
 
-// validity names the Nodes that a Broker has to disconnect: ids that we would not accept, banned ones, and those that
-// the policy refuses. It reads as a stream, since a Broker sends all its Nodes at once, and takes whatever an id looks
-// like: a strange entry must not keep the others from being checked.
-func (s *Server) validity(c *call) (refused bool, _ *errAnswer) {
+// validity names the Nodes that a Broker has to disconnect. It reads as a stream, since a Broker sends all its Nodes at
+// once, and takes whatever an id looks like: a strange entry must not keep the others from being checked.
+func (s *Server) validity(c *call) *errAnswer {
 	body := io.Reader(http.MaxBytesReader(c.w, c.r.Body, c.limit))
 	var kept *bytes.Buffer
-	if s.cfg.Policy.NeedsBody() {
+	if s.decider.cfg.Policy.NeedsBody() {
 		kept = &bytes.Buffer{}
 		body = io.TeeReader(body, kept)
 	}
 	c.out = append(c.out, `{"invalidNodesIds":[`...)
-	empty := len(c.out)
-	if failed := c.decodeConnected(body, s.checkEntry); failed != nil {
-		return false, failed
+	v := validity{d: s.decider, start: c.start, name: func(node, _ string) {
+		c.out = append(strictjson.AppendString(c.out, node), ',')
+	}}
+	failed := c.decodeConnected(body, func(raw []byte, escaped bool) { c.takeEntry(&v, raw, escaped) })
+	if failed != nil {
+		return failed
 	}
-	if len(c.nodes) > 0 {
-		var raw []byte
-		if kept != nil {
-			raw = kept.Bytes()
-		}
-		s.askInvalid(c, raw)
-		s.cfg.Registry.Connected(c.nodes)
+	var raw []byte
+	if kept != nil {
+		raw = kept.Bytes()
 	}
-	named := len(c.out) > empty
-	if named {
+	_ = v.finish(c.r.Context(), slices.Values(c.nodes), raw) // whoever could not be asked about stays
+	if v.named {
 		c.out = c.out[:len(c.out)-1] // the last comma
 	}
 	c.out = append(c.out, `]}`...)
-	return named, nil
+	s.seenNow()
+	return nil
 }
 
 // decodeConnected calls entry with the raw text of each string in connectedNodesIds. Other entries cannot be Nodes and
 // are passed over, however deep; so are other fields.
-func (c *call) decodeConnected(body io.Reader, entry func(c *call, raw []byte, escaped bool)) *errAnswer {
+func (c *call) decodeConnected(body io.Reader, entry func(raw []byte, escaped bool)) *errAnswer {
 	c.json.MaxDepth = int(c.limit)
 	c.json.Reset(body)
 	found := false
@@ -62,7 +62,7 @@ func (c *call) decodeConnected(body io.Reader, entry func(c *call, raw []byte, e
 		}
 		raw, escaped, err := c.json.RawString()
 		if err == nil {
-			entry(c, raw, escaped)
+			entry(raw, escaped)
 		}
 		return err
 	}
@@ -94,54 +94,24 @@ func (c *call) decodeConnected(body io.Reader, entry func(c *call, raw []byte, e
 	return nil
 }
 
-// checkEntry adds an id to the connected ones, or names it invalid, in the Broker's own spelling.
-func (s *Server) checkEntry(c *call, raw []byte, escaped bool) {
+// takeEntry adds an id to the connected ones, or names it invalid: in the Broker's own spelling where it cannot be a
+// Node's.
+func (c *call) takeEntry(v *validity, raw []byte, escaped bool) {
 	plain, whole := raw, true
 	if escaped {
 		plain, whole = strictjson.AppendUnquoted(nil, raw)
 	}
 	id := string(plain)
-	if !whole || nodeid.Valid(id) != nil {
-		if utf8.Valid(raw) {
-			c.out = append(append(append(c.out, '"'), raw...), `",`...)
-		} else {
-			c.out = append(strictjson.AppendString(c.out, id), ',')
+	if whole && nodeid.Valid(id) == nil {
+		if !v.banned(id) {
+			c.nodes = append(c.nodes, id)
 		}
 		return
 	}
-	if cause, banned := s.banned(id); banned {
-		s.nameInvalid(c, id, cause)
-		return
+	v.named = true
+	if utf8.Valid(raw) {
+		c.out = append(append(append(c.out, '"'), raw...), `",`...)
+	} else {
+		c.out = append(strictjson.AppendString(c.out, id), ',')
 	}
-	c.nodes = append(c.nodes, id)
-}
-
-func (s *Server) nameInvalid(c *call, node, cause string) {
-	c.out = append(strictjson.AppendString(c.out, node), ',')
-	s.cfg.Registry.Note(node, KindValidity, "named invalid to the Broker: "+cause)
-}
-
-// askInvalid lets the policy name some of c.nodes and takes those out.
-func (s *Server) askInvalid(c *call, body []byte) {
-	var gone map[string]bool
-	s.cfg.Policy.Invalid(c.r.Context(), c.nodes, body, func(node, cause string) {
-		if gone == nil {
-			gone = map[string]bool{}
-		}
-		if !gone[node] {
-			gone[node] = true
-			s.nameInvalid(c, node, cause)
-		}
-	})
-	if gone == nil {
-		return
-	}
-	kept := c.nodes[:0]
-	for _, node := range c.nodes {
-		if !gone[node] {
-			kept = append(kept, node)
-		}
-	}
-	clear(c.nodes[len(kept):])
-	c.nodes = kept
 }

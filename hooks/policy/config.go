@@ -21,7 +21,7 @@ const (
 	ModeCount    = "count"
 )
 
-// ErrConfig is what every error of Check, New and Replace is, each inside a *KeyError and all of them joined.
+// ErrConfig is what every error of Check, New and Prepare is, each inside a *KeyError and all of them joined.
 var ErrConfig = errors.New("impossible policy")
 
 // KeyError is a mistake in the configuration, with the key that it stands under, such as "hooks.authorize.rules".
@@ -60,7 +60,7 @@ type Authenticate struct {
 type JWT struct {
 	Secret        string        // HS256
 	PublicKeyFile string        // PEM: RSA, ECDSA or Ed25519
-	JWKSFile      string        // read by New and Replace, and again every JWKSRefresh
+	JWKSFile      string        // read by New and Prepare, and again every JWKSRefresh
 	JWKSURL       string        // fetched by Run, and again every JWKSRefresh
 	JWKSRefresh   time.Duration // default 1 h, at least 1 s
 	Claim         string        // must equal the Node id; default sub
@@ -103,7 +103,7 @@ type Upstream struct {
 	MessageWorkers  int           // default 4
 }
 
-// Check tells all mistakes of cfg at once, without a connection to anywhere. Files that it names are read.
+// Check returns all mistakes of cfg at once, joined, without a connection to anywhere. Files that it names are read.
 func Check(cfg Config) error {
 	_, err := compile(cfg, nil)
 	return err

@@ -95,7 +95,7 @@ func TestJWKSFromURL(t *testing.T) {
 	}
 	// A reload keeps the keys, though the server now fails.
 	server.set(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
-	if err := p.Replace(cfg); err != nil {
+	if err := replace(p, cfg); err != nil {
 		t.Fatal(err)
 	}
 	want(token(second, "2"), "")
@@ -158,14 +158,14 @@ func TestJWKSFile(t *testing.T) {
 		t.Error(cause)
 	}
 	write([]byte(`{`))
-	if err := p.Replace(cfg); err == nil {
+	if err := replace(p, cfg); err == nil {
 		t.Error("a broken file was taken")
 	}
 	if ok, cause := admit(t, p, "Alice", token(first, "1")); !ok {
 		t.Errorf("after a refused reload: %s", cause)
 	}
 	write(jwks1(t, jwk(t, "2", second.Public(), nil)))
-	if err := p.Replace(cfg); err != nil {
+	if err := replace(p, cfg); err != nil {
 		t.Fatal(err)
 	}
 	if ok, cause := admit(t, p, "Alice", token(second, "2")); !ok {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"slices"
 	"time"
@@ -146,36 +147,40 @@ func readFile(path string) ([]byte, error) {
 }
 
 // authenticate checks the token and remembers when it ends.
-func (j *jwtMode) authenticate(ctx context.Context, node string, data, _ []byte) (bool, string) {
-	token, cause := tokenFrom(data)
+func (j *jwtMode) authenticate(ctx context.Context, r Request) Answer {
+	node := r.Node
+	token, cause := tokenFrom(r.Data)
 	if cause != "" {
-		return false, cause
+		return no(cause)
 	}
 	claims := jwt.MapClaims{}
 	_, err := j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {
 		kid, _ := t.Header["kid"].(string)
 		return j.keys.key(ctx, kid, t.Method.Alg())
 	})
-	if err != nil {
-		return false, j.cause(err, claims)
+	switch {
+	case errors.Is(err, errNoKeys):
+		return failed(causeJWTKeys)
+	case err != nil:
+		return no(j.cause(err, claims))
 	}
 	switch name, ok := claims[j.claim].(string); {
 	case !ok:
-		return false, causeJWTClaim
+		return no(causeJWTClaim)
 	case name != node:
-		return false, causeJWTNode
+		return no(causeJWTNode)
 	}
 	if end, err := claims.GetExpirationTime(); err == nil && end != nil {
 		j.expiries.put(node, end.Add(j.leeway))
 	} else {
 		j.expiries.drop(node)
 	}
-	return true, ""
+	return yes()
 }
 
 // cause says in plain words why a token was refused.
 func (j *jwtMode) cause(err error, claims jwt.MapClaims) string {
-	for _, known := range []error{errUnknownKey, errNoKeyID, errNoKeys, errAlgorithm} {
+	for _, known := range []error{errUnknownKey, errNoKeyID, errAlgorithm} {
 		if errors.Is(err, known) {
 			return known.Error()
 		}
@@ -204,11 +209,11 @@ func (j *jwtMode) cause(err error, claims jwt.MapClaims) string {
 }
 
 // nameExpired names the Nodes whose token has ended since they came in.
-func nameExpired(expiries *cache[string, time.Time], nodes []string, now time.Time, name func(node, cause string)) {
+func nameExpired(expiries *cache[string, time.Time], nodes iter.Seq[string], now time.Time, name func(node, cause string)) {
 	if expiries.size() == 0 {
 		return
 	}
-	for _, node := range nodes {
+	for node := range nodes {
 		if end, ok := expiries.get(node); ok && now.After(end) {
 			name(node, fmt.Sprintf("token expired %s ago", now.Sub(end).Round(time.Second)))
 		}

@@ -154,7 +154,7 @@ func TestJWTExpiryShowsAtTheValidityCheck(t *testing.T) {
 	if got := invalid(t, p, "Alice", "Bob", "Carol"); len(got) != 1 || got["Alice"] != "token expired 5s ago" {
 		t.Errorf("%v", got)
 	}
-	if err := p.Replace(cfg); err != nil { // a reload forgets nothing
+	if err := replace(p, cfg); err != nil { // a reload forgets nothing
 		t.Fatal(err)
 	}
 	if got := invalid(t, p, "Alice"); len(got) != 1 || p.Stats().TokensRemembered != 2 {
@@ -165,7 +165,7 @@ func TestJWTExpiryShowsAtTheValidityCheck(t *testing.T) {
 		t.Errorf("in again, without an end: %v", got)
 	}
 	now.add(2 * time.Hour)
-	if err := p.Replace(Config{}); err != nil {
+	if err := replace(p, Config{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := invalid(t, p, "Bob"); len(got) > 0 || p.Stats().TokensRemembered != 0 {

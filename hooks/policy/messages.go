@@ -148,8 +148,13 @@ func worthRetrying(err error) bool {
 }
 
 // Message forwards a message in mode upstream. It never waits.
-func (p *Policy) Message(_, _ string, body []byte) {
-	if p.engine.Load().forward {
-		p.queue.put(bytes.Clone(body))
+func (p *Policy) Message(m Message) {
+	if !p.engine.Load().forward {
+		return
 	}
+	if m.Body == nil {
+		p.queue.put(encodeMessage(m))
+		return
+	}
+	p.queue.put(bytes.Clone(m.Body))
 }

@@ -5,10 +5,13 @@ package policy
 import (
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/change"
 )
 
 // maxExpiries bounds the Nodes whose token's end is remembered. The least recently seen go first.
@@ -25,7 +28,7 @@ type Policy struct {
 	expiries *cache[string, time.Time]
 	replaced chan struct{}
 
-	swap   sync.Mutex // held by Replace
+	swap   sync.Mutex // held while the engine is swapped
 	engine atomic.Pointer[engine]
 }
 
@@ -47,8 +50,8 @@ type Stats struct {
 
 // engine is one configuration, ready for use. It never changes.
 type engine struct {
-	authenticate func(ctx context.Context, node string, data, body []byte) (bool, string)
-	authorize    func(ctx context.Context, from, to string, body []byte) (bool, string)
+	authenticate func(ctx context.Context, r Request) Answer
+	authorize    func(ctx context.Context, from, to string, body []byte) Answer
 	upstream     *upstream // nil where none of its URLs is used
 	validity     bool      // the upstream is asked who is invalid
 	forward      bool      // messages go upstream
@@ -73,26 +76,37 @@ func New(cfg Config) (*Policy, error) {
 		replaced: make(chan struct{}, 1),
 	}
 	p.queue = newQueue(&p.counts)
-	return p, p.Replace(cfg)
+	first, err := p.Prepare(cfg)
+	if err != nil {
+		return nil, err
+	}
+	first.Apply()
+	return p, nil
 }
 
-// Replace swaps the configuration, all at once. After an error, as of New, the old one stays. What tokens are known to
-// end, and messages that wait, are kept where the new configuration has a use for them.
-func (p *Policy) Replace(cfg Config) error {
-	p.swap.Lock()
-	defer p.swap.Unlock()
+// Prepare gets another configuration ready; files that it names are read now. The error is as of New. When the change is
+// applied it takes effect at once for every question asked from then on. What tokens are known to end, and messages that
+// wait, are kept if the new configuration has a use for them. Config's Logger, Now and Dated are those given to New.
+func (p *Policy) Prepare(cfg Config) (change.Change, error) {
 	next, err := compile(cfg, p)
 	if err != nil {
-		return err
+		return change.Change{}, err
 	}
+	setDefault(&cfg.Upstream.MessageQueue, 1024)
+	return change.New(func() { p.swapTo(next, cfg.Upstream.MessageQueue) }, nil), nil
+}
+
+// swapTo makes next the engine, and queue the limit of messages that wait.
+func (p *Policy) swapTo(next *engine, queue int) {
+	p.swap.Lock()
+	defer p.swap.Unlock()
 	for _, warning := range next.warnings {
 		p.log.Warn(warning)
 	}
 	if old := p.engine.Load(); old != nil && old.jwks != nil && next.jwks != nil && old.jwks.source == next.jwks.source {
 		next.jwks.set.CompareAndSwap(nil, old.jwks.set.Load())
 	}
-	setDefault(&cfg.Upstream.MessageQueue, 1024)
-	p.queue.resize(cfg.Upstream.MessageQueue)
+	p.queue.resize(queue)
 	p.engine.Store(next)
 	if !next.expiring {
 		p.expiries.clear()
@@ -101,7 +115,6 @@ func (p *Policy) Replace(cfg Config) error {
 	case p.replaced <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // compile checks cfg and makes an engine. p may be nil where only the mistakes are of interest.
@@ -146,27 +159,27 @@ func compile(cfg Config, p *Policy) (*engine, error) {
 	case ModeAllow, ModeDeny:
 		e.authorize = fixedAuthorize(cfg.Authorize.Mode == ModeAllow)
 	case ModeRules:
-		e.authorize = func(_ context.Context, from, to string, _ []byte) (bool, string) { return ordered.authorize(from, to) }
+		e.authorize = func(_ context.Context, from, to string, _ []byte) Answer { return ordered.authorize(from, to) }
 	case ModeUpstream:
 		e.authorize = e.upstream.authorize
 	}
 	return e, nil
 }
 
-func fixedAuthenticate(ok bool) func(context.Context, string, []byte, []byte) (bool, string) {
-	cause := ""
+func fixedAuthenticate(ok bool) func(context.Context, Request) Answer {
+	answer := yes()
 	if !ok {
-		cause = "hooks.authenticate.mode is deny"
+		answer = no("hooks.authenticate.mode is deny")
 	}
-	return func(context.Context, string, []byte, []byte) (bool, string) { return ok, cause }
+	return func(context.Context, Request) Answer { return answer }
 }
 
-func fixedAuthorize(ok bool) func(context.Context, string, string, []byte) (bool, string) {
-	cause := ""
+func fixedAuthorize(ok bool) func(context.Context, string, string, []byte) Answer {
+	answer := yes()
 	if !ok {
-		cause = "hooks.authorize.mode is deny"
+		answer = no("hooks.authorize.mode is deny")
 	}
-	return func(context.Context, string, string, []byte) (bool, string) { return ok, cause }
+	return func(context.Context, string, string, []byte) Answer { return answer }
 }
 
 // Run fetches keys and forwards messages, in turn for each configuration, until ctx ends. It returns nil, when all that
@@ -210,28 +223,30 @@ func (p *Policy) Run(ctx context.Context) error {
 
 func ended(ctx context.Context) bool { return ctx.Err() != nil }
 
-// Authenticate tells whether the Node may come in.
-func (p *Policy) Authenticate(ctx context.Context, node string, data, body []byte) (ok bool, cause string) {
-	return p.engine.Load().authenticate(ctx, node, data, body)
+// Authenticate decides whether a Node may come in.
+func (p *Policy) Authenticate(ctx context.Context, r Request) Answer {
+	return p.engine.Load().authenticate(ctx, r)
 }
 
-// Authorize tells whether from may talk to to.
-func (p *Policy) Authorize(ctx context.Context, from, to string, body []byte) (ok bool, cause string) {
+// Authorize decides whether from may talk to to. body is the Broker's call as it came, nil where there is none.
+func (p *Policy) Authorize(ctx context.Context, from, to string, body []byte) Answer {
 	return p.engine.Load().authorize(ctx, from, to, body)
 }
 
-// NeedsBody tells whether Invalid wants the request's body.
+// NeedsBody reports whether Invalid has a use for the Broker's call as it came.
 func (p *Policy) NeedsBody() bool { return p.engine.Load().validity }
 
-// Invalid names the Nodes whose token has expired and those that the upstream wants gone.
-func (p *Policy) Invalid(ctx context.Context, nodes []string, body []byte, name func(node, cause string)) {
+// Invalid names those of the connected nodes whose token has expired and those that the upstream wants gone. nodes may be
+// gone through more than once, and body may be nil. An error: the upstream could not be asked, and has named nobody.
+func (p *Policy) Invalid(ctx context.Context, nodes iter.Seq[string], body []byte, name func(node, cause string)) error {
 	e := p.engine.Load()
 	if e.expiring {
 		nameExpired(p.expiries, nodes, p.now(), name)
 	}
 	if e.validity {
-		e.upstream.invalid(ctx, nodes, body, name)
+		return e.upstream.invalid(ctx, nodes, body, name)
 	}
+	return nil
 }
 
 // Stats is what has been done so far.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +32,15 @@ func run(t *testing.T, cfg Config) *Policy {
 	return p
 }
 
+// replace swaps the configuration.
+func replace(p *Policy, cfg Config) error {
+	next, err := p.Prepare(cfg)
+	if err == nil {
+		next.Apply()
+	}
+	return err
+}
+
 // admit asks whether a Node may come in with a token.
 func admit(t *testing.T, p *Policy, node, token string) (bool, string) {
 	t.Helper()
@@ -42,7 +52,7 @@ func admit(t *testing.T, p *Policy, node, token string) (bool, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p.Authenticate(t.Context(), node, data, []byte(`{"id":"x"}`))
+	return authenticate(t, p, node, data, []byte(`{"id":"x"}`))
 }
 
 // invalid is what a validity check names, with its causes.
@@ -51,10 +61,31 @@ func invalid(t *testing.T, p *Policy, nodes ...string) map[string]string {
 	named := map[string]string{}
 	var body []byte
 	if p.NeedsBody() {
-		body = encodeConnected(nodes)
+		body = encodeConnected(slices.Values(nodes))
 	}
-	p.Invalid(t.Context(), nodes, body, func(node, cause string) { named[node] = cause })
+	_ = p.Invalid(t.Context(), slices.Values(nodes), body, func(node, cause string) { named[node] = cause })
 	return named
+}
+
+// authenticate and authorize take an answer apart. Where it has a wrong verdict they say so in its cause.
+func authenticate(t *testing.T, p *Policy, node string, data, body []byte) (ok bool, cause string) {
+	t.Helper()
+	return apart(t, p.Authenticate(t.Context(), Request{Node: node, Data: data, Body: body}))
+}
+
+func authorize(t *testing.T, p *Policy, from, to string, body []byte) (ok bool, cause string) {
+	t.Helper()
+	return apart(t, p.Authorize(t.Context(), from, to, body))
+}
+
+// apart fails the test where a verdict and its cause do not go together.
+func apart(t *testing.T, a Answer) (ok bool, cause string) {
+	t.Helper()
+	undecided := strings.HasPrefix(a.Cause, "upstream") && a.Cause != "upstream says no" || a.Cause == causeHashingBusy || a.Cause == causeJWTKeys
+	if (undecided && !a.OK()) != (a.Verdict == Failed) {
+		t.Errorf("the verdict of %q is %d", a.Cause, a.Verdict)
+	}
+	return a.OK(), a.Cause
 }
 
 // clock is a time that tests move on.

@@ -15,22 +15,21 @@ type rules struct {
 
 type rule struct {
 	from, to *matcher
-	allow    bool
-	refusal  string // cause of a refusal by this rule
+	answer   Answer
 }
 
 const causeNoRule = "no rule matches, and hooks.authorize.default is deny"
 
-func (r *rules) authorize(from, to string) (bool, string) {
+func (r *rules) authorize(from, to string) Answer {
 	for i := range r.list {
 		if rule := &r.list[i]; rule.from.Match(from) && rule.to.Match(to) {
-			return rule.allow, rule.refusal
+			return rule.answer
 		}
 	}
 	if r.fallback {
-		return true, ""
+		return yes()
 	}
-	return false, causeNoRule
+	return no(causeNoRule)
 }
 
 // compileRules checks groups and rules in whatever mode, so that a mistake does not wait for the day it is switched on.
@@ -51,9 +50,9 @@ func compileRules(cfg *Authorize, m *mistakes) *rules {
 		if given.Action != ModeAllow && given.Action != ModeDeny {
 			m.add(key, "rule %d: action %q is neither allow nor deny", i+1, given.Action)
 		}
-		compiled := rule{from: from, to: to, allow: given.Action == ModeAllow}
-		if !compiled.allow {
-			compiled.refusal = fmt.Sprintf("rule %d of hooks.authorize.rules (%s to %s)", i+1, given.From, given.To)
+		compiled := rule{from: from, to: to, answer: yes()}
+		if given.Action != ModeAllow {
+			compiled.answer = no(fmt.Sprintf("rule %d of hooks.authorize.rules (%s to %s)", i+1, given.From, given.To))
 		}
 		if from != nil && to != nil {
 			for j := range r.list {

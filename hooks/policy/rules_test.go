@@ -30,15 +30,15 @@ func TestRules(t *testing.T) {
 		{"Bob", "anybody", ""},
 		{"anybody", "Bob", causeNoRule},
 	} {
-		if ok, cause := p.Authorize(t.Context(), c.from, c.to, nil); ok != (c.cause == "") || cause != c.cause {
+		if ok, cause := authorize(t, p, c.from, c.to, nil); ok != (c.cause == "") || cause != c.cause {
 			t.Errorf("%s to %s: %v %q, want %q", c.from, c.to, ok, cause, c.cause)
 		}
 	}
 	cfg.Authorize.Default = ModeAllow
-	if err := p.Replace(cfg); err != nil {
+	if err := replace(p, cfg); err != nil {
 		t.Fatal(err)
 	}
-	if ok, cause := p.Authorize(t.Context(), "anybody", "Bob", nil); !ok || cause != "" {
+	if ok, cause := authorize(t, p, "anybody", "Bob", nil); !ok || cause != "" {
 		t.Errorf("default allow: %v %q", ok, cause)
 	}
 }
@@ -46,14 +46,14 @@ func TestRules(t *testing.T) {
 func TestFixedModes(t *testing.T) {
 	p := run(t, Config{})
 	for _, mode := range []string{ModeAllow, ModeDeny} {
-		if err := p.Replace(Config{Authenticate: Authenticate{Mode: mode}, Authorize: Authorize{Mode: mode}}); err != nil {
+		if err := replace(p, Config{Authenticate: Authenticate{Mode: mode}, Authorize: Authorize{Mode: mode}}); err != nil {
 			t.Fatal(err)
 		}
-		ok, cause := p.Authenticate(t.Context(), "a", nil, nil)
+		ok, cause := authenticate(t, p, "a", nil, nil)
 		if ok != (mode == ModeAllow) || ok != (cause == "") {
 			t.Errorf("authenticate %s: %v %q", mode, ok, cause)
 		}
-		ok, cause = p.Authorize(t.Context(), "a", "b", nil)
+		ok, cause = authorize(t, p, "a", "b", nil)
 		if ok != (mode == ModeAllow) || ok != (cause == "") {
 			t.Errorf("authorize %s: %v %q", mode, ok, cause)
 		}
@@ -61,7 +61,7 @@ func TestFixedModes(t *testing.T) {
 	if p.NeedsBody() || len(invalid(t, p, "a")) > 0 {
 		t.Error("somebody is invalid")
 	}
-	p.Message("a", "b", []byte(`{}`))
+	p.Message(Message{From: "a", To: "b", Body: []byte(`{}`)})
 	if s := p.Stats(); s != (Stats{}) {
 		t.Errorf("%+v", s)
 	}

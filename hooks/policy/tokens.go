@@ -124,10 +124,11 @@ func parseTokenLine(text string) (*tokenLine, error) {
 }
 
 // authenticate compares the token with every line that applies to the Node.
-func (t *tokens) authenticate(ctx context.Context, node string, data, _ []byte) (bool, string) {
-	token, cause := tokenFrom(data)
+func (t *tokens) authenticate(ctx context.Context, r Request) Answer {
+	node := r.Node
+	token, cause := tokenFrom(r.Data)
 	if cause != "" {
-		return false, cause
+		return no(cause)
 	}
 	sum := sha256.Sum256([]byte(token))
 	found := 0
@@ -151,25 +152,25 @@ func (t *tokens) authenticate(ctx context.Context, node string, data, _ []byte) 
 	}
 	switch {
 	case found == 1:
-		return true, ""
+		return yes()
 	case t.rounds == 0:
-		return false, causeTokenUnknown
+		return no(causeTokenUnknown)
 	}
 	return t.authenticateCostly(ctx, node, token, sum, costly[:n])
 }
 
 // authenticateCostly hashes with argon2id, as often as for any other Node, unless this very token was found right
 // lately.
-func (t *tokens) authenticateCostly(ctx context.Context, node, token string, sum [32]byte, lines []*argonHash) (bool, string) {
+func (t *tokens) authenticateCostly(ctx context.Context, node, token string, sum [32]byte, lines []*argonHash) Answer {
 	mac := hmac.New(sha256.New, t.key[:])
 	mac.Write(sum[:])
 	mac.Write([]byte(node))
 	known := [32]byte(mac.Sum(nil))
 	if _, ok := t.sure.get(known); ok {
-		return true, ""
+		return yes()
 	}
 	if !t.hasher.enter(ctx) {
-		return false, causeHashingBusy
+		return failed(causeHashingBusy)
 	}
 	defer t.hasher.leave()
 	found := 0
@@ -184,8 +185,8 @@ func (t *tokens) authenticateCostly(ctx context.Context, node, token string, sum
 		}
 	}
 	if found != 1 {
-		return false, causeTokenUnknown
+		return no(causeTokenUnknown)
 	}
 	t.sure.put(known, struct{}{})
-	return true, ""
+	return yes()
 }

@@ -59,7 +59,7 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%q with %.12q…: %v %q, want %q", c.node, c.token, ok, cause, c.cause)
 		}
 	}
-	if ok, cause := p.Authenticate(t.Context(), "Alice", nil, nil); ok || cause != causeNoToken {
+	if ok, cause := authenticate(t, p, "Alice", nil, nil); ok || cause != causeNoToken {
 		t.Errorf("without data: %v %q", ok, cause)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
@@ -209,7 +210,7 @@ func (u *upstream) yes(ctx context.Context, t *target, field string, body []byte
 }
 
 // failed decides where the upstream could not.
-func (u *upstream) failed(err error) (bool, string) {
+func (u *upstream) failed(err error) Answer {
 	var cause string
 	if errors.Is(err, errUnreachable) {
 		cause = errUnreachable.Error() // addresses and ports are for the log
@@ -217,30 +218,33 @@ func (u *upstream) failed(err error) (bool, string) {
 		cause = err.Error()
 	}
 	if u.cfg.FailOpen {
-		return true, cause + ", let through by hooks.upstream.fail_open"
+		return Answer{Yes, cause + ", let through by hooks.upstream.fail_open"}
 	}
-	return false, cause
+	return failed(cause)
 }
 
-func (u *upstream) authenticate(ctx context.Context, _ string, _, body []byte) (bool, string) {
-	ok, err := u.yes(ctx, &u.authentication, "authenticated", body)
-	switch {
-	case err != nil:
-		return u.failed(err)
-	case !ok:
-		return false, "upstream says no"
+func (u *upstream) authenticate(ctx context.Context, r Request) Answer {
+	if r.Body == nil {
+		r.Body = encodeRequest(r)
 	}
-	return true, ""
+	ok, err := u.yes(ctx, &u.authentication, "authenticated", r.Body)
+	if err != nil {
+		return u.failed(err)
+	}
+	return u.verdict(ok)
 }
 
 // authorize asks, or uses an answer that is not too old. Failures are not kept.
-func (u *upstream) authorize(ctx context.Context, from, to string, body []byte) (bool, string) {
+func (u *upstream) authorize(ctx context.Context, from, to string, body []byte) Answer {
 	who := pair{from, to}
 	if u.cfg.Cache > 0 {
 		if known, found := u.cache.get(who); found && u.now().Before(known.ends) {
 			u.counts.cached.Add(1)
 			return u.verdict(known.ok)
 		}
+	}
+	if body == nil {
+		body = encodePair(from, to)
 	}
 	ok, err := u.yes(ctx, &u.authorization, "authorized", body)
 	if err != nil {
@@ -252,17 +256,17 @@ func (u *upstream) authorize(ctx context.Context, from, to string, body []byte) 
 	return u.verdict(ok)
 }
 
-func (*upstream) verdict(ok bool) (bool, string) {
+func (*upstream) verdict(ok bool) Answer {
 	if ok {
-		return true, ""
+		return yes()
 	}
-	return false, "upstream says no"
+	return no("upstream says no")
 }
 
 // invalid asks which Nodes must go. Where that fails nobody goes, fail_open or not: one hiccup must not cut every Node
 // off.
-func (u *upstream) invalid(ctx context.Context, nodes []string, body []byte, name func(node, cause string)) {
-	if body == nil { // the URL was set while the request was on its way
+func (u *upstream) invalid(ctx context.Context, nodes iter.Seq[string], body []byte, name func(node, cause string)) error {
+	if body == nil { // a Broker in this process, or the URL was set while the request was on its way
 		body = encodeConnected(nodes)
 	}
 	var named map[string]bool
@@ -272,24 +276,14 @@ func (u *upstream) invalid(ctx context.Context, nodes []string, body []byte, nam
 	}
 	u.note(&u.validity, err)
 	if len(named) == 0 {
-		return
+		return err
 	}
-	for _, node := range nodes {
+	for node := range nodes {
 		if named[node] {
 			name(node, "upstream says so")
 		}
 	}
-}
-
-func encodeConnected(nodes []string) []byte {
-	body := []byte(`{"connectedNodesIds":[`)
-	for i, node := range nodes {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = strictjson.AppendString(body, node)
-	}
-	return append(body, `]}`...)
+	return nil
 }
 
 // parseYes reads one boolean field of an object, which must be there, once.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,13 +60,13 @@ func TestUpstreamAnswers(t *testing.T) {
 	h := newHook(t, says(`{"authenticated":true,"authorized":true,"invalidNodesIds":["Bob","nobody"],"new":[{}]}`))
 	p := run(t, upstreamConfig(h.URL))
 	const body = `{"id":"Alice","data":"{\"token\":\"t\"}","new":1}`
-	if ok, cause := p.Authenticate(t.Context(), "Alice", nil, []byte(body)); !ok || cause != "" {
+	if ok, cause := authenticate(t, p, "Alice", nil, []byte(body)); !ok || cause != "" {
 		t.Errorf("authenticate: %v %q", ok, cause)
 	}
 	if got := h.calls(); len(got) != 1 || got[0] != body || h.auth != "Bearer upt0ken application/json" {
 		t.Errorf("called with %q, %q", got, h.auth)
 	}
-	if ok, cause := p.Authorize(t.Context(), "Alice", "Bob", []byte(`{}`)); !ok || cause != "" {
+	if ok, cause := authorize(t, p, "Alice", "Bob", []byte(`{}`)); !ok || cause != "" {
 		t.Errorf("authorize: %v %q", ok, cause)
 	}
 	if !p.NeedsBody() {
@@ -74,16 +75,16 @@ func TestUpstreamAnswers(t *testing.T) {
 	if got := invalid(t, p, "Alice", "Bob"); len(got) != 1 || got["Bob"] != "upstream says so" {
 		t.Errorf("invalid: %v", got)
 	}
-	p.Invalid(t.Context(), []string{"A\"", "B"}, nil, func(string, string) {})
+	_ = p.Invalid(t.Context(), slices.Values([]string{"A\"", "B"}), nil, func(string, string) {})
 	if got := h.calls(); got[len(got)-1] != `{"connectedNodesIds":["A\"","B"]}` {
 		t.Errorf("without a body: %s", got[len(got)-1])
 	}
 	no := says(`{"authenticated":false,"authorized":false,"invalidNodesIds":[]}`)
 	h.answer.Store(&no)
-	if ok, cause := p.Authenticate(t.Context(), "Alice", nil, []byte(body)); ok || cause != "upstream says no" {
+	if ok, cause := authenticate(t, p, "Alice", nil, []byte(body)); ok || cause != "upstream says no" {
 		t.Errorf("authenticate: %v %q", ok, cause)
 	}
-	if ok, cause := p.Authorize(t.Context(), "Alice", "Bob", []byte(`{}`)); ok || cause != "upstream says no" {
+	if ok, cause := authorize(t, p, "Alice", "Bob", []byte(`{}`)); ok || cause != "upstream says no" {
 		t.Errorf("authorize: %v %q", ok, cause)
 	}
 	if got := invalid(t, p, "Alice", "Bob"); len(got) > 0 {
@@ -133,10 +134,10 @@ func TestUpstreamFails(t *testing.T) {
 			p := run(t, cfg)
 			ask := func(wantOK bool, cause string) {
 				t.Helper()
-				if ok, got := p.Authenticate(t.Context(), "Alice", nil, []byte(`{}`)); ok != wantOK || got != cause {
+				if ok, got := authenticate(t, p, "Alice", nil, []byte(`{}`)); ok != wantOK || got != cause {
 					t.Errorf("authenticate: %v %q, want %q", ok, got, cause)
 				}
-				if ok, got := p.Authorize(t.Context(), "Alice", "Bob", []byte(`{}`)); ok != wantOK || got != cause {
+				if ok, got := authorize(t, p, "Alice", "Bob", []byte(`{}`)); ok != wantOK || got != cause {
 					t.Errorf("authorize: %v %q, want %q", ok, got, cause)
 				}
 				if got := invalid(t, p, "Alice"); len(got) > 0 {
@@ -152,7 +153,7 @@ func TestUpstreamFails(t *testing.T) {
 				t.Errorf("log: %s", log)
 			}
 			cfg.Upstream.FailOpen = true
-			if err := p.Replace(cfg); err != nil {
+			if err := replace(p, cfg); err != nil {
 				t.Fatal(err)
 			}
 			ask(true, c.cause+", let through by hooks.upstream.fail_open")
@@ -170,7 +171,7 @@ func TestUpstreamUnreachable(t *testing.T) {
 	h := newHook(t, says(``))
 	h.Close()
 	p := run(t, upstreamConfig(h.URL))
-	if ok, cause := p.Authenticate(t.Context(), "Alice", nil, nil); ok || cause != errUnreachable.Error() {
+	if ok, cause := authenticate(t, p, "Alice", nil, nil); ok || cause != errUnreachable.Error() {
 		t.Errorf("%v %q", ok, cause)
 	}
 }
@@ -189,14 +190,14 @@ func TestUpstreamIsNotPiledUpOn(t *testing.T) {
 	var all sync.WaitGroup
 	for range 2 {
 		all.Go(func() {
-			if ok, cause := p.Authenticate(t.Context(), "Alice", nil, nil); !ok {
+			if ok, cause := authenticate(t, p, "Alice", nil, nil); !ok {
 				t.Error(cause)
 			}
 		})
 	}
 	<-entered
 	<-entered
-	if ok, cause := p.Authorize(t.Context(), "Alice", "Bob", nil); ok || cause != errBusy.Error() {
+	if ok, cause := authorize(t, p, "Alice", "Bob", nil); ok || cause != errBusy.Error() {
 		t.Errorf("%v %q", ok, cause)
 	}
 	if n := p.Stats().UpstreamBusy; n != 1 {
@@ -214,7 +215,7 @@ func TestUpstreamCache(t *testing.T) {
 	p := run(t, cfg)
 	ask := func(from, to string, want bool, calls int) {
 		t.Helper()
-		if ok, _ := p.Authorize(t.Context(), from, to, []byte(`{}`)); ok != want || len(h.calls()) != calls {
+		if ok, _ := authorize(t, p, from, to, []byte(`{}`)); ok != want || len(h.calls()) != calls {
 			t.Errorf("%s to %s: %v, %d calls", from, to, ok, len(h.calls()))
 		}
 	}
@@ -236,7 +237,7 @@ func TestUpstreamCache(t *testing.T) {
 	if n := p.Stats().UpstreamCached; n != 3 {
 		t.Errorf("%d cached", n)
 	}
-	if err := p.Replace(upstreamConfig(h.URL)); err != nil { // cache 0
+	if err := replace(p, upstreamConfig(h.URL)); err != nil { // cache 0
 		t.Fatal(err)
 	}
 	yes := says(`{"authorized":true}`)
@@ -259,20 +260,20 @@ func TestMessagesAreForwarded(t *testing.T) {
 	})
 	p := run(t, Config{Messages: Messages{Mode: ModeUpstream}, Upstream: Upstream{MessagesURL: h.URL, MessageWorkers: 1}})
 	body := []byte(`{"senderId":"a"}`)
-	p.Message("a", "b", body)
+	p.Message(Message{From: "a", To: "b", Body: body})
 	body[1] = 'X' // the policy must have its own copy
 	if text := <-got; text != `{"senderId":"a"}` {
 		t.Errorf("%s", text)
 	}
 	fail.Store(1)
-	p.Message("a", "b", []byte(`{"n":2}`))
+	p.Message(Message{From: "a", To: "b", Body: []byte(`{"n":2}`)})
 	if text := <-got; text != `{"n":2}` {
 		t.Errorf("%s", text)
 	}
 	waitFor(t, func() bool { return p.Stats().MessagesForwarded == 2 })
 	refuse := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) })
 	h.answer.Store(&refuse)
-	p.Message("a", "b", []byte(`{"n":3}`)) // not tried again
+	p.Message(Message{From: "a", To: "b", Body: []byte(`{"n":3}`)}) // not tried again
 	waitFor(t, func() bool { return p.Stats().MessagesDropped == 1 })
 	if n := len(h.calls()); n != 4 {
 		t.Errorf("%d calls", n)
@@ -302,31 +303,31 @@ func TestMessageQueue(t *testing.T) {
 	log := &lockedText{}
 	cfg := Config{Logger: logTo(log), Messages: Messages{Mode: ModeUpstream}, Upstream: Upstream{MessagesURL: h.URL, MessageWorkers: 1, MessageQueue: 3, Timeout: time.Minute}}
 	p := run(t, cfg)
-	p.Message("a", "b", []byte(`{"n":0}`))
+	p.Message(Message{From: "a", To: "b", Body: []byte(`{"n":0}`)})
 	<-entered
 	for i := range 5 {
-		p.Message("a", "b", fmt.Appendf(nil, `{"n":%d}`, i+1))
+		p.Message(Message{From: "a", To: "b", Body: fmt.Appendf(nil, `{"n":%d}`, i+1)})
 	}
 	if s := p.Stats(); s.MessagesQueued != 3 || s.MessagesDropped != 2 {
 		t.Errorf("%+v", s)
 	}
 	stuck.Store(false)
 	cfg.Upstream.MessageQueue, cfg.Upstream.MessageWorkers = 10, 2
-	if err := p.Replace(cfg); err != nil { // what was on its way, and what waited, goes on
+	if err := replace(p, cfg); err != nil { // what was on its way, and what waited, goes on
 		t.Fatal(err)
 	}
 	waitFor(t, func() bool { return p.Stats().MessagesForwarded == 4 })
 	stuck.Store(true)
 	for range 5 {
-		p.Message("a", "b", []byte(`{}`))
+		p.Message(Message{From: "a", To: "b", Body: []byte(`{}`)})
 	}
 	<-entered
 	<-entered
-	if err := p.Replace(Config{}); err != nil {
+	if err := replace(p, Config{}); err != nil {
 		t.Fatal(err)
 	}
 	waitFor(t, func() bool { s := p.Stats(); return s.MessagesQueued == 0 && s.MessagesDropped == 7 })
-	p.Message("a", "b", []byte(`{}`))
+	p.Message(Message{From: "a", To: "b", Body: []byte(`{}`)})
 	if s := p.Stats(); s.MessagesQueued != 0 {
 		t.Errorf("%+v", s)
 	}
@@ -351,17 +352,17 @@ func TestReplaceWhileAsked(t *testing.T) {
 				default:
 				}
 				admit(t, p, "Alice", "x")
-				p.Authorize(t.Context(), "Alice", "Bob", []byte(`{}`))
-				p.Invalid(t.Context(), []string{"Alice"}, nil, func(string, string) {})
-				p.Message("a", "b", []byte(`{}`))
+				authorize(t, p, "Alice", "Bob", []byte(`{}`))
+				_ = p.Invalid(t.Context(), slices.Values([]string{"Alice"}), nil, func(string, string) {})
+				p.Message(Message{From: "a", To: "b", Body: []byte(`{}`)})
 			}
 		})
 	}
 	for i := range 40 {
-		if err := p.Replace(configs[i%len(configs)]); err != nil {
+		if err := replace(p, configs[i%len(configs)]); err != nil {
 			t.Error(err)
 		}
-		if err := p.Replace(Config{Authorize: Authorize{Mode: "x"}}); err == nil {
+		if err := replace(p, Config{Authorize: Authorize{Mode: "x"}}); err == nil {
 			t.Error("a wrong configuration was taken")
 		}
 		time.Sleep(time.Millisecond)

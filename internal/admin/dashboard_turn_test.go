@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 // browserConfiguration is an RTC configuration for a TURN server, with a URL at its end where nothing listens.
@@ -53,7 +55,7 @@ func TestDashboardBrowserTest(t *testing.T) {
 	checkAccessibility(p, axeCore(t), "test results")
 	p.clean()
 
-	if _, err := s.registry.Ban(TestNode, "", 0); err != nil {
+	if _, err := s.registry.Ban(nodeid.Dashboard, "", 0); err != nil {
 		t.Fatal(err)
 	}
 	p.eval(`document.querySelector("#start-test").click()`)

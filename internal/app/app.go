@@ -43,6 +43,7 @@ type parts struct {
 	turn      *turnsrv.Server
 	redis     *redis.Server // nil: off
 	policy    *policy.Policy
+	decider   *hooks.Decider
 	hooks     *hooks.Server
 	admin     *admin.Admin
 	guard     *webguard.Guard // the admin listener
@@ -184,10 +185,14 @@ func (a *App) openHooks() (err error) {
 	if a.policy, err = policy.New(a.policySettings(a.cfg())); err != nil {
 		return err
 	}
+	if a.decider, err = hooks.NewDecider(hooks.DeciderConfig{
+		RTC: rtcSettings(h.RTC), ICE: &issuer{keys: a.keys, now: &a.now, told: &a.told}, Registry: a.nodes, Policy: a.policy,
+		Observe: a.meters.ObserveHook, Logger: a.part("hooks"),
+	}); err != nil {
+		return err
+	}
 	set := hooks.Config{
-		Listen: h.Listen, Token: a.now.Load().secrets.hooks, MaxBody: h.MaxBody, RTC: rtcSettings(h.RTC),
-		ICE:      &issuer{keys: a.keys, now: &a.now, told: &a.told, issued: a.report.issued},
-		Registry: registry{a.nodes}, Policy: a.policy, Observe: a.observeHook,
+		Decider: a.decider, Listen: h.Listen, Token: a.now.Load().secrets.hooks, MaxBody: h.MaxBody,
 		Refused: func(status int) { a.meters.CountRefused("hooks", status) }, Logger: a.part("hooks"),
 	}
 	if l != nil {
@@ -200,7 +205,7 @@ func (a *App) openHooks() (err error) {
 func (a *App) openAdmin() (err error) {
 	if a.admin, err = admin.New(admin.Config{
 		Nodes: a.nodes, Relays: relays{a.turn}, Status: a.report.status, NotReady: a.life.notReady, Turn: a.report.turnStats, Metrics: a.meters,
-		RTC: a.hooks.RTCConfiguration, Drain: a.Drain, Draining: a.report.drainProgress, Logger: a.part("admin"),
+		RTC: a.decider.TestConfiguration, Drain: a.Drain, Draining: a.report.drainProgress, Logger: a.part("admin"),
 	}); err != nil {
 		return err
 	}
@@ -219,15 +224,6 @@ func (a *App) openAdmin() (err error) {
 	}
 	a.guard, err = webguard.New(guard)
 	return err
-}
-
-// observeHook is told of each answer of a webhook. What asks for an RTC configuration is judged by the issuer, which knows
-// the Node.
-func (a *App) observeHook(hook, result string, took time.Duration) {
-	a.meters.ObserveHook(hook, result, took)
-	if hook != "resolve" && hook != "other" && (result == hooks.ResultOK || result == hooks.ResultRefused) {
-		a.report.brokerCalled()
-	}
 }
 
 // cfg is the configuration that holds now.

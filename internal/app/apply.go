@@ -9,6 +9,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
+	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
 )
 
@@ -36,8 +37,10 @@ func (a *App) prepare(ctx context.Context, next *config.Config) (change.Change, 
 	if errSecrets == nil {
 		all.Add(a.keys.Prepare(kept.credential, reveal(next.Credentials.PreviousSecrets)))
 	}
-	all.Add(asChange(a.hooks.Prepare(hooks.Settings{Token: kept.hooks, MaxBody: next.Hooks.MaxBody, RTC: rtcSettings(next.Hooks.RTC)})))
-	all.Add(a.preparePolicy(next))
+	all.Add(a.hooks.Prepare(hooks.Settings{Token: kept.hooks, MaxBody: next.Hooks.MaxBody}))
+	all.Add(a.guard.Prepare(webguard.Settings{Token: kept.admin}))
+	all.Add(a.decider.Prepare(rtcSettings(next.Hooks.RTC)))
+	all.Add(a.policy.Prepare(a.policySettings(next)))
 	all.Add(asChange(a.peers.Prepare(next.Turn.Peers.Deny, next.Turn.Peers.Allow)))
 	all.Add(asChange(a.prepareCerts(next, public)))
 	all.Add(a.prepareMove(public))
@@ -46,7 +49,6 @@ func (a *App) prepare(ctx context.Context, next *config.Config) (change.Change, 
 		a.turn.Apply(turnSettings(next))
 		a.turn.SetDrainTimeout(next.DrainTimeout)
 		a.turn.Recheck()
-		a.guard.SetToken(kept.admin)
 		a.log.Set(next.Log.Level, next.Log.Format)
 	}, nil), nil)
 	all.Add(addresses, errPublic) // last: until it is applied, no address changes
@@ -59,12 +61,6 @@ func asChange(apply func(), err error) (change.Change, error) { return change.Ne
 func (a *App) hold(h *holding) {
 	a.now.Store(h)
 	a.publish()
-}
-
-// preparePolicy gets other policies ready.
-func (a *App) preparePolicy(next *config.Config) (change.Change, error) {
-	set := a.policySettings(next)
-	return change.New(func() { _ = a.policy.Replace(set) }, nil), policy.Check(set)
 }
 
 // policySettings are [PolicySettings] with what the policies need of the process.

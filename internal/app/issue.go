@@ -56,10 +56,9 @@ func (a *App) publish() {
 
 // issuer issues credentials for the URLs that clients are told.
 type issuer struct {
-	keys   *credential.Keyring
-	now    *atomic.Pointer[holding]
-	told   *told
-	issued func(node string) // is told of each Node that is given a credential
+	keys *credential.Keyring
+	now  *atomic.Pointer[holding]
+	told *told
 }
 
 // ICE implements [hooks.ICEProvider].
@@ -68,7 +67,6 @@ func (i *issuer) ICE(node string) (hooks.ICE, error) {
 	if err != nil {
 		return hooks.ICE{}, err
 	}
-	i.issued(node)
 	u := i.told.load()
 	return hooks.ICE{STUN: u.stun, TURN: u.turn, Username: c.Username, Password: c.Password, Expires: c.Expires}, nil
 }

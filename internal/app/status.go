@@ -4,16 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
 	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
-	"github.com/crolang-p2p/crolang-aio/internal/doctor"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/version"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
@@ -27,25 +24,6 @@ type reporter struct {
 	found   *findings.Set
 	life    *life
 	started time.Time
-	called  atomic.Int64 // Unix time at which a Broker last called a webhook; 0: never
-}
-
-// brokerCalled notes that a Broker called a webhook.
-func (r *reporter) brokerCalled() { r.called.Store(time.Now().Unix()) }
-
-// brokerSeen is when a Broker last called a webhook; zero if none has. The program's own tests of itself do not count.
-func (r *reporter) brokerSeen() time.Time {
-	if s := r.called.Load(); s != 0 {
-		return time.Unix(s, 0).UTC()
-	}
-	return time.Time{}
-}
-
-// issued is told of each Node that is given an RTC configuration.
-func (r *reporter) issued(node string) {
-	if !synthetic(node) {
-		r.brokerCalled()
-	}
 }
 
 // status describes the running process for the admin API.
@@ -57,7 +35,7 @@ func (r *reporter) status() adminapi.Status {
 		source = "self-signed"
 	}
 	return adminapi.Status{
-		Version: v.Version, Commit: v.Commit, Go: v.Go, Now: time.Now().UTC(), Started: r.started.UTC(), BrokerSeen: r.brokerSeen(),
+		Version: v.Version, Commit: v.Commit, Go: v.Go, Now: time.Now().UTC(), Started: r.started.UTC(), BrokerSeen: r.hooks.BrokerSeen(),
 		Listeners: append(r.turnListeners(), r.otherListeners()...), URLs: r.told.load().all(),
 		Public: adminapi.Public{
 			Host: hold.public.Machine(), IPv4: text(hold.public.IPv4.Advertise), IPv6: text(hold.public.IPv6.Advertise),
@@ -208,9 +186,4 @@ func otherOwner(dir *datadir.Dir) []findings.Finding {
 		ID: "data_dir.owner", Remedy: "chown -R it to the user that serves, and always serve as that one",
 		Detail: fmt.Sprintf("data_dir %s belongs to the user with id %d, who cannot read what is made in it now", dir.Path(), uid),
 	}}
-}
-
-// synthetic reports whether a Node id is one of the program's own tests of itself.
-func synthetic(node string) bool {
-	return node == admin.TestNode || strings.HasPrefix(node, doctor.NodePrefix)
 }

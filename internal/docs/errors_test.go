@@ -314,6 +314,7 @@ var internalOnly = map[string]string{
 	"redis configuration":                                     "leads to the one above only",
 	"admin: no registry of Nodes given":                       "main always gives one",
 	"admin: no TURN server given":                             "main always gives one",
+	"hooks: no Decider given":                                 "main always gives one",
 	"admin: no status given":                                  "main always gives one",
 	"admin: the number of event streams must not be negative": "main leaves it at its default",
 	"nodes: no data directory given":                          "main always gives one",

@@ -4,12 +4,22 @@ package nodeid
 
 import (
 	"errors"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
 // MaxLen is the longest Node id, in bytes.
 const MaxLen = 256
+
+// The ids of Nodes that are none: this program makes them up to test itself. No Broker should have a Node of such an id.
+const (
+	Dashboard    = "dashboard-test"      // of the dashboard's test page
+	DoctorPrefix = "crolang-aio-doctor-" // begins those of the command doctor
+)
+
+// Synthetic reports whether this program has made the id up to test itself.
+func Synthetic(id string) bool { return id == Dashboard || strings.HasPrefix(id, DoctorPrefix) }
 
 // The reasons for which Valid refuses an id. They never carry the id itself: it may be hostile.
 var (
@@ -40,7 +50,7 @@ func Valid(id string) error {
 	return nil
 }
 
-// printable says whether id is printable ASCII, as nearly all are: a validity check has 100 000 of them.
+// printable reports whether id is printable ASCII, as nearly all are: a validity check has 100 000 of them.
 func printable(id string) bool {
 	for i := range len(id) {
 		if id[i] < 0x20 || id[i] > 0x7e {

@@ -105,6 +105,12 @@ func (r *Registry) Banned(node string) bool {
 // BanOf returns the ban in force on node.
 func (r *Registry) BanOf(node string) (Ban, bool) { return r.bans.get(node) }
 
+// BanReason reports whether node is banned, and the operator's reason, which may be empty.
+func (r *Registry) BanReason(node string) (reason string, banned bool) {
+	ban, banned := r.bans.get(node)
+	return ban.Reason, banned
+}
+
 // Bans lists the bans in force, the newest first.
 func (r *Registry) Bans() []Ban {
 	list := r.bans.list()

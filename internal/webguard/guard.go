@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
@@ -109,7 +110,8 @@ func New(cfg Config) (*Guard, error) {
 		slots: make(chan struct{}, cfg.InFlight),
 		probe: "/" + rand.Text(),
 	}
-	g.SetToken(cfg.Token)
+	token := newTokenCheck(cfg.Token)
+	g.token.Store(&token)
 	g.SetHosts(cfg.Hosts)
 	g.server = &http.Server{
 		Handler:                      g,
@@ -135,10 +137,15 @@ func setDefault[T int | time.Duration](value *T, otherwise T) {
 // Addr is the bound address.
 func (g *Guard) Addr() net.Addr { return g.conns.Addr() }
 
-// SetToken replaces Config.Token, for every request that begins from now on.
-func (g *Guard) SetToken(token string) {
-	t := newTokenCheck(token)
-	g.token.Store(&t)
+// Settings are the parts of Config that Prepare can change while the Guard runs.
+type Settings struct {
+	Token string
+}
+
+// Prepare gets other settings ready, for every request that begins after the change was applied.
+func (g *Guard) Prepare(next Settings) (change.Change, error) {
+	token := newTokenCheck(next.Token)
+	return change.New(func() { g.token.Store(&token) }, nil), nil
 }
 
 // SetHosts replaces Config.Hosts.

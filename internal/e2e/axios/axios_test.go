@@ -32,11 +32,11 @@ func (c *counted) Accept() (net.Conn, error) {
 // registry has one banned Node and counts the connected ones.
 type registry struct{ connected atomic.Int32 }
 
-func (*registry) Banned(node string) (bool, string) { return node == "Ben", "spam" }
-func (*registry) Note(string, string, string)       {}
-func (*registry) Issued(string, time.Time)          {}
-func (r *registry) Connected(nodes []string)        { r.connected.Add(int32(len(nodes))) }
-func (*registry) Authorized(string, string)         {}
+func (*registry) BanReason(node string) (string, bool) { return "spam", node == "Ben" }
+func (*registry) Note(string, string, string)          {}
+func (*registry) Issued(string, time.Time)             {}
+func (r *registry) Validated(nodes []string)           { r.connected.Add(int32(len(nodes))) }
+func (*registry) Authorized(string, string)            {}
 
 type ice struct{}
 
@@ -57,14 +57,18 @@ func TestBrokerCalls(t *testing.T) {
 	conns, known := &counted{Listener: listener}, &registry{}
 	var mu sync.Mutex
 	results := map[string]int{}
-	server, err := hooks.New(hooks.Config{
-		Listener: conns, Token: "c29tZS10b2tlbg", Registry: known, ICE: ice{},
+	decider, err := hooks.NewDecider(hooks.DeciderConfig{
+		Registry: known, ICE: ice{},
 		Observe: func(hook, result string, _ time.Duration) {
 			mu.Lock()
 			defer mu.Unlock()
 			results[hook+" "+result]++
 		},
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := hooks.New(hooks.Config{Decider: decider, Listener: conns, Token: "c29tZS10b2tlbg"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,62 @@
+package hooks
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+)
+
+// The kinds of events that Registry.Note is given.
+const (
+	KindAuthentication = "authentication"
+	KindConfiguration  = "configuration"
+	KindAuthorization  = "authorization"
+	KindValidity       = "validity"
+)
+
+// Registry is what is known of Nodes beyond one question. It is called from many goroutines at once, only with valid Node
+// ids, and must not block for long.
+type Registry interface {
+	// BanReason reports whether the Node is banned, and the operator's reason, which may be empty.
+	BanReason(node string) (reason string, banned bool)
+	// Note adds an event to the Node's why-record: a kind of the Kind constants, and what happened in plain words.
+	Note(node, kind, detail string)
+	// Issued is told that the Node was given a credential, and when it ends.
+	Issued(node string, expires time.Time)
+	// Validated is told of Nodes that a Broker has connected now and that were not refused: a part of all, perhaps with
+	// duplicates. The slice must not be kept.
+	Validated(nodes []string)
+	// Authorized is told that from may talk to to, as the Broker was just told.
+	Authorized(from, to string)
+}
+
+// Policy decides; package policy has the usual ones. It is called from many goroutines at once, only with valid Node ids.
+// A request's body must not be kept.
+type Policy interface {
+	// Authenticate decides whether a Node may come in.
+	Authenticate(ctx context.Context, r policy.Request) policy.Answer
+	// Authorize decides whether from may talk to to. body is the Broker's call as it came, nil where there is none.
+	Authorize(ctx context.Context, from, to string, body []byte) policy.Answer
+	// NeedsBody reports whether Invalid has a use for the Broker's call as it came; it is nil otherwise, since it can be
+	// megabytes.
+	NeedsBody() bool
+	// Invalid calls name for each of the connected nodes that must go. It may go through nodes more than once, while it is
+	// called. An error: not everything that decides could be asked.
+	Invalid(ctx context.Context, nodes iter.Seq[string], body []byte, name func(node, cause string)) error
+	// Message takes a message between two Nodes. It must not block.
+	Message(m policy.Message)
+}
+
+// ICE is what a Node needs for STUN and TURN. Password is a secret.
+type ICE struct {
+	STUN, TURN         []string // URLs in the order that clients should try them
+	Username, Password string   // for the TURN URLs
+	Expires            time.Time
+}
+
+// ICEProvider issues credentials. It is called from many goroutines at once, only with valid Node ids.
+type ICEProvider interface {
+	ICE(node string) (ICE, error)
+}
