@@ -30,7 +30,7 @@ func (s *Server) authenticate(c *call) (refused bool, _ *errAnswer) {
 		}
 	}
 	if refused {
-		s.cfg.Registry.Note(node, KindAuthentication, "authentication refused: "+cause)
+		s.cfg.Registry.AuthenticationRefused(node, "authentication refused: "+cause)
 		c.out = append(c.out, authenticatedFalse...)
 		return true, nil
 	}
@@ -38,7 +38,7 @@ func (s *Server) authenticate(c *call) (refused bool, _ *errAnswer) {
 	if cause != "" {
 		detail += ": " + cause
 	}
-	s.cfg.Registry.Note(node, KindAuthentication, detail)
+	s.cfg.Registry.Authenticated(node, detail)
 	c.out = append(c.out, authenticatedTrue...)
 	return false, nil
 }
@@ -61,7 +61,7 @@ func (s *Server) authorize(c *call) (refused bool, _ *errAnswer) {
 		refused = !ok
 	}
 	if refused {
-		s.cfg.Registry.Note(from, KindAuthorization, "talking to "+strconv.Quote(to)+" refused: "+cause)
+		s.cfg.Registry.AuthorizationRefused(from, "talking to "+strconv.Quote(to)+" refused: "+cause)
 		c.out = append(c.out, authorizedFalse...)
 		return true, nil
 	}
@@ -78,12 +78,12 @@ func (s *Server) resolve(c *call) (refused bool, _ *errAnswer) {
 		return false, failed
 	}
 	if cause, banned := s.banned(node); banned {
-		s.cfg.Registry.Note(node, KindConfiguration, "RTC configuration refused: "+cause)
+		s.cfg.Registry.ConfigurationRefused(node, "RTC configuration refused: "+cause)
 		return false, &errAnswer{status: http.StatusForbidden, result: ResultRefused, text: "the Node is banned"}
 	}
 	ice, err := s.issue(node)
 	if err != nil {
-		s.cfg.Registry.Note(node, KindConfiguration, "RTC configuration refused: the server could not make one")
+		s.cfg.Registry.ConfigurationRefused(node, "RTC configuration refused: the server could not make one")
 		failed := *errICE
 		failed.cause = err
 		return false, &failed
@@ -117,7 +117,7 @@ func (s *Server) RTCConfiguration(node string) (json.RawMessage, error) {
 var errNoServers = fmt.Errorf("%w: neither a TURN listener nor hooks.rtc.extra_ice_servers gives an ICE server: add udp or tcp to turn.transports, or a certificate that clients verify", ErrRTC)
 
 func (s *Server) banned(node string) (cause string, banned bool) {
-	banned, reason := s.cfg.Registry.Banned(node)
+	reason, banned := s.cfg.Registry.BanReason(node)
 	switch {
 	case !banned:
 		return "", false

@@ -38,26 +38,25 @@ var Webhooks = [...]struct{ Path, Variable string }{
 	{PathMessage, "ON_AUTHENTICATED_SOCKET_MSG_WEBHOOK_URL"},
 }
 
-// The kinds of events that Registry.Note is given.
-const (
-	KindAuthentication = "authentication"
-	KindConfiguration  = "configuration"
-	KindAuthorization  = "authorization"
-	KindValidity       = "validity"
-)
-
 // Registry is what is known of Nodes beyond one request. It is called from many goroutines at once, only with valid
-// Node ids, and must not block for long.
+// Node ids, and must not block for long. A detail says what happened in plain words, for the Node's why-record.
 type Registry interface {
-	// Banned tells whether the Node is banned, and the operator's reason.
-	Banned(node string) (banned bool, reason string)
-	// Note adds an event to the Node's why-record: a kind of the Kind constants, and what happened in plain words.
-	Note(node, kind, detail string)
+	// BanReason returns the operator's reason where the Node is banned.
+	BanReason(node string) (reason string, banned bool)
+	// Authenticated and AuthenticationRefused note whether the Node may come in.
+	Authenticated(node, detail string)
+	AuthenticationRefused(node, detail string)
+	// ConfigurationRefused notes that the Broker got no RTC configuration for the Node.
+	ConfigurationRefused(node, detail string)
+	// AuthorizationRefused notes that from may not talk to another.
+	AuthorizationRefused(from, detail string)
+	// NamedInvalid notes that the Broker was told to disconnect the Node.
+	NamedInvalid(node, detail string)
 	// Issued says that a credential was given to the Node, and when it ends.
 	Issued(node string, expires time.Time)
-	// Connected names Nodes that a Broker has connected now and that were not refused: a part of all, perhaps with
+	// Validated names Nodes that a Broker has connected now and that were not refused: a part of all, perhaps with
 	// duplicates. The slice must not be kept.
-	Connected(nodes []string)
+	Validated(nodes []string)
 	// Authorized says that from may talk to to, as the Broker was just told.
 	Authorized(from, to string)
 }

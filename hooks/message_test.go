@@ -172,13 +172,13 @@ type blockingRegistry struct {
 	entered, release chan struct{}
 }
 
-func (b *blockingRegistry) Banned(string) (bool, string) {
+func (b *blockingRegistry) BanReason(string) (string, bool) {
 	select {
 	case b.entered <- struct{}{}:
 	default:
 	}
 	<-b.release
-	return false, ""
+	return "", false
 }
 
 func TestObserved(t *testing.T) {
@@ -217,9 +217,9 @@ type lateBan struct {
 	asked *int
 }
 
-func (l *lateBan) Banned(string) (bool, string) {
+func (l *lateBan) BanReason(string) (string, bool) {
 	*l.asked++
-	return *l.asked > 1, "spam"
+	return "spam", *l.asked > 1
 }
 
 func FuzzDecoders(f *testing.F) {

@@ -32,14 +32,22 @@ type registry struct {
 	authorized []string
 }
 
-func (r *registry) Banned(node string) (bool, string) {
+func (r *registry) BanReason(node string) (string, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	reason, ok := r.bans[node]
-	return ok, reason
+	return reason, ok
 }
 
-func (r *registry) Note(node, kind, detail string) {
+func (r *registry) Authenticated(node, detail string) { r.note(node, "authentication", detail) }
+func (r *registry) AuthenticationRefused(node, detail string) {
+	r.note(node, "authentication", detail)
+}
+func (r *registry) ConfigurationRefused(node, detail string) { r.note(node, "configuration", detail) }
+func (r *registry) AuthorizationRefused(node, detail string) { r.note(node, "authorization", detail) }
+func (r *registry) NamedInvalid(node, detail string)         { r.note(node, "validity", detail) }
+
+func (r *registry) note(node, kind, detail string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.notes = append(r.notes, fmt.Sprintf("%s %s: %s", node, kind, detail))
@@ -51,7 +59,7 @@ func (r *registry) Issued(node string, expires time.Time) {
 	r.issued = append(r.issued, fmt.Sprintf("%s %d", node, expires.Unix()))
 }
 
-func (r *registry) Connected(nodes []string) {
+func (r *registry) Validated(nodes []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.connected = append(r.connected, nodes...)

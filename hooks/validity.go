@@ -36,7 +36,7 @@ func (s *Server) validity(c *call) (refused bool, _ *errAnswer) {
 			raw = kept.Bytes()
 		}
 		s.askInvalid(c, raw)
-		s.cfg.Registry.Connected(c.nodes)
+		s.cfg.Registry.Validated(c.nodes)
 	}
 	named := len(c.out) > empty
 	if named {
@@ -118,7 +118,7 @@ func (s *Server) checkEntry(c *call, raw []byte, escaped bool) {
 
 func (s *Server) nameInvalid(c *call, node, cause string) {
 	c.out = append(strictjson.AppendString(c.out, node), ',')
-	s.cfg.Registry.Note(node, KindValidity, "named invalid to the Broker: "+cause)
+	s.cfg.Registry.NamedInvalid(node, "named invalid to the Broker: "+cause)
 }
 
 // askInvalid lets the policy name some of c.nodes and takes those out.

@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+
 	"encoding/json"
 	"regexp"
 	"strings"
@@ -53,7 +55,7 @@ func TestDashboardBrowserTest(t *testing.T) {
 	checkAccessibility(p, axeCore(t), "test results")
 	p.clean()
 
-	if _, err := s.registry.Ban(TestNode, "", 0); err != nil {
+	if _, err := s.registry.Ban(nodeid.Dashboard, "", 0); err != nil {
 		t.Fatal(err)
 	}
 	p.eval(`document.querySelector("#start-test").click()`)

@@ -12,6 +12,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/duration"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
@@ -219,13 +220,10 @@ func (a *Admin) unban(c *call, _ none) (none, error) {
 	return none{}, a.cfg.Nodes.Unban(c.target())
 }
 
-// TestNode is the Node whose credential the dashboard's test page uses.
-const TestNode = "dashboard-test"
-
 // test answers POST /api/test with an RTC configuration for the dashboard's test page.
 func (a *Admin) test(_ *call, _ none) (json.RawMessage, error) {
 	if a.cfg.RTC == nil {
 		return nil, problem(http.StatusNotFound, "this server offers no test credentials")
 	}
-	return a.cfg.RTC(TestNode)
+	return a.cfg.RTC(nodeid.Dashboard)
 }

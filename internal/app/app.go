@@ -187,7 +187,7 @@ func (a *App) openHooks() (err error) {
 	set := hooks.Config{
 		Listen: h.Listen, Token: a.now.Load().secrets.hooks, MaxBody: h.MaxBody, RTC: rtcSettings(h.RTC),
 		ICE:      &issuer{keys: a.keys, now: &a.now, told: &a.told, issued: a.report.issued},
-		Registry: registry{a.nodes}, Policy: a.policy, Observe: a.observeHook,
+		Registry: a.nodes, Policy: a.policy, Observe: a.observeHook,
 		Refused: func(status int) { a.meters.CountRefused("hooks", status) }, Logger: a.part("hooks"),
 	}
 	if l != nil {

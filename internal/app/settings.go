@@ -48,18 +48,6 @@ func (r relays) LiveByNode() map[string]int {
 	return live
 }
 
-// registry shows the registry of Nodes to the webhooks.
-type registry struct{ *nodes.Registry }
-
-// Banned gives the reason too.
-func (r registry) Banned(node string) (bool, string) {
-	b, ok := r.BanOf(node)
-	return ok, b.Reason
-}
-
-// Connected enters a part of a validity check.
-func (r registry) Connected(connected []string) { r.Validated(connected) }
-
 // addressSettings are what the addresses of this machine depend on.
 func addressSettings(cfg *config.Config) publicaddr.Settings {
 	p := cfg.Public

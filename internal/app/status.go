@@ -4,17 +4,15 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
 	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
-	"github.com/crolang-p2p/crolang-aio/internal/doctor"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/version"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
@@ -43,7 +41,7 @@ func (r *reporter) brokerSeen() time.Time {
 
 // issued is told of each Node that is given an RTC configuration.
 func (r *reporter) issued(node string) {
-	if !synthetic(node) {
+	if !nodeid.Synthetic(node) {
 		r.brokerCalled()
 	}
 }
@@ -98,6 +96,10 @@ func (r *reporter) turnStats() adminapi.TurnStats {
 		out.Drops["relay"] += sum.Total.Up.Dropped + sum.Total.Down.Dropped
 	}
 	for k, n := range st.Refusals {
+		if k.Cause == "no_credential" {
+			out.Challenges += n
+			continue
+		}
 		out.Refusals = append(out.Refusals, adminapi.Refusal{Code: k.Code, Cause: k.Cause, Count: n})
 	}
 	return out
@@ -208,9 +210,4 @@ func otherOwner(dir *datadir.Dir) []findings.Finding {
 		ID: "data_dir.owner", Remedy: "chown -R it to the user that serves, and always serve as that one",
 		Detail: fmt.Sprintf("data_dir %s belongs to the user with id %d, who cannot read what is made in it now", dir.Path(), uid),
 	}}
-}
-
-// synthetic reports whether a Node id is one of the program's own tests of itself.
-func synthetic(node string) bool {
-	return node == admin.TestNode || strings.HasPrefix(node, doctor.NodePrefix)
 }

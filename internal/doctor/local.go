@@ -12,12 +12,11 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
-
-// NodePrefix begins the ids of the throw-away Nodes that the doctor asks credentials for.
-const NodePrefix = "crolang-aio-doctor-"
 
 // Local is a server of this program whose configuration is at hand. Its tokens and passwords are secrets.
 type Local struct {
@@ -70,7 +69,7 @@ func runLocal(ctx context.Context, cfg *Config, emit func(Finding)) []Target {
 	if l.node == "" {
 		var b [6]byte
 		_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process rather than return an error
-		l.node = NodePrefix + hex.EncodeToString(b[:])
+		l.node = nodeid.DoctorPrefix + hex.EncodeToString(b[:])
 	}
 	for _, f := range l.Problems {
 		emit(f)
@@ -220,7 +219,7 @@ func (l *Local) explain401(ctx context.Context, username string) (explanation, b
 		return explanation{"it refuses the credential (401): the Node is banned", "`crolang-aio unban NODE`, if it is to come in again"}, true
 	}
 	for _, e := range slices.Backward(record.Events) {
-		if e.Kind == "refused" {
+		if e.Kind == nodes.KindRefused {
 			return explanation{"it refuses the credential (401): " + e.Detail, "see `crolang-aio why NODE`; check the clock and credentials.ttl"}, true
 		}
 	}

@@ -32,11 +32,15 @@ func (c *counted) Accept() (net.Conn, error) {
 // registry has one banned Node and counts the connected ones.
 type registry struct{ connected atomic.Int32 }
 
-func (*registry) Banned(node string) (bool, string) { return node == "Ben", "spam" }
-func (*registry) Note(string, string, string)       {}
-func (*registry) Issued(string, time.Time)          {}
-func (r *registry) Connected(nodes []string)        { r.connected.Add(int32(len(nodes))) }
-func (*registry) Authorized(string, string)         {}
+func (*registry) BanReason(node string) (string, bool) { return "spam", node == "Ben" }
+func (*registry) Authenticated(string, string)         {}
+func (*registry) AuthenticationRefused(string, string) {}
+func (*registry) ConfigurationRefused(string, string)  {}
+func (*registry) AuthorizationRefused(string, string)  {}
+func (*registry) NamedInvalid(string, string)          {}
+func (*registry) Issued(string, time.Time)             {}
+func (r *registry) Validated(nodes []string)           { r.connected.Add(int32(len(nodes))) }
+func (*registry) Authorized(string, string)            {}
 
 type ice struct{}
 
