@@ -74,7 +74,7 @@ func (r *Registry) Ban(node, reason string, lasting time.Duration) (done Banned,
 	if relays := r.attached(); relays != nil {
 		done.Closed = relays.CloseNode(node, detail)
 	}
-	r.note(node, stranger, KindBanned, detail+"; "+plural(done.Closed, "allocation")+" closed")
+	r.note(node, stranger, KindBanned, true, detail+"; "+plural(done.Closed, "allocation")+" closed")
 	said := []any{"node", node}
 	if reason != "" {
 		said = append(said, "reason", reason)
@@ -91,7 +91,7 @@ func (r *Registry) Unban(node string) error {
 	if err := r.bans.do(&change{id: node}); err != nil {
 		return err
 	}
-	r.note(node, stranger, KindUnbanned, "the operator lifted the ban")
+	r.note(node, stranger, KindUnbanned, false, "the operator lifted the ban")
 	r.log.Info("the operator lifted a ban", "node", node)
 	return nil
 }
@@ -102,14 +102,14 @@ func (r *Registry) Banned(node string) bool {
 	return ok
 }
 
+// BanReason returns why node is banned, in the operator's words, if a ban on it is in force.
+func (r *Registry) BanReason(node string) (reason string, banned bool) {
+	b, ok := r.bans.get(node)
+	return b.Reason, ok
+}
+
 // BanOf returns the ban in force on node.
 func (r *Registry) BanOf(node string) (Ban, bool) { return r.bans.get(node) }
-
-// BanReason reports whether node is banned, and the operator's reason, which may be empty.
-func (r *Registry) BanReason(node string) (reason string, banned bool) {
-	ban, banned := r.bans.get(node)
-	return ban.Reason, banned
-}
 
 // Bans lists the bans in force, the newest first.
 func (r *Registry) Bans() []Ban {
