@@ -119,14 +119,14 @@ func (d *Decider) authenticate(ctx context.Context, start time.Time, r policy.Re
 			answer = ban
 		}
 	}
-	detail := "authenticated"
 	switch {
 	case !answer.OK():
-		detail = "authentication refused: " + answer.Cause
+		d.cfg.Registry.AuthenticationRefused(r.Node, "authentication refused: "+answer.Cause)
 	case answer.Cause != "":
-		detail += ": " + answer.Cause
+		d.cfg.Registry.Authenticated(r.Node, "authenticated: "+answer.Cause)
+	default:
+		d.cfg.Registry.Authenticated(r.Node, "authenticated")
 	}
-	d.cfg.Registry.Note(r.Node, KindAuthentication, detail)
 	d.observe("authenticate", start, answer.Verdict)
 	return answer
 }
@@ -153,7 +153,7 @@ func (d *Decider) authorize(ctx context.Context, start time.Time, from, to strin
 	if answer.OK() {
 		d.cfg.Registry.Authorized(from, to)
 	} else {
-		d.cfg.Registry.Note(from, KindAuthorization, "talking to "+strconv.Quote(to)+" refused: "+answer.Cause)
+		d.cfg.Registry.AuthorizationRefused(from, "talking to "+strconv.Quote(to)+" refused: "+answer.Cause)
 	}
 	d.observe("authorize", start, answer.Verdict)
 	return answer
@@ -178,7 +178,7 @@ func (d *Decider) Configuration(_ context.Context, node string) (json.RawMessage
 func (d *Decider) configuration(start time.Time, node string) (ICE, policy.Answer) {
 	answer, banned := d.banned(node)
 	if banned {
-		d.cfg.Registry.Note(node, KindConfiguration, "RTC configuration refused: "+answer.Cause)
+		d.cfg.Registry.ConfigurationRefused(node, "RTC configuration refused: "+answer.Cause)
 		d.observe("resolve", start, policy.No)
 		return ICE{}, answer
 	}
@@ -188,7 +188,7 @@ func (d *Decider) configuration(start time.Time, node string) (ICE, policy.Answe
 			d.log.Error("no RTC configuration can be given to Nodes", "error", err)
 		}
 		answer = policy.Answer{Verdict: policy.Failed, Cause: "the server could not make one"}
-		d.cfg.Registry.Note(node, KindConfiguration, "RTC configuration refused: "+answer.Cause)
+		d.cfg.Registry.ConfigurationRefused(node, "RTC configuration refused: "+answer.Cause)
 		d.cfg.Observe("resolve", ResultError, d.cfg.Now().Sub(start))
 		return ICE{}, answer
 	}

@@ -11,11 +11,15 @@ import (
 // noRegistry knows nothing.
 type noRegistry struct{}
 
-func (noRegistry) BanReason(string) (string, bool) { return "", false }
-func (noRegistry) Note(string, string, string)     {}
-func (noRegistry) Issued(string, time.Time)        {}
-func (noRegistry) Validated([]string)              {}
-func (noRegistry) Authorized(string, string)       {}
+func (noRegistry) BanReason(string) (string, bool)      { return "", false }
+func (noRegistry) Authenticated(string, string)         {}
+func (noRegistry) AuthenticationRefused(string, string) {}
+func (noRegistry) ConfigurationRefused(string, string)  {}
+func (noRegistry) AuthorizationRefused(string, string)  {}
+func (noRegistry) NamedInvalid(string, string)          {}
+func (noRegistry) Issued(string, time.Time)             {}
+func (noRegistry) Validated([]string)                   {}
+func (noRegistry) Authorized(string, string)            {}
 
 // allowAll is the policy of the Broker without webhooks.
 type allowAll struct{}

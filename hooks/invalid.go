@@ -59,7 +59,7 @@ func (v *validity) refuse(node, cause string) {
 		v.gone = map[string]struct{}{}
 	}
 	v.gone[node], v.named = struct{}{}, true
-	v.d.cfg.Registry.Note(node, KindValidity, "named invalid to the Broker: "+cause)
+	v.d.cfg.Registry.NamedInvalid(node, "named invalid to the Broker: "+cause)
 	v.name(node, cause)
 }
 

@@ -8,21 +8,20 @@ import (
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 )
 
-// The kinds of events that Registry.Note is given.
-const (
-	KindAuthentication = "authentication"
-	KindConfiguration  = "configuration"
-	KindAuthorization  = "authorization"
-	KindValidity       = "validity"
-)
-
 // Registry is what is known of Nodes beyond one question. It is called from many goroutines at once, only with valid Node
-// ids, and must not block for long.
+// ids, and must not block for long. A detail says what happened in plain words.
 type Registry interface {
 	// BanReason reports whether the Node is banned, and the operator's reason, which may be empty.
 	BanReason(node string) (reason string, banned bool)
-	// Note adds an event to the Node's why-record: a kind of the Kind constants, and what happened in plain words.
-	Note(node, kind, detail string)
+	// Authenticated and AuthenticationRefused add to the Node's why-record whether it may come in.
+	Authenticated(node, detail string)
+	AuthenticationRefused(node, detail string)
+	// ConfigurationRefused adds that the Broker got no RTC configuration for the Node.
+	ConfigurationRefused(node, detail string)
+	// AuthorizationRefused adds that the Node may not talk to another.
+	AuthorizationRefused(node, detail string)
+	// NamedInvalid adds that the Broker was told to disconnect the Node.
+	NamedInvalid(node, detail string)
 	// Issued is told that the Node was given a credential, and when it ends.
 	Issued(node string, expires time.Time)
 	// Validated is told of Nodes that a Broker has connected now and that were not refused: a part of all, perhaps with

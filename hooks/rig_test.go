@@ -42,7 +42,15 @@ func (r *registry) BanReason(node string) (string, bool) {
 	return reason, ok
 }
 
-func (r *registry) Note(node, kind, detail string) {
+func (r *registry) Authenticated(node, detail string) { r.note(node, "authentication", detail) }
+func (r *registry) AuthenticationRefused(node, detail string) {
+	r.note(node, "authentication", detail)
+}
+func (r *registry) ConfigurationRefused(node, detail string) { r.note(node, "configuration", detail) }
+func (r *registry) AuthorizationRefused(node, detail string) { r.note(node, "authorization", detail) }
+func (r *registry) NamedInvalid(node, detail string)         { r.note(node, "validity", detail) }
+
+func (r *registry) note(node, kind, detail string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.notes = append(r.notes, fmt.Sprintf("%s %s: %s", node, kind, detail))

@@ -26,10 +26,13 @@ import (
 // nobody is a Directory that knows of no Node.
 type nobody struct{}
 
-func (nobody) Banned(string) bool          { return false }
-func (nobody) Connected(string) bool       { return false }
-func (nobody) Note(string, string, string) {}
-func (nobody) SeenAt(string, netip.Addr)   {}
+func (nobody) Banned(string) bool        { return false }
+func (nobody) Connected(string) bool     { return false }
+func (nobody) Opened(_, _ string)        {}
+func (nobody) Ended(_, _ string)         {}
+func (nobody) Refused(_, _ string)       {}
+func (nobody) Observed(_, _ string)      {}
+func (nobody) SeenAt(string, netip.Addr) {}
 func (nobody) AuthorizedSince(string, string, time.Time) bool {
 	return false
 }

@@ -68,7 +68,7 @@ func TestNodeAndItsBan(t *testing.T) {
 	s := serve(t, "", nil)
 	for _, id := range []string{"alice", "a/b?c#d", "..", ".", "%2F", `ü"<b>`, "a b+c", "😀", "-"} {
 		s.relays.list = []adminapi.Allocation{allocation("1", id), allocation("2", "other"), allocation("3", id)}
-		s.registry.Note(id, nodes.KindRefused, "allocation refused: credential expired 42 s ago")
+		s.registry.Refused(id, "allocation refused: credential expired 42 s ago")
 		path := "/api/nodes/" + strings.ReplaceAll(url.PathEscape(id), ".", "%2E")
 		var rec adminapi.NodeRecord
 		_, _, data := s.do("GET", path, "")
@@ -91,7 +91,7 @@ func TestListsAreCutAndFiltered(t *testing.T) {
 	s := serve(t, "", nil)
 	for i := range 5 {
 		id := fmt.Sprint("node", i)
-		s.registry.Note(id, nodes.KindRefused, "x")
+		s.registry.Refused(id, "x")
 		s.relays.list = append(s.relays.list, allocation(fmt.Sprint(i), id))
 		s.want("POST", "/api/bans", `{"node":"ban`+id+`"}`, 201, `{"node":"ban`+id+`","closed":0}`)
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
-	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
 func TestClient(t *testing.T) {
@@ -21,7 +20,7 @@ func TestClient(t *testing.T) {
 	ctx := t.Context()
 	odd := "a/../b?&=ü%"
 	s.relays.list = []adminapi.Allocation{allocation("x/1", odd), allocation("2", odd)}
-	s.registry.Note(odd, nodes.KindRefused, "x")
+	s.registry.Refused(odd, "x")
 
 	if st, err := c.Status(ctx); err != nil || st.Version != "1.2.3" {
 		t.Errorf("status %+v %v", st, err)

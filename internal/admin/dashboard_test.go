@@ -13,7 +13,6 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
-	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
 func TestDashboardFiles(t *testing.T) {
@@ -107,13 +106,13 @@ func lively(t *testing.T, token string) *server {
 	for i, id := range []string{"Alice", "Bob", hostile} {
 		s.registry.Issued(id, now.Add(12*time.Hour))
 		s.registry.SeenAt(id, netip.MustParseAddr("198.51.100.7"))
-		s.registry.Note(id, nodes.KindAllocated, "allocation 203.0.113.5:50123 over udp from 198.51.100.7:4000 for 600 s")
+		s.registry.Opened(id, "allocation 203.0.113.5:50123 over udp from 198.51.100.7:4000 for 600 s")
 		a := allocation(fmt.Sprint("a", i), id)
 		a.Created, a.Expires = now.Add(-3*time.Minute), now.Add(7*time.Minute)
 		s.relays.list = append(s.relays.list, a)
 	}
 	for range 3 {
-		s.registry.Note("Bob", nodes.KindRefused, "peer 10.0.0.5 refused: private address, see turn.peers.allow")
+		s.registry.Refused("Bob", "peer 10.0.0.5 refused: private address, see turn.peers.allow")
 	}
 	if _, err := s.registry.Ban("Mallory", "spam", time.Hour); err != nil {
 		t.Fatal(err)
@@ -143,8 +142,8 @@ func TestDashboardViews(t *testing.T) {
 	p.size(1280, 900, false)
 	p.open(s.url + "/")
 	p.wait(`document.querySelector("#state").textContent === "Live, ready"`)
-	s.registry.Note("Bob", nodes.KindRefused, "allocation refused: 128 of 128 in use")
-	s.registry.Note(hostile, nodes.KindRefused, "allocation refused: credential expired 42 s ago")
+	s.registry.Refused("Bob", "allocation refused: 128 of 128 in use")
+	s.registry.Refused(hostile, "allocation refused: credential expired 42 s ago")
 	p.wait(`document.body.innerText.includes("128 of 128 in use")`)
 	axe := axeCore(t)
 	for _, look := range []struct {

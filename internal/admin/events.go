@@ -139,6 +139,10 @@ func (l *liveCache) get(a *Admin) adminapi.Live {
 	return l.last
 }
 
+// refusedByWebhooks are the kinds of events that count as refusals when they failed. That a Broker is told to disconnect a
+// Node follows from another.
+var refusedByWebhooks = []nodes.Kind{nodes.KindAuthentication, nodes.KindAuthorization, nodes.KindConfiguration}
+
 // count adds up what a "stats" event says.
 func (a *Admin) count() adminapi.Live {
 	st, turn := a.cfg.Nodes.Stats(), a.cfg.Turn()
@@ -159,6 +163,11 @@ func (a *Admin) count() adminapi.Live {
 	}
 	for _, n := range turn.Drops {
 		l.Drops += n
+	}
+	for _, kind := range refusedByWebhooks {
+		if n := st.Failed[kind]; n > 0 {
+			l.Refusals["0 "+string(kind)] = n
+		}
 	}
 	for _, x := range turn.Refusals {
 		l.Refusals[strconv.Itoa(x.Code)+" "+x.Cause] += x.Count

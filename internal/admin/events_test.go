@@ -62,8 +62,8 @@ func TestEvents(t *testing.T) {
 		t.Fatalf("first line %q", one.Text())
 	}
 	s.want("GET", "/api/events", "", 429, `{"error":"2 clients follow the events already: close one"}`)
-	s.registry.Note("bob", nodes.KindRefused, "not alice's")
-	s.registry.Note("alice", nodes.KindRefused, "line\nfeed")
+	s.registry.Refused("bob", "not alice's")
+	s.registry.Refused("alice", "line\nfeed")
 	var e nodes.Event
 	if err := json.Unmarshal([]byte(next(t, one, "note")), &e); err != nil || e.Node != "alice" || e.Detail != "line?feed" {
 		t.Errorf("%+v %v", e, err)
@@ -162,7 +162,7 @@ func TestClientThatDoesNotReadIsCutOff(t *testing.T) {
 	deadline := time.Now().Add(30 * time.Second)
 	for opened := false; !opened || streams() > 0; {
 		opened = opened || streams() > 0
-		s.registry.Note("n", nodes.KindRefused, strings.Repeat("x", 200)+time.Now().String())
+		s.registry.Refused("n", strings.Repeat("x", 200)+time.Now().String())
 		if time.Now().After(deadline) {
 			t.Fatal("it is still served")
 		}

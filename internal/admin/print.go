@@ -98,6 +98,8 @@ func PrintNode(w io.Writer, now time.Time, n adminapi.NodeRecord) error {
 		t.Line("banned", text)
 	}
 	switch {
+	case n.Connected && n.Checked.IsZero():
+		t.Line("connected", "yes, it has just joined a Broker")
 	case n.Connected:
 		t.Line("connected", "yes, last checked "+ago(n.Checked, now))
 	case n.Checked.IsZero():
@@ -142,7 +144,7 @@ func PrintEvents(w io.Writer, now time.Time, events []nodes.Event) error {
 		if e.Count > 1 {
 			what += fmt.Sprintf(" (%d times)", e.Count)
 		}
-		t.Line(ago(e.Time, now), e.Kind, what)
+		t.Line(ago(e.Time, now), string(e.Kind), what)
 	}
 	return t.Flush()
 }

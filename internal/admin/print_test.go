@@ -25,7 +25,7 @@ func TestPrint(t *testing.T) {
 	events := []nodes.Event{
 		{Time: started, Kind: nodes.KindCredential, Detail: "credential issued, ends 12:05:00 UTC"},
 		{Time: started.Add(time.Minute), Kind: nodes.KindRefused, Detail: "allocation refused: 16 of 16 in use", Count: 12},
-		{Time: now, Kind: hostile, Detail: hostile},
+		{Time: now, Kind: nodes.Kind(hostile), Detail: hostile},
 	}
 	bans := []nodes.Ban{
 		{Node: "mallory", Reason: "spam", Since: started},

@@ -15,7 +15,7 @@ import (
 // NodeSummary is a line of GET /api/nodes.
 type NodeSummary struct {
 	Node              string       `json:"node"`
-	Connected         bool         `json:"connected"` // a Broker named it in a validity check of the last 90 s
+	Connected         bool         `json:"connected"` // it has joined a Broker
 	Banned            bool         `json:"banned"`
 	Seen              time.Time    `json:"seen"`
 	CredentialsIssued int          `json:"credentials_issued"`
@@ -159,6 +159,7 @@ type Certificate struct {
 type TurnStats struct {
 	Transports []TransportStats
 	Refusals   []Refusal         // by code and cause, of which there are few
+	Challenges uint64            // requests without a credential that were asked for one, which is no refusal
 	Drops      map[string]uint64 // datagrams that were not relayed or answered, by cause
 	Ports      int               // relay ports in the configuration; 0: unknown
 	PortsUsed  int
@@ -200,7 +201,7 @@ type Live struct {
 	DatagramsIn  uint64            `json:"datagrams_in"`
 	DatagramsOut uint64            `json:"datagrams_out"`
 	Drops        uint64            `json:"drops"`
-	Refusals     map[string]uint64 `json:"refusals"` // "486 node_full": n
+	Refusals     map[string]uint64 `json:"refusals"` // "486 node_full": n; code 0: by the webhooks, such as "0 authentication"
 	Draining     bool              `json:"draining"`
 	Drain        *Drain            `json:"drain,omitempty"` // while draining
 	NotReady     []string          `json:"not_ready"`

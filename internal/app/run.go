@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/internal/stages"
 )
@@ -114,6 +115,6 @@ func (a *App) Moved(p publicaddr.Public) error {
 		}
 	}
 	a.part("public").Warn("the address of this server has changed: new credentials and allocations carry the new one", "from", was.String(), "to", p.String())
-	a.nodes.Tell("address", "the address of this server has changed from "+was.String()+" to "+p.String()+": new credentials and allocations carry it")
+	a.nodes.Tell(nodes.KindAddress, "the address of this server has changed from "+was.String()+" to "+p.String()+": new credentials and allocations carry it")
 	return nil
 }

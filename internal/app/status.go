@@ -76,6 +76,10 @@ func (r *reporter) turnStats() adminapi.TurnStats {
 		out.Drops["relay"] += sum.Total.Up.Dropped + sum.Total.Down.Dropped
 	}
 	for k, n := range st.Refusals {
+		if k.Cause == "no_credential" {
+			out.Challenges += n
+			continue
+		}
 		out.Refusals = append(out.Refusals, adminapi.Refusal{Code: k.Code, Cause: k.Cause, Count: n})
 	}
 	return out

@@ -13,6 +13,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
@@ -218,7 +219,7 @@ func (l *Local) explain401(ctx context.Context, username string) (explanation, b
 		return explanation{"it refuses the credential (401): the Node is banned", "`crolang-aio unban NODE`, if it is to come in again"}, true
 	}
 	for _, e := range slices.Backward(record.Events) {
-		if e.Kind == "refused" {
+		if e.Kind == nodes.KindRefused {
 			return explanation{"it refuses the credential (401): " + e.Detail, "see `crolang-aio why NODE`; check the clock and credentials.ttl"}, true
 		}
 	}

@@ -175,7 +175,7 @@ func TestLocalRefusals(t *testing.T) {
 	}{
 		{"banned", refusing, "wrong", func(s *stub) { s.record = &adminapi.NodeRecord{Banned: true} }, realm, []string{"the Node is banned", "unban"}},
 		{"expired by its clock", refusing, "wrong", func(s *stub) {
-			s.record = &adminapi.NodeRecord{Events: []nodes.Event{{Kind: "refused", Detail: "allocation refused: credential expired 1h0m0s ago"}}}
+			s.record = &adminapi.NodeRecord{Events: []nodes.Event{{Kind: nodes.KindRefused, Failed: true, Detail: "allocation refused: credential expired 1h0m0s ago"}}}
 		}, realm, []string{"credential expired 1h0m0s ago", "check the clock"}},
 		{"another realm", udp, "wrong", nil, "mine", []string{`its realm is "example.org" and not "mine"`, "another TURN server"}},
 		{"quota", full, password, func(s *stub) { s.status.Limits = map[string]int64{"turn.limits.allocations_per_node": 7} }, realm, []string{"turn.limits.allocations_per_node is 7"}},

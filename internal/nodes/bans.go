@@ -74,7 +74,7 @@ func (r *Registry) Ban(node, reason string, lasting time.Duration) (done Banned,
 	if relays := r.attached(); relays != nil {
 		done.Closed = relays.CloseNode(node, detail)
 	}
-	r.note(node, stranger, KindBanned, detail+"; "+plural(done.Closed, "allocation")+" closed")
+	r.note(node, stranger, KindBanned, true, detail+"; "+plural(done.Closed, "allocation")+" closed")
 	said := []any{"node", node}
 	if reason != "" {
 		said = append(said, "reason", reason)
@@ -91,7 +91,7 @@ func (r *Registry) Unban(node string) error {
 	if err := r.bans.do(&change{id: node}); err != nil {
 		return err
 	}
-	r.note(node, stranger, KindUnbanned, "the operator lifted the ban")
+	r.note(node, stranger, KindUnbanned, false, "the operator lifted the ban")
 	r.log.Info("the operator lifted a ban", "node", node)
 	return nil
 }

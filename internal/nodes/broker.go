@@ -4,16 +4,44 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
-// Issued notes that a credential was issued to a Node, which ends at ends. The event is part of it.
+// Issued notes that a Broker asked for the Node's RTC configuration and got one, with a credential that ends at ends. A Broker
+// does so when a Node joins it, so the Node is connected from now on.
 func (r *Registry) Issued(id string, ends time.Time) {
 	now := r.now()
-	r.with(id, known, now, func(_ *shard, n *entry) {
+	if !nodeid.Synthetic(id) {
+		r.join(id, now, "connected: a Broker asked for its RTC configuration", func(*entry) {})
+	}
+	r.noteAnd(id, known, KindCredential, false, "credential issued, ends "+Clock(ends, now), func(n *entry) {
 		n.ends = ends.UnixNano()
 		n.issued++
 	})
-	r.note(id, known, KindCredential, "credential issued, ends "+Clock(ends, now))
+}
+
+// ConfigurationRefused notes that a Broker got no RTC configuration for the Node. It disconnects the Node.
+func (r *Registry) ConfigurationRefused(node, detail string) {
+	r.noteAnd(node, stranger, KindConfiguration, true, detail, (*entry).leave)
+}
+
+// NamedInvalid notes that a Broker was told to disconnect the Node, so that it is connected no longer.
+func (r *Registry) NamedInvalid(node, detail string) {
+	r.noteAnd(node, stranger, KindValidity, true, detail, (*entry).leave)
+}
+
+// join notes that a Node is connected, with an event where it was not. change is made in the same step.
+func (r *Registry) join(id string, now time.Time, detail string, change func(n *entry)) {
+	fresh := false
+	r.with(id, known, now, func(_ *shard, n *entry) {
+		fresh = !n.connected(now)
+		n.vouched = now.UnixNano()
+		change(n)
+	})
+	if fresh {
+		r.note(id, known, KindConnected, false, detail)
+	}
 }
 
 // Clock writes a time as the why-record does: the time of day where it is near, with the date where it is not. UTC.
@@ -30,29 +58,20 @@ func Clock(t, now time.Time) string {
 func (r *Registry) Validated(ids []string) {
 	now := r.now()
 	for _, id := range ids {
-		r.validated(id, now)
+		r.join(id, now, "connected: a Broker named it in a validity check", func(n *entry) { n.checked = now.UnixNano() })
 	}
 }
 
-func (r *Registry) validated(id string, now time.Time) {
-	fresh := false
-	r.with(id, known, now, func(_ *shard, n *entry) {
-		fresh = n.checked <= now.Add(-ConnectedFor).UnixNano()
-		n.checked = now.UnixNano()
-	})
-	if fresh {
-		r.note(id, known, KindConnected, "connected: a Broker named it in a validity check")
-	}
-}
-
-// Connected says whether a Broker's validity check named node within the last ConnectedFor.
+// Connected reports whether node has joined a Broker. That begins when a Broker asks for its RTC configuration, and lasts
+// until ConnectedFor after the last validity check that named it, or until a Broker is told to disconnect it. Each Broker
+// names its own Nodes alone.
 func (r *Registry) Connected(node string) bool {
+	now := r.now()
 	s := r.shardOf(node)
-	since := r.now().Add(-ConnectedFor).UnixNano()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.nodes[node]
-	return n != nil && n.checked > since
+	return n != nil && n.connected(now)
 }
 
 // Authorized notes that the authorize webhook said yes to from, which wants to talk to to. It adds no event.

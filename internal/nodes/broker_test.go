@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 func addr(i int) netip.Addr {
@@ -37,6 +39,65 @@ func TestConnectedForNinetySeconds(t *testing.T) {
 	}
 	if r.Stats().Connected != 1 || r.Stats().Nodes != 1 {
 		t.Errorf("stats %+v", r.Stats())
+	}
+}
+
+// A Node is connected from the moment at which a Broker asks for its RTC configuration.
+func TestConnectedFromItsConfigurationOn(t *testing.T) {
+	c := newClock()
+	r := newRegistry(t, Config{Now: c.now})
+	for _, id := range []string{nodeid.Dashboard, nodeid.DoctorPrefix + "12ab"} {
+		if r.Issued(id, c.now().Add(time.Hour)); r.Connected(id) {
+			t.Errorf("%s stands for a Node, and no Broker has it", id)
+		}
+	}
+	r.Authenticated("alice", "authenticated")
+	if r.Connected("alice") {
+		t.Error("connected before it has a configuration")
+	}
+	r.Issued("alice", c.now().Add(time.Hour))
+	if n, _, _ := r.Lookup("alice"); !r.Connected("alice") || !n.Connected || !n.Checked.IsZero() || r.Stats().Connected != 1 {
+		t.Errorf("not connected with its configuration: %+v, %+v", n, r.Stats())
+	}
+	c.add(30 * time.Second)
+	r.Validated([]string{"bob"}) // of another Broker, which names its own Nodes alone
+	if !r.Connected("alice") || !r.Connected("bob") {
+		t.Error("a Broker's check ended the connection of another's Node")
+	}
+	c.add(ConnectedFor - 30*time.Second)
+	if r.Connected("alice") || !r.Connected("bob") {
+		t.Error("no Broker has named alice for 90 s, and bob was")
+	}
+	_, events, _ := r.Lookup("alice")
+	if got := details(events); len(got) != 3 || got[1] != "connected: connected: a Broker asked for its RTC configuration" {
+		t.Errorf("events %q", got)
+	}
+}
+
+// Whom a Broker was told to disconnect is connected no longer.
+func TestNotConnectedOnceTheBrokerIsTold(t *testing.T) {
+	c := newClock()
+	r := newRegistry(t, Config{Now: c.now})
+	for name, tell := range map[string]func(node, detail string){"validity": r.NamedInvalid, "configuration": r.ConfigurationRefused} {
+		r.Issued(name, c.now().Add(time.Hour))
+		r.Validated([]string{name})
+		if _, err := r.Ban(name, "", 0); err != nil {
+			t.Fatal(err)
+		}
+		if !r.Connected(name) {
+			t.Errorf("%s: not connected, and the Broker knows nothing of the ban yet", name)
+		}
+		if tell(name, "banned"); r.Connected(name) {
+			t.Errorf("%s: still connected", name)
+		}
+		n, events, _ := r.Lookup(name)
+		if last := events[len(events)-1]; n.Connected || n.Checked.IsZero() || !last.Failed {
+			t.Errorf("%s: %+v, %+v", name, n, last)
+		}
+	}
+	r.NamedInvalid("carol", "banned") // what is not known is not made connected
+	if r.Connected("carol") || r.Stats().Connected != 0 {
+		t.Error("connected by being named invalid")
 	}
 }
 

@@ -2,60 +2,108 @@ package nodes
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
 )
 
-// Kinds of events. Callers may use others; these mean something to the registry or to the dashboard. A kind is a word or two
-// from the program's own vocabulary, never made from what a stranger sent.
+// Kind says what an [Event] is about. A kind is a word of the program's own, never made from what a stranger sent.
+type Kind string
+
+// The kinds of events.
 const (
-	KindAllocated  = "allocation"       // an allocation was opened: counts it as live
-	KindClosed     = "allocation-ended" // an allocation ended: counts it as gone
-	KindRefused    = "refused"          // something was refused; the detail says what and why
-	KindCredential = "credential"       // a credential was issued
-	KindConnected  = "connected"        // a Broker's validity check named the Node for the first time in a while
-	KindBanned     = "banned"           // by the operator
-	KindUnbanned   = "unbanned"         // by the operator or by the clock
-	KindLost       = "lost"             // to subscribers only: events that they were too slow for
+	KindAllocated      Kind = "allocation"       // an allocation was opened
+	KindClosed         Kind = "allocation-ended" // an allocation ended
+	KindRefused        Kind = "refused"          // the TURN server refused or dropped something
+	KindObserved       Kind = "observed"         // it would have refused something under another setting
+	KindAuthentication Kind = "authentication"   // a Broker asked whether the Node may come in
+	KindConfiguration  Kind = "configuration"    // a Broker asked for its RTC configuration, in vain
+	KindAuthorization  Kind = "authorization"    // a Broker asked whether it may talk to another, and it may not
+	KindValidity       Kind = "validity"         // a Broker was told to disconnect it
+	KindCredential     Kind = "credential"       // a credential was issued
+	KindConnected      Kind = "connected"        // it has joined a Broker
+	KindBanned         Kind = "banned"           // a ban came into force
+	KindUnbanned       Kind = "unbanned"         // a ban ended, by the operator or by the clock
+	KindLost           Kind = "lost"             // to subscribers only: events that they were too slow for
+	KindAddress        Kind = "address"          // to subscribers only: this server has another address
 )
+
+// kept are the kinds that a why-record may hold.
+var kept = [...]Kind{
+	KindAllocated, KindClosed, KindRefused, KindObserved, KindAuthentication, KindConfiguration, KindAuthorization,
+	KindValidity, KindCredential, KindConnected, KindBanned, KindUnbanned,
+}
 
 // Event is one thing that happened to a Node.
 type Event struct {
 	Time   time.Time `json:"time"`
 	Node   string    `json:"node,omitempty"` // left out in a why-record, which is all of one Node
-	Kind   string    `json:"kind"`
-	Detail string    `json:"detail"`          // plain words; may quote what a stranger sent, control characters replaced
-	Count  int       `json:"count,omitempty"` // how often in a row the very same happened, the last time at Time; 0: once
+	Kind   Kind      `json:"kind"`
+	Failed bool      `json:"failed,omitempty"` // something did not work, or was taken from the Node
+	Detail string    `json:"detail"`           // plain words; may quote what a stranger sent, control characters replaced
+	Count  int       `json:"count,omitempty"`  // how often in a row the very same happened, the last time at Time; 0: once
 }
 
 // A Node's log is its events one after the other, oldest first, in one slice: for 100 000 Nodes with a few events each that
 // is a fifth of what structs and strings take, and nothing for the garbage collector to follow.
 //
-//	8 time, Unix microseconds | 4 count | 1 length of kind | 2 length of detail | kind | detail
+//	8 time, Unix microseconds | 4 count | 1 index in kept, and failedBit | 2 length of detail | detail
 const (
 	eventHead   = 8 + 4 + 1 + 2
-	maxKind     = 32
+	failedBit   = 0x80
 	maxDetail   = 240
 	fullLog     = 4096 // bytes of events kept per Node …
 	squeezedLog = 512  // … and while all logs together are over their budget
 	logStep     = 32   // logs grow by multiples of this
 )
 
-// Note adds an event to the why-record of a Node and tells the subscribers. It never blocks on anything slow and costs well
-// under a microsecond: it may be called for every refused packet. The same event again is only counted.
-// A node that is no valid id is ignored; kind is cut at 32 bytes, detail at 240.
-func (r *Registry) Note(node, kind, detail string) {
-	r.note(node, stranger, kind, detail)
+// The methods below note what happened to a Node: they add an event to its why-record and tell the subscribers. They never
+// block on anything slow and cost well under a microsecond, so that they may be called for every refused packet. The very
+// same event again is only counted. A node that is no valid id is ignored; a detail is cut at 240 bytes.
+
+// Opened notes that an allocation was opened, and counts it as live.
+func (r *Registry) Opened(node, detail string) { r.note(node, stranger, KindAllocated, false, detail) }
+
+// Ended notes that an allocation has ended, and counts it as gone.
+func (r *Registry) Ended(node, detail string) { r.note(node, stranger, KindClosed, false, detail) }
+
+// Refused notes that the TURN server refused the Node something, or dropped what it sent or was to receive.
+func (r *Registry) Refused(node, detail string) { r.note(node, stranger, KindRefused, true, detail) }
+
+// Observed notes what the TURN server would have refused under another setting.
+func (r *Registry) Observed(node, detail string) { r.note(node, stranger, KindObserved, false, detail) }
+
+// Authenticated notes that the Node may come in.
+func (r *Registry) Authenticated(node, detail string) {
+	r.note(node, stranger, KindAuthentication, false, detail)
 }
 
-func (r *Registry) note(node string, c class, kind, detail string) {
+// AuthenticationRefused notes that it may not.
+func (r *Registry) AuthenticationRefused(node, detail string) {
+	r.note(node, stranger, KindAuthentication, true, detail)
+}
+
+// AuthorizationRefused notes that the Node may not talk to another.
+func (r *Registry) AuthorizationRefused(node, detail string) {
+	r.note(node, stranger, KindAuthorization, true, detail)
+}
+
+// note adds an event. c is the least that the Node counts as from now on.
+func (r *Registry) note(node string, c class, kind Kind, failed bool, detail string) {
+	r.noteAnd(node, c, kind, failed, detail, nil)
+}
+
+// noteAnd is note, with a change of the Node in the same step.
+func (r *Registry) noteAnd(node string, c class, kind Kind, failed bool, detail string, change func(n *entry)) {
 	now := r.now()
-	kind, detail = cut(kind, maxKind), cut(detail, maxDetail)
+	detail = cut(detail, maxDetail)
 	r.with(node, c, now, func(s *shard, n *entry) {
-		s.record(n, now, kind, detail)
+		if change != nil {
+			change(n)
+		}
+		s.record(n, now, kind, failed, detail)
 		switch kind {
 		case KindAllocated:
 			s.addRelays(n, 1)
@@ -63,17 +111,21 @@ func (r *Registry) note(node string, c class, kind, detail string) {
 			s.addRelays(n, -1)
 		}
 	})
-	r.kinds.add(kind)
+	r.kinds.add(kind, failed)
 	if r.subs.n.Load() > 0 {
-		r.subs.publish(Event{Time: now, Node: node, Kind: kind, Detail: detail})
+		r.subs.publish(Event{Time: now, Node: node, Kind: kind, Failed: failed, Detail: detail})
 	}
 }
 
 // record appends an event to n's log, dropping the oldest ones where it is full.
-func (s *shard) record(n *entry, now time.Time, kind, detail string) {
+func (s *shard) record(n *entry, now time.Time, kind Kind, failed bool, detail string) {
+	what := byte(slices.Index(kept[:], kind))
+	if failed {
+		what |= failedBit
+	}
 	if n.last >= 0 {
-		if _, k, d, _ := parseEvent(n.log[n.last:]); string(k) == kind && string(d) == detail {
-			e := n.log[n.last:]
+		e := n.log[n.last:]
+		if _, w, d, _ := parseEvent(e); w == what && string(d) == detail {
 			binary.BigEndian.PutUint64(e, uint64(now.UnixMicro()))
 			if c := binary.BigEndian.Uint32(e[8:]); c < 1<<32-1 {
 				binary.BigEndian.PutUint32(e[8:], c+1)
@@ -81,7 +133,7 @@ func (s *shard) record(n *entry, now time.Time, kind, detail string) {
 			return
 		}
 	}
-	need := eventHead + len(kind) + len(detail)
+	need := eventHead + len(detail)
 	limit := fullLog
 	if s.logBytes+need > s.budget {
 		limit = squeezedLog
@@ -103,24 +155,24 @@ func (s *shard) record(n *entry, now time.Time, kind, detail string) {
 	n.last = int32(len(n.log))
 	b := binary.BigEndian.AppendUint64(n.log, uint64(now.UnixMicro()))
 	b = binary.BigEndian.AppendUint32(b, 1)
-	b = append(b, byte(len(kind)))
+	b = append(b, what)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(detail)))
-	b = append(b, kind...)
 	n.log = append(b, detail...)
 }
 
 // parseEvent reads the event at the start of b, which record wrote.
-func parseEvent(b []byte) (head, kind, detail []byte, size int) {
-	k, d := int(b[12]), int(binary.BigEndian.Uint16(b[13:]))
-	return b[:eventHead], b[eventHead : eventHead+k], b[eventHead+k : eventHead+k+d], eventHead + k + d
+func parseEvent(b []byte) (head []byte, what byte, detail []byte, size int) {
+	d := int(binary.BigEndian.Uint16(b[13:]))
+	return b[:eventHead], b[12], b[eventHead : eventHead+d], eventHead + d
 }
 
 // decode makes an Event of the packed one at the start of b.
 func decode(b []byte) (Event, int) {
-	head, kind, detail, size := parseEvent(b)
+	head, what, detail, size := parseEvent(b)
 	e := Event{
 		Time:   time.UnixMicro(int64(binary.BigEndian.Uint64(head))).UTC(),
-		Kind:   string(kind),
+		Kind:   kept[what&^failedBit],
+		Failed: what&failedBit != 0,
 		Detail: string(detail),
 	}
 	if c := binary.BigEndian.Uint32(head[8:]); c > 1 {
@@ -167,51 +219,29 @@ func cut(s string, n int) string {
 	return s
 }
 
-// kindCounts counts events by kind. The number of kinds is bounded, since they become a metric's label.
-type kindCounts struct {
-	mu    sync.Mutex
-	byKey atomic.Pointer[map[string]*atomic.Uint64] // replaced whole when a kind is new
+// kindCounts counts events since the start by their index in kept: those that failed, and the others.
+type kindCounts struct{ worked, failed [len(kept)]atomic.Uint64 }
+
+func (k *kindCounts) add(kind Kind, failed bool) {
+	i := slices.Index(kept[:], kind)
+	if failed {
+		k.failed[i].Add(1)
+	} else {
+		k.worked[i].Add(1)
+	}
 }
 
-const maxKinds = 64
-
-func (k *kindCounts) add(kind string) {
-	if m := k.byKey.Load(); m != nil {
-		if c := (*m)[kind]; c != nil {
-			c.Add(1)
-			return
+// snapshot returns the counts that are not 0: of all events by kind, and of those that failed.
+func (k *kindCounts) snapshot() (all, failed map[Kind]uint64) {
+	all, failed = make(map[Kind]uint64), make(map[Kind]uint64)
+	for i, kind := range kept {
+		f := k.failed[i].Load()
+		if f > 0 {
+			failed[kind] = f
 		}
-		if len(*m) >= maxKinds {
-			(*m)["other"].Add(1)
-			return
-		}
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	grown := map[string]*atomic.Uint64{"other": new(atomic.Uint64)}
-	if m := k.byKey.Load(); m != nil {
-		for key, c := range *m {
-			grown[key] = c
+		if n := k.worked[i].Load() + f; n > 0 {
+			all[kind] = n
 		}
 	}
-	if len(grown) >= maxKinds {
-		kind = "other"
-	}
-	if grown[kind] == nil {
-		grown[strings.Clone(kind)] = new(atomic.Uint64)
-	}
-	grown[kind].Add(1)
-	k.byKey.Store(&grown)
-}
-
-func (k *kindCounts) snapshot() map[string]uint64 {
-	out := make(map[string]uint64)
-	if m := k.byKey.Load(); m != nil {
-		for kind, c := range *m {
-			if n := c.Load(); n > 0 {
-				out[kind] = n
-			}
-		}
-	}
-	return out
+	return all, failed
 }

@@ -13,7 +13,7 @@ import (
 func details(events []Event) []string {
 	out := []string{}
 	for _, e := range events {
-		s := e.Kind + ": " + e.Detail
+		s := string(e.Kind) + ": " + e.Detail
 		if e.Count > 0 {
 			s += fmt.Sprint(" ×", e.Count)
 		}
@@ -29,27 +29,28 @@ func TestWhyRecord(t *testing.T) {
 	c.add(time.Minute)
 	for range 3 {
 		c.add(time.Second)
-		r.Note("alice", KindRefused, "allocation refused: 16 of 16 in use")
+		r.Refused("alice", "allocation refused: 16 of 16 in use")
 	}
-	r.Note("alice", KindRefused, "peer 10.0.0.5 refused: private address, see turn.peers.allow")
-	r.Note("alice", "odd\x1b[31m", "escape \x1b[2J \u009b and \xff\xfe")
-	r.Note("", KindRefused, "no id")
-	r.Note("a\nb", KindRefused, "no id")
+	r.Refused("alice", "peer 10.0.0.5 refused: private address, see turn.peers.allow")
+	r.Observed("alice", "escape \x1b[2J \u009b and \xff\xfe")
+	r.Refused("", "no id")
+	r.Refused("a\nb", "no id")
 
 	n, events, ok := r.Lookup("alice")
 	want := []string{
+		"connected: connected: a Broker asked for its RTC configuration",
 		"credential: credential issued, ends 12:05:00 UTC",
 		"refused: allocation refused: 16 of 16 in use ×3",
 		"refused: peer 10.0.0.5 refused: private address, see turn.peers.allow",
-		"odd?[31m: escape ?[2J ? and ?",
+		"observed: escape ?[2J ? and ?",
 	}
 	if got := details(events); !ok || !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if at := events[1].Time; !at.Equal(c.now()) {
+	if at := events[2].Time; !at.Equal(c.now()) {
 		t.Errorf("the repeated event has the time %v, not that of its last happening", at)
 	}
-	if n.Issued != 1 || !n.CredentialEnd.Equal(newClock().now().Add(5*time.Minute)) || n.Last.Kind != "odd?[31m" {
+	if n.Issued != 1 || !n.CredentialEnd.Equal(newClock().now().Add(5*time.Minute)) || n.Last.Kind != KindObserved {
 		t.Errorf("node %+v", n)
 	}
 	if list, total := r.List("", 0); total != 1 || len(list) != 1 {
@@ -63,7 +64,7 @@ func TestWhyRecord(t *testing.T) {
 func TestRecordKeepsTheLastEvents(t *testing.T) {
 	r := newRegistry(t, Config{})
 	for i := range 1000 {
-		r.Note("n", KindRefused, fmt.Sprintf("event %d of many that are all different", i))
+		r.Refused("n", fmt.Sprintf("event %d of many that are all different", i))
 	}
 	_, events, _ := r.Lookup("n")
 	if len(events) < 40 || len(events) > 100 {
@@ -83,7 +84,7 @@ func TestLogsAreSqueezedOverBudget(t *testing.T) {
 	long := strings.Repeat("d", 200)
 	for i := range 40 {
 		for id := range 500 {
-			r.Note(fmt.Sprint("n", id), KindRefused, fmt.Sprint(i, long))
+			r.Refused(fmt.Sprint("n", id), fmt.Sprint(i, long))
 		}
 	}
 	total := 0
@@ -132,15 +133,41 @@ func FuzzCut(f *testing.F) {
 	})
 }
 
-func TestKindsAreBounded(t *testing.T) {
+// What failed is told by a mark, not by the words, and counted by kind.
+func TestFailedIsMarked(t *testing.T) {
 	r := newRegistry(t, Config{})
-	for i := range 200 {
-		r.Note("n", fmt.Sprint("kind", i), "x")
-	}
-	r.Note("n", "kind3", "x")
-	events := r.Stats().Events
-	if len(events) != maxKinds || events["kind3"] != 2 || events["other"] != 200-uint64(maxKinds-1) {
-		t.Errorf("%d kinds: %v", len(events), events)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	heard := r.Subscribe(ctx)
+	for _, x := range []struct {
+		note   func(node, detail string)
+		kind   Kind
+		failed bool
+	}{
+		{r.Opened, KindAllocated, false},
+		{r.Ended, KindClosed, false},
+		{r.Refused, KindRefused, true},
+		{r.Observed, KindObserved, false},
+		{r.Authenticated, KindAuthentication, false},
+		{r.AuthenticationRefused, KindAuthentication, true},
+		{r.ConfigurationRefused, KindConfiguration, true},
+		{r.AuthorizationRefused, KindAuthorization, true},
+		{r.NamedInvalid, KindValidity, true},
+		{func(node, _ string) { _, _ = r.Ban(node, "", 0) }, KindBanned, true},
+		{func(node, _ string) { _ = r.Unban(node) }, KindUnbanned, false},
+	} {
+		before := r.Stats()
+		x.note("n", "the same words")
+		_, events, _ := r.Lookup("n")
+		last := events[len(events)-1]
+		told := <-heard
+		if last.Kind != x.kind || last.Failed != x.failed || told.Kind != x.kind || told.Failed != x.failed || last.Count != 0 {
+			t.Errorf("%s: recorded %+v, told %+v", x.kind, last, told)
+		}
+		after := r.Stats()
+		if failed := after.Failed[x.kind] - before.Failed[x.kind]; after.Events[x.kind] != before.Events[x.kind]+1 || failed == 1 != x.failed {
+			t.Errorf("%s: counted %v, failed %v", x.kind, after.Events, after.Failed)
+		}
 	}
 }
 
@@ -149,7 +176,7 @@ func TestSubscribe(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	fast, slow := r.Subscribe(ctx), r.Subscribe(ctx)
 	for i := range subscriberBuffer + 50 {
-		r.Note("n", KindRefused, fmt.Sprint(i))
+		r.Refused("n", fmt.Sprint(i))
 		if e := <-fast; e.Node != "n" || e.Detail != fmt.Sprint(i) {
 			t.Fatalf("event %d: %+v", i, e)
 		}
@@ -159,8 +186,8 @@ func TestSubscribe(t *testing.T) {
 			t.Fatalf("event %d: %+v", i, e)
 		}
 	}
-	r.Note("n", KindRefused, "after")
-	if e := <-slow; e.Kind != KindLost || e.Count != 50 || !strings.HasPrefix(e.Detail, "50 events lost") {
+	r.Refused("n", "after")
+	if e := <-slow; e.Kind != KindLost || !e.Failed || e.Count != 50 || !strings.HasPrefix(e.Detail, "50 events lost") {
 		t.Errorf("got %+v", e)
 	}
 	if e := <-slow; e.Detail != "after" {
@@ -178,5 +205,5 @@ func TestSubscribe(t *testing.T) {
 	if n := r.subs.n.Load(); n != 0 {
 		t.Errorf("%d subscribers left", n)
 	}
-	r.Note("n", KindRefused, "nobody listens")
+	r.Refused("n", "nobody listens")
 }

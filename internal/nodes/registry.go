@@ -29,7 +29,7 @@ const (
 	DefaultMaxBans  = 1_000_000
 )
 
-// ConnectedFor is how long a Node counts as connected after a validity check has named it. Brokers check every 30 s.
+// ConnectedFor is how long a Node counts as connected after a Broker has shown that it is. Brokers check every 30 s.
 const ConnectedFor = 90 * time.Second
 
 const (
@@ -151,7 +151,7 @@ func (r *Registry) tidy() {
 		r.log.Error("ended bans could not be removed from the bans file; they no longer apply", "error", err)
 	}
 	for _, id := range ended {
-		r.Note(id, KindUnbanned, "the ban has ended: its time is over")
+		r.note(id, stranger, KindUnbanned, false, "the ban has ended: its time is over")
 	}
 	relays := r.attached()
 	if relays == nil {
@@ -208,11 +208,12 @@ func (r *Registry) serialOf(id string) uint64 {
 // Stats is the registry in numbers.
 type Stats struct {
 	Nodes     int // remembered
-	Connected int // of them, named in a validity check of the last 90 s
+	Connected int // of them, see [Registry.Connected]
 	Bans      int // in force
 	Evicted   uint64
-	Lost      uint64            // events that slow subscribers missed
-	Events    map[string]uint64 // noted since the start, by kind; rare kinds beyond the 64th are together under "other"
+	Lost      uint64          // events that slow subscribers missed
+	Events    map[Kind]uint64 // noted since the start, by kind
+	Failed    map[Kind]uint64 // those of them in which something did not work
 }
 
 // Stats counts. It visits every Node, some milliseconds' work for 100 000.
@@ -221,15 +222,15 @@ func (r *Registry) Stats() Stats {
 		Bans:    r.bans.count(),
 		Evicted: r.evicts.Load(),
 		Lost:    r.subs.lost.Load(),
-		Events:  r.kinds.snapshot(),
 	}
-	since := r.now().Add(-ConnectedFor).UnixNano()
+	st.Events, st.Failed = r.kinds.snapshot()
+	now := r.now()
 	for i := range r.shards {
 		s := &r.shards[i]
 		s.mu.Lock()
 		st.Nodes += len(s.nodes)
 		for _, n := range s.nodes {
-			if n.checked > since {
+			if n.connected(now) {
 				st.Connected++
 			}
 		}

@@ -22,7 +22,8 @@ type entry struct {
 	prev, next *entry
 	serial     uint64 // stands for this Node in pairs and sightings; never used again once the Node is dropped
 	seen       int64  // last time anything was heard of it, Unix nanoseconds
-	checked    int64  // last validity check that named it
+	checked    int64  // last validity check that named it; 0: none
+	vouched    int64  // when a Broker last showed that it is connected; 0: it is not, or was never
 	ends       int64  // end of the credential issued last
 	issued     uint32 // credentials issued
 	relays     int32  // live allocations, as noted
@@ -31,6 +32,12 @@ type entry struct {
 	log        []byte // events, oldest first, packed (see events.go)
 	addresses  []sighting
 }
+
+// connected reports whether n has joined a Broker, see [Registry.Connected].
+func (n *entry) connected(now time.Time) bool { return n.vouched > now.Add(-ConnectedFor).UnixNano() }
+
+// leave notes that a Broker disconnects n.
+func (n *entry) leave() { n.vouched = 0 }
 
 // sighting is an address and when the Node was last seen there.
 type sighting struct {

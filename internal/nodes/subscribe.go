@@ -50,7 +50,7 @@ func (s *subscribers) publish(e Event) {
 	defer s.mu.Unlock()
 	for sub := range s.all {
 		if sub.lost > 0 && cap(sub.ch)-len(sub.ch) >= 2 { // only publish sends, so this room stays
-			sub.ch <- Event{Time: e.Time, Kind: KindLost, Detail: plural(sub.lost, "event") + " lost: the reader is too slow", Count: sub.lost}
+			sub.ch <- Event{Time: e.Time, Kind: KindLost, Failed: true, Detail: plural(sub.lost, "event") + " lost: the reader is too slow", Count: sub.lost}
 			sub.lost = 0
 		}
 		if sub.lost > 0 || len(sub.ch) == cap(sub.ch) {
@@ -63,8 +63,8 @@ func (s *subscribers) publish(e Event) {
 }
 
 // Tell gives subscribers an event of the server itself, which belongs to no Node and is not kept.
-func (r *Registry) Tell(kind, detail string) {
-	r.subs.publish(Event{Time: r.now(), Kind: cut(kind, maxKind), Detail: cut(detail, maxDetail)})
+func (r *Registry) Tell(kind Kind, detail string) {
+	r.subs.publish(Event{Time: r.now(), Kind: kind, Detail: cut(detail, maxDetail)})
 }
 
 func plural(n int, what string) string {

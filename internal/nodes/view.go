@@ -11,7 +11,7 @@ import (
 type Node struct {
 	ID            string
 	Seen          time.Time // last time anything was heard of it
-	Connected     bool      // named in a validity check of the last 90 s
+	Connected     bool      // see [Registry.Connected]
 	Checked       time.Time // the last validity check that named it; zero: none
 	Issued        int       // credentials issued
 	CredentialEnd time.Time // of the one issued last; zero: none
@@ -24,7 +24,7 @@ func (n *entry) view(now time.Time) Node {
 	v := Node{
 		ID:        n.id,
 		Seen:      time.Unix(0, n.seen).UTC(),
-		Connected: n.checked > now.Add(-ConnectedFor).UnixNano(),
+		Connected: n.connected(now),
 		Issued:    int(n.issued),
 	}
 	if n.checked != 0 {

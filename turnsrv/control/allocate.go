@@ -125,7 +125,7 @@ func (r *request) open(o relay.OpenOptions, txid [12]byte) {
 	c.stats.allocated.Add(1)
 	c.stats.opened(rel)
 	c.cfg.Nodes.SeenAt(s.node, r.src.Client.Addr())
-	c.cfg.Nodes.Note(s.node, "allocation", fmt.Sprintf("allocation %s over %s from %s for %d s",
+	c.cfg.Nodes.Opened(s.node, fmt.Sprintf("allocation %s over %s from %s for %d s",
 		rel.Addr(), r.src.Transport, r.src.Client, s.granted))
 	r.answerAllocate(s)
 }

@@ -58,7 +58,7 @@ func (r *request) mayBegin(name credential.Name) bool {
 	if late < 0 || !set.StrictExpiry && !set.TTLOnly && r.c.cfg.Nodes.Connected(name.Node) {
 		return true
 	}
-	r.c.cfg.Nodes.Note(name.Node, "refused", "allocation refused: credential expired "+
+	r.c.cfg.Nodes.Refused(name.Node, "allocation refused: credential expired "+
 		late.Round(time.Second).String()+" ago")
 	return false
 }

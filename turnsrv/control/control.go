@@ -29,10 +29,14 @@ const (
 type Directory interface {
 	// Banned says whether the Node is banned now.
 	Banned(node string) bool
-	// Connected says whether a Broker named the Node in a validity check of the last 90 seconds.
+	// Connected reports whether the Node is connected to a Broker.
 	Connected(node string) bool
-	// Note adds an event to the Node's why-record. Only Nodes that proved who they are are noted.
-	Note(node, kind, detail string)
+	// Opened, Ended, Refused and Observed add an event to the Node's why-record: an allocation was made or has ended,
+	// something was refused, or would have been under another setting. Only Nodes that proved who they are are noted.
+	Opened(node, detail string)
+	Ended(node, detail string)
+	Refused(node, detail string)
+	Observed(node, detail string)
 	// SeenAt says that the Node, having proved who it is, spoke from addr.
 	SeenAt(node string, addr netip.Addr)
 	// AuthorizedSince says whether a Broker was told since then that one may talk to other, or the other way round.
@@ -301,7 +305,7 @@ func (c *Control) removed(s *session, cause string) {
 	c.quota.give(s.node)
 	c.stats.ended.Add(1)
 	c.stats.closed(s.relay)
-	c.cfg.Nodes.Note(s.node, "allocation-ended", "allocation "+s.relay.Addr().String()+" ended: "+cause)
+	c.cfg.Nodes.Ended(s.node, "allocation "+s.relay.Addr().String()+" ended: "+cause)
 	if c.log.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // no context here
 		c.log.Debug("allocation ended", "node", s.node, "relayed", s.relay.Addr(), "cause", cause)
 	}

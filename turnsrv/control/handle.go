@@ -131,7 +131,7 @@ func (r *request) refuse(code int, cause string) {
 
 // note is refuse with a line in the Node's why-record.
 func (r *request) note(code int, cause, detail string) {
-	r.c.cfg.Nodes.Note(r.node, "refused", detail)
+	r.c.cfg.Nodes.Refused(r.node, detail)
 	r.refuse(code, cause)
 }
 

@@ -187,7 +187,7 @@ func (r *request) authorized(p netip.AddrPort, other *relay.Relay) bool {
 	}
 	if !ok && set.PeerMode == PeersObserve {
 		r.c.stats.refused(0, "peer_would_be_unauthorized")
-		r.c.cfg.Nodes.Note(r.node, "observed", "peer "+p.Addr().String()+" would be refused: no Broker authorised it, see turn.peers.mode")
+		r.c.cfg.Nodes.Observed(r.node, "peer "+p.Addr().String()+" would be refused: no Broker authorised it, see turn.peers.mode")
 		return true
 	}
 	return ok
@@ -195,7 +195,7 @@ func (r *request) authorized(p netip.AddrPort, other *relay.Relay) bool {
 
 // forbidden notes why a peer was refused and is 403.
 func (r *request) forbidden(ip netip.Addr, why string) int {
-	r.c.cfg.Nodes.Note(r.node, "refused", "peer "+ip.String()+" refused: "+why)
+	r.c.cfg.Nodes.Refused(r.node, "peer "+ip.String()+" refused: "+why)
 	return 403
 }
 

@@ -47,7 +47,12 @@ func (d *directory) SeenPartner(n string, a netip.Addr, since time.Time) bool {
 	return false
 }
 
-func (d *directory) Note(n, _, detail string) {
+func (d *directory) Opened(n, detail string)   { d.note(n, detail) }
+func (d *directory) Ended(n, detail string)    { d.note(n, detail) }
+func (d *directory) Refused(n, detail string)  { d.note(n, detail) }
+func (d *directory) Observed(n, detail string) { d.note(n, detail) }
+
+func (d *directory) note(n, detail string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.notes = append(d.notes, n+": "+detail)

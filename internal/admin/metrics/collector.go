@@ -14,7 +14,7 @@ import (
 type collector struct {
 	cfg Config
 
-	allocations, opened, connections, datagrams, bytes, refusals, drops, ports, portsUsed, panics,
+	allocations, opened, connections, datagrams, bytes, refusals, challenges, drops, ports, portsUsed, panics,
 	known, connected, banned, forgotten, events, eventsLost,
 	limits, certificate, messages, ready, draining,
 	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused *prometheus.Desc
@@ -32,13 +32,14 @@ func newCollector(cfg Config) *collector {
 		datagrams:   desc("turn", "relayed_datagrams_total", "Datagrams relayed: in from clients to peers, out from peers to clients.", "transport", "direction"),
 		bytes:       desc("turn", "relayed_bytes_total", "Payload relayed: in from clients to peers, out from peers to clients.", "transport", "direction"),
 		refusals:    desc("turn", "refusals_total", "Error answers to clients, by STUN error code and cause.", "code", "cause"),
+		challenges:  desc("turn", "challenges_total", "Requests without a credential that were asked for one: the beginning of every allocation."),
 		drops:       desc("turn", "dropped_total", "Datagrams and messages dropped without an answer, by cause.", "cause"),
 		ports:       desc("turn", "relay_ports", "Relay ports in the configured range."),
 		portsUsed:   desc("turn", "relay_ports_used", "Relay ports in use."),
 		panics:      desc("turn", "panics_total", "Messages that a mistake in the program would have ended it at; each was dropped alone."),
 
 		known:      desc("nodes", "known", "Nodes that something is remembered of."),
-		connected:  desc("nodes", "connected", "Nodes that a Broker named in a validity check of the last 90 s."),
+		connected:  desc("nodes", "connected", "Nodes that have joined a Broker and not left it."),
 		banned:     desc("nodes", "banned", "Bans in force."),
 		forgotten:  desc("nodes", "forgotten_total", "Nodes forgotten to keep memory bounded."),
 		events:     desc("nodes", "events_total", "Events noted in why-records, by kind.", "kind"),
@@ -63,7 +64,7 @@ func newCollector(cfg Config) *collector {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.allocations, c.opened, c.connections, c.datagrams, c.bytes, c.refusals, c.drops, c.ports, c.portsUsed, c.panics,
+		c.allocations, c.opened, c.connections, c.datagrams, c.bytes, c.refusals, c.challenges, c.drops, c.ports, c.portsUsed, c.panics,
 		c.known, c.connected, c.banned, c.forgotten, c.events, c.eventsLost,
 		c.limits, c.certificate, c.messages, c.ready, c.draining,
 		c.redisUp, c.redisClients, c.redisKeys, c.redisMemory, c.redisConnections, c.redisCommands, c.redisRefused,
@@ -104,8 +105,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		s.gauge(c.banned, float64(st.Bans))
 		s.counter(c.forgotten, st.Evicted)
 		s.counter(c.eventsLost, st.Lost)
-		for kind, n := range st.Events { // the registry bounds the kinds
-			s.counter(c.events, n, kind)
+		for kind, n := range st.Events {
+			s.counter(c.events, n, string(kind))
 		}
 	}
 	if c.cfg.Limits != nil {
@@ -175,6 +176,7 @@ func (c *collector) turn(s sink, st adminapi.TurnStats) {
 	for _, r := range refusals[:min(len(refusals), maxRefusals)] {
 		s.counter(c.refusals, r.Count, strconv.Itoa(r.Code), r.Cause)
 	}
+	s.counter(c.challenges, st.Challenges)
 	n := 0
 	for cause, count := range st.Drops {
 		if n++; n > maxDrops {

@@ -36,7 +36,7 @@ func full() Config {
 			}
 		},
 		Nodes: func() nodes.Stats {
-			return nodes.Stats{Nodes: 9, Connected: 4, Bans: 1, Evicted: 2, Lost: 3, Events: map[string]uint64{"refused": 5}}
+			return nodes.Stats{Nodes: 9, Connected: 4, Bans: 1, Evicted: 2, Lost: 3, Events: map[nodes.Kind]uint64{nodes.KindRefused: 5}}
 		},
 		Limits: func() map[string]int64 {
 			return map[string]int64{"turn.limits.allocations_per_node": 128, "turn.limits.allocations": 0}

@@ -1,7 +1,9 @@
 // The causes of refusals in words, each with what to do about it.
 
 const WORDS = {
-  no_credential: "A request without a credential: the beginning of every allocation, and no error.",
+  authentication: "A Broker asked whether a Node may come in, and it may not: see hooks.authenticate, and the Node's events.",
+  authorization: "A Broker asked whether a Node may talk to another, and it may not: see hooks.authorize, and the Node's events.",
+  configuration: "A Broker got no RTC configuration for a Node: it is banned, or the server could make none.",
   stale_nonce: "A nonce that is old or of before a restart: the client tries again by itself.",
   wrong_credential: "An unknown user or a wrong password. After a change of credentials.secret: Nodes that still have a former one; see credentials.previous_secrets.",
   incomplete_credential: "A signed request without user name, realm or nonce: a faulty client.",
@@ -32,7 +34,7 @@ const WORDS = {
   engine: "A mistake in crolang-aio: please report it with the log.",
 };
 
-const USUAL = new Set(["no_credential", "stale_nonce", "peer_would_be_unauthorized"]);
+const USUAL = new Set(["stale_nonce", "peer_would_be_unauthorized"]);
 
 /** causes lists what was refused, {name, code, cause, words, usual, n}, the most frequent first. Usual is what is no error. */
 export function causes(refusals) {

@@ -5,7 +5,6 @@ import { allocationTable } from "./allocations.js";
 import { call } from "./api.js";
 import { ago, count, facts, h, printable, table } from "./dom.js";
 import { banButton, stateTag } from "./nodes.js";
-import { isRefusal } from "./overview.js";
 import { store, watch } from "./store.js";
 
 export const title = "Node";
@@ -17,7 +16,7 @@ export function show(main, params, signal) {
   const events = table("Why-record, the newest first", [["When"], ["Kind"], ["What happened"]], {
     key: (e) => e.key,
     make: (e) => [
-      ago(e.time), h("span", { class: isRefusal(e) ? "tag bad" : "tag", text: e.kind }),
+      ago(e.time), h("span", { class: e.failed ? "tag bad" : "tag", text: e.kind }),
       printable(e.detail) + (e.count > 1 ? ` (${count(e.count)} times)` : ""),
     ],
     empty: "Nothing is noted of this Node.",

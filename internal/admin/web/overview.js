@@ -7,11 +7,6 @@ import { store, watch } from "./store.js";
 
 export const title = "Overview";
 
-/** isRefusal says whether an event is something that did not work for a Node. */
-export function isRefusal(note) {
-  return note.kind === "refused" || note.kind === "lost" || / refused|named invalid|closed by the operator|^banned/.test(note.detail);
-}
-
 function card(name) {
   const value = h("p", { class: "big", text: "–" });
   const more = h("p", { class: "hint", text: " " });
@@ -32,7 +27,7 @@ export function show(main, _, signal) {
   const onlyRefusals = h("input", { type: "checkbox", id: "only-refusals" });
   const feed = table("Events as they happen", [["When"], ["Node"], ["Kind"], ["What happened"]], {
     key: (n) => n.number,
-    make: (n) => [ago(n.time), n.node ? nodeLink(n.node) : "–", h("span", { class: isRefusal(n) ? "tag bad" : "tag", text: n.kind }), printable(n.detail)],
+    make: (n) => [ago(n.time), n.node ? nodeLink(n.node) : "–", h("span", { class: n.failed ? "tag bad" : "tag", text: n.kind }), printable(n.detail)],
     empty: "Nothing has happened since this page was opened.",
   });
   main.append(
@@ -64,7 +59,7 @@ export function show(main, _, signal) {
     refused.update(refusals);
   }
   function drawFeed() {
-    feed.update(store.notes.filter((n) => !onlyRefusals.checked || isRefusal(n)).slice(0, 50));
+    feed.update(store.notes.filter((n) => !onlyRefusals.checked || n.failed).slice(0, 50));
   }
   onlyRefusals.addEventListener("change", drawFeed);
   // Many events a second are drawn together.

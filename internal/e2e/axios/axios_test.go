@@ -33,7 +33,11 @@ func (c *counted) Accept() (net.Conn, error) {
 type registry struct{ connected atomic.Int32 }
 
 func (*registry) BanReason(node string) (string, bool) { return "spam", node == "Ben" }
-func (*registry) Note(string, string, string)          {}
+func (*registry) Authenticated(string, string)         {}
+func (*registry) AuthenticationRefused(string, string) {}
+func (*registry) ConfigurationRefused(string, string)  {}
+func (*registry) AuthorizationRefused(string, string)  {}
+func (*registry) NamedInvalid(string, string)          {}
 func (*registry) Issued(string, time.Time)             {}
 func (r *registry) Validated(nodes []string)           { r.connected.Add(int32(len(nodes))) }
 func (*registry) Authorized(string, string)            {}
