@@ -9,18 +9,18 @@ import (
 )
 
 // Registry is what is known of Nodes beyond one question. It is called from many goroutines at once, only with valid Node
-// ids, and must not block for long. A detail says what happened in plain words, for the Node's why-record.
+// ids, and must not block for long. A detail says what happened in plain words.
 type Registry interface {
 	// BanReason reports whether the Node is banned, and the operator's reason, which may be empty.
 	BanReason(node string) (reason string, banned bool)
-	// Authenticated and AuthenticationRefused note whether the Node may come in.
+	// Authenticated and AuthenticationRefused add to the Node's why-record whether it may come in.
 	Authenticated(node, detail string)
 	AuthenticationRefused(node, detail string)
-	// ConfigurationRefused notes that the Broker got no RTC configuration for the Node.
+	// ConfigurationRefused adds that the Broker got no RTC configuration for the Node.
 	ConfigurationRefused(node, detail string)
-	// AuthorizationRefused notes that from may not talk to another Node.
-	AuthorizationRefused(from, detail string)
-	// NamedInvalid notes that the Broker was told to disconnect the Node.
+	// AuthorizationRefused adds that the Node may not talk to another.
+	AuthorizationRefused(node, detail string)
+	// NamedInvalid adds that the Broker was told to disconnect the Node.
 	NamedInvalid(node, detail string)
 	// Issued is told that the Node was given a credential, and when it ends.
 	Issued(node string, expires time.Time)

@@ -79,7 +79,7 @@ func TestNodeAndItsBan(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.want("POST", "/api/bans", fmt.Sprintf(`{"node":%s,"reason":"spam","for":"1h"}`, quoted), 201, fmt.Sprintf(`{"node":%s,"closed":2}`, quoted))
+		s.want("POST", "/api/bans", fmt.Sprintf(`{"node":%s,"reason":"spam","for":"1h"}`, quoted), 201, fmt.Sprintf(`{"node":%s,"closed":2,"kept":true}`, quoted))
 		s.want("GET", "/api/node?id="+url.QueryEscape(id), "", 200, `~"banned":true,"ban":{`)
 		s.want("GET", "/api/bans", "", 200, `~"reason":"spam"`)
 		s.want("DELETE", "/api/bans/"+strings.TrimPrefix(path, "/api/nodes/"), "", 204, "")
@@ -93,7 +93,7 @@ func TestListsAreCutAndFiltered(t *testing.T) {
 		id := fmt.Sprint("node", i)
 		s.registry.Refused(id, "x")
 		s.relays.list = append(s.relays.list, allocation(fmt.Sprint(i), id))
-		s.want("POST", "/api/bans", `{"node":"ban`+id+`"}`, 201, `{"node":"ban`+id+`","closed":0}`)
+		s.want("POST", "/api/bans", `{"node":"ban`+id+`"}`, 201, `{"node":"ban`+id+`","closed":0,"kept":true}`)
 	}
 	for path, total := range map[string]int{
 		"/api/nodes?limit=2": 10, "/api/nodes?q=de3&limit=2": 2, "/api/nodes?q=zzz": 0,
@@ -187,7 +187,7 @@ func TestTooManyBans(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	s.want("POST", "/api/bans", `{"node":"a"}`, 201, `{"node":"a","closed":0}`)
+	s.want("POST", "/api/bans", `{"node":"a"}`, 201, `{"node":"a","closed":0,"kept":true}`)
 	s.want("POST", "/api/bans", `{"node":"b"}`, 409, `{"error":"too many bans: lift some first (1 of 1 in use)"}`)
 }
 

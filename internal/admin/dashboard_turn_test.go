@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+
 	"encoding/json"
 	"regexp"
 	"strings"

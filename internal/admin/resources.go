@@ -197,7 +197,7 @@ func (a *Admin) ban(_ *call, req adminapi.BanRequest) (adminapi.BanAnswer, error
 	if err != nil {
 		return adminapi.BanAnswer{}, err
 	}
-	return adminapi.BanAnswer{Node: req.Node, Closed: done.Closed, Replaced: done.Replaced}, nil
+	return adminapi.BanAnswer{Node: req.Node, Closed: done.Closed, Kept: done.Kept, Replaced: done.Replaced}, nil
 }
 
 // maxBan keeps the end of a ban within what JSON can say.

@@ -85,11 +85,12 @@ type BanRequest struct {
 	For    string `json:"for"`
 }
 
-// BanAnswer answers it, with 201: the ban is on disk and in force, so many allocations of the Node were closed, and an
-// earlier ban on it was replaced or not.
+// BanAnswer answers it, with 201: the ban is in force, so many allocations of the Node were closed, and an earlier ban on it
+// was replaced or not. Kept is false while the disk takes nothing: a restart would lose the ban until it does.
 type BanAnswer struct {
 	Node     string `json:"node"`
 	Closed   int    `json:"closed"`
+	Kept     bool   `json:"kept"`
 	Replaced bool   `json:"replaced,omitempty"`
 }
 

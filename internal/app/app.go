@@ -137,7 +137,9 @@ func (a *App) openCerts() (err error) {
 }
 
 func (a *App) openNodes() (err error) {
-	a.nodes, err = nodes.New(nodes.Config{DataDir: a.dir.Path(), Logger: a.part("nodes")})
+	a.nodes, err = nodes.New(nodes.Config{
+		DataDir: a.dir.Path(), Logger: a.part("nodes"), Found: func(now []findings.Finding) { a.found.Replace("bans.", now) },
+	})
 	return err
 }
 

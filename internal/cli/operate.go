@@ -153,7 +153,11 @@ func ban(c *cli.Context) error {
 		if a.Replaced {
 			lasting += ", in place of the earlier ban"
 		}
-		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed\n", terminal.Printable(a.Node), lasting, liveAllocations(a.Closed))
+		kept := ""
+		if !a.Kept {
+			kept = "; it is not on the disk, and a restart would lose it: make room in data_dir"
+		}
+		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed%s\n", terminal.Printable(a.Node), lasting, liveAllocations(a.Closed), kept)
 		return err
 	})
 }

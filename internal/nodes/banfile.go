@@ -54,16 +54,9 @@ func (f banFile) read() (map[string]Ban, error) {
 	return bans, nil
 }
 
-// write replaces the file. When it returns nil the new one is on the disk.
+// write replaces the file, see [durable.Write]. When it returns nil the new one is on the disk.
 func (f banFile) write(bans map[string]Ban) error {
-	err := durable.Write(f.path, 0o600, func(w io.Writer) error { return encodeBans(w, bans) })
-	switch {
-	case errors.Is(err, durable.ErrUnsynced):
-		return fmt.Errorf("the bans may not have been stored: %w; repair the disk and try again", err)
-	case err != nil:
-		return fmt.Errorf("the bans could not be stored: %w; nothing was changed, free or repair the disk and try again", err)
-	}
-	return nil
+	return durable.Write(f.path, 0o600, func(w io.Writer) error { return encodeBans(w, bans) })
 }
 
 // encodeBans writes the file's content.

@@ -98,13 +98,13 @@ func TestBanClosesAllocationsOnceItIsInForce(t *testing.T) {
 	}
 	r.Attach(relays)
 	done, err := r.Ban("alice", "spam", 0)
-	if err != nil || done != (Banned{Closed: 2}) || len(relays.list) != 1 {
+	if err != nil || done != (Banned{Closed: 2, Kept: true}) || len(relays.list) != 1 {
 		t.Errorf("%+v, %v; left %v", done, err, relays.list)
 	}
 	if relays.closed[0] != "1 banned by the operator: spam" {
 		t.Errorf("causes %q", relays.closed)
 	}
-	if done, err := r.Ban("alice", "still spam", time.Hour); err != nil || done != (Banned{Replaced: true}) {
+	if done, err := r.Ban("alice", "still spam", time.Hour); err != nil || done != (Banned{Replaced: true, Kept: true}) {
 		t.Errorf("banned again: %+v, %v", done, err)
 	}
 	if b, _ := r.BanOf("alice"); b.Reason != "still spam" || b.Until.IsZero() || len(r.Bans()) != 1 {
@@ -229,30 +229,6 @@ func TestLeftoverTemporaryFileIsRemoved(t *testing.T) {
 	newRegistry(t, Config{DataDir: dir})
 	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it is still there: %v", err)
-	}
-}
-
-func TestBanThatCannotBeStoredIsNotInForce(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	r := newRegistry(t, Config{DataDir: dir})
-	relays := &fakeRelays{list: []allocation{{ID: "1", Node: "alice"}}}
-	r.Attach(relays)
-	ban(t, r, "bob", "", 0)
-	if err := os.RemoveAll(dir); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.Ban("alice", "", 0); err == nil || r.Banned("alice") || len(relays.list) != 1 {
-		t.Errorf("err %v, banned %v, allocations %v", err, r.Banned("alice"), relays.list)
-	}
-	if err := r.Unban("bob"); err == nil || !r.Banned("bob") {
-		t.Errorf("err %v, banned %v", err, r.Banned("bob"))
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	ban(t, r, "alice", "", 0)
-	if got := len(newRegistry(t, Config{DataDir: dir}).Bans()); got != 2 {
-		t.Errorf("%d bans on disk, want both", got)
 	}
 }
 

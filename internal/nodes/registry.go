@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
@@ -41,11 +42,13 @@ const (
 
 // Config is what New needs.
 type Config struct {
-	DataDir  string           // where bans.json is kept; made with 0700 if it is missing
-	MaxNodes int              // Nodes remembered besides those with live allocations; 0: DefaultMaxNodes
-	MaxBans  int              // bans in force at once; 0: DefaultMaxBans
-	Now      func() time.Time // nil: time.Now
-	Logger   *slog.Logger     // nil: nothing is logged
+	DataDir  string // where bans.json is kept; made with 0700 if it is missing
+	MaxNodes int    // Nodes remembered besides those with live allocations; 0: DefaultMaxNodes
+	MaxBans  int    // bans in force at once; 0: DefaultMaxBans
+	// Found is told each time what is wrong with the bans' file, or with none that nothing is any more. nil: nobody is told.
+	Found  func(now []findings.Finding)
+	Now    func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: nothing is logged
 }
 
 // Relays is what the registry asks of the TURN server. All methods may be called from any goroutine.
@@ -96,7 +99,10 @@ func New(cfg Config) (*Registry, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	bans, err := openBans(cfg.DataDir, cfg.MaxBans, cfg.Now)
+	if cfg.Found == nil {
+		cfg.Found = func([]findings.Finding) {}
+	}
+	bans, err := openBans(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +117,7 @@ func New(cfg Config) (*Registry, error) {
 		shards: make([]shard, n),
 		bans:   bans,
 	}
+	bans.inForce = r.cut
 	for i := range r.shards {
 		r.shards[i].init(cfg.MaxNodes/n, logBudget/n)
 	}
@@ -130,27 +137,42 @@ func (r *Registry) attached() Relays {
 	return r.relays
 }
 
-// Run ends timed bans and keeps the count of live allocations honest until ctx ends. It returns nil.
+// What the disk did not take is tried again after firstRetry, and then less and less often.
+const (
+	firstRetry = time.Second
+	mostRetry  = 10 * time.Second
+)
+
+// Run ends timed bans, keeps the count of live allocations honest and brings bans to a disk that did not take them, until
+// ctx ends. It returns nil.
 func (r *Registry) Run(ctx context.Context) error {
 	tick := time.NewTicker(30 * time.Second)
 	defer tick.Stop()
+	pause := firstRetry
+	again := time.NewTimer(0)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			r.bans.catchUp()
 			return nil
 		case <-tick.C:
 			r.tidy()
+		case <-r.bans.late:
+			again.Reset(pause)
+		case <-again.C:
+			if r.bans.catchUp() {
+				pause = firstRetry
+			} else {
+				pause = min(2*pause, mostRetry)
+			}
 		}
 	}
 }
 
 // tidy does what Run does from time to time.
 func (r *Registry) tidy() {
-	ended, err := r.bans.expire()
-	if err != nil {
-		r.log.Error("ended bans could not be removed from the bans file; they no longer apply", "error", err)
-	}
-	for _, id := range ended {
+	for _, id := range r.bans.expire() {
 		r.note(id, stranger, KindUnbanned, false, "the ban has ended: its time is over")
 	}
 	relays := r.attached()

@@ -13,7 +13,8 @@ export function durationSelect() {
 /** ban bans a Node and says how many allocations were closed. */
 export async function ban(node, reason, lasting) {
   const answer = await call("POST", "/api/bans", { body: { node, reason, for: lasting } });
-  const closed = `${count(answer.closed)} allocation${answer.closed === 1 ? "" : "s"} closed`;
+  let closed = `${count(answer.closed)} allocation${answer.closed === 1 ? "" : "s"} closed`;
+  if (!answer.kept) closed += "; the disk did not take the ban, and a restart would lose it";
   if (answer.replaced) { // lifting this one would not bring the earlier one back
     say(`${quoted(answer.node)} is banned, in place of the earlier ban; ${closed}.`);
   } else {
