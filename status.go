@@ -76,7 +76,9 @@ func (a *app) turnStats() admin.TurnStats {
 			In:          admin.Flow{Datagrams: sum.Total.Up.Datagrams, Bytes: sum.Total.Up.Bytes},
 			Out:         admin.Flow{Datagrams: sum.Total.Down.Datagrams, Bytes: sum.Total.Down.Bytes},
 		})
-		out.Drops["relay"] += sum.Total.Up.Dropped + sum.Total.Down.Dropped
+		for why := range relay.Causes {
+			out.Drops[why.String()] += sum.Total.Up.Drops[why] + sum.Total.Down.Drops[why]
+		}
 	}
 	for k, n := range st.Refusals {
 		out.Refusals = append(out.Refusals, admin.Refusal{Code: k.Code, Cause: k.Cause, Count: n})
