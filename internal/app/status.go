@@ -73,7 +73,9 @@ func (r *reporter) turnStats() adminapi.TurnStats {
 			In:          adminapi.Flow{Datagrams: sum.Total.Up.Datagrams, Bytes: sum.Total.Up.Bytes},
 			Out:         adminapi.Flow{Datagrams: sum.Total.Down.Datagrams, Bytes: sum.Total.Down.Bytes},
 		})
-		out.Drops["relay"] += sum.Total.Up.Dropped + sum.Total.Down.Dropped
+		for why := range relay.Causes {
+			out.Drops[why.String()] += sum.Total.Up.Drops[why] + sum.Total.Down.Drops[why]
+		}
 	}
 	for k, n := range st.Refusals {
 		if k.Cause == "no_credential" {

@@ -321,6 +321,9 @@ func NewID() (id [12]byte) {
 
 // Exchange sends one message as it is, retransmitting over UDP, and waits for the answer with the same transaction id.
 func (c *Client) Exchange(ctx context.Context, raw []byte) (*stunmsg.Message, error) {
+	if len(raw) < stunmsg.HeaderSize {
+		return nil, fmt.Errorf("no request to send: %w", stunmsg.ErrTooLarge)
+	}
 	id := [12]byte(raw[8:20])
 	ch := make(chan []byte, 1)
 	c.mu.Lock()

@@ -3,6 +3,7 @@ package turnclient
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -47,7 +48,8 @@ func (c *Client) Do(ctx context.Context, t stunmsg.Type, add func(*stunmsg.Build
 	}
 }
 
-// Build makes a request with the realm and nonce that are known, or without a credential before the first challenge.
+// Build makes a request with the realm and nonce that are known, or without a credential before the first challenge. It
+// is nil if it does not fit into a message.
 func (c *Client) Build(t stunmsg.Type, add func(*stunmsg.Builder)) []byte {
 	id := NewID()
 	w := stunmsg.Begin(nil, t, id[:])
@@ -161,12 +163,20 @@ func (c *Client) Bind(ctx context.Context, number uint16, peer netip.AddrPort) e
 
 // SendChannel sends data on a channel.
 func (c *Client) SendChannel(number uint16, data []byte) error {
-	_, err := c.conn.Write(c.Frame(nil, number, data))
+	b := c.Frame(nil, number, data)
+	if b == nil {
+		return fmt.Errorf("ChannelData with %d bytes: %w", len(data), stunmsg.ErrTooLarge)
+	}
+	_, err := c.conn.Write(b)
 	return err
 }
 
-// Frame appends a ChannelData message, padded where the transport is a stream (RFC 8656 §12.5).
+// Frame appends a ChannelData message, padded where the transport is a stream (RFC 8656 §12.5). Any number is taken; it
+// returns nil if there is more data than the message's length can say.
 func (c *Client) Frame(dst []byte, number uint16, data []byte) []byte {
+	if len(data) > math.MaxUint16 {
+		return nil
+	}
 	dst = append(dst, byte(number>>8), byte(number), byte(len(data)>>8), byte(len(data)))
 	dst = append(dst, data...)
 	if !c.packets {
@@ -180,7 +190,10 @@ func (c *Client) Frame(dst []byte, number uint16, data []byte) []byte {
 // Send sends data to a peer in a Send indication.
 func (c *Client) Send(peer netip.AddrPort, data []byte) error {
 	id := NewID()
-	_, err := c.conn.Write(stunmsg.Begin(nil, stunmsg.SendIndication, id[:]).
-		XORAddr(stunmsg.AttrXORPeerAddress, peer).Attr(stunmsg.AttrData, data).Bytes())
+	w := stunmsg.Begin(nil, stunmsg.SendIndication, id[:]).XORAddr(stunmsg.AttrXORPeerAddress, peer).Attr(stunmsg.AttrData, data)
+	if w.Err() != nil {
+		return fmt.Errorf("sending to %s: %w", peer, w.Err())
+	}
+	_, err := c.conn.Write(w.Bytes())
 	return err
 }

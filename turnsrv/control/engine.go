@@ -98,7 +98,11 @@ func (e *engine) do(s *session, t stunmsg.Type, add func(*stunmsg.Builder)) (cod
 			w.String(stunmsg.AttrUsername, engineUser).String(stunmsg.AttrRealm, engineRealm).
 				Attr(stunmsg.AttrNonce, e.nonce).Integrity(e.key)
 		}
-		e.buf = w.Bytes()
+		raw := w.Bytes()
+		if raw == nil {
+			return 0, fmt.Errorf("%s: %w", t, w.Err())
+		}
+		e.buf = raw
 		reply, err := e.conn.exchange(e.buf, &s.addr)
 		if err != nil {
 			return 0, err

@@ -143,5 +143,10 @@ func (r *request) send(w *stunmsg.Builder) {
 	if r.msg.HasFingerprint() {
 		w.Fingerprint()
 	}
-	r.src.Send(w.Bytes())
+	b := w.Bytes()
+	if b == nil {
+		r.c.stats.refused(500, "engine")
+		return
+	}
+	r.src.Send(b)
 }

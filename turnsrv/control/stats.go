@@ -24,11 +24,8 @@ type Traffic struct {
 }
 
 func (t *Traffic) add(s relay.Stats) {
-	for _, d := range [2]struct{ to, from *relay.Direction }{{&t.Total.Up, &s.Up}, {&t.Total.Down, &s.Down}} {
-		d.to.Datagrams += d.from.Datagrams
-		d.to.Bytes += d.from.Bytes
-		d.to.Dropped += d.from.Dropped
-	}
+	t.Total.Up.Add(s.Up)
+	t.Total.Down.Add(s.Down)
 }
 
 // traffic is the entry of t, made where it is missing. The caller holds mu.

@@ -2,8 +2,8 @@ package relay
 
 import "net/netip"
 
-// gathered holds the frames for one stream client until they are written together: one system call, and on TLS one
-// record, for all that came in at once.
+// gathered holds the frames for one stream client until they are written together: one system call for all that came in
+// at once.
 type gathered struct {
 	r         *Relay
 	buf       []byte
@@ -23,8 +23,12 @@ func (t *tx) toStream(r *Relay, number uint16, from netip.AddrPort, data []byte)
 	if g.buf == nil {
 		g.buf = make([]byte, 0, gatherRoom)
 	}
+	var ok bool
+	if g.buf, ok = appendData(g.buf, number, from, data, !messages); !ok {
+		r.down.drop(TooLarge, 1)
+		return
+	}
 	g.r = r
-	g.buf = appendData(g.buf, number, from, data, !messages)
 	g.datagrams++
 	g.bytes += len(data)
 }
@@ -34,10 +38,14 @@ func (t *tx) flushStream() {
 	if g.r == nil {
 		return
 	}
-	if !g.r.dead.Load() && g.r.src.stream.send(g.buf) {
+	why, ok := Unsent, false
+	if !g.r.dead.Load() {
+		why, ok = g.r.src.stream.send(g.buf)
+	}
+	if ok {
 		g.r.down.passed(g.datagrams, g.bytes)
 	} else {
-		g.r.down.drop(g.datagrams)
+		g.r.down.drop(why, g.datagrams)
 	}
 	*g = gathered{buf: g.buf[:0]}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -11,9 +12,14 @@ import (
 // messageConn serves a connected UDP socket in the place of a DTLS connection: both keep message boundaries.
 func messageConn(t *testing.T, w *world) (*endpoint, Source, chan error) {
 	t.Helper()
-	client, server := newEndpoint(t, loopback4), newEndpoint(t, loopback4)
+	return messageConnOn(t, w, loopback4)
+}
+
+func messageConnOn(t *testing.T, w *world, ip netip.Addr) (*endpoint, Source, chan error) {
+	t.Helper()
+	client, server := newEndpoint(t, ip), newEndpoint(t, ip)
 	_ = server.Close()
-	conn, err := net.DialUDP("udp4", net.UDPAddrFromAddrPort(server.addr), net.UDPAddrFromAddrPort(client.addr))
+	conn, err := net.DialUDP("udp", net.UDPAddrFromAddrPort(server.addr), net.UDPAddrFromAddrPort(client.addr))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,20 +5,61 @@ import (
 	"time"
 )
 
+// Cause is why a datagram that arrived for a relay was not passed on.
+type Cause uint8
+
+// The causes, each with the name that [Cause.String] gives it.
+const (
+	NoPermission Cause = iota // the peer has no permission, or it has run out, and no channel
+	NoChannel                 // ChannelData of a number that is not bound
+	OverLimit                 // faster than Config.BitsPerSecond
+	QueueFull                 // the socket, or the client's connection, takes no more at the moment
+	PeerDenied                // the peer policy, a listener of this server, or an address that only relays may have
+	TooLarge                  // it fits into no datagram or message of the way that is left
+	Malformed                 // no ChannelData, Send indication or datagram that could be passed on
+	Unsent                    // the system refused it, or the relay or its client's connection has ended
+	Causes                    // how many there are
+)
+
+var causeNames = [Causes]string{
+	"no_permission", "no_channel", "over_limit", "queue_full", "peer_denied", "too_large", "malformed", "unsent",
+}
+
+// String is the name that metrics use.
+func (c Cause) String() string {
+	if c < Causes {
+		return causeNames[c]
+	}
+	return "unknown"
+}
+
 // Stats are a relay's counters since it was opened. Bytes are payload, without TURN's own framing.
 type Stats struct {
 	Up, Down Direction // client to peer, peer to client
 }
 
-// Direction counts one way of a relay. Dropped has everything that arrived for the relay and was not passed on:
-// no permission, unknown channel, full buffers, over the rate limit.
+// Direction counts one way of a relay. Dropped has everything that arrived for the relay and was not passed on, Drops the
+// same by [Cause].
 type Direction struct {
 	Datagrams, Bytes, Dropped uint64
+
+	Drops [Causes]uint64
+}
+
+// Add adds what another direction counted.
+func (d *Direction) Add(o Direction) {
+	d.Datagrams += o.Datagrams
+	d.Bytes += o.Bytes
+	d.Dropped += o.Dropped
+	for i, n := range o.Drops {
+		d.Drops[i] += n
+	}
 }
 
 // meter counts and limits one direction of one relay without a lock.
 type meter struct {
-	datagrams, bytes, dropped atomic.Uint64
+	datagrams, bytes atomic.Uint64
+	dropped          [Causes]atomic.Uint64
 	// full is when, in nanoseconds, the allowance would be whole again: the "theoretical arrival time" of the
 	// generic cell rate algorithm.
 	full atomic.Int64
@@ -29,10 +70,15 @@ func (m *meter) passed(datagrams, bytes int) {
 	m.bytes.Add(uint64(bytes))
 }
 
-func (m *meter) drop(n int) { m.dropped.Add(uint64(n)) }
+func (m *meter) drop(why Cause, n int) { m.dropped[why].Add(uint64(n)) }
 
 func (m *meter) read() Direction {
-	return Direction{m.datagrams.Load(), m.bytes.Load(), m.dropped.Load()}
+	d := Direction{Datagrams: m.datagrams.Load(), Bytes: m.bytes.Load()}
+	for i := range m.dropped {
+		d.Drops[i] = m.dropped[i].Load()
+		d.Dropped += d.Drops[i]
+	}
+	return d
 }
 
 // rate is the limit that all meters of a Plane share.
@@ -54,7 +100,7 @@ func newRate(bitsPerSecond int64) rate {
 // cost is the time in nanoseconds that n bytes take at the limit.
 func (r rate) cost(n int) int64 { return int64(float64(n) * 8e9 / float64(r.bitsPerSecond)) }
 
-// allow takes n bytes out of the allowance at the time now, or says false.
+// allow takes n bytes out of the allowance at the time now, or reports false.
 func (r rate) allow(m *meter, now int64, n int) bool {
 	if r.bitsPerSecond == 0 || now == 0 { // 0: the limit came after the clock was asked
 		return true

@@ -17,20 +17,20 @@ func (t *tx) fromClient(src *Source, r *Relay, msg []byte) {
 		return
 	}
 	switch c := msg[0]; {
-	case c&0xf0 == 0x40:
+	case stunmsg.IsChannel(c):
 		if r != nil {
 			t.channelUp(r, msg)
 		}
-	case c < 4:
-		if stunmsg.IsSTUN(msg) {
-			t.stun(src, r, msg)
-		}
+	case c < 4 && stunmsg.IsSTUN(msg):
+		t.stun(src, r, msg)
 	case c >= 20 && c < 64:
 		if t.plane.cfg.DTLS != nil && src.udp != nil {
 			t.leave()
 			t.plane.cfg.DTLS(*src, msg)
 			t.enter()
 		}
+	case r != nil:
+		r.up.drop(Malformed, 1)
 	}
 }
 
@@ -54,12 +54,16 @@ func (t *tx) stun(src *Source, r *Relay, msg []byte) {
 func (t *tx) channelUp(r *Relay, msg []byte) {
 	number, data, ok := stunmsg.ParseChannelData(msg)
 	if !ok {
-		r.up.drop(1)
+		r.up.drop(Malformed, 1)
 		return
 	}
 	c := r.access.Load().channel(number)
-	if c == nil || c.barred {
-		r.up.drop(1)
+	if c == nil {
+		r.up.drop(NoChannel, 1)
+		return
+	}
+	if c.barred {
+		r.up.drop(PeerDenied, 1)
 		return
 	}
 	if !r.admit(&r.up, t.now, len(data)) {
@@ -72,22 +76,22 @@ func (t *tx) channelUp(r *Relay, msg []byte) {
 		}
 	}
 	if c.scope != ScopeAny {
-		r.up.drop(1)
+		r.up.drop(PeerDenied, 1)
 		return
 	}
-	t.toPeer(r, c.peer, &c.dst, data)
+	t.out(r, c.peer, &c.dst, data)
 }
 
 // sendUp relays the data of one Send indication.
 func (t *tx) sendUp(r *Relay, msg []byte) {
 	peer, data, ok := stunmsg.ParseSend(msg)
 	if !ok || peer.Port() == 0 || peer.Addr().Is4() != r.family.Bind.Is4() {
-		r.up.drop(1)
+		r.up.drop(Malformed, 1)
 		return
 	}
 	scope := r.access.Load().permitted(peer.Addr())
 	if scope == 0 {
-		r.up.drop(1)
+		r.up.drop(NoPermission, 1)
 		return
 	}
 	p := t.plane
@@ -95,7 +99,7 @@ func (t *tx) sendUp(r *Relay, msg []byte) {
 	ok = !p.barred(peer) && (p.cfg.AllowSend == nil || p.cfg.AllowSend(r, peer))
 	t.enter()
 	if !ok {
-		r.up.drop(1)
+		r.up.drop(PeerDenied, 1)
 		return
 	}
 	if !r.admit(&r.up, t.now, len(data)) {
@@ -106,10 +110,19 @@ func (t *tx) sendUp(r *Relay, msg []byte) {
 		return
 	}
 	if scope != ScopeAny {
-		r.up.drop(1)
+		r.up.drop(PeerDenied, 1)
 		return
 	}
-	t.toPeer(r, peer, nil, data)
+	t.out(r, peer, nil, data)
+}
+
+// out sends data to a peer that is no relay of this server. dst is nil if the peer has no channel.
+func (t *tx) out(r *Relay, peer netip.AddrPort, dst *peerAddr, data []byte) {
+	if len(data) > maxPayload(peer.Addr()) {
+		r.up.drop(TooLarge, 1)
+		return
+	}
+	t.toPeer(r, peer, dst, data)
 }
 
 // deliver hands data of the relay r to the relay b of this server without the network in between.
@@ -121,6 +134,7 @@ func (t *tx) deliver(r, b *Relay, data []byte) {
 // fromPeer handles one datagram that arrived at r's relayed address.
 func (t *tx) fromPeer(r *Relay, from netip.AddrPort, data []byte) {
 	if from.Port() == 0 {
+		r.down.drop(Malformed, 1)
 		return
 	}
 	t.down(r, from, ScopeAny, data)
@@ -129,42 +143,101 @@ func (t *tx) fromPeer(r *Relay, from netip.AddrPort, data []byte) {
 // down passes data to r's client if a permission of at least that scope lets it.
 func (t *tx) down(r *Relay, from netip.AddrPort, need Scope, data []byte) {
 	a := r.access.Load()
-	if a.permitted(from.Addr()) < need {
-		r.down.drop(1)
-		return
-	}
-	if !r.admit(&r.down, t.now, len(data)) {
+	if scope := a.permitted(from.Addr()); scope < need {
+		why := NoPermission
+		if scope != 0 { // the permission is for relays of this server alone
+			why = PeerDenied
+		}
+		r.down.drop(why, 1)
 		return
 	}
 	var number uint16
 	if c := a.channelTo(from); c != nil {
 		number = c.number
 	}
-	t.toClient(r, number, from, data)
+	if !r.fits(number, from, len(data)) {
+		r.down.drop(TooLarge, 1)
+		return
+	}
+	if r.admit(&r.down, t.now, len(data)) {
+		t.toClient(r, number, from, data)
+	}
+}
+
+// The largest UDP payloads (RFC 768, 8200) and DTLS records (RFC 6347 §4.1.1), in bytes.
+const (
+	maxPayload4 = 65535 - 20 - 8
+	maxPayload6 = 65535 - 8
+	maxRecord   = 1 << 14
+)
+
+func maxPayload(ip netip.Addr) int {
+	if ip.Is4() {
+		return maxPayload4
+	}
+	return maxPayload6
+}
+
+// fits reports whether n bytes from a peer fit into a message to the client, and the message into a datagram or record.
+func (r *Relay) fits(number uint16, from netip.AddrPort, n int) bool {
+	size := stunmsg.ChannelHeader + n
+	switch {
+	case number == 0 && from.Addr().Is4():
+		size = dataHeader4 + n + stunmsg.DataPadding(n)
+	case number == 0:
+		size = dataHeader6 + n + stunmsg.DataPadding(n)
+	case r.src.stream != nil:
+		size += stunmsg.DataPadding(n)
+	}
+	return size <= r.largest
+}
+
+// largestTo is the largest message that can be sent to a client.
+func largestTo(t Tuple) int {
+	switch t.Transport {
+	case UDP:
+		return min(maxPayload(t.Client.Addr()), stunmsg.MaxFrame)
+	case DTLS:
+		return maxRecord
+	}
+	return stunmsg.MaxFrame
 }
 
 // appendHeader appends what goes before data on its way to a client: the header of ChannelData, or without a channel
-// all of a Data indication up to its data. It returns how many zeros are to follow the data.
-func appendHeader(dst []byte, number uint16, from netip.AddrPort, n int, onStream bool) ([]byte, int) {
+// all of a Data indication up to its data. pad is how many zeros are to follow the data. ok is false, and nothing
+// appended, if no length field can say how much data there is.
+func appendHeader(dst []byte, number uint16, from netip.AddrPort, n int, onStream bool) (b []byte, pad int, ok bool) {
 	if number == 0 {
 		var id [12]byte
 		binary.LittleEndian.PutUint64(id[:], rand.Uint64())
 		binary.LittleEndian.PutUint32(id[8:], rand.Uint32())
-		return stunmsg.AppendDataHeader(dst, from, n, &id), stunmsg.DataPadding(n)
+		dst, ok = stunmsg.AppendDataHeader(dst, from, n, &id)
+		return dst, stunmsg.DataPadding(n), ok
 	}
-	dst = append(dst, byte(number>>8), byte(number), byte(n>>8), byte(n))
+	var head [stunmsg.ChannelHeader]byte
+	if !stunmsg.PutChannelHeader(&head, number, n) {
+		return dst, 0, false
+	}
+	dst = append(dst, head[:]...)
 	if onStream {
-		return dst, stunmsg.DataPadding(n)
+		pad = stunmsg.DataPadding(n)
 	}
-	return dst, 0
+	return dst, pad, true
 }
 
-// appendData appends the whole message that carries data to a client.
-func appendData(dst []byte, number uint16, from netip.AddrPort, data []byte, onStream bool) []byte {
-	dst, pad := appendHeader(dst, number, from, len(data), onStream)
+// appendData appends the whole message that carries data to a client, or nothing: see appendHeader.
+func appendData(dst []byte, number uint16, from netip.AddrPort, data []byte, onStream bool) ([]byte, bool) {
+	dst, pad, ok := appendHeader(dst, number, from, len(data), onStream)
+	if !ok {
+		return dst, false
+	}
 	dst = append(dst, data...)
-	return append(dst, "\x00\x00\x00"[:pad]...)
+	return append(dst, "\x00\x00\x00"[:pad]...), true
 }
 
-// maxHeader is the most that appendHeader and its padding add: a Data indication from an IPv6 peer.
-const maxHeader = stunmsg.HeaderSize + 24 + 4 + 3
+// What a Data indication has before its data, and the most that any header and its padding add.
+const (
+	dataHeader4 = stunmsg.HeaderSize + 12 + 4
+	dataHeader6 = stunmsg.HeaderSize + 24 + 4
+	maxHeader   = dataHeader6 + 3
+)

@@ -255,7 +255,7 @@ func (t *tx) toPeer(r *Relay, peer netip.AddrPort, _ *peerAddr, data []byte) {
 			return
 		}
 	}
-	r.up.drop(1)
+	r.up.drop(Unsent, 1)
 }
 
 func (t *tx) toClient(r *Relay, number uint16, from netip.AddrPort, data []byte) {
@@ -263,10 +263,14 @@ func (t *tx) toClient(r *Relay, number uint16, from netip.AddrPort, data []byte)
 		t.toStream(r, number, from, data)
 		return
 	}
-	t.msg = appendData(t.msg[:0], number, from, data, false)
+	var ok bool
+	if t.msg, ok = appendData(t.msg[:0], number, from, data, false); !ok {
+		r.down.drop(TooLarge, 1)
+		return
+	}
 	if !r.dead.Load() && r.src.udp.write(r.src.Tuple, t.msg) {
 		r.down.passed(1, len(data))
 		return
 	}
-	r.down.drop(1)
+	r.down.drop(Unsent, 1)
 }

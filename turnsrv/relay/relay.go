@@ -25,9 +25,10 @@ type Relay struct {
 	tag   any
 	ports *ports
 	// family is where the relay is, as it was when it was opened: clients and peers know that address.
-	family *Family
-	port   uint16
-	token  *[8]byte
+	family  *Family
+	port    uint16
+	token   *[8]byte
+	largest int // message that can be sent to the client, in bytes
 
 	dead   atomic.Bool
 	ending sync.Once
@@ -49,7 +50,7 @@ func (p *Plane) Open(src Source, o OpenOptions) (*Relay, error) {
 	if src.Relay() != nil {
 		return nil, ErrInUse
 	}
-	r := &Relay{plane: p, src: src, tag: o.Tag}
+	r := &Relay{plane: p, src: src, tag: o.Tag, largest: largestTo(src.Tuple)}
 	r.access.Store(noAccess)
 	if err := p.assign(r, o); err != nil {
 		return nil, err
@@ -232,7 +233,7 @@ func (r *Relay) admit(m *meter, now int64, bytes int) bool {
 	if r.plane.rate.Load().allow(m, now, bytes) {
 		return true
 	}
-	m.drop(1)
+	m.drop(OverLimit, 1)
 	return false
 }
 

@@ -337,18 +337,23 @@ func (s *stream) receiveMessages() error {
 // message sends one STUN message to the client.
 func (s *stream) message(msg []byte) { s.send(msg) }
 
-// send writes whole frames, or for DTLS one message. False: they were dropped.
-func (s *stream) send(b []byte) bool {
-	if s.tcp != nil && s.tcp.full() {
-		return false
+// send writes whole frames, or for DTLS one message. If ok is false they were dropped, and why says for which cause.
+func (s *stream) send(b []byte) (why Cause, ok bool) {
+	switch {
+	case s.tcp != nil && s.tcp.full():
+		return QueueFull, false
+	case s.tcp == nil && len(b) > maxRecord:
+		return TooLarge, false
 	}
 	s.write.Lock()
 	defer s.write.Unlock()
+	var err error
 	if s.tls != nil {
-		return s.sendRecords(b) == nil
+		err = s.sendRecords(b)
+	} else {
+		_, err = s.conn.Write(b)
 	}
-	_, err := s.conn.Write(b)
-	return err == nil
+	return Unsent, err == nil
 }
 
 // sendRecords writes every frame as a TLS record of its own, since there are clients that take a record for a message

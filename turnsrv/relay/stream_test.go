@@ -44,9 +44,11 @@ type streamServer struct {
 	errs      chan error
 }
 
-func (w *world) streams(tr Transport) *streamServer {
+func (w *world) streams(tr Transport) *streamServer { w.Helper(); return w.streamsOn(tr, loopback4) }
+
+func (w *world) streamsOn(tr Transport, ip netip.Addr) *streamServer {
 	w.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", netip.AddrPortFrom(ip, 0).String())
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
 const (
@@ -33,7 +35,7 @@ type item struct {
 	dst  *peerAddr
 	n    int32
 	next int32 // in the group
-	lead [4]byte
+	lead [stunmsg.ChannelHeader]byte
 	hlen uint8
 	pad  uint8
 }
@@ -155,12 +157,21 @@ func (t *tx) toClient(r *Relay, number uint16, from netip.AddrPort, data []byte)
 	}
 	t.room()
 	if number != 0 {
+		var lead [stunmsg.ChannelHeader]byte
+		if !stunmsg.PutChannelHeader(&lead, number, len(data)) {
+			r.down.drop(TooLarge, 1)
+			return
+		}
 		it := t.add(r, down, data)
-		it.lead = [4]byte{byte(number >> 8), byte(number), byte(len(data) >> 8), byte(len(data))}
-		it.head, it.hlen, it.dst = &it.lead[0], 4, &r.io.client
+		it.lead = lead
+		it.head, it.hlen, it.dst = &it.lead[0], stunmsg.ChannelHeader, &r.io.client
 		return
 	}
-	head, pad := appendHeader(t.heads[t.nheads:t.nheads], 0, from, len(data), false)
+	head, pad, ok := appendHeader(t.heads[t.nheads:t.nheads], 0, from, len(data), false)
+	if !ok {
+		r.down.drop(TooLarge, 1)
+		return
+	}
 	it := t.add(r, down, data)
 	it.head, it.hlen, it.pad, it.dst = &head[0], uint8(len(head)), uint8(pad), &r.io.client
 	t.nheads += len(head)
@@ -201,7 +212,7 @@ func (t *tx) build(g *group, fd int) {
 	m := r.meter(way)
 	if r.dead.Load() {
 		for i := g.first; i >= 0; i = t.items[i].next {
-			m.drop(1)
+			m.drop(Unsent, 1)
 		}
 		return
 	}
@@ -300,7 +311,7 @@ func (t *tx) transmit(fd int) {
 		case err == unix.EAGAIN:
 			for ; at < t.nmsgs; at++ {
 				s := &t.what[at]
-				s.r.meter(s.way).drop(s.count)
+				s.r.meter(s.way).drop(QueueFull, s.count)
 			}
 		default:
 			t.refused(fd, at, err)
@@ -316,7 +327,7 @@ func (t *tx) refused(fd, at int, err syscall.Errno) {
 	s := &t.what[at]
 	m := s.r.meter(s.way)
 	if s.count == 1 || err == unix.ENOBUFS || err == unix.ENOMEM || err == unix.EPERM || err == unix.EACCES {
-		m.drop(s.count)
+		m.drop(causeOf(err), s.count)
 		return
 	}
 	limit := int32(s.size)
@@ -337,14 +348,25 @@ func (t *tx) refused(fd, at int, err syscall.Errno) {
 		t.iov(it)
 		h.Iov = &t.iovs[used]
 		h.SetIovlen(t.niovs - used)
-		if sendmsg(fd, &h) == 0 {
+		if err := sendmsg(fd, &h); err == 0 {
 			m.passed(1, int(it.n))
 		} else {
-			m.drop(1)
+			m.drop(causeOf(err), 1)
 		}
 		t.niovs = used
 		i = it.next
 	}
+}
+
+// causeOf is what a refusal of the kernel counts as.
+func causeOf(err syscall.Errno) Cause {
+	switch err {
+	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
+		return QueueFull
+	case unix.EMSGSIZE:
+		return TooLarge
+	}
+	return Unsent
 }
 
 func (r *Relay) meter(way int) *meter {

@@ -108,7 +108,7 @@ func (w *worker) relaying(family int, port uint16) int {
 	for i := first; i < first+n; i++ {
 		data, _, segment := w.rx.datagram(i)
 		if segment == 0 {
-			r.down.drop(1)
+			r.down.drop(TooLarge, 1)
 			continue
 		}
 		from := w.rx.names[i].get()

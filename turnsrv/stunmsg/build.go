@@ -2,89 +2,140 @@ package stunmsg
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"net/netip"
 )
 
+// ErrTooLarge reports a message that would not fit: a length that its field cannot hold, or more than [MaxFrame] bytes
+// in all.
+var ErrTooLarge = errors.New("STUN message too large")
+
 // Builder writes one message into a buffer, attribute by attribute. Its methods return it, to be chained; Bytes ends
 // the message. A Builder that outgrows the buffer allocates a new one, as append does.
-type Builder struct{ b []byte }
+//
+// It makes no message that would be read as another one: with the first attribute that does not fit, or whose value
+// has no form on the wire, it takes no more, [Builder.Err] says why, and [Builder.Bytes] returns nil.
+type Builder struct {
+	b   []byte
+	err error
+}
 
 // Begin starts a message of type t in buf[:0], with a transaction id of 12 bytes.
 func Begin(buf []byte, t Type, txid []byte) *Builder {
 	b := append(buf[:0], byte(t>>8), byte(t), 0, 0, 0x21, 0x12, 0xa4, 0x42)
-	return &Builder{append(b, txid[:12]...)}
+	return &Builder{b: append(b, txid[:12]...)}
+}
+
+// head appends the head of an attribute with a value of n bytes, and reports whether it fits.
+func (w *Builder) head(t uint16, n int) bool {
+	if w.err == nil && len(w.b)+4+padded(n) > MaxFrame {
+		w.err = fmt.Errorf("%w: attribute 0x%04x of %d bytes behind %d", ErrTooLarge, t, n, len(w.b))
+	}
+	if w.err != nil {
+		return false
+	}
+	w.b = append(w.b, byte(t>>8), byte(t), byte(n>>8), byte(n))
+	return true
 }
 
 // Attr appends an attribute, padded with zeros.
 func (w *Builder) Attr(t uint16, value []byte) *Builder {
-	w.b = append(w.b, byte(t>>8), byte(t), byte(len(value)>>8), byte(len(value)))
-	w.b = append(w.b, value...)
-	for len(w.b)%4 != 0 {
-		w.b = append(w.b, 0)
+	if w.head(t, len(value)) {
+		w.b = appendPadding(append(w.b, value...), len(value))
 	}
 	return w
 }
 
 // String appends an attribute with a text.
 func (w *Builder) String(t uint16, value string) *Builder {
-	w.b = append(w.b, byte(t>>8), byte(t), byte(len(value)>>8), byte(len(value)))
-	w.b = append(w.b, value...)
-	for len(w.b)%4 != 0 {
-		w.b = append(w.b, 0)
+	if w.head(t, len(value)) {
+		w.b = appendPadding(append(w.b, value...), len(value))
 	}
 	return w
 }
 
 // Uint32 appends an attribute of four bytes, such as LIFETIME in seconds.
 func (w *Builder) Uint32(t uint16, v uint32) *Builder {
-	w.b = append(w.b, byte(t>>8), byte(t), 0, 4, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+	if w.head(t, 4) {
+		w.b = binary.BigEndian.AppendUint32(w.b, v)
+	}
 	return w
 }
 
-// ErrorCode appends ERROR-CODE (RFC 8489 §14.8) without a reason phrase: it would only cost bytes.
+// ErrorCode appends ERROR-CODE (RFC 8489 §14.8), 300 to 699, without a reason phrase: it would only cost bytes.
 func (w *Builder) ErrorCode(code int) *Builder {
+	if w.err == nil && (code < 300 || code > 699) {
+		w.err = fmt.Errorf("%d is no STUN error code", code)
+	}
 	return w.Attr(AttrErrorCode, []byte{0, 0, byte(code / 100), byte(code % 100)})
 }
 
 // XORAddr appends an XOR-*-ADDRESS attribute.
 func (w *Builder) XORAddr(t uint16, a netip.AddrPort) *Builder {
-	w.b = appendXORAddr(w.b, t, a, w.b[8:HeaderSize])
+	if w.err == nil && !a.Addr().IsValid() {
+		w.err = ErrAddress
+	}
+	if w.head(t, addrSize(a)) {
+		w.b = appendXORAddr(w.b, a, w.b[8:HeaderSize])
+	}
 	return w
 }
 
 // Integrity appends MESSAGE-INTEGRITY over what is there so far. Nothing but Fingerprint may follow.
 func (w *Builder) Integrity(key []byte) *Builder {
-	b := w.b
-	n := len(b)
-	b = append(b, byte(AttrMessageIntegrity>>8), byte(AttrMessageIntegrity&0xff), 0, integritySize-4)
-	w.b = integrityOf(b, key, b[:n])
+	n := len(w.b)
+	if w.head(AttrMessageIntegrity, integritySize-4) {
+		w.b = integrityOf(w.b, key, w.b[:n])
+	}
 	return w
 }
 
 // Fingerprint appends FINGERPRINT. Nothing may follow.
 func (w *Builder) Fingerprint() *Builder {
-	return w.Uint32(AttrFingerprint, fingerprintOf(w.b, len(w.b)-HeaderSize+fingerprintSize))
+	n := len(w.b)
+	if w.head(AttrFingerprint, fingerprintSize-4) {
+		w.b = binary.BigEndian.AppendUint32(w.b, fingerprintOf(w.b[:n], n-HeaderSize+fingerprintSize))
+	}
+	return w
 }
 
-// Bytes sets the header's length and returns the message.
+// Bytes sets the header's length and returns the message, or nil where something did not fit: see [Builder.Err].
 func (w *Builder) Bytes() []byte {
+	if w.err != nil {
+		return nil
+	}
 	binary.BigEndian.PutUint16(w.b[2:], uint16(len(w.b)-HeaderSize))
 	return w.b
 }
 
-func appendXORAddr(dst []byte, t uint16, a netip.AddrPort, txid []byte) []byte {
+// Err is why there is no message, or nil.
+func (w *Builder) Err() error { return w.err }
+
+// addrSize is the size of an XOR-*-ADDRESS's value.
+func addrSize(a netip.AddrPort) int {
+	if a.Addr().Is4() {
+		return 8
+	}
+	return 20
+}
+
+// appendXORAddr appends the value of an XOR-*-ADDRESS.
+func appendXORAddr(dst []byte, a netip.AddrPort, txid []byte) []byte {
 	port := a.Port() ^ magicCookie>>16
 	if a.Addr().Is4() {
 		ip := a.Addr().As4()
 		v := binary.BigEndian.Uint32(ip[:]) ^ magicCookie
-		return append(dst, byte(t>>8), byte(t), 0, 8, 0, FamilyIPv4, byte(port>>8), byte(port),
-			byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
+		return append(dst, 0, FamilyIPv4, byte(port>>8), byte(port), byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
 	}
 	ip := a.Addr().As16()
-	dst = append(dst, byte(t>>8), byte(t), 0, 20, 0, FamilyIPv6, byte(port>>8), byte(port))
-	dst = append(dst, ip[0]^0x21, ip[1]^0x12, ip[2]^0xa4, ip[3]^0x42)
+	dst = append(dst, 0, FamilyIPv6, byte(port>>8), byte(port), ip[0]^0x21, ip[1]^0x12, ip[2]^0xa4, ip[3]^0x42)
 	for i := 4; i < 16; i++ {
 		dst = append(dst, ip[i]^txid[i-4])
 	}
 	return dst
+}
+
+func appendPadding(dst []byte, n int) []byte {
+	return append(dst, "\x00\x00\x00"[:DataPadding(n)]...)
 }

@@ -12,7 +12,7 @@ var ErrFrame = errors.New("neither a STUN message nor ChannelData on the stream"
 
 // FrameSize is the size in bytes, padding included, of the frame that b begins with on a stream (RFC 8656 §12.5). b
 // holds at least 4 bytes; with 8 or more the magic cookie of a STUN message is checked too. Sizes are computed in an
-// int, so that no length can wrap, and a frame above MaxFrame is ErrFrame.
+// int, so that no length can wrap, and a frame above [MaxFrame] is [ErrFrame].
 func FrameSize(b []byte) (int, error) {
 	if len(b) < 4 {
 		return 0, ErrFrame
@@ -24,7 +24,7 @@ func FrameSize(b []byte) (int, error) {
 			return 0, ErrFrame
 		}
 		n += HeaderSize
-	case b[0]&0xf0 == 0x40:
+	case IsChannel(b[0]):
 		n = ChannelHeader + padded(n)
 	default:
 		return 0, ErrFrame
@@ -35,10 +35,14 @@ func FrameSize(b []byte) (int, error) {
 	return n, nil
 }
 
-// ParseChannelData reads one ChannelData message. False where b is none: a number outside 0x4000 to 0x4FFF, or a
-// length beyond b. data points into b and may be empty; what is behind it in b is padding.
+// IsChannel reports whether a message whose first byte this is can only be ChannelData: a number from [MinChannel] to
+// [MaxChannel].
+func IsChannel(first byte) bool { return first&0xf0 == 0x40 }
+
+// ParseChannelData reads one ChannelData message. ok is false if b is none: a number outside [MinChannel] to
+// [MaxChannel], or a length beyond b. data points into b and may be empty; what is behind it in b is padding.
 func ParseChannelData(b []byte) (number uint16, data []byte, ok bool) {
-	if len(b) < ChannelHeader || b[0]&0xf0 != 0x40 {
+	if len(b) < ChannelHeader || !IsChannel(b[0]) {
 		return 0, nil, false
 	}
 	n := int(binary.BigEndian.Uint16(b[2:]))
@@ -86,17 +90,29 @@ func ParseSend(b []byte) (peer netip.AddrPort, data []byte, ok bool) {
 }
 
 // AppendDataHeader appends a Data indication from peer (RFC 8656 §11.3) up to where the value of its DATA attribute
-// begins. The caller puts the n bytes of data behind it, then DataPadding(n) zeros. Its transaction id is txid.
-func AppendDataHeader(dst []byte, peer netip.AddrPort, n int, txid *[12]byte) []byte {
-	addr := 12
-	if !peer.Addr().Is4() {
-		addr = 24
+// begins. The caller puts the n bytes of data behind it, then DataPadding(n) zeros. Its transaction id is txid. ok is
+// false, and nothing appended, if the whole would have more than [MaxFrame] bytes.
+func AppendDataHeader(dst []byte, peer netip.AddrPort, n int, txid *[12]byte) (b []byte, ok bool) {
+	addr := addrSize(peer)
+	length := 4 + addr + 4 + padded(n)
+	if n < 0 || HeaderSize+length > MaxFrame {
+		return dst, false
 	}
-	length := addr + 4 + padded(n)
 	dst = append(dst, byte(DataIndication>>8), byte(DataIndication), byte(length>>8), byte(length), 0x21, 0x12, 0xa4, 0x42)
 	dst = append(dst, txid[:]...)
-	dst = appendXORAddr(dst, AttrXORPeerAddress, peer, txid[:])
-	return append(dst, byte(AttrData>>8), byte(AttrData&0xff), byte(n>>8), byte(n))
+	dst = append(dst, byte(AttrXORPeerAddress>>8), byte(AttrXORPeerAddress&0xff), 0, byte(addr))
+	dst = appendXORAddr(dst, peer, txid[:])
+	return append(dst, byte(AttrData>>8), byte(AttrData&0xff), byte(n>>8), byte(n)), true
+}
+
+// PutChannelHeader writes the header of a ChannelData message with n bytes of data (RFC 8656 §12.4). It reports whether
+// there is such a message: with its padding it may have [MaxFrame] bytes at most.
+func PutChannelHeader(dst *[ChannelHeader]byte, number uint16, n int) bool {
+	if n < 0 || ChannelHeader+padded(n) > MaxFrame || number < MinChannel || number > MaxChannel {
+		return false
+	}
+	*dst = [ChannelHeader]byte{byte(number >> 8), byte(number), byte(n >> 8), byte(n)}
+	return true
 }
 
 // DataPadding is the number of zeros behind a value of n bytes.

@@ -168,7 +168,11 @@ func TestSendAndDataRoundTrip(t *testing.T) {
 		p, txid := netip.MustParseAddrPort(peer), [12]byte{1, 2, 3}
 		for n := range 9 {
 			data := bytes.Repeat([]byte{7}, n)
-			b := append(AppendDataHeader(nil, p, n, &txid), data...)
+			b, ok := AppendDataHeader(nil, p, n, &txid)
+			if !ok {
+				t.Fatal("refused")
+			}
+			b = append(b, data...)
 			b = append(b, make([]byte, DataPadding(n))...)
 			var m Message
 			if err := m.Parse(b); err != nil || m.Type != DataIndication {

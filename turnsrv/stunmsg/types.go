@@ -97,11 +97,11 @@ const (
 
 // Sizes and bounds of the wire format, in bytes.
 const (
-	HeaderSize      = 20 // of a STUN message
-	ChannelHeader   = 4  // of a ChannelData message
-	MaxFrame        = 65535
-	MinChannel      = 0x4000 // RFC 8656 §12: 0x4000 to 0x4FFF
-	MaxChannel      = 0x4fff
+	HeaderSize      = 20    // of a STUN message
+	ChannelHeader   = 4     // of a ChannelData message
+	MaxFrame        = 65535 // of any message, read or made, with its padding: also for who computes in 16 bits
+	MinChannel      = 0x4000
+	MaxChannel      = 0x4fff // RFC 8656 §12
 	magicCookie     = 0x2112a442
 	integritySize   = 24
 	fingerprintSize = 8
