@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	lru "github.com/hashicorp/golang-lru/v2"
 )
 
 // The causes for which a JWT is refused. Nothing of the token is in them.
@@ -46,7 +47,7 @@ type jwtMode struct {
 	claim    string
 	leeway   time.Duration
 	now      func() time.Time
-	expiries *cache[string, time.Time] // when each Node's token ends, for the validity check
+	expiries *lru.Cache[string, time.Time] // when each Node's token ends, for the validity check
 }
 
 // compileJWT makes the mode from its configuration. jwks is set where the keys have to be kept up to date.
@@ -171,9 +172,9 @@ func (j *jwtMode) authenticate(ctx context.Context, r Request) Answer {
 		return no(causeJWTNode)
 	}
 	if end, err := claims.GetExpirationTime(); err == nil && end != nil {
-		j.expiries.put(node, end.Add(j.leeway))
+		j.expiries.Add(node, end.Add(j.leeway))
 	} else {
-		j.expiries.drop(node)
+		j.expiries.Remove(node)
 	}
 	return yes()
 }
@@ -209,12 +210,12 @@ func (j *jwtMode) cause(err error, claims jwt.MapClaims) string {
 }
 
 // nameExpired names the Nodes whose token has ended since they came in.
-func nameExpired(expiries *cache[string, time.Time], nodes iter.Seq[string], now time.Time, name func(node, cause string)) {
-	if expiries.size() == 0 {
+func nameExpired(expiries *lru.Cache[string, time.Time], nodes iter.Seq[string], now time.Time, name func(node, cause string)) {
+	if expiries.Len() == 0 {
 		return
 	}
 	for node := range nodes {
-		if end, ok := expiries.get(node); ok && now.After(end) {
+		if end, ok := expiries.Get(node); ok && now.After(end) {
 			name(node, fmt.Sprintf("token expired %s ago", now.Sub(end).Round(time.Second)))
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"github.com/crolang-p2p/crolang-aio/internal/change"
 )
 
@@ -25,7 +27,7 @@ type Policy struct {
 	dated    func(time.Time)
 	counts   counters
 	queue    *queue
-	expiries *cache[string, time.Time]
+	expiries *lru.Cache[string, time.Time]
 	replaced chan struct{}
 
 	swap   sync.Mutex // held while the engine is swapped
@@ -34,11 +36,12 @@ type Policy struct {
 
 // counters are shared by all that a Policy was and is.
 type counters struct {
-	failures, busy, cached, forwarded, dropped atomic.Uint64
+	answered, failures, busy, cached, forwarded, dropped atomic.Uint64
 }
 
 // Stats is what a Policy has done so far, for metrics.
 type Stats struct {
+	UpstreamAnswered  uint64
 	UpstreamFailures  uint64 // calls without a usable answer
 	UpstreamBusy      uint64 // calls not made: too many in flight
 	UpstreamCached    uint64 // questions answered without a call
@@ -109,7 +112,7 @@ func (p *Policy) swapTo(next *engine, queue int) {
 	p.queue.resize(queue)
 	p.engine.Store(next)
 	if !next.expiring {
-		p.expiries.clear()
+		p.expiries.Purge()
 	}
 	select {
 	case p.replaced <- struct{}{}:
@@ -164,6 +167,15 @@ func compile(cfg Config, p *Policy) (*engine, error) {
 		e.authorize = e.upstream.authorize
 	}
 	return e, nil
+}
+
+// newCache makes a cache that forgets what was not used for longest when it is full.
+func newCache[K comparable, V any](size int) *lru.Cache[K, V] {
+	c, err := lru.New[K, V](size)
+	if err != nil {
+		panic(err) // only a size below 1 does it, and sizes are constants
+	}
+	return c
 }
 
 func fixedAuthenticate(ok bool) func(context.Context, Request) Answer {
@@ -252,12 +264,13 @@ func (p *Policy) Invalid(ctx context.Context, nodes iter.Seq[string], body []byt
 // Stats is what has been done so far.
 func (p *Policy) Stats() Stats {
 	return Stats{
+		UpstreamAnswered:  p.counts.answered.Load(),
 		UpstreamFailures:  p.counts.failures.Load(),
 		UpstreamBusy:      p.counts.busy.Load(),
 		UpstreamCached:    p.counts.cached.Load(),
 		MessagesForwarded: p.counts.forwarded.Load(),
 		MessagesDropped:   p.counts.dropped.Load(),
 		MessagesQueued:    p.queue.length(),
-		TokensRemembered:  p.expiries.size(),
+		TokensRemembered:  p.expiries.Len(),
 	}
 }

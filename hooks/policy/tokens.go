@@ -12,6 +12,8 @@ import (
 	"strings"
 	"unicode"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
@@ -47,7 +49,7 @@ type tokens struct {
 	dummy  *argonHash // what is hashed where fewer lines apply; nil where rounds is 0
 	hasher *hasher    // shared by all
 	key    [32]byte   // of verified
-	sure   *cache[[32]byte, struct{}]
+	sure   *lru.Cache[[32]byte, struct{}]
 }
 
 // tokenLine is a line of hooks.authenticate.tokens. Either sum or argon is set.
@@ -166,7 +168,7 @@ func (t *tokens) authenticateCostly(ctx context.Context, node, token string, sum
 	mac.Write(sum[:])
 	mac.Write([]byte(node))
 	known := [32]byte(mac.Sum(nil))
-	if _, ok := t.sure.get(known); ok {
+	if _, ok := t.sure.Get(known); ok {
 		return yes()
 	}
 	if !t.hasher.enter(ctx) {
@@ -187,6 +189,6 @@ func (t *tokens) authenticateCostly(ctx context.Context, node, token string, sum
 	if found != 1 {
 		return no(causeTokenUnknown)
 	}
-	t.sure.put(known, struct{}{})
+	t.sure.Add(known, struct{}{})
 	return yes()
 }

@@ -147,34 +147,3 @@ func TestHashingIsBounded(t *testing.T) {
 		t.Errorf("%d still wait", h.waiting.Load())
 	}
 }
-
-func TestCacheIsBounded(t *testing.T) {
-	c := newCache[int, int](10)
-	for i := range 1000 {
-		c.put(i, i)
-		c.get(0) // always in use
-		if c.size() > 10 {
-			t.Fatalf("%d entries", c.size())
-		}
-	}
-	if _, ok := c.get(0); !ok {
-		t.Error("what was in use is gone")
-	}
-	if v, ok := c.get(999); !ok || v != 999 {
-		t.Error("the newest is gone")
-	}
-	c.drop(0)
-	c.drop(12345)
-	if _, ok := c.get(0); ok || c.size() != 9 {
-		t.Errorf("%d entries", c.size())
-	}
-	c.put(7, 8)
-	c.put(7, 9)
-	if v, _ := c.get(7); v != 9 || c.size() != 10 {
-		t.Errorf("%d, %d entries", v, c.size())
-	}
-	c.clear()
-	if c.size() != 0 {
-		t.Error("not clear")
-	}
-}

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+
 	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
 
@@ -53,7 +55,7 @@ type upstream struct {
 	cfg    Upstream
 	client *http.Client
 	slots  chan struct{}
-	cache  *cache[pair, verdict]
+	cache  *lru.Cache[pair, verdict]
 	counts *counters
 	now    func() time.Time
 	log    *slog.Logger
@@ -187,6 +189,7 @@ func withoutURL(err error) error {
 func (u *upstream) note(t *target, err error) {
 	switch {
 	case err == nil:
+		u.counts.answered.Add(1)
 		if t.failing.CompareAndSwap(true, false) {
 			u.log.Info("upstream answers again", "hook", t.hook)
 		}
@@ -238,7 +241,7 @@ func (u *upstream) authenticate(ctx context.Context, r Request) Answer {
 func (u *upstream) authorize(ctx context.Context, from, to string, body []byte) Answer {
 	who := pair{from, to}
 	if u.cfg.Cache > 0 {
-		if known, found := u.cache.get(who); found && u.now().Before(known.ends) {
+		if known, found := u.cache.Get(who); found && u.now().Before(known.ends) {
 			u.counts.cached.Add(1)
 			return u.verdict(known.ok)
 		}
@@ -251,7 +254,7 @@ func (u *upstream) authorize(ctx context.Context, from, to string, body []byte) 
 		return u.failed(err)
 	}
 	if u.cfg.Cache > 0 {
-		u.cache.put(who, verdict{ok: ok, ends: u.now().Add(u.cfg.Cache)})
+		u.cache.Add(who, verdict{ok: ok, ends: u.now().Add(u.cfg.Cache)})
 	}
 	return u.verdict(ok)
 }

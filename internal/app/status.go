@@ -106,12 +106,20 @@ func (r *reporter) newMetrics() (*metrics.Metrics, error) {
 				Connections: s.Connections, Commands: s.Commands, Refused: s.Refused,
 			}, true
 		},
-		Messages: func() map[string]uint64 {
-			s := r.policy.Stats()
-			return map[string]uint64{"forwarded": s.MessagesForwarded, "dropped": s.MessagesDropped}
-		},
-		State: func() (ready, draining bool) { return len(r.life.notReady()) == 0, r.life.draining() },
+		Policy: r.policyStats,
+		State:  func() (ready, draining bool) { return len(r.life.notReady()) == 0, r.life.draining() },
 	})
+}
+
+func (r *reporter) policyStats() metrics.PolicyStats {
+	s := r.policy.Stats()
+	return metrics.PolicyStats{
+		Upstream: map[string]uint64{
+			"answered": s.UpstreamAnswered, "failed": s.UpstreamFailures, "busy": s.UpstreamBusy, "cached": s.UpstreamCached,
+		},
+		Messages:       map[string]uint64{"forwarded": s.MessagesForwarded, "dropped": s.MessagesDropped},
+		MessagesQueued: s.MessagesQueued, TokensWatched: s.TokensRemembered,
+	}
 }
 
 func (r *reporter) limits() map[string]int64 {

@@ -16,7 +16,7 @@ type collector struct {
 
 	allocations, opened, connections, datagrams, bytes, refusals, challenges, drops, ports, portsUsed, panics,
 	known, connected, banned, forgotten, events, eventsLost,
-	limits, certificate, messages, ready, draining,
+	limits, certificate, upstream, messages, messagesQueued, tokensWatched, ready, draining,
 	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused *prometheus.Desc
 }
 
@@ -45,11 +45,14 @@ func newCollector(cfg Config) *collector {
 		events:     desc("nodes", "events_total", "Events noted in why-records, by kind.", "kind"),
 		eventsLost: desc("nodes", "events_lost_total", "Events that readers of the event stream were too slow for."),
 
-		limits:      desc("", "limit", "Configured limits, by configuration key; a limit that is off is left out.", "key"),
-		certificate: desc("", "certificate_expiry_timestamp_seconds", "When the certificate of TLS and DTLS ends, in Unix time."),
-		messages:    desc("hooks", "messages_total", "Messages between Nodes that the Brokers told of, by what became of the notice.", "result"),
-		ready:       desc("", "ready", "1 where everything is ready to serve."),
-		draining:    desc("", "draining", "1 while no new allocations are taken because the server is to end."),
+		limits:         desc("", "limit", "Configured limits, by configuration key; a limit that is off is left out.", "key"),
+		certificate:    desc("", "certificate_expiry_timestamp_seconds", "When the certificate of TLS and DTLS ends, in Unix time."),
+		upstream:       desc("hooks", "upstream_total", "Questions for the operator's own webhook, by what became of them.", "result"),
+		messages:       desc("hooks", "messages_total", "Messages between Nodes that the Brokers told of, by what became of the notice.", "result"),
+		messagesQueued: desc("hooks", "messages_queued", "Notices of messages that wait to be forwarded to the operator's own webhook."),
+		tokensWatched:  desc("hooks", "tokens_watched", "Nodes whose token's end is watched, to name them invalid then."),
+		ready:          desc("", "ready", "1 where everything is ready to serve."),
+		draining:       desc("", "draining", "1 while no new allocations are taken because the server is to end."),
 
 		redisUp:          desc("redis", "up", "1 where the embedded Redis runs."),
 		redisClients:     desc("redis", "clients", "Connected clients of the embedded Redis."),
@@ -66,7 +69,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.allocations, c.opened, c.connections, c.datagrams, c.bytes, c.refusals, c.challenges, c.drops, c.ports, c.portsUsed, c.panics,
 		c.known, c.connected, c.banned, c.forgotten, c.events, c.eventsLost,
-		c.limits, c.certificate, c.messages, c.ready, c.draining,
+		c.limits, c.certificate, c.upstream, c.messages, c.messagesQueued, c.tokensWatched, c.ready, c.draining,
 		c.redisUp, c.redisClients, c.redisKeys, c.redisMemory, c.redisConnections, c.redisCommands, c.redisRefused,
 	} {
 		ch <- d
@@ -121,10 +124,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			s.gauge(c.certificate, float64(end.Unix()))
 		}
 	}
-	if c.cfg.Messages != nil {
-		for result, n := range c.cfg.Messages() {
-			s.counter(c.messages, n, result)
-		}
+	if c.cfg.Policy != nil {
+		c.policy(s, c.cfg.Policy())
 	}
 	if c.cfg.State != nil {
 		ready, draining := c.cfg.State()
@@ -132,6 +133,17 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		s.flag(c.draining, draining)
 	}
 	c.redis(s)
+}
+
+func (c *collector) policy(s sink, st PolicyStats) {
+	for result, n := range st.Upstream {
+		s.counter(c.upstream, n, result)
+	}
+	for result, n := range st.Messages {
+		s.counter(c.messages, n, result)
+	}
+	s.gauge(c.messagesQueued, float64(st.MessagesQueued))
+	s.gauge(c.tokensWatched, float64(st.TokensWatched))
 }
 
 func (c *collector) redis(s sink) {

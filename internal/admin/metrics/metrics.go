@@ -27,7 +27,7 @@ type Config struct {
 	Limits      func() map[string]int64              // by configuration key; 0: no limit
 	Certificate func() (notAfter time.Time, ok bool) // of the certificate that clients get
 	Redis       func() (RedisStats, bool)            // false: it is off
-	Messages    func() map[string]uint64             // messages told by the message webhook, by what became of them
+	Policy      func() PolicyStats
 	State       func() (ready, draining bool)
 }
 
@@ -36,6 +36,14 @@ type RedisStats struct {
 	Clients, Keys                  int
 	Memory                         int64 // bytes
 	Connections, Commands, Refused uint64
+}
+
+// PolicyStats is what the policies behind the webhooks have done, in numbers.
+type PolicyStats struct {
+	Upstream       map[string]uint64 // questions for the operator's own webhook, by what became of them
+	Messages       map[string]uint64 // notices of messages, likewise
+	MessagesQueued int
+	TokensWatched  int // Nodes whose token's end is known
 }
 
 // Metrics is a registry of its own, with the Go runtime's and the process's metrics beside the program's.

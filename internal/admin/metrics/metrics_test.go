@@ -43,8 +43,13 @@ func full() Config {
 		},
 		Certificate: func() (time.Time, bool) { return time.Unix(1_800_000_000, 0), true },
 		Redis:       func() (RedisStats, bool) { return RedisStats{1, 2, 3, 4, 5, 6}, true },
-		Messages:    func() map[string]uint64 { return map[string]uint64{"counted": 8, "dropped": 1} },
-		State:       func() (bool, bool) { return true, false },
+		Policy: func() PolicyStats {
+			return PolicyStats{
+				Upstream: map[string]uint64{"answered": 7, "busy": 1}, Messages: map[string]uint64{"forwarded": 8, "dropped": 1},
+				MessagesQueued: 2, TokensWatched: 4,
+			}
+		},
+		State: func() (bool, bool) { return true, false },
 	}
 }
 
