@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
@@ -31,7 +32,8 @@ func (s *streams) accept(ctx context.Context, l *net.TCPListener) {
 		}
 		s.complain(err)
 		// Without descriptors the kernel says so before it looks whether anybody waits.
-		if isExhausted(err) && isWaiting(l) && s.limits.displace() {
+		if isExhausted(err) && isWaiting(l) && s.places.displace() {
+			s.counts.displaced.Add(1)
 			continue
 		}
 		pause = min(max(2*pause, firstPause), longestPause)
@@ -53,16 +55,23 @@ func (s *streams) complain(err error) {
 	}
 }
 
-// admit starts a connection, unless there are too many.
+// admit starts a connection, where it gets a place.
 func (s *streams) admit(ctx context.Context, c *net.TCPConn) {
 	t := relay.Tuple{Transport: relay.TCP, Client: unmapped(c.RemoteAddr()), Server: unmapped(c.LocalAddr())}
-	seat := s.limits.admit(t.Client.Addr(), c, s.cfg.Files > 0 && descriptor(c) >= s.cfg.Files)
+	crowded := s.cfg.Files > 0 && descriptor(c) >= s.cfg.Files
+	seat, away, v := s.places.take(t.Client.Addr(), crowded, func() { reset(c) })
 	if seat == nil {
+		s.counts.refused(v)
 		reset(c)
 		return
 	}
+	s.counts.accepted.Add(1)
+	if away != nil {
+		s.counts.displaced.Add(1)
+		away.leave()
+	}
 	s.conns.Go(func() {
-		defer s.limits.release(seat)
+		defer s.places.release(seat)
 		s.serve(ctx, c, t, seat)
 	})
 }
@@ -74,15 +83,13 @@ func (s *streams) serve(ctx context.Context, c *net.TCPConn, t relay.Tuple, seat
 	first, conn, err := peekFirst(s.cfg.Plane, c)
 	switch {
 	case err != nil:
-		s.fail(c)
+		s.fail(c, &s.counts.silent)
 	case first == recordHandshake && s.cfg.TLS:
 		s.serveTLS(ctx, c, conn, t, seat)
 	case (first < 4 || first&0xf0 == 0x40) && s.cfg.TCP:
-		if s.limits.settle(seat) {
-			_ = s.cfg.Plane.ServeStream(ctx, conn, t) // it has told whoever has to know
-		}
+		s.handOn(ctx, c, conn, t, seat)
 	default:
-		s.fail(c)
+		s.fail(c, &s.counts.unserved)
 	}
 }
 
@@ -91,7 +98,7 @@ func (s *streams) serveTLS(ctx context.Context, c *net.TCPConn, conn net.Conn, t
 	if conn == net.Conn(c) {
 		var err error
 		if conn, err = s.cfg.Plane.NonBlocking(c); err != nil {
-			s.fail(c)
+			s.fail(c, &s.counts.silent)
 			return
 		}
 	}
@@ -99,21 +106,28 @@ func (s *streams) serveTLS(ctx context.Context, c *net.TCPConn, conn net.Conn, t
 	if err := secure.Handshake(); err != nil {
 		var timeout net.Error
 		if errors.As(err, &timeout) && timeout.Timeout() {
-			s.fail(c)
+			s.fail(c, &s.counts.silent)
 			return
 		}
-		s.counts.failed.Add(1)
+		s.counts.badHandshake.Add(1)
 		_ = c.Close() // not reset: the client should get the alert
 		return
 	}
-	if s.limits.settle(seat) {
-		t.Transport = relay.TLS
-		_ = s.cfg.Plane.ServeStream(ctx, secure, t)
-	}
+	t.Transport = relay.TLS
+	s.handOn(ctx, c, secure, t, seat)
 }
 
-func (s *streams) fail(c *net.TCPConn) {
-	s.counts.failed.Add(1)
+// handOn has the data plane serve conn, whose socket is c, to its end.
+func (s *streams) handOn(ctx context.Context, c *net.TCPConn, conn net.Conn, t relay.Tuple, seat *seat) {
+	if !s.places.settle(seat) {
+		return // reset already
+	}
+	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true})
+	_ = s.cfg.Plane.ServeStream(ctx, conn, t, func(live bool) { s.places.keep(seat, live) }) // it has told whoever has to know
+}
+
+func (s *streams) fail(c *net.TCPConn, counter *atomic.Uint64) {
+	counter.Add(1)
 	reset(c)
 }
 

@@ -19,7 +19,7 @@ func messageConn(t *testing.T, w *world) (*endpoint, Source, chan error) {
 	}
 	errs := make(chan error, 1)
 	go func() {
-		errs <- w.ServeMessages(context.Background(), conn, Tuple{DTLS, client.addr, server.addr})
+		errs <- w.ServeMessages(context.Background(), conn, Tuple{DTLS, client.addr, server.addr}, nil)
 	}()
 	return client, w.greet(client, server.addr), errs
 }
