@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -24,7 +25,9 @@ func (s *streams) accept(ctx context.Context, l *net.TCPListener) {
 		c, err := l.AcceptTCP()
 		if err == nil {
 			pause = 0
-			s.admit(ctx, c)
+			if !s.admit(ctx, c) {
+				s.drain(ctx, l)
+			}
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
@@ -55,25 +58,39 @@ func (s *streams) complain(err error) {
 	}
 }
 
-// admit starts a connection, where it gets a place.
-func (s *streams) admit(ctx context.Context, c *net.TCPConn) {
+// admit starts a connection if it gets a place; it reports whether it did.
+func (s *streams) admit(ctx context.Context, c *net.TCPConn) bool {
+	seat := s.seat(unmapped(c.RemoteAddr()).Addr(), descriptor(c), func() { reset(c) })
+	if seat == nil {
+		reset(c)
+		return false
+	}
+	s.start(ctx, c, seat)
+	return true
+}
+
+// start serves a connection that has a place.
+func (s *streams) start(ctx context.Context, c *net.TCPConn, seat *seat) {
 	t := relay.Tuple{Transport: relay.TCP, Client: unmapped(c.RemoteAddr()), Server: unmapped(c.LocalAddr())}
-	crowded := s.cfg.Files > 0 && descriptor(c) >= s.cfg.Files
-	seat, away, v := s.places.take(t.Client.Addr(), crowded, func() { reset(c) })
+	s.conns.Go(func() {
+		defer s.places.release(seat)
+		s.serve(ctx, c, t, seat)
+	})
+}
+
+// seat gets a place for a connection with that descriptor; nil: there is none.
+func (s *streams) seat(client netip.Addr, descriptor int, leave func()) *seat {
+	seat, away, v := s.places.take(client, s.cfg.Files > 0 && descriptor >= s.cfg.Files, leave)
 	if seat == nil {
 		s.counts.refused(v)
-		reset(c)
-		return
+		return nil
 	}
 	s.counts.accepted.Add(1)
 	if away != nil {
 		s.counts.displaced.Add(1)
 		away.leave()
 	}
-	s.conns.Go(func() {
-		defer s.places.release(seat)
-		s.serve(ctx, c, t, seat)
-	})
+	return seat
 }
 
 // serve looks at what the client speaks, and hands the connection on. It returns when the connection has ended.
