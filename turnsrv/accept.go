@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
@@ -23,7 +25,9 @@ func (s *streams) accept(ctx context.Context, l *net.TCPListener) {
 		c, err := l.AcceptTCP()
 		if err == nil {
 			pause = 0
-			s.admit(ctx, c)
+			if !s.admit(ctx, c) {
+				s.drain(ctx, l)
+			}
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) {
@@ -31,7 +35,8 @@ func (s *streams) accept(ctx context.Context, l *net.TCPListener) {
 		}
 		s.complain(err)
 		// Without descriptors the kernel says so before it looks whether anybody waits.
-		if isExhausted(err) && isWaiting(l) && s.limits.displace() {
+		if isExhausted(err) && isWaiting(l) && s.places.displace() {
+			s.counts.displaced.Add(1)
 			continue
 		}
 		pause = min(max(2*pause, firstPause), longestPause)
@@ -53,18 +58,39 @@ func (s *streams) complain(err error) {
 	}
 }
 
-// admit starts a connection, unless there are too many.
-func (s *streams) admit(ctx context.Context, c *net.TCPConn) {
-	t := relay.Tuple{Transport: relay.TCP, Client: unmapped(c.RemoteAddr()), Server: unmapped(c.LocalAddr())}
-	seat := s.limits.admit(t.Client.Addr(), c, s.cfg.Files > 0 && descriptor(c) >= s.cfg.Files)
+// admit starts a connection if it gets a place; it reports whether it did.
+func (s *streams) admit(ctx context.Context, c *net.TCPConn) bool {
+	seat := s.seat(unmapped(c.RemoteAddr()).Addr(), descriptor(c), func() { reset(c) })
 	if seat == nil {
 		reset(c)
-		return
+		return false
 	}
+	s.start(ctx, c, seat)
+	return true
+}
+
+// start serves a connection that has a place.
+func (s *streams) start(ctx context.Context, c *net.TCPConn, seat *seat) {
+	t := relay.Tuple{Transport: relay.TCP, Client: unmapped(c.RemoteAddr()), Server: unmapped(c.LocalAddr())}
 	s.conns.Go(func() {
-		defer s.limits.release(seat)
+		defer s.places.release(seat)
 		s.serve(ctx, c, t, seat)
 	})
+}
+
+// seat gets a place for a connection with that descriptor; nil: there is none.
+func (s *streams) seat(client netip.Addr, descriptor int, leave func()) *seat {
+	seat, away, v := s.places.take(client, s.cfg.Files > 0 && descriptor >= s.cfg.Files, leave)
+	if seat == nil {
+		s.counts.refused(v)
+		return nil
+	}
+	s.counts.accepted.Add(1)
+	if away != nil {
+		s.counts.displaced.Add(1)
+		away.leave()
+	}
+	return seat
 }
 
 // serve looks at what the client speaks, and hands the connection on. It returns when the connection has ended.
@@ -74,15 +100,13 @@ func (s *streams) serve(ctx context.Context, c *net.TCPConn, t relay.Tuple, seat
 	first, conn, err := peekFirst(s.cfg.Plane, c)
 	switch {
 	case err != nil:
-		s.fail(c)
+		s.fail(c, &s.counts.silent)
 	case first == recordHandshake && s.cfg.TLS:
 		s.serveTLS(ctx, c, conn, t, seat)
 	case (first < 4 || first&0xf0 == 0x40) && s.cfg.TCP:
-		if s.limits.settle(seat) {
-			_ = s.cfg.Plane.ServeStream(ctx, conn, t) // it has told whoever has to know
-		}
+		s.handOn(ctx, c, conn, t, seat)
 	default:
-		s.fail(c)
+		s.fail(c, &s.counts.unserved)
 	}
 }
 
@@ -91,7 +115,7 @@ func (s *streams) serveTLS(ctx context.Context, c *net.TCPConn, conn net.Conn, t
 	if conn == net.Conn(c) {
 		var err error
 		if conn, err = s.cfg.Plane.NonBlocking(c); err != nil {
-			s.fail(c)
+			s.fail(c, &s.counts.silent)
 			return
 		}
 	}
@@ -99,21 +123,28 @@ func (s *streams) serveTLS(ctx context.Context, c *net.TCPConn, conn net.Conn, t
 	if err := secure.Handshake(); err != nil {
 		var timeout net.Error
 		if errors.As(err, &timeout) && timeout.Timeout() {
-			s.fail(c)
+			s.fail(c, &s.counts.silent)
 			return
 		}
-		s.counts.failed.Add(1)
+		s.counts.badHandshake.Add(1)
 		_ = c.Close() // not reset: the client should get the alert
 		return
 	}
-	if s.limits.settle(seat) {
-		t.Transport = relay.TLS
-		_ = s.cfg.Plane.ServeStream(ctx, secure, t)
-	}
+	t.Transport = relay.TLS
+	s.handOn(ctx, c, secure, t, seat)
 }
 
-func (s *streams) fail(c *net.TCPConn) {
-	s.counts.failed.Add(1)
+// handOn has the data plane serve conn, whose socket is c, to its end.
+func (s *streams) handOn(ctx context.Context, c *net.TCPConn, conn net.Conn, t relay.Tuple, seat *seat) {
+	if !s.places.settle(seat) {
+		return // reset already
+	}
+	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true})
+	_ = s.cfg.Plane.ServeStream(ctx, conn, t, func(live bool) { s.places.keep(seat, live) }) // it has told whoever has to know
+}
+
+func (s *streams) fail(c *net.TCPConn, counter *atomic.Uint64) {
+	counter.Add(1)
 	reset(c)
 }
 

@@ -42,7 +42,7 @@ func TestTLSVersions(t *testing.T) {
 			t.Errorf("served with %x %x", c.ConnectionState().Version, c.ConnectionState().CipherSuite)
 		}
 	}
-	if got := s.stats(); got.Failed != 2 || got.Open != 0 {
-		until(t, "both are gone", func() bool { got = s.stats(); return got.Failed == 2 && got.Open == 0 })
+	if got := s.stats(); got.Failed() != 2 || got.Open != 0 {
+		until(t, "both are gone", func() bool { got = s.stats(); return got.Failed() == 2 && got.Open == 0 })
 	}
 }

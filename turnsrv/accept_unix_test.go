@@ -4,6 +4,7 @@ package turnsrv
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -31,8 +32,7 @@ func TestLowOnFiles(t *testing.T) {
 	if s.cfg.Connections != 32 {
 		t.Errorf("room for %d connections", s.cfg.Connections)
 	}
-	live := s.dialTCP(s.tcp[0], "")
-	s.mustAsk(live)
+	live := s.relayed("127.0.0.2")
 
 	files := useUp(t)
 	_ = files[0].Close()
@@ -56,21 +56,23 @@ func TestLowOnFiles(t *testing.T) {
 		_ = f.Close()
 	}
 
-	// More clients than there is room for: nobody who is served suffers, and the listener lives.
+	// More clients than there is room for: a newcomer takes a stranger's place, and the one with an allocation suffers nothing.
 	var crowd []net.Conn
-	for range 29 {
-		c := s.dialTCP(s.tcp[0], "")
+	for i := range 40 {
+		c := s.dialTCP(s.tcp[0], fmt.Sprintf("127.1.%d.1", i))
 		crowd = append(crowd, c)
 		if err := ask(c, 2); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s.mustBeRefused(s.tcp[0], "")
 	s.mustAsk(live)
-	for _, c := range crowd {
+	if got := s.stats(); got.Open != 32 || got.Displaced < 11 || got.Refused() != 0 {
+		t.Errorf("counted %+v", got)
+	}
+	for _, c := range append(crowd, waiting, next) {
 		_ = c.Close()
 	}
-	until(t, "their places are given back", func() bool { return s.stats().Open == 3 })
+	until(t, "their places are given back", func() bool { return s.stats().Open == 1 })
 	s.mustAsk(s.dialTCP(s.tcp[0], ""))
 	if n := strings.Count(s.log.String(), "\n"); n != 1 {
 		t.Errorf("%d lines are logged: %s", n, s.log)

@@ -1,6 +1,7 @@
 package turnsrv
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -8,21 +9,13 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
-)
 
-func TestSourceOf(t *testing.T) {
-	for ip, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1",
-		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::", "2001:db8:1:2::": "2001:db8:1:2::", "fe80::1%eth0": "fe80::",
-	} {
-		if got := sourceOf(netip.MustParseAddr(ip)); got != netip.MustParseAddr(want) {
-			t.Errorf("%s: got %s, want %s", ip, got, want)
-		}
-	}
-}
+	"github.com/crolang-p2p/crolang-aio/internal/slowline"
+)
 
 func TestConnectionsWithin(t *testing.T) {
 	for files, want := range map[uint64]int{0: 16, 64: 16, 128: 32, 1024: 480, 1 << 20: 1 << 16, 1<<64 - 1: 1 << 16} {
@@ -63,30 +56,37 @@ func TestConnectionsPerAddress(t *testing.T) {
 	_ = live[1].Close()
 	until(t, "the place is given back", func() bool { return s.stats().Open == 3 })
 	s.mustAsk(s.dialTCP(s.tcp[0], "127.0.0.1"))
-	if got := s.stats(); got.Refused != 5 || got.Displaced != 0 {
+	if got := s.stats(); got.OverShare != 5 || got.Displaced != 0 {
 		t.Errorf("counted %+v", got)
 	}
 }
 
-// TestConnectionsInAll has half-open connections give way, and those that are served stay.
+// TestConnectionsInAll has strangers give way, and clients with an allocation stay.
 func TestConnectionsInAll(t *testing.T) {
 	s := newSite(t, streamsConfig{Connections: 4})
-	first := s.dialTCP(s.tcp[0], "")
-	s.mustAsk(first)
-	silent := []net.Conn{s.dialTCP(s.tcp[0], ""), s.dialTCP(s.tcp[0], "")}
-	until(t, "both are accepted", func() bool { return s.stats().HalfOpen == 2 })
-	for i := range 3 { // two places are left for whoever speaks, and one of the silent is in the way
-		s.mustAsk(s.dialTCP(s.tcp[0], ""))
-		if i == 1 {
-			s.mustBeReset(silent[0], patience)
-		}
+	from := func(n int) string { return fmt.Sprintf("127.0.%d.1", n) }
+	kept := []net.Conn{s.relayed(from(1)), s.relayed(from(2))}
+	silent := s.dialTCP(s.tcp[0], from(3))
+	until(t, "it is accepted", func() bool { return s.stats().HalfOpen == 1 })
+	bound := s.dialTCP(s.tcp[0], from(4)) // a Binding is no merit
+	s.mustAsk(bound)
+	kept = append(kept, s.relayed(from(5)))
+	s.mustBeReset(silent, patience)
+	kept = append(kept, s.relayed(from(6)))
+	s.mustBeReset(bound, patience)
+	s.mustBeRefused(s.tcp[0], from(7))
+	for _, c := range kept {
+		s.mustAsk(c)
 	}
-	s.mustBeReset(silent[1], patience)
-	s.mustBeRefused(s.tcp[0], "")
-	s.mustAsk(first)
-	if got := s.stats(); got.Refused != 1 || got.Displaced != 2 || got.Open != 4 {
+	if got := s.stats(); got.Full != 1 || got.OverShare != 0 || got.Displaced != 2 || got.Open != 4 || got.Strangers != 0 {
 		t.Errorf("counted %+v", got)
 	}
+	// Whoever has lost its allocation is a stranger again.
+	if err := ask(kept[0], releaseRelay); err != nil {
+		t.Fatal(err)
+	}
+	s.mustAsk(s.dialTCP(s.tcp[0], from(7)))
+	s.mustBeReset(kept[0], patience)
 }
 
 // TestHandshakeDeadline is SECURITY case 5: silence, part of a handshake, and a handshake in drops.
@@ -127,7 +127,7 @@ func TestHandshakeDeadline(t *testing.T) {
 	time.Sleep(deadline + deadline/2)
 	s.mustAsk(c) // the deadline was the handshake's alone
 	until(t, "all are gone", func() bool { return s.stats().Open == 1 })
-	if got := s.stats(); got.Failed != 4 {
+	if got := s.stats(); got.Silent != 4 {
 		t.Errorf("counted %+v", got)
 	}
 }
@@ -152,7 +152,8 @@ func clientHello(t testing.TB) []byte {
 // TestHalfOpenFlood has 2 000 TLS handshakes that are never finished, and honest clients meanwhile.
 func TestHalfOpenFlood(t *testing.T) {
 	before := runtime.NumGoroutine()
-	s := newSite(t, streamsConfig{HandshakeTimeout: 4 * time.Second, ConnectionsPerIP: 256})
+	const flooded = 1024
+	s := newSite(t, streamsConfig{HandshakeTimeout: 4 * time.Second, Connections: 4096, Strangers: flooded})
 	hello := clientHello(t)
 	var flood []*net.TCPConn
 	for i := range 2000 {
@@ -174,7 +175,7 @@ func TestHalfOpenFlood(t *testing.T) {
 	if took := time.Since(begun); took > 4*time.Second { // far less without the race detector
 		t.Errorf("honest clients take %s", took)
 	}
-	if got := s.stats(); got.HalfOpen > defaultHalfOpen || got.Refused != 0 || got.Displaced+got.Failed < 2000-defaultHalfOpen {
+	if got := s.stats(); got.HalfOpen > flooded || got.Displaced+got.OverShare+got.Silent < 2000-flooded {
 		t.Errorf("counted %+v", got)
 	}
 	until(t, "the flood is over", func() bool { return s.stats().Open == 2 })
@@ -184,6 +185,61 @@ func TestHalfOpenFlood(t *testing.T) {
 	}
 	s.end()
 	until(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
+}
+
+// TestCrowd has a crowd from few addresses open silent connections, and ones that send a Binding, as fast as it can, while
+// honest clients on slow lines do their handshakes: each of them gets its relay.
+func TestCrowd(t *testing.T) {
+	s := newSite(t, streamsConfig{Connections: 512})
+	ctx, stop := context.WithCancel(context.Background())
+	var crowd sync.WaitGroup
+	defer crowd.Wait()
+	defer stop()
+	for n := range 4 {
+		crowd.Go(func() {
+			var last [64]net.Conn
+			for i := 0; ctx.Err() == nil; i++ {
+				c, err := dialFrom(s.tcp[0], fmt.Sprintf("127.9.%d.%d", n, 1+i%16))
+				if err != nil {
+					continue
+				}
+				if i%2 == 0 {
+					_, _ = c.Write(question(3))
+				}
+				if old := last[i%len(last)]; old != nil {
+					_ = old.Close()
+				}
+				last[i%len(last)] = c
+			}
+			for _, c := range last {
+				if c != nil {
+					_ = c.Close()
+				}
+			}
+		})
+	}
+	until(t, "there is no place left", func() bool { got := s.stats(); return got.Displaced+got.OverShare > 0 || got.Open > 200 })
+	var honest sync.WaitGroup
+	for i := range 24 {
+		line, err := slowline.New(s.tcp[1].String(), fmt.Sprintf("127.8.0.%d", 1+i), 100*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer line.Close()
+		honest.Go(func() {
+			c, err := s.dialTLS(netip.MustParseAddrPort(line.Addr()), "", nil)
+			if err == nil {
+				err = ask(c, openRelay)
+			}
+			if err != nil {
+				t.Errorf("honest client %d: %v", i, err)
+			}
+		})
+	}
+	honest.Wait()
+	if got := s.stats(); got.Open-got.Strangers != 24 {
+		t.Errorf("counted %+v", got)
+	}
 }
 
 // TestStreamShutdown ends a server with clients in every state: all are closed, and Run waits for them.

@@ -179,7 +179,7 @@ func (t *associations) prove(a *association) error {
 		t.drop(a.older)
 	}
 	if t.perSource > 0 && t.sources[a.source] >= t.perSource || t.proven >= t.cfg.Associations {
-		t.counts.refused.Add(1)
+		t.counts.overShare.Add(1)
 		t.drop(a)
 		return errTooMany
 	}
@@ -246,22 +246,26 @@ func (t *associations) run(ctx context.Context, a *association, options []dtls.S
 	}()
 	conn, err := dtls.ServerWithOptions(a.link, a.link.remote, options...)
 	if err != nil {
-		t.counts.failed.Add(1)
+		t.counts.badHandshake.Add(1)
 		return
 	}
 	shaking, stop := context.WithTimeout(ctx, t.cfg.HandshakeTimeout)
 	err = conn.HandshakeContext(shaking)
 	stop()
 	if err != nil || !t.settle(a) {
-		if ctx.Err() == nil {
-			t.counts.failed.Add(1)
+		switch {
+		case ctx.Err() != nil:
+		case errors.Is(err, context.DeadlineExceeded):
+			t.counts.silent.Add(1)
+		default:
+			t.counts.badHandshake.Add(1)
 		}
 		_ = conn.Close()
 		return
 	}
 	tuple := a.tuple
 	tuple.Transport = relay.DTLS
-	_ = t.cfg.Plane.ServeMessages(ctx, conn, tuple) // it has told whoever has to know
+	_ = t.cfg.Plane.ServeMessages(ctx, conn, tuple, nil) // it has told whoever has to know
 }
 
 // The layout of a DTLS record with a handshake message, RFC 6347 §4.1 and §4.2.2.

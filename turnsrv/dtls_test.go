@@ -61,7 +61,7 @@ func TestDatagramFlood(t *testing.T) {
 		}
 	}
 	until(t, "all have come", func() bool { return s.stats().Accepted == 2004 })
-	if got := s.stats(); got.HalfOpen > defaultHalfOpen || got.Displaced+got.Failed < 2000-defaultHalfOpen || got.Refused != 0 {
+	if got := s.stats(); got.HalfOpen > defaultHalfOpen || got.Displaced+got.Failed() < 2000-defaultHalfOpen || got.Refused() != 0 {
 		t.Errorf("counted %+v", got)
 	}
 	until(t, "the flood is over", func() bool { return s.stats().Open == 4 })
@@ -94,7 +94,7 @@ func TestAssociationsPerAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mustAsk(c)
-	if got := s.stats(); got.Refused != 1 || got.Displaced != 0 {
+	if got := s.stats(); got.Refused() != 1 || got.Displaced != 0 {
 		t.Errorf("counted %+v", got)
 	}
 }
@@ -141,7 +141,7 @@ func TestClientBeginsAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mustAsk(c)
-	if got := s.stats(); got.Open != 1 || got.HalfOpen != 0 || got.Refused != 0 {
+	if got := s.stats(); got.Open != 1 || got.HalfOpen != 0 || got.Refused() != 0 {
 		t.Errorf("counted %+v", got)
 	}
 }

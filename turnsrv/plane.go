@@ -64,17 +64,17 @@ type counted struct {
 type connections [4]atomic.Int64 // by relay.Transport
 
 // ServeStream is the Plane's.
-func (c counted) ServeStream(ctx context.Context, conn net.Conn, t relay.Tuple) error {
+func (c counted) ServeStream(ctx context.Context, conn net.Conn, t relay.Tuple, relaying func(bool)) error {
 	c.open[t.Transport].Add(1)
 	defer c.open[t.Transport].Add(-1)
-	return c.Plane.ServeStream(ctx, conn, t)
+	return c.Plane.ServeStream(ctx, conn, t, relaying)
 }
 
 // ServeMessages is the Plane's.
-func (c counted) ServeMessages(ctx context.Context, conn net.Conn, t relay.Tuple) error {
+func (c counted) ServeMessages(ctx context.Context, conn net.Conn, t relay.Tuple, relaying func(bool)) error {
 	c.open[t.Transport].Add(1)
 	defer c.open[t.Transport].Add(-1)
-	return c.Plane.ServeMessages(ctx, conn, t)
+	return c.Plane.ServeMessages(ctx, conn, t, relaying)
 }
 
 // Connections is the number of open connections of a transport whose handshake is done; 0 for UDP, which has none.

@@ -16,14 +16,15 @@ import (
 
 const (
 	defaultHandshakeTimeout = 5 * time.Second
-	defaultHalfOpen         = 1024
+	defaultStrangers        = 16 << 10
 	defaultAssociations     = 8192
+	defaultHalfOpen         = 1024
 )
 
 // streamServer is what streams need of the data plane: *relay.Plane.
 type streamServer interface {
-	ServeStream(ctx context.Context, conn net.Conn, t relay.Tuple) error
-	ServeMessages(ctx context.Context, conn net.Conn, t relay.Tuple) error
+	ServeStream(ctx context.Context, conn net.Conn, t relay.Tuple, relaying func(bool)) error
+	ServeMessages(ctx context.Context, conn net.Conn, t relay.Tuple, relaying func(bool)) error
 	NonBlocking(c *net.TCPConn) (*relay.Conn, error)
 }
 
@@ -34,11 +35,12 @@ type streamsConfig struct {
 	Certificate    func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	Passed         []*net.TCPListener // listen takes one of these where it has the address
 
-	ConnectionsPerIP int // of an IPv4 address or an IPv6 /64, TCP and TLS together, and as many with DTLS; 0: no limit
+	ConnectionsPerIP int // of an IPv4 address or an IPv6 /64, TCP and TLS together, and as many with DTLS; 0: its share alone
 	Connections      int // TCP and TLS in all; 0: what the limit of open files allows
 	Files            int // descriptors that may be open for another TCP or TLS connection to be taken; 0: any number
 	Associations     int // DTLS in all; default 8192
-	HalfOpen         int // unfinished handshakes, TCP and TLS together, and as many with DTLS; default 1024
+	Strangers        int // TCP and TLS clients without an allocation; default 16384
+	HalfOpen         int // unfinished handshakes of DTLS; default 1024
 
 	HandshakeTimeout time.Duration // from the accepting to the end of the handshake; default 5 s
 	Logger           *slog.Logger  // nil: discard
@@ -50,7 +52,7 @@ type streams struct {
 	cfg    streamsConfig
 	log    *slog.Logger
 	tls    *tls.Config
-	limits *limiter
+	places *places
 	dtls   *associations
 	counts streamCounters
 
@@ -63,14 +65,40 @@ type streams struct {
 // StreamStats counts what became of the clients on TCP, TLS and DTLS.
 type StreamStats struct {
 	Open      int // connections of TCP and TLS, and DTLS associations
+	Strangers int // those of them that have no allocation
 	HalfOpen  int // those of them that have not said what they are, or not finished their handshake
 	Accepted  uint64
-	Refused   uint64 // over a limit
-	Displaced uint64 // half-open, and gave way to a newer one
-	Failed    uint64 // no or broken handshakes, and bytes of no protocol that is served
+	Displaced uint64 // strangers that gave way to a client of another source, or to a newer one of their own
+
+	// Why clients were not let in.
+	OverShare uint64 // their source had as many places as it may have
+	Full      uint64 // every place was kept by a client with an allocation
+
+	// Why clients were let go before they were served.
+	Silent       uint64 // they did not get on with their handshake in time, or never said a word
+	BadHandshake uint64
+	Unserved     uint64 // the first bytes are of no protocol that is served
+	Panicked     uint64 // serving them panicked: always 0, but for a mistake of ours
 }
 
-type streamCounters struct{ accepted, refused, displaced, failed atomic.Uint64 }
+// Failed is how many clients were let go before they were served.
+func (s StreamStats) Failed() uint64 { return s.Silent + s.BadHandshake + s.Unserved + s.Panicked }
+
+// Refused is how many clients were not let in.
+func (s StreamStats) Refused() uint64 { return s.OverShare + s.Full }
+
+type streamCounters struct {
+	accepted, displaced, overShare, full, silent, badHandshake, unserved, panicked atomic.Uint64
+}
+
+// refused counts a client that was not let in.
+func (c *streamCounters) refused(v verdict) {
+	if v == full {
+		c.full.Add(1)
+	} else {
+		c.overShare.Add(1)
+	}
+}
 
 func newStreams(cfg streamsConfig) (*streams, error) {
 	if (cfg.TLS || cfg.DTLS) && cfg.Certificate == nil {
@@ -82,6 +110,9 @@ func newStreams(cfg streamsConfig) (*streams, error) {
 	if cfg.HandshakeTimeout <= 0 {
 		cfg.HandshakeTimeout = defaultHandshakeTimeout
 	}
+	if cfg.Strangers <= 0 {
+		cfg.Strangers = defaultStrangers
+	}
 	if cfg.HalfOpen <= 0 {
 		cfg.HalfOpen = defaultHalfOpen
 	}
@@ -92,7 +123,7 @@ func newStreams(cfg streamsConfig) (*streams, error) {
 		cfg.Connections = connectionsWithin(openFiles())
 	}
 	s := &streams{cfg: cfg, log: cfg.Logger, tls: serverTLS(cfg.Certificate)}
-	s.limits = newLimiter(cfg.ConnectionsPerIP, cfg.Connections, min(cfg.HalfOpen, max(1, cfg.Connections/2)), &s.counts)
+	s.places = newPlaces(cfg.Connections, cfg.Strangers, cfg.ConnectionsPerIP)
 	s.dtls = newAssociations(cfg, &s.counts)
 	return s, nil
 }
@@ -106,10 +137,13 @@ func (s *streams) listen(addr netip.AddrPort) (netip.AddrPort, error) {
 	if !addr.Addr().Unmap().Is4() {
 		network = "tcp6" // of IPv6 only, also on its wildcard
 	}
-	l, err := net.ListenTCP(network, net.TCPAddrFromAddrPort(addr))
+	// Keepalives are for those who are served: four system calls for each stranger are worth saving.
+	lc := net.ListenConfig{KeepAlive: -1}
+	any, err := lc.Listen(context.Background(), network, addr.String())
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
+	l := any.(*net.TCPListener)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.listeners = append(s.listeners, l)
@@ -118,9 +152,7 @@ func (s *streams) listen(addr netip.AddrPort) (netip.AddrPort, error) {
 
 // limit replaces streamsConfig.ConnectionsPerIP. Open connections stay.
 func (s *streams) limit(perIP int) {
-	s.limits.mu.Lock()
-	s.limits.perSource = perIP
-	s.limits.mu.Unlock()
+	s.places.limit(perIP)
 	s.dtls.mu.Lock()
 	s.dtls.perSource = perIP
 	s.dtls.mu.Unlock()
@@ -141,7 +173,7 @@ func (s *streams) Run(ctx context.Context) error {
 	<-ctx.Done()
 	err := s.Close()
 	accepting.Wait()
-	s.limits.displaceAll()
+	s.places.displaceUnsettled()
 	s.conns.Wait()
 	return err
 }
@@ -161,12 +193,13 @@ func (s *streams) Close() error {
 
 // stats is a snapshot of the counters.
 func (s *streams) stats() StreamStats {
-	open, half := s.limits.size()
+	open, strangers, half := s.places.size()
 	a, h := s.dtls.size()
+	c := &s.counts
 	return StreamStats{
-		Open: open + a, HalfOpen: half + h,
-		Accepted: s.counts.accepted.Load(), Refused: s.counts.refused.Load(),
-		Displaced: s.counts.displaced.Load(), Failed: s.counts.failed.Load(),
+		Open: open + a, Strangers: strangers, HalfOpen: half + h,
+		Accepted: c.accepted.Load(), Displaced: c.displaced.Load(), OverShare: c.overShare.Load(), Full: c.full.Load(),
+		Silent: c.silent.Load(), BadHandshake: c.badHandshake.Load(), Unserved: c.unserved.Load(), Panicked: c.panicked.Load(),
 	}
 }
 

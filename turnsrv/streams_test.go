@@ -32,11 +32,26 @@ import (
 
 const patience = 5 * time.Second
 
-// echo answers each STUN message with itself and takes every client for authenticated.
-type echo struct{}
+// The first bytes of transaction ids that mean something to echo.
+const (
+	openRelay    = 200
+	releaseRelay = 201
+)
 
-func (echo) HandleSTUN(src relay.Source, msg []byte) {
+// echo answers each STUN message with itself and takes every client for authenticated. A message with one of the ids above
+// opens or releases the client's relay first, and is not answered where that fails.
+type echo struct{ plane *relay.Plane }
+
+func (e *echo) HandleSTUN(src relay.Source, msg []byte) {
 	src.MarkAuthenticated()
+	switch msg[8] {
+	case openRelay:
+		if _, err := e.plane.Open(src, relay.OpenOptions{Family: 4}); err != nil {
+			return
+		}
+	case releaseRelay:
+		src.Relay().Close()
+	}
 	src.Send(msg)
 }
 
@@ -107,15 +122,16 @@ func (l *lockedBuffer) String() string {
 func newSite(t testing.TB, cfg streamsConfig, on ...string) *site {
 	t.Helper()
 	s := &site{TB: t, log: &lockedBuffer{}, ended: make(chan struct{})}
+	handler := &echo{}
 	plane, err := relay.New(relay.Config{
-		Handler: echo{}, IPv4: relay.Family{Bind: netip.MustParseAddr("127.0.0.1")}, PortMin: 30000, PortMax: 30010, Workers: 2,
+		Handler: handler, IPv4: relay.Family{Bind: netip.MustParseAddr("127.0.0.1")}, PortMin: 30000, PortMax: 31999, Workers: 2,
 		DTLS:         func(src relay.Source, b []byte) { s.datagram(src, b) },
 		FrameTimeout: time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Plane = plane
+	handler.plane, cfg.Plane = plane, plane
 	cfg.Logger = slog.New(slog.NewTextHandler(s.log, nil))
 	if cfg.Certificate == nil {
 		c := selfSigned(t, ecdsaPair(), ecdsaPair().Public())
@@ -267,6 +283,16 @@ func (s *site) mustAsk(c net.Conn) {
 	}
 }
 
+// relayed dials from an address and gets a relay.
+func (s *site) relayed(from string) net.Conn {
+	s.Helper()
+	c := s.dialTCP(s.tcp[0], from)
+	if err := ask(c, openRelay); err != nil {
+		s.Fatal(err)
+	}
+	return c
+}
+
 // closed waits until the server has closed c, and says how: io.EOF or a reset.
 func closed(c net.Conn, within time.Duration) error {
 	_ = c.SetReadDeadline(time.Now().Add(within))
@@ -334,7 +360,7 @@ func TestEveryTransportOnEveryPort(t *testing.T) {
 		}
 		s.mustAsk(d)
 	}
-	if got := s.stats(); got.Open != 12 || got.Accepted != 12 || got.HalfOpen != 0 || got.Failed != 0 {
+	if got := s.stats(); got.Open != 12 || got.Accepted != 12 || got.HalfOpen != 0 || got.Failed() != 0 {
 		t.Errorf("counted %+v", got)
 	}
 }

@@ -25,7 +25,7 @@ func messageConnOn(t *testing.T, w *world, ip netip.Addr) (*endpoint, Source, ch
 	}
 	errs := make(chan error, 1)
 	go func() {
-		errs <- w.ServeMessages(context.Background(), conn, Tuple{DTLS, client.addr, server.addr})
+		errs <- w.ServeMessages(context.Background(), conn, Tuple{DTLS, client.addr, server.addr}, nil)
 	}()
 	return client, w.greet(client, server.addr), errs
 }

@@ -37,6 +37,7 @@ type stream struct {
 	lane  *lane
 	rest  []byte // of an unfinished frame; of the reading goroutine
 
+	relaying      func(bool) // nil: nobody wants to know
 	relay         atomic.Pointer[Relay]
 	authenticated atomic.Bool
 	opened        int64        // these three in nanoseconds since the Plane's epoch
@@ -52,10 +53,11 @@ type stream struct {
 }
 
 // ServeStream serves a client on TCP or TLS until the connection ends, and closes it. conn is a *net.TCPConn, a
-// *Conn, or a *tls.Conn over a *Conn whose handshake is done. The stream's relay ends with it. The error says why it
-// ended; it is nil where the client or ctx ended it.
-func (p *Plane) ServeStream(ctx context.Context, conn net.Conn, t Tuple) error {
-	s := &stream{conn: conn}
+// *Conn, or a *tls.Conn over a *Conn whose handshake is done. The stream's relay ends with it. relaying, where it is not
+// nil, is called with true when the client gets a relay and with false when it has lost it; it must not block. The error
+// says why the stream ended; it is nil if the client or ctx ended it.
+func (p *Plane) ServeStream(ctx context.Context, conn net.Conn, t Tuple, relaying func(bool)) error {
+	s := &stream{conn: conn, relaying: relaying}
 	var err error
 	switch c := conn.(type) {
 	case *net.TCPConn:
@@ -88,8 +90,8 @@ func (p *Plane) ServeStream(ctx context.Context, conn net.Conn, t Tuple) error {
 
 // ServeMessages serves a client whose connection keeps message boundaries: one DTLS record is one message. Writing to
 // conn must not wait. Otherwise it is as ServeStream.
-func (p *Plane) ServeMessages(ctx context.Context, conn net.Conn, t Tuple) error {
-	s := &stream{conn: conn}
+func (p *Plane) ServeMessages(ctx context.Context, conn net.Conn, t Tuple, relaying func(bool)) error {
+	s := &stream{conn: conn, relaying: relaying}
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		_ = conn.Close()
 		return err
@@ -196,12 +198,21 @@ func (s *stream) attach(r *Relay) error {
 	if !s.relay.CompareAndSwap(nil, r) {
 		return ErrInUse
 	}
+	if s.relaying != nil {
+		s.relaying(true)
+	}
 	return nil
 }
 
 func (s *stream) detach(r *Relay) {
-	if s.relay.CompareAndSwap(r, nil) {
-		s.heard.Store(s.plane.coarse.Load())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.relay.CompareAndSwap(r, nil) {
+		return
+	}
+	s.heard.Store(s.plane.coarse.Load())
+	if s.relaying != nil {
+		s.relaying(false)
 	}
 }
 

@@ -76,7 +76,7 @@ func (w *world) streamsOn(tr Transport, ip netip.Addr) *streamServer {
 func (s *streamServer) serve(tcp *net.TCPConn) error {
 	t := Tuple{s.transport, tcp.RemoteAddr().(*net.TCPAddr).AddrPort(), s.addr}
 	if s.transport == TCP {
-		return s.ServeStream(context.Background(), tcp, t)
+		return s.ServeStream(context.Background(), tcp, t, nil)
 	}
 	c, err := s.NonBlocking(tcp)
 	if err != nil {
@@ -91,7 +91,7 @@ func (s *streamServer) serve(tcp *net.TCPConn) error {
 		_ = c.Close()
 		return err
 	}
-	return s.ServeStream(context.Background(), tc, t)
+	return s.ServeStream(context.Background(), tc, t, nil)
 }
 
 type streamClient struct {
@@ -419,7 +419,7 @@ func TestServeStreamRefusesStrangers(t *testing.T) {
 	w := newWorld(t)
 	a, b := net.Pipe()
 	defer b.Close()
-	if err := w.ServeStream(context.Background(), a, Tuple{}); err == nil {
+	if err := w.ServeStream(context.Background(), a, Tuple{}, nil); err == nil {
 		t.Error("a pipe was served")
 	}
 }

@@ -1,0 +1,335 @@
+package turnsrv
+
+import (
+	"container/list"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// grace is how long a client has to get its allocation before it gives way to another one of its own source: long
+// enough for a handshake and four round trips on a slow line.
+const grace = 3 * time.Second
+
+// smallestShare is the part of all places that one source may hold: an eighth.
+const smallestShare = 8
+
+// places hands out a bounded number of places fairly, so that a crowd of connections displaces its own and nobody else's.
+//
+// A client with a live allocation keeps its place. Every other one is a stranger, whatever it has sent so far, and may be
+// displaced at any time. Where there is no place left, a stranger of the source that has most of them gives way: counted
+// by address (IPv6: by /64), then, where no source has more than one, by /24 (IPv6: /56), and then by /48. A source
+// without strangers thus always gets a place unless all of them are kept. No source holds more than its share.
+//
+// All of it takes constant time. Its methods are safe for concurrent use.
+type places struct {
+	total     int // in all
+	strangers int // of them, for strangers
+	now       func() time.Time
+
+	mu        sync.Mutex
+	perSource int // beside the share; 0: no limit
+	open      int
+	held      map[netip.Addr]int // by source, strangers and others
+	unsettled map[*seat]struct{}
+	ranks     [widths]ranking // of strangers
+}
+
+// The widths by which strangers are counted. The last one has all of them in one group.
+const (
+	byAddress = iota
+	bySite    // IPv4 /24, IPv6 /56
+	byNet     // IPv4 /24, IPv6 /48
+	altogether
+	widths
+)
+
+var bitsOf = [widths][2]int{byAddress: {32, 64}, bySite: {24, 56}, byNet: {24, 48}}
+
+// seat is one client's place. Its fields belong to the lock of places.
+type seat struct {
+	source  netip.Addr
+	leave   func() // ends the client that has been displaced; called without the lock
+	since   time.Time
+	groups  [widths]*group // nil: it is no stranger's
+	at      [widths]*list.Element
+	settled bool
+	gone    bool
+}
+
+// group is the strangers of one address or net.
+type group struct {
+	key   netip.Addr
+	seats list.List // of *seat, the oldest first
+	at    *list.Element
+}
+
+// ranking orders groups by how many seats they have.
+type ranking struct {
+	groups map[netip.Addr]*group
+	counts []*list.List // of *group, by their number of seats
+	most   int
+}
+
+// verdict is what became of a client that asked for a place.
+type verdict int
+
+const (
+	seated    verdict = iota
+	overShare         // its source has all that it may have
+	full              // every place is kept by a client with an allocation
+)
+
+func newPlaces(total, strangers, perSource int) *places {
+	p := &places{
+		total: total, strangers: min(strangers, total), perSource: perSource, now: time.Now,
+		held: make(map[netip.Addr]int), unsettled: make(map[*seat]struct{}),
+	}
+	for i := range p.ranks {
+		p.ranks[i].groups = make(map[netip.Addr]*group)
+	}
+	return p
+}
+
+// sourceOf is what limits by address go by: all of a /64 is one customer's.
+func sourceOf(ip netip.Addr) netip.Addr { return wider(ip.Unmap().WithZone(""), byAddress) }
+
+// wider is the group that ip belongs to at a width.
+func wider(ip netip.Addr, width int) netip.Addr {
+	if width == altogether {
+		return netip.Addr{}
+	}
+	bits := bitsOf[width][1]
+	if ip.Is4() {
+		bits = bitsOf[width][0]
+	}
+	p, _ := ip.Prefix(bits)
+	return p.Addr()
+}
+
+// take gives a client at ip a place, as a stranger that is not settled. leave ends the client if it is displaced; it is
+// called at most once, from any goroutine. crowded says that another stranger must give way whatever the limits say.
+func (p *places) take(ip netip.Addr, crowded bool, leave func()) (s *seat, away *seat, v verdict) {
+	s = &seat{source: sourceOf(ip), leave: leave}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	strangers := p.ranks[altogether].most
+	switch {
+	case p.held[s.source] >= p.share():
+		if away = p.overdue(s.source); away == nil {
+			return nil, nil, overShare
+		}
+	case crowded || p.open >= p.total || strangers >= p.strangers:
+		if strangers == 0 {
+			return nil, nil, full
+		}
+		if away = p.victim(s.source); away == nil {
+			return nil, nil, overShare
+		}
+	}
+	if away != nil {
+		p.drop(away)
+	}
+	p.open++
+	p.held[s.source]++
+	p.unsettled[s] = struct{}{}
+	p.enter(s)
+	return s, away, seated
+}
+
+// share is how many places one source may hold.
+func (p *places) share() int {
+	n := max(1, p.total/smallestShare)
+	if p.perSource > 0 {
+		n = min(n, p.perSource)
+	}
+	return n
+}
+
+// victim is the stranger that gives way to a newcomer from source; nil: the newcomer itself does, or there is none.
+func (p *places) victim(source netip.Addr) *seat {
+	mine := p.strangersOf(source, byAddress)
+	for i := range p.ranks {
+		r := &p.ranks[i]
+		switch {
+		case r.most == 0:
+			return nil
+		case r.most == 1 && i != altogether: // does not tell anybody from anybody else
+			continue
+		case mine > 0 && p.strangersOf(source, i)+1 >= r.most || mine > 0 && i == altogether:
+			// Nobody gains where two sources with equally many displace each other in turn.
+			return p.overdue(source)
+		}
+		g := r.counts[r.most].Front().Value.(*group)
+		oldest := g.seats.Front().Value.(*seat)
+		// Of one source those that came first are closest to their allocation. Of many, the last to come must not be the
+		// first to go: nobody new would ever get in.
+		if i == byAddress && !p.hadTime(oldest) {
+			return g.seats.Back().Value.(*seat)
+		}
+		return oldest
+	}
+	return nil
+}
+
+// strangersOf is how many strangers there are of the group that source belongs to at a width.
+func (p *places) strangersOf(source netip.Addr, width int) int {
+	if g := p.ranks[width].groups[wider(source, width)]; g != nil {
+		return g.seats.Len()
+	}
+	return 0
+}
+
+// overdue is the oldest stranger of a source, if it has had its time.
+func (p *places) overdue(source netip.Addr) *seat {
+	g := p.ranks[byAddress].groups[source]
+	if g == nil {
+		return nil
+	}
+	if s := g.seats.Front().Value.(*seat); p.hadTime(s) {
+		return s
+	}
+	return nil
+}
+
+func (p *places) hadTime(s *seat) bool { return p.now().Sub(s.since) >= grace }
+
+// enter makes s a stranger's.
+func (p *places) enter(s *seat) {
+	s.since = p.now()
+	for i := range p.ranks {
+		s.groups[i], s.at[i] = p.ranks[i].add(wider(s.source, i), s)
+	}
+}
+
+// withdraw undoes enter.
+func (p *places) withdraw(s *seat) {
+	for i := range p.ranks {
+		if s.groups[i] != nil {
+			p.ranks[i].remove(s.groups[i], s.at[i])
+			s.groups[i], s.at[i] = nil, nil
+		}
+	}
+}
+
+// settle notes that a client's handshake is done. False: it has had to give way meanwhile, and its leave is called.
+func (p *places) settle(s *seat) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.unsettled, s)
+	s.settled = true
+	return !s.gone
+}
+
+// keep notes that the client has an allocation, or has none any more.
+func (p *places) keep(s *seat, allocated bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s.gone {
+		return
+	}
+	p.withdraw(s)
+	if !allocated {
+		p.enter(s)
+	}
+}
+
+// release gives a place back. It may be called again.
+func (p *places) release(s *seat) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.drop(s)
+}
+
+func (p *places) drop(s *seat) {
+	if s.gone {
+		return
+	}
+	s.gone = true
+	p.withdraw(s)
+	delete(p.unsettled, s)
+	p.open--
+	if p.held[s.source]--; p.held[s.source] == 0 {
+		delete(p.held, s.source)
+	}
+}
+
+// displace takes a stranger's place away and ends the client; it reports whether there was a stranger.
+func (p *places) displace() bool {
+	p.mu.Lock()
+	s := p.victim(netip.Addr{})
+	if s != nil {
+		p.drop(s)
+	}
+	p.mu.Unlock()
+	if s != nil {
+		s.leave()
+	}
+	return s != nil
+}
+
+// displaceUnsettled ends every client whose handshake is not done, at the end of the server.
+func (p *places) displaceUnsettled() {
+	p.mu.Lock()
+	var all []*seat
+	for s := range p.unsettled {
+		all = append(all, s)
+	}
+	for _, s := range all {
+		p.drop(s)
+	}
+	p.mu.Unlock()
+	for _, s := range all {
+		s.leave()
+	}
+}
+
+// limit replaces perSource. Nobody loses a place.
+func (p *places) limit(perSource int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.perSource = perSource
+}
+
+// size is how many places are taken, how many of them by strangers, and how many by clients that are not settled.
+func (p *places) size() (open, strangers, unsettled int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open, p.ranks[altogether].most, len(p.unsettled)
+}
+
+func (r *ranking) add(key netip.Addr, s *seat) (*group, *list.Element) {
+	g := r.groups[key]
+	if g == nil {
+		g = &group{key: key}
+		r.groups[key] = g
+	}
+	at := g.seats.PushBack(s)
+	r.moved(g, g.seats.Len()-1)
+	return g, at
+}
+
+func (r *ranking) remove(g *group, at *list.Element) {
+	g.seats.Remove(at)
+	r.moved(g, g.seats.Len()+1)
+}
+
+// moved puts g, which had from seats, where it belongs.
+func (r *ranking) moved(g *group, from int) {
+	if from > 0 {
+		r.counts[from].Remove(g.at)
+	}
+	to := g.seats.Len()
+	if to == 0 {
+		delete(r.groups, g.key)
+	} else {
+		for len(r.counts) <= to {
+			r.counts = append(r.counts, list.New())
+		}
+		g.at = r.counts[to].PushBack(g)
+	}
+	r.most = max(r.most, to)
+	for r.most > 0 && r.counts[r.most].Len() == 0 { // once at most: to is one less
+		r.most--
+	}
+}
