@@ -7,62 +7,24 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
 // recommended is the entry of turn.peers.deny that stands for what should never be reached.
 const recommended = "recommended"
 
-// listen is the address of a listener. What it gives is normal: an address in its shortest form, without a zone where
-// it has none, or nothing before the colon.
-func listen() kind[string] {
+// address is where something listens. What it gives is normal: an address in its shortest form, or nothing before the
+// colon.
+func address() kind[string] {
 	return kind[string]{name: "address", env: envText, parse: one(func(v any) (string, error) {
 		s, ok := v.(string)
 		if !ok {
 			return "", wrongType(`an address such as "127.0.0.1:8083" or ":3478"`, v)
 		}
-		a, err := parseListen(s)
+		a, err := listen.Parse(s)
 		return a.String(), err
 	})}
-}
-
-// socket is a parsed address of a listener. An invalid addr stands for all addresses of all families.
-type socket struct {
-	addr netip.Addr
-	port uint16
-}
-
-func (s socket) String() string {
-	if !s.addr.IsValid() {
-		return ":" + strconv.Itoa(int(s.port))
-	}
-	return netip.AddrPortFrom(s.addr, s.port).String()
-}
-
-// covers tells whether both cannot be bound for the same transport.
-func (s socket) covers(o socket) bool {
-	if s.port != o.port || s.port == 0 {
-		return false
-	}
-	if !s.addr.IsValid() || !o.addr.IsValid() || s.addr == o.addr {
-		return true
-	}
-	return s.addr.Is4() == o.addr.Is4() && (s.addr.IsUnspecified() || o.addr.IsUnspecified())
-}
-
-func parseListen(s string) (socket, error) {
-	if port, ok := strings.CutPrefix(s, ":"); ok {
-		if n, err := strconv.ParseUint(port, 10, 16); err == nil {
-			return socket{port: uint16(n)}, nil
-		}
-	}
-	a, err := netip.ParseAddrPort(s)
-	if err == nil {
-		return socket{a.Addr().Unmap(), a.Port()}, nil
-	}
-	if port, ok := strings.CutPrefix(s, "localhost:"); ok {
-		return socket{}, fmt.Errorf("%s: a listener needs an address, not a name: write %s", quoted(s), quoted("127.0.0.1:"+port))
-	}
-	return socket{}, fmt.Errorf("%s must be ADDRESS:PORT, [IPV6-ADDRESS]:PORT or :PORT, the port being 0 to 65535", quoted(s))
 }
 
 // portRange is a range such as "49152-65535".

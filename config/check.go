@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
 // good tells whether none of the keys has a mistake of its own.
@@ -32,20 +34,19 @@ func (l *loader) checkPublic() {
 	}
 }
 
-// bound is a socket of the configuration.
+// bound is a listener of the configuration.
 type bound struct {
-	socket
-	key, at string
-	tcp     bool
-	udp     bool
+	listen.Address
+	key, at  string
+	tcp, udp bool
 }
 
 // sockets are all that would be bound, in the order of the documentation.
 func (l *loader) sockets() []bound {
 	var all []bound
-	add := func(key, at, listen string, tcp, udp bool) {
-		if s, err := parseListen(listen); err == nil && l.good(key) {
-			all = append(all, bound{s, key, at, tcp, udp})
+	add := func(key, at, address string, tcp, udp bool) {
+		if a, err := listen.Parse(address); err == nil && l.good(key) {
+			all = append(all, bound{a, key, at, tcp, udp})
 		}
 	}
 	has := func(names ...string) bool {
@@ -53,11 +54,15 @@ func (l *loader) sockets() []bound {
 	}
 	if l.good("turn.transports") {
 		tcp, udp := has("tcp", "tls"), has("udp", "dtls")
-		for i, listen := range l.cfg.Turn.Listen {
-			add("turn.listen", fmt.Sprintf("[%d]", i), listen, tcp, udp)
-		}
-		for i, listen := range l.cfg.Turn.ListenTLS {
-			add("turn.listen_tls", fmt.Sprintf("[%d]", i), listen, tcp, udp)
+		for _, list := range []struct {
+			key       string
+			addresses []string
+		}{{"turn.listen", l.cfg.Turn.Listen}, {"turn.listen_tls", l.cfg.Turn.ListenTLS}} {
+			for i, a := range list.addresses {
+				if !covered(a, list.addresses) {
+					add(list.key, fmt.Sprintf("[%d]", i), a, tcp, udp)
+				}
+			}
 		}
 	}
 	add("hooks.listen", "", l.cfg.Hooks.Listen, true, false)
@@ -66,6 +71,12 @@ func (l *loader) sockets() []bound {
 	}
 	add("admin.listen", "", l.cfg.Admin.Listen, true, false)
 	return all
+}
+
+// covered reports whether a is the wildcard of IPv4, and that of IPv6, which stands for both, is in the list too.
+func covered(a string, list []string) bool {
+	port, ok := strings.CutPrefix(a, "0.0.0.0:")
+	return ok && port != "0" && slices.Contains(list, "[::]:"+port)
 }
 
 // checkSockets finds listeners that are missing, and those that cannot be bound beside each other.
@@ -79,12 +90,12 @@ func (l *loader) checkSockets(all []bound) {
 	}
 	for i, b := range all {
 		for _, earlier := range all[:i] {
-			if !b.covers(earlier.socket) || (!b.tcp || !earlier.tcp) && (!b.udp || !earlier.udp) {
+			if !b.Overlaps(earlier.Address) || (!b.tcp || !earlier.tcp) && (!b.udp || !earlier.udp) {
 				continue
 			}
-			what := fmt.Errorf("%s is taken by %s already", b.socket, earlier.key)
-			if b.String() != earlier.String() {
-				what = fmt.Errorf("%s is taken by %s already, with %s", b.socket, earlier.key, earlier.socket)
+			what := fmt.Errorf("%s is taken by %s already", b, earlier.key)
+			if b.Address != earlier.Address {
+				what = fmt.Errorf("%s is taken by %s already, with %s", b, earlier.key, earlier)
 			}
 			l.fail(b.key, b.at, what, earlier.key)
 			break
@@ -100,9 +111,9 @@ func (l *loader) checkRelayPorts(all []bound) {
 	}
 	r := l.cfg.Turn.RelayPorts
 	for _, b := range all {
-		if b.udp && b.port >= r.Min && b.port <= r.Max {
+		if b.udp && b.Port() >= r.Min && b.Port() <= r.Max {
 			l.fail(b.key, b.at, fmt.Errorf("port %d is one of %s (%d-%d): choose a port outside of them, or other relay ports",
-				b.port, key, r.Min, r.Max), key)
+				b.Port(), key, r.Min, r.Max), key)
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 	"unicode"
+
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
 // valid checks what callers of Load rely on.
@@ -25,9 +27,9 @@ func valid(t *testing.T, c *Config) {
 	if c.Hooks.Authorize.Groups == nil || c.DataDir == "" || (c.Certs.CertFile == "") != (c.Certs.KeyFile == "") {
 		t.Errorf("%+v", c)
 	}
-	for _, listen := range append([]string{c.Hooks.Listen, c.Admin.Listen, c.Redis.Listen}, c.Turn.Listen...) {
-		if s, err := parseListen(listen); err != nil || s.String() != listen {
-			t.Errorf("address %q", listen)
+	for _, text := range append([]string{c.Hooks.Listen, c.Admin.Listen, c.Redis.Listen}, c.Turn.Listen...) {
+		if a, err := listen.Parse(text); err != nil || a.String() != text {
+			t.Errorf("address %q", text)
 		}
 	}
 	c.Warnings()

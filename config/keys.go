@@ -80,7 +80,7 @@ func certsTable() Table {
 func redisTable() Table {
 	return Table{Name: "redis", Doc: "A Redis in this process, for development: it keeps nothing across a restart.", Keys: []Key{
 		define("redis.enabled", false, boolean(), func(c *Config) *bool { return &c.Redis.Enabled }, "Whether to start it."),
-		define("redis.listen", "127.0.0.1:6379", listen(), func(c *Config) *string { return &c.Redis.Listen }, "Where it listens."),
+		define("redis.listen", "127.0.0.1:6379", address(), func(c *Config) *string { return &c.Redis.Listen }, "Where it listens."),
 		define("redis.password", "", secret(visible), func(c *Config) *Secret { return &c.Redis.Password },
 			"Password of its clients. Empty: none on loopback; on any other address one is made and kept in data_dir."),
 	}}
@@ -88,7 +88,7 @@ func redisTable() Table {
 
 func adminTable() Table {
 	return Table{Name: "admin", Doc: "The admin listener: API, dashboard, /metrics, /healthz, /readyz.", Keys: []Key{
-		define("admin.listen", "127.0.0.1:8084", listen(), func(c *Config) *string { return &c.Admin.Listen }, "Where it listens."),
+		define("admin.listen", "127.0.0.1:8084", address(), func(c *Config) *string { return &c.Admin.Listen }, "Where it listens."),
 		define("admin.token", "", secret(visible), func(c *Config) *Secret { return &c.Admin.Token },
 			"Token that calls must carry. Empty: none on loopback; on any other address one is made and kept in data_dir."),
 		define("admin.allow_no_token", false, boolean(), func(c *Config) *bool { return &c.Admin.AllowNoToken },

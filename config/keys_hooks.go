@@ -8,7 +8,7 @@ func hooksTables() []Table {
 
 func hooksTable() Table {
 	return Table{Name: "hooks", Doc: "The webhooks that Brokers call.", Keys: []Key{
-		define("hooks.listen", "127.0.0.1:8083", listen(), func(c *Config) *string { return &c.Hooks.Listen },
+		define("hooks.listen", "127.0.0.1:8083", address(), func(c *Config) *string { return &c.Hooks.Listen },
 			"Where they listen. Brokers in containers or on other machines need another address than loopback.").example(`"0.0.0.0:8083"`),
 		define("hooks.token", "", secret(unreserved), func(c *Config) *Secret { return &c.Hooks.Token },
 			"Token that calls must carry, of letters, digits and -._~. Empty: none on loopback; on any other address one is made and "+

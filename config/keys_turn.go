@@ -10,10 +10,10 @@ func turnTables() []Table {
 		{Name: "turn", Doc: "The STUN and TURN server.", Keys: []Key{
 			define("turn.realm", "crolang", text(all(notEmpty, notLonger(127))), func(c *Config) *string { return &c.Turn.Realm },
 				"Realm that clients are asked for credentials of."),
-			define("turn.listen", []any{":3478"}, list(listen()), func(c *Config) *[]string { return &c.Turn.Listen },
+			define("turn.listen", []any{":3478"}, list(address()), func(c *Config) *[]string { return &c.Turn.Listen },
 				"Addresses for UDP and TCP. TLS and DTLS are recognised here too. Without an address before the colon: all of this machine.").
 				example(`["192.0.2.10:3478", "[2001:db8::10]:3478"]`),
-			define("turn.listen_tls", []any{":5349"}, list(listen()), func(c *Config) *[]string { return &c.Turn.ListenTLS },
+			define("turn.listen_tls", []any{":5349"}, list(address()), func(c *Config) *[]string { return &c.Turn.ListenTLS },
 				"Addresses for TLS and DTLS. Plain TCP and UDP are recognised here too."),
 			define("turn.transports", []any{"udp", "tcp", "tls", "dtls"}, distinct(oneOf("udp", "tcp", "tls", "dtls")),
 				func(c *Config) *[]string { return &c.Turn.Transports },

@@ -100,6 +100,10 @@ func (l *loader) load(text string) (*Config, error) {
 	if l.mistakes != nil {
 		return nil, joined(l.mistakes)
 	}
+	for _, list := range []*[]string{&l.cfg.Turn.Listen, &l.cfg.Turn.ListenTLS} {
+		all := *list
+		*list = slices.DeleteFunc(slices.Clone(all), func(a string) bool { return covered(a, all) })
+	}
 	return &l.cfg, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -186,6 +187,14 @@ CROLANG_AIO_CERTS_HOSTS: certs.hosts: is wrong`
 	}
 	if _, err := Load("", WithEnviron(nil), WithCheck(func(*Config) []*Error { return nil })); err != nil {
 		t.Error(err)
+	}
+}
+
+// The wildcard of IPv6 stands for IPv4 too, so both beside each other are bound once.
+func TestBothWildcards(t *testing.T) {
+	c, err := Load(write(t, t.TempDir(), "x.toml", `turn.listen = ["0.0.0.0:3478", "[::]:3478", "0.0.0.0:3479"]`), WithEnviron(nil))
+	if err != nil || !slices.Equal(c.Turn.Listen, []string{"[::]:3478", "0.0.0.0:3479"}) {
+		t.Errorf("%v, %v", c, err)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
 // fewest is the number of characters below which a secret can be guessed.
@@ -29,10 +31,10 @@ func (c *Config) Warnings() []string {
 	c.warnPeers(add)
 	c.warnSecrets(add)
 	c.warnHooks(add)
-	if c.Redis.Enabled && !onLoopback(c.Redis.Listen) {
+	if c.Redis.Enabled && listen.Exposed(c.Redis.Listen) {
 		add("redis.listen is %s: the Redis in this process is for development only", c.Redis.Listen)
 	}
-	if c.Admin.AllowNoToken && !onLoopback(c.Admin.Listen) {
+	if c.Admin.AllowNoToken && listen.Exposed(c.Admin.Listen) {
 		add("admin.allow_no_token is true: whoever reaches %s can ban Nodes and end their relays", c.Admin.Listen)
 	}
 	return w
@@ -51,7 +53,7 @@ func (c *Config) warnPeers(add func(string, ...any)) {
 
 func (c *Config) warnHooks(add func(string, ...any)) {
 	h := c.Hooks
-	if h.AllowNoToken && !onLoopback(h.Listen) {
+	if h.AllowNoToken && listen.Exposed(h.Listen) {
 		add("hooks.allow_no_token is true: whoever reaches %s is given credentials", h.Listen)
 	}
 	unused := func(is bool, key, mode, value, needed string) {
@@ -126,11 +128,6 @@ func wellKnown(s string) bool {
 		}
 	}
 	return false
-}
-
-func onLoopback(listen string) bool {
-	s, err := parseListen(listen)
-	return err == nil && s.addr.IsLoopback()
 }
 
 func localName(host string) bool {

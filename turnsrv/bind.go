@@ -5,16 +5,19 @@ import (
 	"fmt"
 	"net/netip"
 	"syscall"
+
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
 // bindAll binds UDP and TCP at each address, since plain and encrypted clients are told apart on either, and enters
 // what it bound under the transports that clients are told for it.
 func (s *Server) bindAll(key string, addrs []string, udp, tcp string) error {
 	for _, text := range addrs {
-		addr, err := resolveListen(text)
+		at, err := listen.Parse(text)
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
+		addr := at.AddrPort()
 		free := false
 		if s.has("udp") || s.has("dtls") {
 			bound, err := bindEach("UDP", addr, s.plane.ListenUDP)
@@ -58,7 +61,7 @@ func bindEach(network string, addr netip.AddrPort, bind func(netip.AddrPort) (ne
 	}
 	bound, err := bind(addr)
 	if err != nil {
-		return nil, bindError(network, addr, err)
+		return nil, listen.Error(network, addr, err)
 	}
 	out := []netip.AddrPort{bound}
 	if !both {
@@ -69,46 +72,15 @@ func bindEach(network string, addr netip.AddrPort, bind func(netip.AddrPort) (ne
 	case err == nil:
 		out = append(out, bound)
 	case !isMissingFamily(err):
-		return out, bindError(network, addr, err)
+		return out, listen.Error(network, addr, err)
 	}
 	return out, nil
 }
 
-// bindError says in one line what stands in the way of binding addr, and what to do. network is "UDP" or "TCP".
-func bindError(network string, addr netip.AddrPort, err error) error {
-	switch {
-	case isInUse(err):
-		return fmt.Errorf("%s port %d is in use on %s: is another instance running? (%w)", network, addr.Port(), addr.Addr(), err)
-	case isPrivileged(err) && addr.Port() < 1024:
-		return fmt.Errorf("%s port %d is privileged: run with CAP_NET_BIND_SERVICE or choose a port above 1023 (%w)",
-			network, addr.Port(), err)
-	case isNotLocal(err):
-		return fmt.Errorf("%s %s: this machine does not have the address %s (%w)", network, addr, addr.Addr(), err)
-	}
-	return fmt.Errorf("cannot listen on %s %s: %w", network, addr, err)
-}
-
-// resolveListen turns a "host:port" of the configuration into a socket address; an empty host means all addresses.
-func resolveListen(addr string) (netip.AddrPort, error) {
-	a, err := netip.ParseAddrPort(addr)
-	if err == nil {
-		return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
-	}
-	if len(addr) > 0 && addr[0] == ':' {
-		if a, err = netip.ParseAddrPort("[::]" + addr); err == nil {
-			return a, nil
-		}
-	}
-	return netip.AddrPort{}, fmt.Errorf("listen address %q is not ADDRESS:PORT or :PORT", addr)
-}
-
-func isInUse(err error) bool      { return errors.Is(err, syscall.EADDRINUSE) }
-func isPrivileged(err error) bool { return errors.Is(err, syscall.EACCES) }
-func isNotLocal(err error) bool   { return errors.Is(err, syscall.EADDRNOTAVAIL) }
-
 // isMissingFamily says whether the machine has no IPv6 at all: its wildcard cannot be bound.
 func isMissingFamily(err error) bool {
-	return errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EPROTONOSUPPORT) || isNotLocal(err)
+	return errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EPROTONOSUPPORT) ||
+		errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
 // isExhausted says whether there are no descriptors, or no memory for sockets, at the moment.

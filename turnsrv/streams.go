@@ -97,7 +97,7 @@ func newStreams(cfg streamsConfig) (*streams, error) {
 	return s, nil
 }
 
-// listen binds a TCP address of one family, before Run; bindEach is for both. Its errors are for bindError.
+// listen binds a TCP address of one family, before Run; bindEach is for both. Its errors are for [listen.Error].
 func (s *streams) listen(addr netip.AddrPort) (netip.AddrPort, error) {
 	if s.takePassed(addr) {
 		return addr, nil

@@ -26,6 +26,7 @@ import (
 
 	"github.com/pion/dtls/v3"
 
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -375,11 +376,11 @@ func TestBindErrors(t *testing.T) {
 		t.Error(err)
 	}
 	denied := os.NewSyscallError("bind", syscall.EACCES)
-	if got := bindError("UDP", netip.MustParseAddrPort("0.0.0.0:443"), denied).Error(); !strings.HasPrefix(got,
+	if got := listen.Error("UDP", netip.MustParseAddrPort("0.0.0.0:443"), denied).Error(); !strings.HasPrefix(got,
 		"UDP port 443 is privileged: run with CAP_NET_BIND_SERVICE or choose a port above 1023") {
 		t.Error(got)
 	}
-	if got := bindError("UDP", netip.MustParseAddrPort("0.0.0.0:4430"), denied).Error(); got != "cannot listen on UDP 0.0.0.0:4430: bind: permission denied" {
+	if got := listen.Error("UDP", netip.MustParseAddrPort("0.0.0.0:4430"), denied).Error(); got != "cannot listen on UDP 0.0.0.0:4430: bind: permission denied" {
 		t.Error(got)
 	}
 }

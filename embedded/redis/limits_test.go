@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -259,9 +260,8 @@ func TestNewErrors(t *testing.T) {
 		want error
 		text string
 	}{
-		{embedded.Config{Listen: s.Addr().String()}, embedded.ErrListen, "another Redis?"},
-		{embedded.Config{Listen: "127.0.0.1"}, embedded.ErrListen, "host:port"},
-		{embedded.Config{Listen: "192.0.2.1:0"}, embedded.ErrListen, "address of this machine"},
+		{embedded.Config{Listen: s.Addr().String()}, syscall.EADDRINUSE, "redis.listen: TCP port"},
+		{embedded.Config{Listen: "192.0.2.1:0"}, syscall.EADDRNOTAVAIL, "does not have the address"},
 		{embedded.Config{Listen: "127.0.0.1:0", MaxConns: -1}, embedded.ErrConfig, "negative"},
 	} {
 		_, err := embedded.New(tt.cfg)

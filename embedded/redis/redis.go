@@ -15,22 +15,16 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
-// Errors of New.
-var (
-	// ErrListen: the address cannot be listened on.
-	ErrListen = errors.New("redis cannot listen")
-	// ErrConfig: a limit is negative.
-	ErrConfig = errors.New("redis configuration")
-)
+// ErrConfig is an error of New: a limit is negative.
+var ErrConfig = errors.New("redis configuration")
 
 // Defaults of Config.
 const (
@@ -46,7 +40,7 @@ const (
 // Config says where the server listens and within which limits it stays. Zero
 // limits are the defaults.
 type Config struct {
-	Listen   string           // host:port
+	Listen   string           // as listen.Parse reads it
 	Listener *net.TCPListener // used in place of Listen where set; Run closes it
 	Password string           // empty: none is asked for
 
@@ -122,9 +116,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	var ln net.Listener = cfg.Listener
 	if cfg.Listener == nil {
-		if ln, err = net.Listen(network(cfg.Listen), cfg.Listen); err != nil {
+		if ln, err = listen.TCP(cfg.Listen); err != nil {
 			st.close()
-			return nil, listenError(cfg.Listen, err)
+			return nil, fmt.Errorf("redis.listen: %w", err)
 		}
 	}
 	s := &Server{
@@ -138,37 +132,6 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.pubsub = newPubsub()
 	return s, nil
-}
-
-// network keeps 0.0.0.0 to IPv4: for "tcp" it would mean every address there is.
-func network(listen string) string {
-	host, _, err := net.SplitHostPort(listen)
-	if a, aerr := netip.ParseAddr(host); err == nil && aerr == nil && a.Is4() {
-		return "tcp4"
-	}
-	return "tcp"
-}
-
-// listenError is one line with a remedy.
-func listenError(addr string, err error) error {
-	remedy := "choose another address"
-	var addrErr *net.AddrError
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		remedy = "stop what listens there (another Redis?), or choose another port"
-	case errors.Is(err, fs.ErrPermission):
-		remedy = "choose a port above 1023"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		remedy = "choose an address of this machine"
-	case errors.As(err, &addrErr):
-		remedy = "write it as host:port"
-	}
-	cause := err
-	var op *net.OpError
-	if errors.As(err, &op) {
-		cause = op.Err
-	}
-	return fmt.Errorf("%w on %s: %w; %s", ErrListen, addr, cause, remedy)
 }
 
 // Run serves until ctx ends; then it closes the listener and every connection,

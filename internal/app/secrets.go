@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"path/filepath"
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
 	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 )
 
@@ -30,15 +30,15 @@ func credentialSecret(cfg *config.Config) secret {
 }
 
 func hooksToken(cfg *config.Config) secret {
-	return secret{cfg.Hooks.Token, datadir.HooksToken, needsSecret(cfg.Hooks.Listen, cfg.Hooks.AllowNoToken)}
+	return secret{cfg.Hooks.Token, datadir.HooksToken, !cfg.Hooks.AllowNoToken && listen.Exposed(cfg.Hooks.Listen)}
 }
 
 func adminToken(cfg *config.Config) secret {
-	return secret{cfg.Admin.Token, datadir.AdminToken, needsSecret(cfg.Admin.Listen, cfg.Admin.AllowNoToken)}
+	return secret{cfg.Admin.Token, datadir.AdminToken, !cfg.Admin.AllowNoToken && listen.Exposed(cfg.Admin.Listen)}
 }
 
 func redisPassword(cfg *config.Config) secret {
-	return secret{cfg.Redis.Password, datadir.RedisPassword, cfg.Redis.Enabled && needsSecret(cfg.Redis.Listen, false)}
+	return secret{cfg.Redis.Password, datadir.RedisPassword, cfg.Redis.Enabled && listen.Exposed(cfg.Redis.Listen)}
 }
 
 // kept returns the secret as a command beside the server finds it. Nothing is made.
@@ -131,15 +131,6 @@ func BrokerEnv(cfg *config.Config) (brokerenv.Env, error) {
 		return env, fmt.Errorf("the password of the Redis: %w", err)
 	}
 	return env, nil
-}
-
-// needsSecret reports whether a listener must not be open to everybody who reaches it.
-func needsSecret(listen string, allowed bool) bool {
-	if allowed {
-		return false
-	}
-	ap, err := netip.ParseAddrPort(listen)
-	return err != nil || !ap.Addr().IsLoopback()
 }
 
 func reveal(all []config.Secret) []string {

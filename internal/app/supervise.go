@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 	"github.com/crolang-p2p/crolang-aio/internal/systemd"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
@@ -48,22 +49,22 @@ func (s *supervisor) open() (err error) {
 
 // passed returns the socket that was passed for a listener, or nil if there is none and the address is to be bound. decided
 // reports that the configuration has a secret for it, or wants none whatever the address.
-func (s *supervisor) passed(name, key, listen string, decided bool) (*net.TCPListener, error) {
-	got := s.sockets.Take(name, listen)
+func (s *supervisor) passed(name, key, address string, decided bool) (*net.TCPListener, error) {
+	got := s.sockets.Take(name, address)
 	switch {
 	case len(got) == 0:
 		return nil, nil
 	case len(got) > 1:
 		return nil, fmt.Errorf("%w: %d are for %s, which is one address: pass one", systemd.ErrSockets, len(got), key)
 	}
-	at := got[0].Addr().String()
-	if ap, err := netip.ParseAddrPort(at); err == nil && !systemd.Matches(listen, ap) {
-		if !decided && needsSecret(at, false) && !needsSecret(listen, false) {
+	want, err := listen.Parse(address)
+	if at := got[0].Addr().String(); err == nil && !want.Is(got[0].Addr().(*net.TCPAddr).AddrPort()) {
+		if !decided && listen.Exposed(at) && !listen.Exposed(address) {
 			return nil, fmt.Errorf("%w: %s is on %s, but %s is loopback, where no secret is asked for: set it to that address",
 				systemd.ErrSockets, name, at, key)
 		}
 		s.log.Warn("the socket that was passed is at another address than the configured one, by which other commands go",
-			"key", key, "configured", listen, "passed", at)
+			"key", key, "configured", address, "passed", at)
 	}
 	return got[0], nil
 }

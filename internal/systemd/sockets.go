@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
 // The names that passed sockets go by (FileDescriptorName= of a socket unit).
@@ -96,10 +97,10 @@ func adopt(fd int, name string) socket {
 	return s
 }
 
-// Take returns the sockets for a listener of this name that is configured to listen at any of these addresses
-// (ADDRESS:PORT or :PORT): those with the name, and those with none of Names at one of the addresses. The caller closes
-// them.
-func (s *Sockets) Take(name string, listen ...string) (taken []*net.TCPListener) {
+// Take returns the sockets for a listener of this name that is configured to listen at any of these addresses, which are
+// such as [listen.Parse] reads: those with the name, and those with none of Names at one of the addresses. The caller
+// closes them.
+func (s *Sockets) Take(name string, addresses ...string) (taken []*net.TCPListener) {
 	if s == nil {
 		return nil
 	}
@@ -109,26 +110,16 @@ func (s *Sockets) Take(name string, listen ...string) (taken []*net.TCPListener)
 		}
 		at := o.listener.Addr().(*net.TCPAddr).AddrPort()
 		mine := o.name == name || !slices.Contains(Names, o.name) &&
-			slices.ContainsFunc(listen, func(l string) bool { return Matches(l, at) })
+			slices.ContainsFunc(addresses, func(text string) bool {
+				a, err := listen.Parse(text)
+				return err == nil && a.Is(at)
+			})
 		if mine {
 			taken = append(taken, o.listener)
 		}
 		return mine
 	})
 	return taken
-}
-
-// Matches says whether a socket bound to at is what a configured address asks for. Port 0 asks for any.
-func Matches(listen string, at netip.AddrPort) bool {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil || port != "0" && port != strconv.Itoa(int(at.Port())) {
-		return false
-	}
-	if host == "" {
-		return at.Addr().IsUnspecified()
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.Unmap() == at.Addr().Unmap()
 }
 
 // Close closes the sockets that nobody has taken, and names them in its error.

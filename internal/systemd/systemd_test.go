@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -255,19 +254,4 @@ func TestSockets(t *testing.T) {
 			t.Error(out)
 		}
 	})
-}
-
-func TestMatches(t *testing.T) {
-	for _, c := range []struct {
-		listen, at string
-		want       bool
-	}{
-		{"127.0.0.1:8083", "127.0.0.1:8083", true}, {"127.0.0.1:8083", "127.0.0.1:8084", false}, {"127.0.0.1:8083", "0.0.0.0:8083", false},
-		{"127.0.0.1:0", "127.0.0.1:5", true}, {":8083", "[::]:8083", true}, {":8083", "0.0.0.0:8083", true}, {":8083", "127.0.0.1:8083", false},
-		{"[::1]:8083", "[::1]:8083", true}, {"0.0.0.0:8083", "[::]:8083", false}, {"127.0.0.1:8083", "[::ffff:127.0.0.1]:8083", true}, {"nonsense", "127.0.0.1:1", false},
-	} {
-		if got := Matches(c.listen, netip.MustParseAddrPort(c.at)); got != c.want {
-			t.Errorf("%s, %s: %v", c.listen, c.at, got)
-		}
-	}
 }

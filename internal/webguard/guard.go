@@ -15,6 +15,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
 // Exemption says which checks a request passes by. The zero value is none.
@@ -96,8 +98,8 @@ func New(cfg Config) (*Guard, error) {
 	listener := cfg.Listener
 	if listener == nil {
 		var err error
-		if listener, err = net.Listen(network(cfg.Listen), cfg.Listen); err != nil {
-			return nil, bindError(cfg.Key, cfg.Listen, err)
+		if listener, err = listen.TCP(cfg.Listen); err != nil {
+			return nil, fmt.Errorf("%s: %w", cfg.Key, err)
 		}
 	}
 	g := &Guard{

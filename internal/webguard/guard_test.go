@@ -509,8 +509,8 @@ func TestBindErrors(t *testing.T) {
 		name, listen string
 		want         error
 	}{
-		{"port in use", taken.Addr().String(), ErrPortInUse},
-		{"not ours", "192.0.2.1:0", ErrNotLocal},
+		{"port in use", taken.Addr().String(), syscall.EADDRINUSE},
+		{"not ours", "192.0.2.1:0", syscall.EADDRNOTAVAIL},
 		{"nonsense", "nonsense", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -525,9 +525,6 @@ func TestBindErrors(t *testing.T) {
 	}
 	if _, err := New(Config{Key: "hooks.listen", Listen: "127.0.0.1:0"}); err == nil {
 		t.Error("no handler, no error")
-	}
-	if err := bindError("hooks.listen", ":80", &net.OpError{Op: "listen", Err: fmt.Errorf("bind: %w", errPermission)}); !errors.Is(err, ErrPrivileged) {
-		t.Errorf("privileged port: %v", err)
 	}
 }
 
@@ -550,5 +547,3 @@ func TestGivenListener(t *testing.T) {
 		t.Error("a closed Guard ran")
 	}
 }
-
-var errPermission error = syscall.EACCES // what a port below 1024 gives
