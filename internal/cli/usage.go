@@ -9,8 +9,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/duration"
+	"github.com/crolang-p2p/crolang-aio/internal/nearest"
 )
 
 // The library's messages about options.
@@ -28,7 +28,7 @@ func usageError(c *cli.Context, err error, _ bool) error {
 		names = append(names, f.Names()...)
 	}
 	if m := noSuchOption.FindStringSubmatch(err.Error()); m != nil && len(m[1]) > 1 {
-		if meant := config.Nearest(m[1], names); meant != "" {
+		if meant := nearest.Of(m[1], names); meant != "" {
 			return fmt.Errorf("%w: there is no option %s; did you mean %s?", errUsage, dashed(m[1]), dashed(meant))
 		}
 	}
@@ -69,7 +69,7 @@ func noCommand(c *cli.Context) error {
 		names = append(names, known.Name)
 	}
 	name := c.Args().First()
-	if meant := config.Nearest(name, names); meant != "" {
+	if meant := nearest.Of(name, names); meant != "" {
 		return fmt.Errorf("%w: there is no command %q; did you mean %s?", errUsage, name, meant)
 	}
 	return fmt.Errorf("%w: there is no command %q, see crolang-aio --help", errUsage, name)
