@@ -22,9 +22,6 @@ func (l *loader) contradictions() {
 	l.checkRelayPorts(all)
 	l.checkCerts()
 	l.checkTokens()
-	l.checkAuthenticate()
-	l.checkRules()
-	l.checkUpstream()
 }
 
 func (l *loader) checkPublic() {
@@ -148,88 +145,3 @@ func (l *loader) checkTokens() {
 		}
 	}
 }
-
-func (l *loader) checkAuthenticate() {
-	const mode, tokens, table = "hooks.authenticate.mode", "hooks.authenticate.tokens", "hooks.authenticate.jwt"
-	a := l.cfg.Hooks.Authenticate
-	if l.good(mode, tokens) && a.Mode == "tokens" && len(a.Tokens) == 0 {
-		l.fail(tokens, "", fmt.Errorf("is empty, and %s is \"tokens\": make a line with `crolang-aio token new NODE`", mode), mode)
-	}
-	first := ""
-	for _, source := range []struct {
-		key string
-		set bool
-	}{
-		{table + ".secret", a.JWT.Secret.IsSet()},
-		{table + ".public_key_file", a.JWT.PublicKeyFile != ""},
-		{table + ".jwks_file", a.JWT.JWKSFile != ""},
-		{table + ".jwks_url", a.JWT.JWKSURL != ""},
-	} {
-		switch {
-		case !l.good(source.key):
-			return // perhaps the only one
-		case source.set && first != "":
-			l.failf(source.key, "is set, and %s too: only one of them can be", first)
-		case source.set:
-			first = source.key
-		}
-	}
-	if l.good(mode) && a.Mode == "jwt" && first == "" {
-		l.fail(table, "", fmt.Errorf("%s is \"jwt\": set one of secret, public_key_file, jwks_file, jwks_url", mode), mode)
-	}
-}
-
-// checkUpstream finds modes that need a URL that is not set.
-func (l *loader) checkUpstream() {
-	h := l.cfg.Hooks
-	for _, u := range []struct{ mode, is, key, url string }{
-		{"hooks.authenticate.mode", h.Authenticate.Mode, "hooks.upstream.authenticate_url", h.Upstream.AuthenticateURL},
-		{"hooks.authorize.mode", h.Authorize.Mode, "hooks.upstream.authorize_url", h.Upstream.AuthorizeURL},
-		{"hooks.messages.mode", h.Messages.Mode, "hooks.upstream.messages_url", h.Upstream.MessagesURL},
-	} {
-		if l.good(u.mode, u.key) && u.is == "upstream" && u.url == "" {
-			l.fail(u.key, "", fmt.Errorf("is empty, and %s is \"upstream\": set it, or choose another mode", u.mode), u.mode)
-		}
-	}
-}
-
-// checkRules finds groups that there are not, and rules that an earlier one leaves nothing to match.
-func (l *loader) checkRules() {
-	const mode, key, groups = "hooks.authorize.mode", "hooks.authorize.rules", "hooks.authorize.groups"
-	a := l.cfg.Hooks.Authorize
-	if !l.good(key) {
-		return
-	}
-	if l.good(mode) && a.Mode == "rules" && len(a.Rules) == 0 {
-		l.fail(key, "", fmt.Errorf("is empty, and %s is \"rules\": write a rule, or set the mode to allow or deny", mode), mode)
-	}
-	checkGroups := l.good(groups)
-	var names []string
-	for name := range a.Groups {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for i, r := range a.Rules {
-		for _, side := range []struct{ name, node string }{{"from", r.From}, {"to", r.To}} {
-			group, isGroup := strings.CutPrefix(side.node, "@")
-			if !isGroup || !checkGroups || a.Groups[group] != nil {
-				continue
-			}
-			meant := ""
-			if near := Nearest(group, names); near != "" {
-				meant = quoted("@" + near)
-			}
-			l.fail(key, fmt.Sprintf("[%d].%s", i, side.name),
-				fmt.Errorf("entry %d: %s: %w", i+1, side.name, unknown("group "+quoted(side.node), meant)))
-		}
-		for j, earlier := range a.Rules[:i] {
-			if takes(earlier.From, r.From) && takes(earlier.To, r.To) {
-				l.fail(key, fmt.Sprintf("[%d]", i), fmt.Errorf("entry %d: can never match: entry %d takes all that it would", i+1, j+1))
-				break
-			}
-		}
-	}
-}
-
-// takes tells whether one side of a rule surely matches all that another does. Package policy knows more of patterns.
-func takes(wide, narrow string) bool { return wide == narrow || strings.Trim(wide, "*") == "" }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nearest"
 )
 
 const maxSecretFile = 64 << 10 // bytes of a file that a variable names
@@ -43,7 +45,7 @@ func (l *loader) readEnviron() {
 		if slices.Contains(names, name) || slices.Contains(notKeys, name) || isLink(name, value) {
 			continue
 		}
-		l.mistakes = append(l.mistakes, &Error{Source: name, Err: unknown("variable", Nearest(name, names))})
+		l.mistakes = append(l.mistakes, &Error{Source: name, Err: unknown("variable", nearest.Of(name, names))})
 	}
 }
 

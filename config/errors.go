@@ -16,8 +16,11 @@ type Error struct {
 	Source string // the file as given to Load, or the name of an environment variable; empty: neither says anything
 	Line   int    // of Source, from 1; 0: unknown, or Source is a variable
 	Column int    // in bytes, from 1; 0 but for mistakes in the TOML itself
-	Key    string // such as "turn.limits.allocations"; empty where no key is meant
+	Key    string // such as "turn.limits.allocations"; empty if no key is meant
 	Err    error
+
+	// Because is for a check of [WithCheck]: the key that makes it a mistake, at which it is placed if nothing sets Key.
+	Because string
 }
 
 // Error is "file:line: key: what is wrong", "VARIABLE: what is wrong" or, where a default is at odds with something,

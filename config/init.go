@@ -25,14 +25,14 @@ func Init() string {
 			b.WriteString("[" + t.Name + "]\n")
 		}
 		for i, k := range t.Keys {
-			if k.wholeTable() { // its names are the user's
+			if k.Name == t.Name { // its names are the user's
 				b.WriteString("#   " + strings.Trim(k.Example, "{}") + "\n")
 				continue
 			}
 			if i > 0 {
 				b.WriteString("\n")
 			}
-			comment(&b, k.fullDoc())
+			comment(&b, k.Doc)
 			if k.Example != "" {
 				b.WriteString("#   " + k.Leaf() + " = " + k.Example + "\n")
 			}
@@ -40,14 +40,6 @@ func Init() string {
 		}
 	}
 	return b.String()
-}
-
-// fullDoc is Doc, and what of it is not built yet.
-func (k Key) fullDoc() string {
-	if k.NotBuilt == nil {
-		return k.Doc
-	}
-	return k.Doc + " Not built yet: " + strings.Join(k.NotBuilt, ", ") + "."
 }
 
 // comment writes text as comment lines of at most 120 columns.

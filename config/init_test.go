@@ -3,7 +3,6 @@ package config
 import (
 	"os"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -77,12 +76,6 @@ func TestKeys(t *testing.T) {
 			if !strings.Contains(k.Doc, v) {
 				t.Errorf("the documentation of %s does not tell of %s", k.Name, v)
 			}
-		}
-	}
-	for name, values := range notBuilt {
-		i := slices.IndexFunc(Keys(), func(k Key) bool { return k.Name == name })
-		if i < 0 || !slices.Equal(Keys()[i].NotBuilt, values) {
-			t.Errorf("%s: %q is no list of its values", name, values)
 		}
 	}
 }

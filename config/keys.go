@@ -11,8 +11,8 @@ func Tables() []Table {
 		{Keys: []Key{
 			definePath("data_dir", "data", notEmpty, func(c *Config) *string { return &c.DataDir },
 				"Folder of what serve makes and keeps: generated secrets, certificates, bans. One process at a time can use it. "+
-					"This path, and every other one here, is relative to the folder of this file.").example(`"/var/lib/crolang-aio"`),
-			define("drain_timeout", "5s", duration(0, 0), func(c *Config) *time.Duration { return &c.DrainTimeout },
+					"This path, and every other one here, is relative to the folder of this file.").example(`"/var/lib/crolang-aio"`).restart(),
+			define("drain_timeout", "5s", span(0, 0), func(c *Config) *time.Duration { return &c.DrainTimeout },
 				"How long live allocations are waited for at the end. \"0s\": not at all. "+
 					"A duration is a number with a unit, such as \"90s\", \"10m\" or \"1h30m\", or a number of days such as \"365d\"."),
 		}},
@@ -49,12 +49,12 @@ func credentialsTable() Table {
 		define("credentials.previous_secrets", none(), list(secret(notEmpty)), func(c *Config) *[]Secret { return &c.Credentials.PreviousSecrets },
 			"Secrets from before. No new password is made with them, but they are still accepted. "+
 				"In a file that a variable names: one a line."),
-		define("credentials.ttl", "12h", duration(time.Second, 0), func(c *Config) *time.Duration { return &c.Credentials.TTL },
+		define("credentials.ttl", "12h", span(time.Second, 0), func(c *Config) *time.Duration { return &c.Credentials.TTL },
 			"How long a credential can open new allocations."),
 		define("credentials.while_connected", true, boolean(), func(c *Config) *bool { return &c.Credentials.WhileConnected },
 			"Let an expired credential open new allocations for as long as a Broker says that its Node is connected: "+
 				"a Node is given its credential only once."),
-		define("credentials.max_session", "24h", duration(time.Second, 0), func(c *Config) *time.Duration { return &c.Credentials.MaxSession },
+		define("credentials.max_session", "24h", span(time.Second, 0), func(c *Config) *time.Duration { return &c.Credentials.MaxSession },
 			"How long one allocation may live, however often it is refreshed."),
 		define("credentials.strict_expiry", false, boolean(), func(c *Config) *bool { return &c.Credentials.StrictExpiry },
 			"End every allocation when its credential ends. while_connected has no effect then."),
@@ -70,25 +70,25 @@ func certsTable() Table {
 		define("certs.hosts", none(), list(text(certHost)), func(c *Config) *[]string { return &c.Certs.Hosts },
 			"Names and addresses in the self-signed certificate, beside localhost, public.host and this machine's own addresses.").
 			example(`["turn.example.org", "192.0.2.10"]`),
-		define("certs.validity", "365d", duration(time.Second, 0), func(c *Config) *time.Duration { return &c.Certs.Validity },
+		define("certs.validity", "365d", span(time.Second, 0), func(c *Config) *time.Duration { return &c.Certs.Validity },
 			"How long the self-signed certificate is valid."),
-		define("certs.renew_before", "30d", duration(0, 0), func(c *Config) *time.Duration { return &c.Certs.RenewBefore },
+		define("certs.renew_before", "30d", span(0, 0), func(c *Config) *time.Duration { return &c.Certs.RenewBefore },
 			"How long before its end it is replaced."),
 	}}
 }
 
 func redisTable() Table {
 	return Table{Name: "redis", Doc: "A Redis in this process, for development: it keeps nothing across a restart.", Keys: []Key{
-		define("redis.enabled", false, boolean(), func(c *Config) *bool { return &c.Redis.Enabled }, "Whether to start it."),
-		define("redis.listen", "127.0.0.1:6379", address(), func(c *Config) *string { return &c.Redis.Listen }, "Where it listens."),
+		define("redis.enabled", false, boolean(), func(c *Config) *bool { return &c.Redis.Enabled }, "Whether to start it.").restart(),
+		define("redis.listen", "127.0.0.1:6379", address(), func(c *Config) *string { return &c.Redis.Listen }, "Where it listens.").restart(),
 		define("redis.password", "", secret(visible), func(c *Config) *Secret { return &c.Redis.Password },
-			"Password of its clients. Empty: none on loopback; on any other address one is made and kept in data_dir."),
+			"Password of its clients. Empty: none on loopback; on any other address one is made and kept in data_dir.").restart(),
 	}}
 }
 
 func adminTable() Table {
 	return Table{Name: "admin", Doc: "The admin listener: API, dashboard, /metrics, /healthz, /readyz.", Keys: []Key{
-		define("admin.listen", "127.0.0.1:8084", address(), func(c *Config) *string { return &c.Admin.Listen }, "Where it listens."),
+		define("admin.listen", "127.0.0.1:8084", address(), func(c *Config) *string { return &c.Admin.Listen }, "Where it listens.").restart(),
 		define("admin.token", "", secret(visible), func(c *Config) *Secret { return &c.Admin.Token },
 			"Token that calls must carry. Empty: none on loopback; on any other address one is made and kept in data_dir."),
 		define("admin.allow_no_token", false, boolean(), func(c *Config) *bool { return &c.Admin.AllowNoToken },

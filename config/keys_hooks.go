@@ -9,7 +9,7 @@ func hooksTables() []Table {
 func hooksTable() Table {
 	return Table{Name: "hooks", Doc: "The webhooks that Brokers call.", Keys: []Key{
 		define("hooks.listen", "127.0.0.1:8083", address(), func(c *Config) *string { return &c.Hooks.Listen },
-			"Where they listen. Brokers in containers or on other machines need another address than loopback.").example(`"0.0.0.0:8083"`),
+			"Where they listen. Brokers in containers or on other machines need another address than loopback.").example(`"0.0.0.0:8083"`).restart(),
 		define("hooks.token", "", secret(unreserved), func(c *Config) *Secret { return &c.Hooks.Token },
 			"Token that calls must carry, of letters, digits and -._~. Empty: none on loopback; on any other address one is made and "+
 				"kept in data_dir."),
@@ -62,7 +62,7 @@ func jwtTable() Table {
 			"JSON Web Key Set."),
 		define("hooks.authenticate.jwt.jwks_url", "", text(webURL), func(c *Config) *string { return &c.Hooks.Authenticate.JWT.JWKSURL },
 			"Where to fetch a JSON Web Key Set.").example(`"https://id.example.org/.well-known/jwks.json"`),
-		define("hooks.authenticate.jwt.jwks_refresh", "1h", duration(time.Second, 0),
+		define("hooks.authenticate.jwt.jwks_refresh", "1h", span(time.Second, 0),
 			func(c *Config) *time.Duration { return &c.Hooks.Authenticate.JWT.JWKSRefresh }, "How often a key set is read or fetched again."),
 		define("hooks.authenticate.jwt.claim", "sub", text(notEmpty), func(c *Config) *string { return &c.Hooks.Authenticate.JWT.Claim },
 			"Claim that must equal the id of the Node."),
@@ -70,7 +70,7 @@ func jwtTable() Table {
 			"What the claim aud must hold. Empty: not checked."),
 		define("hooks.authenticate.jwt.issuer", "", text(anything), func(c *Config) *string { return &c.Hooks.Authenticate.JWT.Issuer },
 			"What the claim iss must be. Empty: not checked."),
-		define("hooks.authenticate.jwt.leeway", "30s", duration(0, 0), func(c *Config) *time.Duration { return &c.Hooks.Authenticate.JWT.Leeway },
+		define("hooks.authenticate.jwt.leeway", "30s", span(0, 0), func(c *Config) *time.Duration { return &c.Hooks.Authenticate.JWT.Leeway },
 			"How far clocks may differ."),
 	}}
 }
@@ -114,11 +114,11 @@ func upstreamTable() Table {
 		at("messages_url", "Told of messages in mode upstream of hooks.messages.", func(u *Upstream) *string { return &u.MessagesURL }),
 		define("hooks.upstream.token", "", secret(visible), func(c *Config) *Secret { return &c.Hooks.Upstream.Token },
 			"Sent as Authorization: Bearer. Empty: none is sent."),
-		define("hooks.upstream.timeout", "5s", duration(time.Millisecond, 0), func(c *Config) *time.Duration { return &c.Hooks.Upstream.Timeout },
+		define("hooks.upstream.timeout", "5s", span(time.Millisecond, 0), func(c *Config) *time.Duration { return &c.Hooks.Upstream.Timeout },
 			"How long an answer is waited for."),
 		define("hooks.upstream.max_in_flight", 64, number[int](1, 1<<20), func(c *Config) *int { return &c.Hooks.Upstream.MaxInFlight },
 			"Calls in flight. Further ones fail without being made."),
-		define("hooks.upstream.cache", "30s", duration(0, 0), func(c *Config) *time.Duration { return &c.Hooks.Upstream.Cache },
+		define("hooks.upstream.cache", "30s", span(0, 0), func(c *Config) *time.Duration { return &c.Hooks.Upstream.Cache },
 			"How long an answer about two Nodes is used again. \"0s\": not at all."),
 		define("hooks.upstream.fail_open", false, boolean(), func(c *Config) *bool { return &c.Hooks.Upstream.FailOpen },
 			"Whether a call that fails counts as a yes."),

@@ -9,18 +9,18 @@ func turnTables() []Table {
 	return []Table{
 		{Name: "turn", Doc: "The STUN and TURN server.", Keys: []Key{
 			define("turn.realm", "crolang", text(all(notEmpty, notLonger(127))), func(c *Config) *string { return &c.Turn.Realm },
-				"Realm that clients are asked for credentials of."),
+				"Realm that clients are asked for credentials of.").restart(),
 			define("turn.listen", []any{":3478"}, list(address()), func(c *Config) *[]string { return &c.Turn.Listen },
 				"Addresses for UDP and TCP. TLS and DTLS are recognised here too. Without an address before the colon: all of this machine.").
-				example(`["192.0.2.10:3478", "[2001:db8::10]:3478"]`),
+				example(`["192.0.2.10:3478", "[2001:db8::10]:3478"]`).restart(),
 			define("turn.listen_tls", []any{":5349"}, list(address()), func(c *Config) *[]string { return &c.Turn.ListenTLS },
-				"Addresses for TLS and DTLS. Plain TCP and UDP are recognised here too."),
+				"Addresses for TLS and DTLS. Plain TCP and UDP are recognised here too.").restart(),
 			define("turn.transports", []any{"udp", "tcp", "tls", "dtls"}, distinct(oneOf("udp", "tcp", "tls", "dtls")),
 				func(c *Config) *[]string { return &c.Turn.Transports },
-				"What clients may use: any of udp, tcp, tls and dtls."),
+				"What clients may use: any of udp, tcp, tls and dtls.").restart(),
 			define("turn.relay_ports", "49152-65535", portRange(), func(c *Config) *PortRange { return &c.Turn.RelayPorts },
 				"UDP ports of relays, the first and the last. Each allocation takes one. A firewall must let them in; "+
-					"a container must publish them."),
+					"a container must publish them.").restart(),
 			define("turn.software", "", text(notLonger(127)), func(c *Config) *string { return &c.Turn.Software },
 				"Name of the server in its answers. Empty: none, which keeps answers to strangers small."),
 		}},
@@ -35,7 +35,7 @@ func turnTables() []Table {
 				"TCP and TLS connections at once from one address."),
 			define("turn.limits.unauthenticated_per_second", 200, limit(), func(c *Config) *int { return &c.Turn.Limits.UnauthenticatedPerSecond },
 				"Answers per second to one address that has not shown a credential yet; STUN too."),
-			define("turn.limits.allocation_lifetime", "10m", duration(time.Second, time.Hour),
+			define("turn.limits.allocation_lifetime", "10m", span(time.Second, time.Hour),
 				func(c *Config) *time.Duration { return &c.Turn.Limits.AllocationLifetime },
 				"How long an allocation lives without being refreshed: 1s to 1h."),
 		}},

@@ -20,9 +20,9 @@ type Option func(*loader)
 // WithEnviron takes the environment from "NAME=value" lines in place of the process's own.
 func WithEnviron(environ []string) Option { return func(l *loader) { l.environ = environ } }
 
-// WithCheck adds a check by a part that knows more of its settings. It is called with a Config whose every value is of
-// the right shape. Its mistakes need Key and Err: Load adds where the key stands. Entry n of a list, counted from 0, is
-// KEY[n]. A mistake about a key that Load itself has found wrong is left out.
+// WithCheck adds a check by a part that knows more of its settings. It is called with a Config whose every value has the
+// right shape. Its mistakes need Key and Err, and may have Because: Load adds the place. Entry n of a list, counted from
+// 0, is KEY[n]. A mistake about a key that Load itself has found wrong is left out.
 func WithCheck(check func(*Config) []*Error) Option {
 	return func(l *loader) { l.checks = append(l.checks, check) }
 }
@@ -107,24 +107,44 @@ func (l *loader) load(text string) (*Config, error) {
 	return &l.cfg, nil
 }
 
-// fail notes a mistake about a key, or about what at names below it. Where nothing sets the key, it is placed where the
-// first of others is set with which it is at odds.
+// fail notes a mistake about a key, or about what at names below it. If nothing sets the key, the mistake is placed at the
+// first of others that is set: what the key is at odds with.
 func (l *loader) fail(key, at string, err error, others ...string) {
 	l.bad[key] = true
 	e := &Error{Key: key, Err: err}
-	place := key + at
-	for _, o := range append([]string{key}, others...) {
-		if e.Source = l.source[o]; e.Source != "" {
-			if o != key {
-				place = o
+	l.place(e, key, at, others...)
+	l.mistakes = append(l.mistakes, e)
+}
+
+// place says where a mistake stands.
+func (l *loader) place(e *Error, key, at string, others ...string) {
+	path := key + at
+	if e.Source = l.sourceOf(key); e.Source == "" {
+		for _, o := range others {
+			if e.Source = l.sourceOf(o); e.Source != "" {
+				path = o
+				break
 			}
-			break
 		}
 	}
 	if e.Source == l.file && l.file != "" {
-		e.Line = l.lineOf(place)
+		e.Line = l.lineOf(path)
 	}
-	l.mistakes = append(l.mistakes, e)
+}
+
+// sourceOf is what sets a key; or, for a path, what sets the key that it is in, or the first key that is in it.
+func (l *loader) sourceOf(path string) string {
+	if s := l.source[path]; s != "" {
+		return s
+	}
+	for _, k := range l.keys {
+		if strings.HasPrefix(path, k.Name+".") || strings.HasPrefix(k.Name, path+".") {
+			if s := l.source[k.Name]; s != "" {
+				return s
+			}
+		}
+	}
+	return ""
 }
 
 // failf is fail about the whole key.
@@ -203,28 +223,30 @@ func (l *loader) resolvePaths() {
 	}
 }
 
-// runChecks asks the parts.
+// runChecks asks the parts. What they say of a key that is known to be wrong is left out.
 func (l *loader) runChecks() {
 	for _, check := range l.checks {
 		for _, e := range check(&l.cfg) {
-			name, _, _ := strings.Cut(e.Key, "[")
-			known := false
-			for b := range l.bad {
-				known = known || b == name || strings.HasPrefix(b, name+".") || strings.HasPrefix(name, b+".")
+			name, at := e.Key, ""
+			if i := strings.IndexByte(name, '['); i >= 0 {
+				name, at = name[:i], name[i:]
 			}
-			if known {
+			if l.isBad(name) || l.isBad(e.Because) {
 				continue
 			}
 			found := &Error{Key: name, Err: e.Err}
-			for _, k := range l.keys { // itself, what it stands in, or what is in it
-				if k.Name == name || strings.HasPrefix(name, k.Name+".") || strings.HasPrefix(k.Name, name+".") && found.Source == "" {
-					found.Source = l.source[k.Name]
-				}
-			}
-			if found.Source == l.file && l.file != "" {
-				found.Line = l.lineOf(e.Key)
-			}
+			l.place(found, name, at, e.Because)
 			l.mistakes = append(l.mistakes, found)
 		}
 	}
+}
+
+// isBad reports whether a key, the key that it is in, or one that is in it has a mistake of its own.
+func (l *loader) isBad(path string) bool {
+	for b := range l.bad {
+		if path != "" && (b == path || strings.HasPrefix(b, path+".") || strings.HasPrefix(path, b+".")) {
+			return true
+		}
+	}
+	return false
 }

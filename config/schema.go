@@ -1,9 +1,7 @@
 package config
 
 import (
-	"fmt"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,9 +13,6 @@ const envPrefix = "CROLANG_AIO_"
 // the program with the environment that they were given.
 var notKeys = []string{envPrefix + "CONFIG", envPrefix + "REQUIRE_PEERS", envPrefix + "DOCTOR_PASSWORD"}
 
-// notBuilt are values that the documentation has and the program has not yet. There are none at present.
-var notBuilt = map[string][]string{}
-
 // Table is a table of the configuration, with its keys in the order of the documentation.
 type Table struct {
 	Name string // such as "turn.limits"; empty for what stands before all tables
@@ -25,18 +20,18 @@ type Table struct {
 	Keys []Key
 }
 
-// Key is one setting. All that is shown of it to people comes from here.
+// Key is one setting. All that people are shown of it comes from here.
 type Key struct {
-	Name     string   // such as "turn.limits.allocations"
-	Type     string   // in a word or two
-	Default  string   // as TOML
-	Doc      string   // what it does, its units, its values: sentences
-	Example  string   // a value as TOML; may be empty
-	Env      string   // the variable
-	EnvFile  string   // the variable that names a file with the value; empty where there is none
-	Values   []string // of an enumeration; nil elsewhere
-	NotBuilt []string // those of Values that are refused for now
-	Secret   bool
+	Name    string   // such as "turn.limits.allocations"
+	Type    string   // in a word or two
+	Default string   // as TOML
+	Doc     string   // what it does, its units, its values: sentences
+	Example string   // a value as TOML; may be empty
+	Env     string   // the variable
+	EnvFile string   // the variable that names a file with the value; empty if there is none
+	Values  []string // of an enumeration; nil elsewhere
+	Secret  bool
+	Restart bool // a running process keeps the value that it was started with
 
 	standard any                            // Default as a value
 	decode   func(c *Config, v any) []fault // stores what is right
@@ -44,18 +39,12 @@ type Key struct {
 	fromFile func(text string) any          // that of a file which a variable names
 	path     func(c *Config) *string        // nil but for paths
 	same     func(a, b *Config) bool
+	copy     func(to, from *Config)
+	count    func(c *Config) (n int64, ok bool) // the value of a number
 }
 
 // Leaf is the last part of Name: what stands before the "=" in the file.
 func (k Key) Leaf() string { return k.Name[strings.LastIndexByte(k.Name, '.')+1:] }
-
-// built are the values of an enumeration that are not refused.
-func (k Key) built() []string {
-	return slices.DeleteFunc(slices.Clone(k.Values), func(v string) bool { return slices.Contains(k.NotBuilt, v) })
-}
-
-// wholeTable tells whether the key is a table itself, whose names are the user's.
-func (k Key) wholeTable() bool { return k.Default == "{}" }
 
 // Keys lists every key, in the order of the documentation.
 func Keys() []Key {
@@ -66,15 +55,15 @@ func Keys() []Key {
 	return all
 }
 
-// Changed names the keys whose values differ between a and b, in the order of the file.
-func Changed(a, b *Config) []string {
-	var names []string
+// Counts returns the numbers below the table of this name, such as "turn.limits", by the names of their keys.
+func (c *Config) Counts(table string) map[string]int64 {
+	counts := map[string]int64{}
 	for _, k := range Keys() {
-		if !k.same(a, b) {
-			names = append(names, k.Name)
+		if n, ok := k.count(c); ok && strings.HasPrefix(k.Name, table+".") {
+			counts[k.Name] = n
 		}
 	}
-	return names
+	return counts
 }
 
 // define makes a Key. standard is its default as a TOML value, and at where the value is kept.
@@ -87,21 +76,18 @@ func define[T any](name string, standard any, k kind[T], at func(*Config) *T, do
 	if key.Secret {
 		key.EnvFile = key.Env + "_FILE"
 	}
-	for _, v := range k.values {
-		if slices.Contains(notBuilt[name], v) {
-			key.NotBuilt = append(key.NotBuilt, v)
-		}
-	}
 	key.same = func(a, b *Config) bool { return reflect.DeepEqual(*at(a), *at(b)) }
-	key.decode = func(c *Config, v any) []fault {
-		if s, ok := v.(string); ok && key.NotBuilt != nil {
-			if slices.Contains(key.NotBuilt, s) {
-				return []fault{{err: fmt.Errorf("%q is not built yet, only %s", s, strings.Join(key.built(), ", "))}}
-			}
-			if !slices.Contains(key.Values, s) {
-				return []fault{{err: noneOf(s, key.built())}}
-			}
+	key.copy = func(to, from *Config) { *at(to) = *at(from) }
+	key.count = func(c *Config) (int64, bool) {
+		switch n := any(*at(c)).(type) {
+		case int:
+			return int64(n), true
+		case int64:
+			return n, true
 		}
+		return 0, false
+	}
+	key.decode = func(c *Config, v any) []fault {
 		t, faults := k.parse(v)
 		if faults == nil {
 			*at(c) = t
@@ -121,6 +107,12 @@ func definePath(name, standard string, check func(string) error, at func(*Config
 // example adds a value to show.
 func (k Key) example(v string) Key {
 	k.Example = v
+	return k
+}
+
+// restart marks a key that a running process cannot change.
+func (k Key) restart() Key {
+	k.Restart = true
 	return k
 }
 

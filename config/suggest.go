@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"strings"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nearest"
 )
 
 // unknown is the error for a name that is none, with the name that was perhaps meant.
@@ -11,45 +13,6 @@ func unknown(what, meant string) error {
 		return fmt.Errorf("unknown %s", what)
 	}
 	return fmt.Errorf("unknown %s; did you mean %s?", what, meant)
-}
-
-// Nearest is the candidate that a misspelt name is nearest to, empty where none is near.
-func Nearest(name string, candidates []string) string {
-	name = strings.ToLower(strings.ReplaceAll(name, "-", "_"))
-	if len(name) > 256 {
-		return ""
-	}
-	best, near := "", 1+max(1, len(name)/4)
-	for _, c := range candidates {
-		if d := distance(name, strings.ToLower(c)); d < near {
-			best, near = c, d
-		}
-	}
-	return best
-}
-
-// distance counts the letters to insert, remove, change or swap with their neighbour to make b of a.
-func distance(a, b string) int {
-	var before, last, row []int
-	for j := range len(b) + 1 {
-		last = append(last, j)
-	}
-	for i := range len(a) {
-		row = append(make([]int, 0, len(b)+1), i+1)
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			d := min(row[j]+1, last[j+1]+1, last[j]+cost)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				d = min(d, before[j-1]+1)
-			}
-			row = append(row, d)
-		}
-		before, last = last, row
-	}
-	return last[len(b)]
 }
 
 // nearestKey is the key or table that an unknown path may have meant: the same name in another table, or one that is
@@ -77,11 +40,11 @@ func nearestKey(path string, keys []Key, tables bool) string {
 			}
 		}
 	}
-	if meant := Nearest(path, siblings); meant != "" {
+	if meant := nearest.Of(path, siblings); meant != "" {
 		return meant
 	}
 	if same != "" && same != "-" {
 		return same
 	}
-	return Nearest(path, everywhere)
+	return nearest.Of(path, everywhere)
 }

@@ -8,42 +8,30 @@ import (
 	"strings"
 	"time"
 
-	durations "github.com/crolang-p2p/crolang-aio/internal/duration"
+	"github.com/crolang-p2p/crolang-aio/internal/duration"
 )
 
-// duration is one from low to high, both included; high 0 means no bound.
-func duration(low, high time.Duration) kind[time.Duration] {
+// span is a duration from low to high, both included; high 0 means no bound.
+func span(low, high time.Duration) kind[time.Duration] {
 	const want = `a duration such as "90s", "10m", "1h30m" or "365d"`
 	return kind[time.Duration]{name: "duration", env: envText, parse: one(func(v any) (time.Duration, error) {
 		s, ok := v.(string)
 		if !ok {
 			return 0, wrongType(want, v)
 		}
-		d, err := durations.Parse(s)
+		d, err := duration.Parse(s)
 		switch {
 		case err != nil:
 			return 0, err
 		case d < 0:
 			return 0, errors.New("must not be negative")
 		case d < low:
-			return 0, fmt.Errorf("must be at least %s", formatDuration(low))
+			return 0, fmt.Errorf("must be at least %s", duration.Format(low))
 		case high > 0 && d > high:
-			return 0, fmt.Errorf("must be at most %s", formatDuration(high))
+			return 0, fmt.Errorf("must be at most %s", duration.Format(high))
 		}
 		return d, nil
 	})}
-}
-
-// formatDuration is a duration without units of which there are none.
-func formatDuration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 // size is a number of bytes from low to high, as "16MiB" or a plain number.

@@ -24,13 +24,17 @@ const (
 // ErrConfig is what every error of Check, New and Prepare is, each inside a *KeyError and all of them joined.
 var ErrConfig = errors.New("impossible policy")
 
-// KeyError is a mistake in the configuration, with the key that it stands under, such as "hooks.authorize.rules".
+// KeyError is a mistake in the configuration.
 type KeyError struct {
-	Key string
-	Err error
+	Key     string // under which it stands, such as "hooks.authorize.rules"; entry n of a list, counted from 0, is KEY[n]
+	Because string // the key that makes it a mistake, such as that of a mode; empty if there is none
+	Err     error
 }
 
-func (e *KeyError) Error() string { return e.Key + ": " + e.Err.Error() }
+func (e *KeyError) Error() string {
+	key, _, _ := strings.Cut(e.Key, "[") // what is wrong says which entry
+	return key + ": " + e.Err.Error()
+}
 
 // Unwrap gives the mistake, and ErrConfig.
 func (e *KeyError) Unwrap() []error { return []error{e.Err, ErrConfig} }
@@ -112,8 +116,10 @@ func Check(cfg Config) error {
 // mistakes gathers errors with their keys.
 type mistakes []error
 
-func (m *mistakes) add(key, format string, args ...any) {
-	*m = append(*m, &KeyError{Key: key, Err: fmt.Errorf(format, args...)})
+func (m *mistakes) add(key, format string, args ...any) { m.because("", key, format, args...) }
+
+func (m *mistakes) because(other, key, format string, args ...any) {
+	*m = append(*m, &KeyError{Key: key, Because: other, Err: fmt.Errorf(format, args...)})
 }
 
 // mode checks that value is one of the modes, and makes the empty one the first.
@@ -126,11 +132,11 @@ func (m *mistakes) mode(key string, value *string, modes ...string) {
 	}
 }
 
-// url checks an http or https URL. It never prints it: it may hold a secret.
-func (m *mistakes) url(key, value string, needed bool, why string) {
+// url checks an http or https URL, which is needed if mode is "upstream". It never prints it: it may hold a secret.
+func (m *mistakes) url(key, value, modeKey, mode string) {
 	if value == "" {
-		if needed {
-			m.add(key, "is needed %s", why)
+		if mode == ModeUpstream {
+			m.because(modeKey, key, `is empty, and %s is "upstream": set it, or choose another mode`, modeKey)
 		}
 		return
 	}
@@ -149,10 +155,10 @@ func (m *mistakes) notNegative(key string, value int64) {
 // checkUpstream completes and checks the part of the configuration about the user's webhook.
 func (c *Config) checkUpstream(m *mistakes) {
 	u := &c.Upstream
-	m.url("hooks.upstream.authenticate_url", u.AuthenticateURL, c.Authenticate.Mode == ModeUpstream, `where hooks.authenticate.mode is "upstream"`)
-	m.url("hooks.upstream.authorize_url", u.AuthorizeURL, c.Authorize.Mode == ModeUpstream, `where hooks.authorize.mode is "upstream"`)
-	m.url("hooks.upstream.validity_url", u.ValidityURL, false, "")
-	m.url("hooks.upstream.messages_url", u.MessagesURL, c.Messages.Mode == ModeUpstream, `where hooks.messages.mode is "upstream"`)
+	m.url("hooks.upstream.authenticate_url", u.AuthenticateURL, "hooks.authenticate.mode", c.Authenticate.Mode)
+	m.url("hooks.upstream.authorize_url", u.AuthorizeURL, "hooks.authorize.mode", c.Authorize.Mode)
+	m.url("hooks.upstream.validity_url", u.ValidityURL, "", "")
+	m.url("hooks.upstream.messages_url", u.MessagesURL, "hooks.messages.mode", c.Messages.Mode)
 	if strings.ContainsFunc(u.Token, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		m.add("hooks.upstream.token", "has characters that a header cannot carry: use printable ASCII without spaces")
 	}

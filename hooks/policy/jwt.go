@@ -62,20 +62,27 @@ func compileJWT(cfg *Authenticate, now func() time.Time, m *mistakes) (mode *jwt
 	if j.Claim == "" {
 		j.Claim = "sub"
 	}
-	m.url(table+"jwks_url", j.JWKSURL, false, "")
-	sources := 0
-	for _, given := range []string{j.Secret, j.PublicKeyFile, j.JWKSFile, j.JWKSURL} {
-		if given != "" {
-			sources++
+	m.url(table+"jwks_url", j.JWKSURL, "", "")
+	first, several := "", false
+	for _, source := range []struct{ key, value string }{
+		{"secret", j.Secret}, {"public_key_file", j.PublicKeyFile}, {"jwks_file", j.JWKSFile}, {"jwks_url", j.JWKSURL},
+	} {
+		switch {
+		case source.value == "":
+		case first == "":
+			first = table + source.key
+		default:
+			several = true
+			m.because(first, table+source.key, "is set, and %s too: only one of them can be", first)
 		}
 	}
 	switch {
-	case sources > 1:
-		m.add("hooks.authenticate.jwt", "only one of secret, public_key_file, jwks_file and jwks_url can be set")
+	case several:
 		return nil, nil
-	case sources == 0:
+	case first == "":
 		if cfg.Mode == ModeJWT {
-			m.add("hooks.authenticate.jwt", `one of secret, public_key_file, jwks_file and jwks_url is needed where hooks.authenticate.mode is "jwt"`)
+			m.because("hooks.authenticate.mode", "hooks.authenticate.jwt",
+				`hooks.authenticate.mode is "jwt": set one of secret, public_key_file, jwks_file, jwks_url`)
 		}
 		return nil, nil
 	}

@@ -232,7 +232,7 @@ func TestJWTConfigErrors(t *testing.T) {
 		key, part string
 	}{
 		"none":         {JWT{}, table, "one of secret"},
-		"two":          {JWT{Secret: jwtSecret, JWKSURL: "https://x.example"}, table, "only one"},
+		"two":          {JWT{Secret: jwtSecret, JWKSURL: "https://x.example"}, table + ".jwks_url", "only one"},
 		"no file":      {JWT{PublicKeyFile: "/nonexistent/key.pem"}, table + ".public_key_file", "/nonexistent/key.pem"},
 		"no PEM":       {JWT{PublicKeyFile: text}, table + ".public_key_file", "no public key in PEM"},
 		"private":      {JWT{PublicKeyFile: writePEM(t, "PRIVATE KEY", private)}, table + ".public_key_file", "private key"},

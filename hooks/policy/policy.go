@@ -132,7 +132,7 @@ func compile(cfg Config, p *Policy) (*engine, error) {
 	cfg.checkUpstream(&m)
 	known := compileTokens(cfg.Authenticate.Tokens, &m)
 	if cfg.Authenticate.Mode == ModeTokens && len(cfg.Authenticate.Tokens) == 0 {
-		m.add("hooks.authenticate.tokens", `is empty, and hooks.authenticate.mode is "tokens": make a line with crolang-aio token new NODE`)
+		m.because("hooks.authenticate.mode", "hooks.authenticate.tokens", `is empty, and hooks.authenticate.mode is "tokens": make a line with crolang-aio token new NODE`)
 	}
 	signed, keys := compileJWT(&cfg.Authenticate, p.now, &m)
 	ordered := compileRules(&cfg.Authorize, &m)

@@ -137,7 +137,7 @@ func wantMistake(t *testing.T, err error, key, part string) {
 		t.Fatalf("error %v", err)
 	}
 	var found *KeyError
-	if !errors.As(err, &found) || found.Key != key || !strings.Contains(found.Error(), part) {
+	if !errors.As(err, &found) || found.Key != key && !strings.HasPrefix(found.Key, key+"[") || !strings.Contains(found.Error(), part) {
 		t.Errorf("error %q, want key %s and %q", err, key, part)
 	}
 }

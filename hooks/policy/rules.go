@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nearest"
 )
 
 // rules is the mode of that name.
@@ -39,16 +41,17 @@ func compileRules(cfg *Authorize, m *mistakes) *rules {
 	groups := compileGroups(cfg.Groups, m)
 	r := &rules{fallback: cfg.Default == ModeAllow}
 	for i, given := range cfg.Rules {
+		entry := fmt.Sprintf("%s[%d]", key, i)
 		from, err := side(given.From, groups)
 		if err != nil {
-			m.add(key, "rule %d: from: %w", i+1, err)
+			m.add(entry+".from", "rule %d: from: %w", i+1, err)
 		}
 		to, err := side(given.To, groups)
 		if err != nil {
-			m.add(key, "rule %d: to: %w", i+1, err)
+			m.add(entry+".to", "rule %d: to: %w", i+1, err)
 		}
 		if given.Action != ModeAllow && given.Action != ModeDeny {
-			m.add(key, "rule %d: action %q is neither allow nor deny", i+1, given.Action)
+			m.add(entry+".action", "rule %d: action %q is neither allow nor deny", i+1, given.Action)
 		}
 		compiled := rule{from: from, to: to, answer: yes()}
 		if given.Action != ModeAllow {
@@ -57,7 +60,7 @@ func compileRules(cfg *Authorize, m *mistakes) *rules {
 		if from != nil && to != nil {
 			for j := range r.list {
 				if earlier := &r.list[j]; earlier.from != nil && earlier.to != nil && earlier.from.covers(from) && earlier.to.covers(to) {
-					m.add(key, "rule %d can never match: rule %d takes all that it would", i+1, j+1)
+					m.add(entry, "rule %d can never match: rule %d takes all that it would", i+1, j+1)
 					break
 				}
 			}
@@ -65,7 +68,7 @@ func compileRules(cfg *Authorize, m *mistakes) *rules {
 		r.list = append(r.list, compiled)
 	}
 	if cfg.Mode == ModeRules && len(cfg.Rules) == 0 {
-		m.add(key, `is empty, and hooks.authorize.mode is "rules": write a rule, or set the mode to allow or deny`)
+		m.because("hooks.authorize.mode", key, `is empty, and hooks.authorize.mode is "rules": write a rule, or set the mode to allow or deny`)
 	}
 	return r
 }
@@ -100,7 +103,10 @@ func side(text string, groups map[string]*matcher) (*matcher, error) {
 		if group := groups[name]; group != nil {
 			return group, nil
 		}
-		return nil, fmt.Errorf("no group %q in hooks.authorize.groups", name)
+		if meant := nearest.Of(name, slices.Sorted(maps.Keys(groups))); meant != "" {
+			return nil, fmt.Errorf("no group %q in hooks.authorize.groups; did you mean %q?", "@"+name, "@"+meant)
+		}
+		return nil, fmt.Errorf("no group %q in hooks.authorize.groups", "@"+name)
 	}
 	g, err := compileGlob(text)
 	if err != nil {

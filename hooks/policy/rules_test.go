@@ -74,13 +74,15 @@ func TestRuleErrors(t *testing.T) {
 		cfg       Authorize
 		key, part string
 	}{
-		"mode":            {Authorize{Mode: "maybe"}, "hooks.authorize.mode", `"maybe" is none of allow, deny, rules, upstream`},
-		"default":         {Authorize{Default: "maybe"}, "hooks.authorize.default", "none of"},
-		"none":            {Authorize{Mode: ModeRules}, key, "empty"},
-		"action":          {Authorize{Rules: []Rule{{From: "a", To: "b", Action: "permit"}}}, key, "rule 1: action"},
-		"no from":         {Authorize{Rules: []Rule{all, {To: "b", Action: ModeDeny}}}, key, "rule 2: from: the pattern is empty"},
-		"glob":            {Authorize{Rules: []Rule{{From: "a", To: "[", Action: ModeDeny}}}, key, "rule 1: to: "},
-		"group":           {Authorize{Rules: []Rule{{From: "@x", To: "b", Action: ModeDeny}}}, key, `no group "x"`},
+		"mode":    {Authorize{Mode: "maybe"}, "hooks.authorize.mode", `"maybe" is none of allow, deny, rules, upstream`},
+		"default": {Authorize{Default: "maybe"}, "hooks.authorize.default", "none of"},
+		"none":    {Authorize{Mode: ModeRules}, key, "empty"},
+		"action":  {Authorize{Rules: []Rule{{From: "a", To: "b", Action: "permit"}}}, key, "rule 1: action"},
+		"no from": {Authorize{Rules: []Rule{all, {To: "b", Action: ModeDeny}}}, key, "rule 2: from: the pattern is empty"},
+		"glob":    {Authorize{Rules: []Rule{{From: "a", To: "[", Action: ModeDeny}}}, key, "rule 1: to: "},
+		"group":   {Authorize{Rules: []Rule{{From: "@x", To: "b", Action: ModeDeny}}}, key + "[0].from", `no group "@x"`},
+		"near group": {Authorize{Groups: map[string][]string{"admins": {"a"}}, Rules: []Rule{{From: "a", To: "@admin", Action: ModeDeny}}}, key + "[0].to",
+			`no group "@admin" in hooks.authorize.groups; did you mean "@admins"?`},
 		"never":           {Authorize{Rules: []Rule{{From: "a\tb", To: "b", Action: ModeDeny}}}, key, "can never match"},
 		"shadowed by all": {Authorize{Rules: []Rule{all, {From: "a", To: "{b,c}", Action: ModeDeny}}}, key, "rule 2 can never match: rule 1"},
 		"shadowed": {Authorize{Rules: []Rule{{From: "a*", To: "b", Action: ModeAllow}, {From: "c", To: "b", Action: ModeAllow},

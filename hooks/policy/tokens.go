@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"strings"
 	"unicode"
 
@@ -67,7 +68,7 @@ func compileTokens(lines []string, m *mistakes) *tokens {
 	for i, text := range lines {
 		line, err := parseTokenLine(text)
 		if err != nil {
-			m.add(key, "entry %d: %w", i+1, err)
+			m.add(fmt.Sprintf("%s[%d]", key, i), "entry %d: %w", i+1, err)
 			continue
 		}
 		if line.node.exact {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -15,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
 
@@ -76,19 +76,22 @@ func NewClient(base, token string) (*Client, error) {
 	}, nil
 }
 
-// BaseURL is where this machine reaches a server that listens at listen, the value of the configuration's key: loopback for a
-// wildcard.
-func BaseURL(key, listen string) (string, error) {
-	host, port, err := net.SplitHostPort(listen)
+// BaseURL is where this machine reaches a server that listens at address, the value of the configuration's key: loopback
+// for a wildcard.
+func BaseURL(key, address string) (string, error) {
+	a, err := listen.Parse(address)
 	if err != nil {
-		return "", fmt.Errorf("%s %q is not host:port", key, listen)
+		return "", fmt.Errorf("%s: %w", key, err)
 	}
-	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.Unmap() == netip.IPv4Unspecified() {
-		host = "127.0.0.1"
-	} else if err == nil && ip.IsUnspecified() {
-		host = "::1"
+	at := a.AddrPort()
+	switch {
+	case !a.Wildcard():
+	case a.IP().Is6():
+		at = netip.AddrPortFrom(netip.IPv6Loopback(), a.Port())
+	default:
+		at = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port())
 	}
-	return "http://" + net.JoinHostPort(host, port), nil
+	return "http://" + at.String(), nil
 }
 
 // Status asks what runs there.

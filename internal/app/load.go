@@ -19,7 +19,7 @@ func checkPolicy(cfg *config.Config) []*config.Error {
 	for _, err := range each(policy.Check(PolicySettings(cfg.Hooks))) {
 		var key *policy.KeyError
 		if errors.As(err, &key) {
-			out = append(out, &config.Error{Key: key.Key, Err: key.Err})
+			out = append(out, &config.Error{Key: key.Key, Because: key.Because, Err: key.Err})
 		} else {
 			out = append(out, &config.Error{Err: err})
 		}

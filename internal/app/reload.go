@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -113,7 +112,7 @@ func (r *Reloader) reload(ctx context.Context, a *App) {
 	old := a.cfg()
 	var stays []string
 	if err == nil {
-		next, stays = keep(old, next)
+		next, stays = config.Keep(old, next)
 		err = a.Apply(ctx, next)
 	}
 	if err != nil {
@@ -133,42 +132,4 @@ func (r *Reloader) reload(ctx context.Context, a *App) {
 	} else {
 		log.Info("the changed configuration holds: it changes nothing that is in use")
 	}
-}
-
-type fixedKey struct {
-	key string
-	at  func(*config.Config) any // a pointer
-}
-
-// fixed are the parts of a configuration that a running process cannot change: their keys, and where they are.
-var fixed = []fixedKey{
-	{"admin.listen", func(c *config.Config) any { return &c.Admin.Listen }},
-	{"data_dir", func(c *config.Config) any { return &c.DataDir }},
-	{"hooks.listen", func(c *config.Config) any { return &c.Hooks.Listen }},
-	{"redis.enabled", func(c *config.Config) any { return &c.Redis.Enabled }},
-	{"redis.listen", func(c *config.Config) any { return &c.Redis.Listen }},
-	{"redis.password", func(c *config.Config) any { return &c.Redis.Password }},
-	{"turn.listen", func(c *config.Config) any { return &c.Turn.Listen }},
-	{"turn.listen_tls", func(c *config.Config) any { return &c.Turn.ListenTLS }},
-	{"turn.realm", func(c *config.Config) any { return &c.Turn.Realm }},
-	{"turn.relay_ports", func(c *config.Config) any { return &c.Turn.RelayPorts }},
-	{"turn.transports", func(c *config.Config) any { return &c.Turn.Transports }},
-}
-
-// keep is next with what cannot change taken from old, so that what is shown is what holds, and the keys that differ.
-func keep(old, next *config.Config) (c *config.Config, stays []string) {
-	copied := *next
-	for _, f := range fixed {
-		was, is := reflect.ValueOf(f.at(old)).Elem(), reflect.ValueOf(f.at(&copied)).Elem()
-		if !reflect.DeepEqual(was.Interface(), is.Interface()) {
-			stays = append(stays, f.key)
-			is.Set(was)
-		}
-	}
-	return &copied, stays
-}
-
-// NeedsRestart reports whether a reload leaves a key of the configuration as it was.
-func NeedsRestart(key string) bool {
-	return slices.ContainsFunc(fixed, func(f fixedKey) bool { return key == f.key || strings.HasPrefix(key, f.key+".") })
 }

@@ -122,16 +122,8 @@ func (r *reporter) policyStats() metrics.PolicyStats {
 	}
 }
 
-func (r *reporter) limits() map[string]int64 {
-	l := r.now.Load().cfg.Turn.Limits
-	return map[string]int64{
-		"turn.limits.allocations":                int64(l.Allocations),
-		"turn.limits.allocations_per_node":       int64(l.AllocationsPerNode),
-		"turn.limits.bits_per_second":            l.BitsPerSecond,
-		"turn.limits.connections_per_ip":         int64(l.ConnectionsPerIP),
-		"turn.limits.unauthenticated_per_second": int64(l.UnauthenticatedPerSecond),
-	}
-}
+// limits are the numbers of [turn.limits] that hold.
+func (r *reporter) limits() map[string]int64 { return r.now.Load().cfg.Counts("turn.limits") }
 
 // warnings are what looks wrong with the set-up now, for the admin API and for doctor.
 func (r *reporter) warnings() []findings.Finding {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/crolang-p2p/crolang-aio/hooks"
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
 // Env is what a Broker's environment is made of. Token and Password are secrets.
@@ -84,22 +85,19 @@ func (e Env) At(base *url.URL) Env {
 }
 
 // Reachable returns the address by which others reach a listener: its own, or public for a wildcard.
-func Reachable(listen netip.AddrPort, public string) string {
-	host := listen.Addr().Unmap().String()
-	if listen.Addr().IsUnspecified() {
+func Reachable(at netip.AddrPort, public string) string {
+	host := at.Addr().Unmap().String()
+	if at.Addr().IsUnspecified() {
 		host = public
 	}
-	return net.JoinHostPort(host, fmt.Sprint(listen.Port()))
+	return net.JoinHostPort(host, fmt.Sprint(at.Port()))
 }
 
 // URL returns where others reach a listener of the configuration, ADDRESS:PORT or :PORT.
-func URL(listen, public string) (*url.URL, error) {
-	host, port, err := net.SplitHostPort(listen)
+func URL(address, public string) (*url.URL, error) {
+	a, err := listen.Parse(address)
 	if err != nil {
-		return nil, fmt.Errorf("%q is not HOST:PORT", listen)
+		return nil, err
 	}
-	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
-		host = public
-	}
-	return &url.URL{Scheme: "http", Host: net.JoinHostPort(host, port)}, nil
+	return &url.URL{Scheme: "http", Host: Reachable(a.AddrPort(), public)}, nil
 }

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/crolang-p2p/crolang-aio/config"
-	"github.com/crolang-p2p/crolang-aio/internal/app"
 )
 
 const (
@@ -68,7 +67,7 @@ func reference() string {
 				doc += " Example: `" + cell(k.Example) + "`."
 			}
 			when := "at a reload"
-			if app.NeedsRestart(k.Name) {
+			if k.Restart {
 				when = "at a restart"
 			}
 			kind := k.Type

@@ -30,3 +30,15 @@ func Parse(s string) (time.Duration, error) {
 	}
 	return d, nil
 }
+
+// Format writes d without the units that it has none of: "1h" and "10m", not "1h0m0s".
+func Format(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}

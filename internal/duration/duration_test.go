@@ -36,3 +36,14 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestFormat(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", time.Second: "1s", time.Minute: "1m", time.Hour: "1h", 90 * time.Minute: "1h30m", 61 * time.Second: "1m1s",
+		10 * time.Second: "10s", 10 * time.Minute: "10m", time.Millisecond: "1ms", time.Hour + time.Second: "1h0m1s", 20 * time.Hour: "20h",
+	} {
+		if got := Format(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
+	}
+}

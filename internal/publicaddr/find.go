@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
 // Settings are the table [public] of the configuration, and what else the addresses depend on.
@@ -113,10 +115,10 @@ func (p *Public) find6(set Settings) error {
 }
 
 // listensEverywhere reports whether any of the addresses is a wildcard.
-func listensEverywhere(listen []string) bool {
-	return slices.ContainsFunc(listen, func(l string) bool {
-		a, err := netip.ParseAddrPort(l)
-		return err != nil || a.Addr().IsUnspecified() // ":3478" is no AddrPort
+func listensEverywhere(addresses []string) bool {
+	return slices.ContainsFunc(addresses, func(text string) bool {
+		a, err := listen.Parse(text)
+		return err == nil && a.Wildcard()
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/BurntSushi/toml"
 )
@@ -19,17 +18,6 @@ func each(path string, v any, f func(string, any)) {
 	case []any:
 		for i, in := range v {
 			f(fmt.Sprintf("%s[%d]", path, i), in)
-		}
-	}
-}
-
-func TestFormatDuration(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0s", time.Second: "1s", time.Minute: "1m", time.Hour: "1h", 90 * time.Minute: "1h30m", 61 * time.Second: "1m1s",
-		10 * time.Second: "10s", 10 * time.Minute: "10m", time.Millisecond: "1ms", time.Hour + time.Second: "1h0m1s", 20 * time.Hour: "20h",
-	} {
-		if got := formatDuration(d); got != want {
-			t.Errorf("%v: %s, want %s", d, got, want)
 		}
 	}
 }
@@ -51,18 +39,6 @@ func TestSizes(t *testing.T) {
 	for n, want := range map[int64]string{1: "1B", 1500: "1500B", 1 << 10: "1KiB", 3 << 20: "3MiB", 1 << 30: "1GiB"} {
 		if got := formatSize(n); got != want {
 			t.Errorf("%d: %s", n, got)
-		}
-	}
-}
-
-func TestNearest(t *testing.T) {
-	candidates := []string{"listen", "listen_tls", "realm", "relay_ports", "udp"}
-	for name, want := range map[string]string{
-		"listne": "listen", "listen-tls": "listen_tls", "LISTEN": "listen", "relm": "realm", "relay_port": "relay_ports", "": "",
-		"upd": "udp", "tcp": "", "something": "", strings.Repeat("listen", 100): "",
-	} {
-		if got := Nearest(name, candidates); got != want {
-			t.Errorf("%q: %q, want %q", name, got, want)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"unicode"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nearest"
 )
 
 // envTOML reads a variable that holds what the file would have after the "=".
@@ -93,7 +95,7 @@ func row(v any, columns ...column) []fault {
 	}
 	for _, name := range slices.Sorted(maps.Keys(t)) {
 		if !slices.Contains(names, name) {
-			faults = append(faults, fault{at: "." + toml.Key{name}.String(), err: unknown("key "+toml.Key{name}.String(), Nearest(name, names))})
+			faults = append(faults, fault{at: "." + toml.Key{name}.String(), err: unknown("key "+toml.Key{name}.String(), nearest.Of(name, names))})
 		}
 	}
 	return faults
