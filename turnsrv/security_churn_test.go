@@ -192,7 +192,7 @@ func TestChurnLeavesNothingBehind(t *testing.T) {
 func (s *testServer) quotaIsWhole(t *testing.T, room int) {
 	t.Helper()
 	set := Settings{Settings: control.Settings{Allocations: 20}}
-	s.Apply(set) // what leaked would show in a smaller one at once
+	s.apply(set) // what leaked would show in a smaller one at once
 	for i := range 20 {
 		c := s.client(t, "udp", s.plain, "quota")
 		if _, err := c.Allocate(within(t), nil); err != nil {
@@ -203,4 +203,10 @@ func (s *testServer) quotaIsWhole(t *testing.T, room int) {
 	if n := s.CloseNode("quota", "the test ends"); n != 20 {
 		t.Errorf("closed %d of 20", n)
 	}
+}
+
+// apply makes other settings hold.
+func (s *Server) apply(set Settings) {
+	next, _ := s.Prepare(set)
+	next.Apply()
 }

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/control"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/peers"
@@ -37,24 +38,24 @@ type Config struct {
 	PortMin    uint16 // first relay port
 	PortMax    uint16 // last relay port
 
-	Settings Settings // what Apply may change later
+	Settings Settings // what Prepare may change later
 
 	Keys        *credential.Keyring
 	Peers       *peers.Policy
 	Nodes       control.Directory
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Protected are listeners of this process outside this package, such as the webhooks: never a peer.
-	Protected    func() []netip.AddrPort
-	DrainTimeout time.Duration // how long Run waits at its end for live allocations
-	Now          func() time.Time
-	Logger       *slog.Logger
+	Protected func() []netip.AddrPort
+	Now       func() time.Time
+	Logger    *slog.Logger
 }
 
-// Settings are what Apply may change while the server runs.
+// Settings are what Prepare may change while the server runs.
 type Settings struct {
 	control.Settings
-	BitsPerSecond    int64 // per allocation, each way; 0: no limit
-	ConnectionsPerIP int   // TCP and TLS together, and as many with DTLS; 0: no limit
+	DrainTimeout     time.Duration // how long Run waits at its end for live allocations
+	BitsPerSecond    int64         // per allocation, each way; 0: no limit
+	ConnectionsPerIP int           // TCP and TLS together, and as many with DTLS; 0: no limit
 }
 
 // Listener is one socket address that is really up.
@@ -75,7 +76,7 @@ type Server struct {
 	open      connections
 	panics    containment
 
-	drainTimeout atomic.Int64              // see SetDrainTimeout
+	drainTimeout atomic.Int64              // Settings.DrainTimeout
 	drainEnds    atomic.Pointer[time.Time] // nil: not draining
 }
 
@@ -91,7 +92,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("turn.transports is empty: name at least one of udp, tcp, tls, dtls")
 	}
 	s := &Server{cfg: cfg, log: cfg.Logger}
-	s.SetDrainTimeout(cfg.DrainTimeout)
+	s.drainTimeout.Store(int64(cfg.Settings.DrainTimeout))
 	workers := max(1, runtime.GOMAXPROCS(0))
 	var err error
 	s.control, err = control.New(control.Config{
@@ -154,22 +155,27 @@ func (s *Server) Close() error {
 	return errors.Join(append(errs, s.control.Close())...)
 }
 
-// Apply swaps what may change while running. Live allocations and connections stay; the rate limit holds for them too.
-func (s *Server) Apply(set Settings) {
-	s.control.Apply(set.Settings)
-	s.plane.SetBitsPerSecond(set.BitsPerSecond)
-	s.streams.limit(set.ConnectionsPerIP)
+// Prepare gets other settings ready. Live allocations and connections stay; the rate limit holds for them too, and another
+// DrainTimeout for a Drain that has not begun.
+func (s *Server) Prepare(next Settings) (change.Change, error) {
+	return change.New(func() {
+		s.control.Apply(next.Settings)
+		s.plane.SetBitsPerSecond(next.BitsPerSecond)
+		s.streams.limit(next.ConnectionsPerIP)
+		s.drainTimeout.Store(int64(next.DrainTimeout))
+	}, nil), nil
 }
 
 // PrepareMove gets ready to replace Config.IPv4 and Config.IPv6 for new allocations; live ones keep the address that they
-// were told. move does it, cannot fail, and returns every address that clients have been told and that is in use: the
-// caller brings Config.Peers up to date with them and calls Recheck.
-func (s *Server) PrepareMove(v4, v6 Family) (move func() (advertised []netip.Addr), err error) {
-	return s.plane.PrepareMove(v4, v6)
+// were told. Every address that clients were told and that is in use counts as this server's in Config.Peers. The caller
+// calls Recheck after it.
+func (s *Server) PrepareMove(v4, v6 Family) (change.Change, error) {
+	move, err := s.plane.PrepareMove(v4, v6)
+	if err != nil {
+		return change.Change{}, err
+	}
+	return change.New(func() { s.cfg.Peers.SetPublic(move()) }, nil), nil
 }
-
-// SetDrainTimeout replaces Config.DrainTimeout for a Drain that has not begun.
-func (s *Server) SetDrainTimeout(d time.Duration) { s.drainTimeout.Store(int64(d)) }
 
 // Recheck brings live allocations into line with a peer policy that has changed: when it returns, nothing more is relayed
 // to and from peers that are denied now.

@@ -78,8 +78,8 @@ func startServer(t *testing.T, edit func(*Config)) *testServer {
 		Listen: []string{"127.0.0.1:0"}, ListenTLS: []string{"127.0.0.1:0"},
 		Transports: []string{"udp", "tcp", "tls", "dtls"}, Realm: "crolang",
 		IPv4: Family{Bind: lo}, IPv6: Family{Bind: netip.IPv6Loopback()}, PortMin: 15000, PortMax: 19999,
-		Settings: Settings{Settings: control.Settings{MaxSession: time.Hour}}, Keys: keys, Peers: policy, Nodes: nobody{},
-		Certificate: testCertificate(t), DrainTimeout: 50 * time.Millisecond,
+		Settings: Settings{Settings: control.Settings{MaxSession: time.Hour}, DrainTimeout: 50 * time.Millisecond}, Keys: keys, Peers: policy, Nodes: nobody{},
+		Certificate: testCertificate(t),
 	}
 	if edit != nil {
 		edit(&cfg)
@@ -288,7 +288,7 @@ func TestPortsAreUsableToTheLast(t *testing.T) {
 }
 
 func TestDrainEndsAtOnceWhereNothingIsAllocated(t *testing.T) {
-	s := startServer(t, func(c *Config) { c.DrainTimeout = time.Hour })
+	s := startServer(t, func(c *Config) { c.Settings.DrainTimeout = time.Hour })
 	c := s.client(t, "tcp", s.plain, "n")
 	if _, err := c.Binding(within(t)); err != nil {
 		t.Fatal(err)
@@ -301,7 +301,7 @@ func TestDrainEndsAtOnceWhereNothingIsAllocated(t *testing.T) {
 
 // At the end new allocations are refused, live ones go on relaying, and Run returns when the last is given back.
 func TestDrainWaitsForLiveAllocations(t *testing.T) {
-	s := startServer(t, func(c *Config) { c.DrainTimeout = time.Hour })
+	s := startServer(t, func(c *Config) { c.Settings.DrainTimeout = time.Hour })
 	c := s.client(t, "udp", s.plain, "live")
 	if _, err := c.Allocate(within(t), nil); err != nil {
 		t.Fatal(err)
@@ -333,7 +333,7 @@ func TestDrainWaitsForLiveAllocations(t *testing.T) {
 // A stop with live clients on every transport closes them all, and nothing is left running.
 func TestStopLeavesNothingBehind(t *testing.T) {
 	before := runtime.NumGoroutine()
-	s := startServer(t, func(c *Config) { c.DrainTimeout = time.Millisecond })
+	s := startServer(t, func(c *Config) { c.Settings.DrainTimeout = time.Millisecond })
 	var all []*turnclient.Client
 	for _, transport := range []string{"udp", "tcp", "tls", "dtls"} {
 		c := s.client(t, transport, s.tls, "n")

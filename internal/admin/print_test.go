@@ -53,7 +53,9 @@ func TestPrint(t *testing.T) {
 			})
 		},
 		"why-little": func(w io.Writer) error { return PrintNode(w, now, adminapi.NodeRecord{Node: "bob", Checked: started}) },
-		"json":       func(w io.Writer) error { return terminal.PrintJSON(w, adminapi.BanAnswer{Node: hostile, Closed: 2, Kept: true}) },
+		"json": func(w io.Writer) error {
+			return terminal.PrintJSON(w, adminapi.BanAnswer{Node: hostile, Closed: 2, Kept: true})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer

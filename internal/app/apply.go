@@ -41,21 +41,18 @@ func (a *App) prepare(ctx context.Context, next *config.Config) (change.Change, 
 	all.Add(a.guard.Prepare(webguard.Settings{Token: kept.admin}))
 	all.Add(a.decider.Prepare(rtcSettings(next.Hooks.RTC)))
 	all.Add(a.policy.Prepare(a.policySettings(next)))
-	all.Add(asChange(a.peers.Prepare(next.Turn.Peers.Deny, next.Turn.Peers.Allow)))
-	all.Add(asChange(a.prepareCerts(next, public)))
+	all.Add(a.peers.Prepare(next.Turn.Peers.Deny, next.Turn.Peers.Allow))
+	all.Add(a.prepareCerts(next, public))
+	all.Add(a.turn.Prepare(turnSettings(next)))
 	all.Add(a.prepareMove(public))
+	all.Add(a.log.Prepare(next.Log.Level, next.Log.Format))
 	all.Add(change.New(func() {
 		a.hold(&holding{cfg: next, public: public, secrets: kept})
-		a.turn.Apply(turnSettings(next))
-		a.turn.SetDrainTimeout(next.DrainTimeout)
 		a.turn.Recheck()
-		a.log.Set(next.Log.Level, next.Log.Format)
 	}, nil), nil)
 	all.Add(addresses, errPublic) // last: until it is applied, no address changes
 	return all.Join()
 }
-
-func asChange(apply func(), err error) (change.Change, error) { return change.New(apply, nil), err }
 
 // hold makes h hold, and what clients are told follow it.
 func (a *App) hold(h *holding) {
@@ -72,25 +69,24 @@ func (a *App) policySettings(cfg *config.Config) policy.Config {
 
 // prepareCerts gets the certificate of other settings ready. If they are as before, only its files are read again, and
 // what is wrong with those is no mistake of the configuration.
-func (a *App) prepareCerts(next *config.Config, p publicaddr.Public) (present func(), err error) {
+func (a *App) prepareCerts(next *config.Config, p publicaddr.Public) (change.Change, error) {
 	c := certSettings(next, p)
 	if hold := a.now.Load(); reflect.DeepEqual(c, certSettings(hold.cfg, hold.public)) {
-		return func() {
+		return change.New(func() {
 			if err := a.certs.Reload(); err != nil {
 				a.part("certs").Error("the certificate stays as it was", "err", err)
 			}
-		}, nil
+		}, nil), nil
 	}
-	present, err = a.certs.Prepare(c)
-	return present, CertError(c, err)
+	present, err := a.certs.Prepare(c)
+	return change.New(present, nil), CertError(c, err)
 }
 
 // prepareMove gets ready to tell clients the addresses p. Live allocations keep theirs; the caller rechecks what they may
 // reach.
 func (a *App) prepareMove(p publicaddr.Public) (change.Change, error) {
-	move, err := a.turn.PrepareMove(turnsrv.Family(p.IPv4), turnsrv.Family(p.IPv6))
-	return change.New(func() {
-		a.peers.SetPublic(move())
-		a.guard.SetHosts(adminHosts(p))
-	}, nil), err
+	var both change.Set
+	both.Add(a.turn.PrepareMove(turnsrv.Family(p.IPv4), turnsrv.Family(p.IPv6)))
+	both.Add(change.New(func() { a.guard.SetHosts(adminHosts(p)) }, nil), nil)
+	return both.Join()
 }

@@ -41,7 +41,11 @@ func startSite(t *testing.T, text string, before ...func(*App)) *site {
 		t.Fatal(err)
 	}
 	often := Pace{Look: 10 * time.Millisecond, Ask: 20 * time.Millisecond}
-	if s.App, err = New(cfg, logging.New(&s.log, cfg.Log.Level, cfg.Log.Format), often); err != nil {
+	log, err := logging.New(&s.log, cfg.Log.Level, cfg.Log.Format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.App, err = New(cfg, log, often); err != nil {
 		t.Fatal(err)
 	}
 	for _, f := range before {

@@ -27,7 +27,10 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	log := logging.New(c.App.ErrWriter, cfg.Log.Level, cfg.Log.Format)
+	log, err := logging.New(c.App.ErrWriter, cfg.Log.Level, cfg.Log.Format)
+	if err != nil {
+		return err
+	}
 	for _, w := range cfg.Warnings() {
 		log.Warn(w)
 	}

@@ -4,14 +4,18 @@ package logging
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/lmittmann/tint"
 	"golang.org/x/term"
+
+	"github.com/crolang-p2p/crolang-aio/internal/change"
 )
 
 // Logger is the process's log. Its level and format can change while it is in use.
@@ -24,22 +28,30 @@ type Logger struct {
 }
 
 // New makes a log that writes to w. format is auto, text or json; auto is tint on a terminal and JSON elsewhere.
-func New(w io.Writer, level slog.Level, format string) *Logger {
+func New(w io.Writer, level slog.Level, format string) (*Logger, error) {
 	l := &Logger{to: &patient{to: w}}
-	l.Set(level, format)
+	first, err := l.Prepare(level, format)
+	if err != nil {
+		return nil, err
+	}
+	first.Apply()
 	l.Logger = slog.New(&swapped{log: l})
-	return l
+	return l, nil
 }
 
-// Set changes level and format. One goroutine may do so at a time, while any number log.
-func (l *Logger) Set(level slog.Level, format string) {
-	l.level.Set(level)
-	if format == l.format {
-		return
+// Prepare gets another level and format ready. One goroutine at a time may apply them, while any number log.
+func (l *Logger) Prepare(level slog.Level, format string) (change.Change, error) {
+	if !slices.Contains([]string{"auto", "text", "json"}, format) {
+		return change.Change{}, fmt.Errorf("log.format: %q is none: it is auto, text or json", format)
 	}
-	l.format = format
 	h := newHandler(l.to, &l.level, format)
-	l.base.Store(&h)
+	return change.New(func() {
+		l.level.Set(level)
+		if format != l.format {
+			l.format = format
+			l.base.Store(&h)
+		}
+	}, nil), nil
 }
 
 func newHandler(w io.Writer, level slog.Leveler, format string) slog.Handler {

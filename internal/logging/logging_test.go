@@ -3,6 +3,7 @@ package logging
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 func TestDurationsInTheLogAreReadable(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		var out bytes.Buffer
-		New(&out, slog.LevelInfo, format).With("component", "certs").Warn("ends soon", "left", 36*time.Hour)
+		newLog(t, &out, format).With("component", "certs").Warn("ends soon", "left", 36*time.Hour)
 		if !strings.Contains(out.String(), "36h0m0s") {
 			t.Errorf("%s: %s", format, out.String())
 		}
@@ -35,7 +36,7 @@ func (s *stuck) Write(b []byte) (int, error) {
 // A reader of the log that hangs costs one who logs a second, once, and a limited amount of memory.
 func TestLogOfAStuckReader(t *testing.T) {
 	s := &stuck{free: make(chan struct{})}
-	log := New(s, slog.LevelInfo, "json")
+	log := newLog(t, s, "json")
 	began := time.Now()
 	for range 10_000 {
 		log.Info(strings.Repeat("x", 100))
@@ -70,5 +71,20 @@ func TestColours(t *testing.T) {
 		if got := colours(func(name string) string { return env[name] }); got != c.want {
 			t.Errorf("NO_COLOR=%q TERM=%q: %v", c.noColor, c.term, got)
 		}
+	}
+}
+
+func newLog(t *testing.T, w io.Writer, format string) *Logger {
+	t.Helper()
+	l, err := New(w, slog.LevelInfo, format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func TestUnknownFormat(t *testing.T) {
+	if _, err := New(io.Discard, slog.LevelInfo, "xml"); err == nil {
+		t.Error("taken")
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/change"
 )
 
 // Recommended is the entry of Config.Deny that stands for everything a public TURN server should refuse: the special
@@ -72,25 +74,25 @@ func New(cfg Config) (*Policy, error) {
 	if p.cfg.Refresh <= 0 {
 		p.cfg.Refresh = defaultRefresh
 	}
-	replace, err := p.Prepare(cfg.Deny, cfg.Allow)
+	first, err := p.Prepare(cfg.Deny, cfg.Allow)
 	if err != nil {
 		return nil, err
 	}
-	replace()
+	first.Apply()
 	if _, err := p.refresh(); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// Prepare parses other lists, all mistakes in one error. They hold from the call of replace on, which cannot fail; what
-// was decided before is for the caller to decide again.
-func (p *Policy) Prepare(deny, allow []string) (replace func(), err error) {
+// Prepare parses other lists, all mistakes in one error. What was decided before they hold is for the caller to decide
+// again.
+func (p *Policy) Prepare(deny, allow []string) (change.Change, error) {
 	l, err := parse(deny, allow)
 	if err != nil {
-		return nil, err
+		return change.Change{}, err
 	}
-	return func() { p.lists.Store(l) }, nil
+	return change.New(func() { p.lists.Store(l) }, nil), nil
 }
 
 // SetPublic replaces Config.Public.
