@@ -106,6 +106,22 @@ func stunURL(s string) error {
 // certHost is the check of an entry of certs.hosts.
 func certHost(s string) error { return isHost(s, true) }
 
+// certainHost is the check of an entry of hooks.hosts and admin.hosts.
+func certainHost(s string) error { return isHost(s, false) }
+
+// urlPath is the check of admin.path.
+func urlPath(s string) error {
+	if !strings.HasPrefix(s, "/") || strings.Contains(s, "//") || strings.Contains(s, "/.") {
+		return fmt.Errorf(`%s must be a path such as "/turn/"`, quoted(s))
+	}
+	for _, c := range []byte(strings.ToLower(s)) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && !strings.ContainsRune("/-._~", rune(c)) {
+			return fmt.Errorf("%s must be of letters, digits and -._~/ only", quoted(s))
+		}
+	}
+	return nil
+}
+
 // family is the check of public.ipv4 and public.ipv6.
 func family(what string, is func(netip.Addr) bool) func(string) error {
 	return func(s string) error {

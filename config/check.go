@@ -144,4 +144,13 @@ func (l *loader) checkTokens() {
 			l.failf(allow, "is true, and %s is set: keep one of them", token)
 		}
 	}
+	const read, token, allow = "admin.read_token", "admin.token", "admin.allow_no_token"
+	a := l.cfg.Admin
+	switch {
+	case !l.good(read, token, allow) || !a.ReadToken.IsSet():
+	case a.AllowNoToken:
+		l.failf(allow, "is true, and %s is set: keep one of them", read)
+	case a.ReadToken.Reveal() == a.Token.Reveal():
+		l.fail(read, "", fmt.Errorf("is the same as %s, which may change things: choose another", token), token)
+	}
 }

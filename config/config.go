@@ -85,7 +85,8 @@ type Hooks struct {
 	Listen       string
 	Token        Secret // not set: none on loopback, generated elsewhere unless AllowNoToken
 	AllowNoToken bool
-	MaxBody      int64 // bytes
+	Hosts        []string // names and addresses, without port
+	MaxBody      int64    // bytes
 	RTC          RTC
 	Authenticate Authenticate
 	Authorize    Authorize
@@ -185,4 +186,7 @@ type Admin struct {
 	Listen       string
 	Token        Secret // as Hooks.Token
 	AllowNoToken bool
+	ReadToken    Secret   // not set: there is none
+	Hosts        []string // as Hooks.Hosts
+	Path         string   // begins with a slash
 }

@@ -104,7 +104,7 @@ func TestEnvironMistakes(t *testing.T) {
 		{"CREDENTIALS_SECRET_FILE=" + binary, "$_CREDENTIALS_SECRET_FILE: credentials.secret: must be a string"},
 		{"TURN_RELM=hush", "$_TURN_RELM: unknown variable; did you mean $_TURN_REALM?"},
 		{"WEATHER=hush", "$_WEATHER: unknown variable"},
-		{"HOOKS_PORT=8083", "$_HOOKS_PORT: unknown variable; did you mean $_HOOKS_TOKEN?"},
+		{"HOOKS_PORT=8083", "$_HOOKS_PORT: unknown variable; did you mean $_HOOKS_HOSTS?"},
 		{"TURN_REALM_FILE=" + secret, "$_TURN_REALM_FILE: unknown variable; did you mean $_TURN_REALM?"},
 		{"CERTS_CERT_FILE=a", "$_CERTS_CERT_FILE: certs.key_file: is empty, and certs.cert_file is set: set both, or neither for a self-signed certificate"},
 		{"X=1;DATA_DIR=;TURN_REALM=",

@@ -93,5 +93,13 @@ func adminTable() Table {
 			"Token that calls must carry. Empty: none on loopback; on any other address one is made and kept in data_dir."),
 		define("admin.allow_no_token", false, boolean(), func(c *Config) *bool { return &c.Admin.AllowNoToken },
 			"Ask for no token, wherever it listens: whoever reaches it can then ban Nodes."),
+		define("admin.read_token", "", secret(visible), func(c *Config) *Secret { return &c.Admin.ReadToken },
+			"Token that may look and change nothing, for Prometheus and the like. It counts where admin.token is asked for."),
+		define("admin.hosts", none(), list(text(certainHost)), func(c *Config) *[]string { return &c.Admin.Hosts },
+			"Further names and addresses under which a browser may reach it, such as that of a proxy in front. Loopback, public.host and "+
+				"this machine's own addresses are known, and whoever sends the token may use any.").example(`["turn-admin.example.org"]`),
+		define("admin.path", "/", text(urlPath), func(c *Config) *string { return &c.Admin.Path },
+			"Path below which a proxy in front shows it. Paths without it are answered too, so the proxy may take it off.").
+			example(`"/turn/"`),
 	}}
 }

@@ -15,6 +15,9 @@ func hooksTable() Table {
 				"kept in data_dir."),
 		define("hooks.allow_no_token", false, boolean(), func(c *Config) *bool { return &c.Hooks.AllowNoToken },
 			"Ask for no token, wherever they listen: for a network that only the Brokers are on. Whoever reaches them is given credentials."),
+		define("hooks.hosts", none(), list(text(certainHost)), func(c *Config) *[]string { return &c.Hooks.Hosts },
+			"Further names by which Brokers call where no token is asked for, if they are names of the public DNS. Addresses, public.host and "+
+				"names without a dot are known.").example(`["hooks.example.org"]`),
 		define("hooks.max_body", "16MiB", size(1<<10, 1<<30), func(c *Config) *int64 { return &c.Hooks.MaxBody },
 			"Largest request: bytes, or a number with kB, MB, KiB, MiB or GiB. 100 000 Nodes take 3 MB."),
 	}}

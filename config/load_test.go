@@ -32,7 +32,7 @@ func TestDefaults(t *testing.T) {
 		},
 		Credentials: Credentials{PreviousSecrets: []Secret{}, TTL: 12 * time.Hour, WhileConnected: true, MaxSession: 24 * time.Hour},
 		Hooks: Hooks{
-			Listen: "127.0.0.1:8083", MaxBody: 16 << 20,
+			Listen: "127.0.0.1:8083", Hosts: []string{}, MaxBody: 16 << 20,
 			RTC: RTC{
 				ICETransportPolicy: "all", BundlePolicy: "max-bundle", RTCPMuxPolicy: "require", AdvertiseTLS: "auto",
 				ExtraICEServers: []ICEServer{},
@@ -48,7 +48,7 @@ func TestDefaults(t *testing.T) {
 		},
 		Certs: Certs{Hosts: []string{}, Validity: 365 * 24 * time.Hour, RenewBefore: 30 * 24 * time.Hour},
 		Redis: Redis{Listen: "127.0.0.1:6379"},
-		Admin: Admin{Listen: "127.0.0.1:8084"},
+		Admin: Admin{Listen: "127.0.0.1:8084", Hosts: []string{}, Path: "/"},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", c, want)

@@ -35,6 +35,7 @@ const (
 	ResultRefused      = "refused"      // answered no
 	ResultFailed       = "failed"       // answered no, since nobody could decide
 	ResultUnauthorized = "unauthorized" // no or wrong token
+	ResultForeign      = "foreign"      // a foreign Host or Origin, where no token is asked for
 	ResultNotFound     = "not_found"
 	ResultMethod       = "method"
 	ResultType         = "content_type"

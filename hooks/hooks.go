@@ -45,6 +45,8 @@ type Config struct {
 	Listen   string       // TCP address; port 0 takes a free one
 	Listener net.Listener // used in place of Listen where set; Run closes it
 	Token    string       // what calls must carry; "" lets everybody call
+	Hosts    []string     // further host names by which it may be called where Token is ""; without port
+	Machine  []string     // host names and addresses of this machine, likewise
 	MaxBody  int64        // bytes of a request's body, default 16 MiB
 	InFlight int          // requests handled at once, default 256; more wait
 
@@ -52,7 +54,7 @@ type Config struct {
 	StopTimeout time.Duration // what requests in flight are given at the end, default 5 s
 	Linger      time.Duration // what Brokers are given before that to let go of kept connections; default 0
 
-	// Refused is told of each call refused for its token, with the status. It must not block. May be nil.
+	// Refused is told of each call refused for its token, Host or Origin, with the status. It must not block. May be nil.
 	Refused func(status int)
 	Logger  *slog.Logger // nil discards
 }
@@ -96,7 +98,9 @@ func New(cfg Config) (*Server, error) {
 		Listen:      cfg.Listen,
 		Listener:    cfg.Listener,
 		Handler:     s,
-		Token:       cfg.Token,
+		Settings:    webguard.Settings{Token: cfg.Token, Hosts: cfg.Hosts},
+		CheckHost:   webguard.CallersHosts,
+		Machine:     cfg.Machine,
 		InFlight:    cfg.InFlight,
 		BodyTimeout: cfg.BodyTimeout,
 		StopTimeout: cfg.StopTimeout,
@@ -104,7 +108,11 @@ func New(cfg Config) (*Server, error) {
 		Logger:      s.log,
 		Exempt:      s.exempt,
 		Refused: func(r *http.Request, status int) {
-			cfg.Decider.cfg.Observe(s.hookName(r), ResultUnauthorized, 0)
+			result := ResultUnauthorized
+			if status == http.StatusForbidden {
+				result = ResultForeign
+			}
+			cfg.Decider.cfg.Observe(s.hookName(r), result, 0)
 			cfg.Refused(status)
 		},
 	})
@@ -117,16 +125,20 @@ func New(cfg Config) (*Server, error) {
 // Settings are the parts of Config that Prepare can change while the Server runs.
 type Settings struct {
 	Token   string
+	Hosts   []string
 	MaxBody int64
 }
 
 // Prepare gets other settings ready. Requests that begin after the change was applied go by them.
 func (s *Server) Prepare(next Settings) (change.Change, error) {
 	var all change.Set
-	all.Add(s.guard.Prepare(webguard.Settings{Token: next.Token}))
+	all.Add(s.guard.Prepare(webguard.Settings{Token: next.Token, Hosts: next.Hosts}))
 	all.Add(change.New(func() { s.setMaxBody(next.MaxBody) }, nil), nil)
 	return all.Join()
 }
+
+// SetMachine replaces Config.Machine, for every request that begins from now on.
+func (s *Server) SetMachine(hosts []string) { s.guard.SetMachine(hosts) }
 
 func (s *Server) setMaxBody(n int64) {
 	if n <= 0 {
@@ -172,10 +184,10 @@ func (s *Server) hookName(r *http.Request) string {
 	return "other"
 }
 
-// exempt lets the message webhook pass token and queue: its answer must not depend on either.
+// exempt lets the message webhook pass every check: its answer must not depend on any.
 func (s *Server) exempt(r *http.Request) webguard.Exemption {
 	if found := s.find(r.URL.Path); found != nil && found.serve == nil {
-		return webguard.NoToken | webguard.NoQueue
+		return webguard.NoToken | webguard.NoHost | webguard.NoQueue
 	}
 	return 0
 }

@@ -247,3 +247,48 @@ func TestPrepare(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestPagesOfOtherSites has a page in a browser on this machine call the webhooks where no token is asked for: by a name
+// that was made to lead here, and across sites.
+func TestPagesOfOtherSites(t *testing.T) {
+	for _, token := range []string{"", testToken} {
+		r := start(t, func(cfg *setup) { cfg.Token = token })
+		r.policy.got = make(chan string, 8)
+		page := map[string]func(*http.Request){
+			"rebound": func(r *http.Request) { r.Host = "evil.example:8083" },
+			"rebound, in a page": func(r *http.Request) {
+				r.Host = "evil.example:8083"
+				r.Header.Set("Origin", "http://evil.example:8083")
+			},
+			"across sites":   func(r *http.Request) { r.Header.Set("Origin", "http://evil.example") },
+			"from a sandbox": func(r *http.Request) { r.Header.Set("Origin", "null") },
+			"an image":       func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") },
+		}
+		for name, change := range page {
+			for _, path := range []string{PathAuthenticate, PathResolve, PathAuthorize, PathValidity, "/nowhere"} {
+				got := r.post(path, `{"id":"Alice","from":"Alice","to":"Bob","connectedNodesIds":["Alice"]}`, change)
+				if (got.status == 403) != (token == "") || got.status == 403 && !strings.Contains(got.body, "hooks.hosts") {
+					t.Errorf("%s %s with token %q: %d %s", name, path, token, got.status, got.body)
+				}
+			}
+			if got := r.post(PathMessage, goodMessage, change); got.status != 204 {
+				t.Errorf("%s message: %d", name, got.status)
+			}
+		}
+		r.post(PathMessage, `{"senderId":"Alice","receiverId":"Bob","last":true}`, nil)
+		for last := false; !last; {
+			text := <-r.policy.got
+			if last = strings.Contains(text, "last"); !last && token == "" {
+				t.Error("a page's message was taken")
+			}
+		}
+		if token == "" && (len(r.registry.issued) > 0 || len(r.registry.connected) > 0 || len(r.registry.authorized) > 0) {
+			t.Errorf("a page got at something: %v %v %v", r.registry.issued, r.registry.connected, r.registry.authorized)
+		}
+		for _, host := range []string{"localhost:8083", "crolang-aio:8083", "[::1]:8083"} {
+			if got := r.post(PathResolve, `{"id":"Alice"}`, func(r *http.Request) { r.Host = host }); got.status != 200 {
+				t.Errorf("a Broker that calls %s: %d %s", host, got.status, got.body)
+			}
+		}
+	}
+}

@@ -146,7 +146,7 @@ func Exempt(r *http.Request) webguard.Exemption {
 	p := r.URL.EscapedPath()
 	switch {
 	case p == "/healthz" || p == "/readyz":
-		return webguard.NoToken | webguard.NoQueue
+		return webguard.NoToken | webguard.NoHost | webguard.NoQueue
 	case p == "/api/events":
 		return webguard.NoQueue
 	case strings.HasPrefix(p, "/api/") || p == "/metrics":

@@ -53,7 +53,7 @@ func TestDashboardFiles(t *testing.T) {
 			t.Errorf("%s: %d where it has not changed", name, again)
 		}
 	}
-	for _, m := range regexp.MustCompile(`(?:src|href)="/assets/([^"]+)"`).FindAllStringSubmatch(index, -1) {
+	for _, m := range regexp.MustCompile(`(?:src|href)="assets/([^"]+)"`).FindAllStringSubmatch(index, -1) {
 		if !known[m[1]] {
 			t.Errorf("the page wants %s, which is not there", m[1])
 		}

@@ -80,6 +80,7 @@ type server struct {
 	mu       sync.Mutex
 	notReady []string
 	stop     func()
+	guard    *webguard.Guard
 }
 
 func (s *server) setNotReady(list ...string) {
@@ -122,12 +123,12 @@ func serve(t *testing.T, token string, change func(*Config)) *server {
 		t.Fatal(err)
 	}
 	guard, err := webguard.New(webguard.Config{
-		Key: "admin.listen", Listen: "127.0.0.1:0", Handler: s.admin, Token: token, Exempt: Exempt, CheckHost: true,
+		Key: "admin.listen", Listen: "127.0.0.1:0", Handler: s.admin, Settings: webguard.Settings{Token: token}, Exempt: Exempt, CheckHost: webguard.OwnHosts,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.url = "http://" + guard.Addr().String()
+	s.url, s.guard = "http://"+guard.Addr().String(), guard
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -194,7 +194,8 @@ func (a *App) openHooks() (err error) {
 		return err
 	}
 	set := hooks.Config{
-		Decider: a.decider, Listen: h.Listen, Token: a.now.Load().secrets.hooks, MaxBody: h.MaxBody,
+		Decider: a.decider, Listen: h.Listen, Token: a.now.Load().secrets.hooks, Hosts: h.Hosts, MaxBody: h.MaxBody,
+		Machine: machineHosts(a.now.Load().public),
 		Refused: func(status int) { a.meters.CountRefused("hooks", status) }, Logger: a.part("hooks"),
 	}
 	if l != nil {
@@ -217,9 +218,10 @@ func (a *App) openAdmin() (err error) {
 		return err
 	}
 	guard := webguard.Config{
-		Key: "admin.listen", Listen: set.Listen, Handler: a.admin, Token: a.now.Load().secrets.admin, Exempt: admin.Exempt,
-		CheckHost: true, Hosts: adminHosts(a.now.Load().public), Refused: func(_ *http.Request, status int) { a.meters.CountRefused("admin", status) },
-		Logger: a.part("admin"),
+		Key: "admin.listen", Listen: set.Listen, Handler: a.admin, Settings: guardSettings(set, a.now.Load().secrets.admin),
+		Exempt: admin.Exempt, CheckHost: webguard.OwnHosts, Machine: machineHosts(a.now.Load().public),
+		Refused: func(_ *http.Request, status int) { a.meters.CountRefused("admin", status) },
+		Logger:  a.part("admin"),
 	}
 	if l != nil {
 		guard.Listener = l

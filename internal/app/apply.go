@@ -9,7 +9,6 @@ import (
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
-	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
 )
 
@@ -37,8 +36,8 @@ func (a *App) prepare(ctx context.Context, next *config.Config) (change.Change, 
 	if errSecrets == nil {
 		all.Add(a.keys.Prepare(kept.credential, reveal(next.Credentials.PreviousSecrets)))
 	}
-	all.Add(a.hooks.Prepare(hooks.Settings{Token: kept.hooks, MaxBody: next.Hooks.MaxBody}))
-	all.Add(a.guard.Prepare(webguard.Settings{Token: kept.admin}))
+	all.Add(a.hooks.Prepare(hooks.Settings{Token: kept.hooks, Hosts: next.Hooks.Hosts, MaxBody: next.Hooks.MaxBody}))
+	all.Add(a.guard.Prepare(guardSettings(next.Admin, kept.admin)))
 	all.Add(a.decider.Prepare(rtcSettings(next.Hooks.RTC)))
 	all.Add(a.policy.Prepare(a.policySettings(next)))
 	all.Add(a.peers.Prepare(next.Turn.Peers.Deny, next.Turn.Peers.Allow))
@@ -87,6 +86,9 @@ func (a *App) prepareCerts(next *config.Config, p publicaddr.Public) (change.Cha
 func (a *App) prepareMove(p publicaddr.Public) (change.Change, error) {
 	var both change.Set
 	both.Add(a.turn.PrepareMove(turnsrv.Family(p.IPv4), turnsrv.Family(p.IPv6)))
-	both.Add(change.New(func() { a.guard.SetHosts(adminHosts(p)) }, nil), nil)
+	both.Add(change.New(func() {
+		a.guard.SetMachine(machineHosts(p))
+		a.hooks.SetMachine(machineHosts(p))
+	}, nil), nil)
 	return both.Join()
 }

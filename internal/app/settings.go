@@ -10,6 +10,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
+	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/control"
 )
@@ -57,8 +58,13 @@ func addressSettings(cfg *config.Config) publicaddr.Settings {
 	}
 }
 
-// adminHosts are the names under which a browser may ask for the admin listener.
-func adminHosts(p publicaddr.Public) []string { return []string{p.Machine()} }
+// machineHosts are the names and addresses of this machine that a browser may ask for.
+func machineHosts(p publicaddr.Public) []string { return []string{p.Machine()} }
+
+// guardSettings are those of the admin listener that a reload can change.
+func guardSettings(c config.Admin, token string) webguard.Settings {
+	return webguard.Settings{Token: token, ReadToken: c.ReadToken.Reveal(), Hosts: c.Hosts, Path: c.Path}
+}
 
 func turnSettings(cfg *config.Config) turnsrv.Settings {
 	l := cfg.Turn.Limits

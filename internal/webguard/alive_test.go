@@ -16,7 +16,7 @@ func TestAlive(t *testing.T) {
 	for _, listen := range []string{"127.0.0.1:0", "0.0.0.0:0", ":0"} {
 		held, enter := make(chan struct{}), make(chan struct{})
 		g, err := New(Config{
-			Key: "k", Listen: listen, Token: "0123abcd", InFlight: 1, CheckHost: true,
+			Key: "k", Listen: listen, Settings: Settings{Token: "0123abcd"}, InFlight: 1, CheckHost: OwnHosts,
 			Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { enter <- struct{}{}; <-held }),
 		})
 		if err != nil {

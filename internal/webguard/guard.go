@@ -1,22 +1,23 @@
 // Package webguard is the HTTP service shell of the webhooks and the admin listener: it binds, bounds connections,
-// headers, time and requests in flight, checks the token, and for browsers Host and Origin. What is served behind it is
-// the caller's http.Handler.
+// headers, time and requests in flight, checks the token, and keeps the pages of other sites out, by Host and Origin. What
+// is served behind it is the caller's [http.Handler].
 package webguard
 
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
@@ -29,6 +30,25 @@ const (
 	NoToken Exemption = 1 << iota
 	// NoQueue lets a request in over InFlight. Its handler must bound itself.
 	NoQueue
+	// NoHost lets a request in whatever its Host and Origin.
+	NoHost
+)
+
+// HostCheck says whose Host and Origin are taken. A browser that was led here by a foreign name (DNS rebinding) or by a page
+// of another site gives itself away by them. Whoever shows the token is no such browser: then any Host will do.
+type HostCheck uint8
+
+// The host checks.
+const (
+	// AnyHost checks nothing.
+	AnyHost HostCheck = iota
+	// OwnHosts is for listeners that browsers are to reach: Host must be loopback, the address that the connection came to,
+	// or one of Hosts and Machine.
+	OwnHosts
+	// CallersHosts is for listeners that programs call, and where only a POST does anything: a request without an Origin,
+	// which every browser sends with a POST, may also name the listener by any address, and by a name that nobody can have
+	// in the public DNS.
+	CallersHosts
 )
 
 // Config is what a Guard is made of. Handler, and Listen or Listener, must be set; zero limits and time-outs take the
@@ -39,11 +59,10 @@ type Config struct {
 	Listener net.Listener // used in place of Listen where set (socket activation); Run closes it
 	Handler  http.Handler // sees only requests that passed every check; no token is left in their header or URL
 
-	Token  string                          // "" lets everybody in
-	Exempt func(r *http.Request) Exemption // nil: nothing is exempt; called before any check, must not block
-
-	CheckHost bool     // refuse a foreign Host or Origin with 403, for listeners that browsers reach
-	Hosts     []string // host names and addresses, without port, that CheckHost takes besides loopback and our own
+	Settings
+	Exempt    func(r *http.Request) Exemption // nil: nothing is exempt; called before any check, must not block
+	CheckHost HostCheck
+	Machine   []string // host names and addresses of this machine, without port
 
 	InFlight       int           // requests handled at once, default 256; more wait for their turn
 	MaxConns       int           // open connections, default 1024; see conns.go for what happens beyond
@@ -63,14 +82,15 @@ type Config struct {
 type Guard struct {
 	cfg    Config
 	log    *slog.Logger
-	token  atomic.Pointer[tokenCheck]
-	hosts  atomic.Pointer[hostCheck]
+	set    atomic.Pointer[settings]
+	own    atomic.Pointer[hostSet] // Config.Machine
 	conns  *connSet
 	slots  chan struct{}
 	server *http.Server
 	open   sync.WaitGroup // connections whose goroutine has not ended
 	letGo  atomic.Bool    // every answer is the last of its connection
 	probe  string         // path of Alive's requests, which nobody else knows
+	refusals
 }
 
 // New validates cfg and binds. The error is one line that names cfg.Key and the remedy. A Guard that is never Run must
@@ -109,10 +129,11 @@ func New(cfg Config) (*Guard, error) {
 		conns: newConnSet(listener, cfg.MaxConns),
 		slots: make(chan struct{}, cfg.InFlight),
 		probe: "/" + rand.Text(),
+
+		refusals: newRefusals(strings.TrimSuffix(cfg.Key, ".listen")),
 	}
-	token := newTokenCheck(cfg.Token)
-	g.token.Store(&token)
-	g.SetHosts(cfg.Hosts)
+	g.set.Store(newSettings(cfg.Settings))
+	g.SetMachine(cfg.Machine)
 	g.server = &http.Server{
 		Handler:                      g,
 		ReadHeaderTimeout:            cfg.HeaderTimeout,
@@ -137,21 +158,10 @@ func setDefault[T int | time.Duration](value *T, otherwise T) {
 // Addr is the bound address.
 func (g *Guard) Addr() net.Addr { return g.conns.Addr() }
 
-// Settings are the parts of Config that Prepare can change while the Guard runs.
-type Settings struct {
-	Token string
-}
-
-// Prepare gets other settings ready, for every request that begins after the change was applied.
-func (g *Guard) Prepare(next Settings) (change.Change, error) {
-	token := newTokenCheck(next.Token)
-	return change.New(func() { g.token.Store(&token) }, nil), nil
-}
-
-// SetHosts replaces Config.Hosts.
-func (g *Guard) SetHosts(hosts []string) {
-	h := newHostCheck(hosts)
-	g.hosts.Store(&h)
+// SetMachine replaces Config.Machine, for every request that begins from now on.
+func (g *Guard) SetMachine(hosts []string) {
+	h := newHostSet(hosts)
+	g.own.Store(&h)
 }
 
 // Close releases the listener of a Guard that is not Run. After Run it does nothing.
@@ -205,14 +215,39 @@ func (g *Guard) awaitIdle() {
 	}
 }
 
-// Authorized tells whether r carries the token, or none is needed. It is for the handlers of NoToken requests: the
-// token is still in their header or URL, and must not be logged.
+// Authorized reports whether r carries the token, or needs none and is no foreign page's. It is for the handlers of NoToken
+// requests: the token is still in their header or URL, and must not be logged.
 func (g *Guard) Authorized(r *http.Request) bool {
-	if !g.token.Load().ok(r) {
+	set := g.set.Load()
+	may := set.token.of(r)
+	if may != mayAll || g.foreign(r, set, may) != nil {
 		return false
 	}
 	trust(r)
 	return true
+}
+
+// admit returns the status and the reason with which a request is refused; 0: it may pass.
+func (g *Guard) admit(r *http.Request, exempt Exemption) (status int, _ error) {
+	set := g.set.Load()
+	may := set.token.of(r)
+	switch {
+	case exempt&NoToken != 0:
+	case may == mayNothing:
+		return http.StatusUnauthorized, nil
+	case may == mayRead && r.Method != http.MethodGet && r.Method != http.MethodHead:
+		return http.StatusForbidden, g.errReadOnly
+	}
+	if exempt&NoHost == 0 {
+		if err := g.foreign(r, set, may); err != nil {
+			return http.StatusForbidden, err
+		}
+	}
+	if exempt&NoToken == 0 {
+		trust(r)
+		strip(r)
+	}
+	return 0, nil
 }
 
 // ServeHTTP checks a request and hands it to the handler. It is what the server calls.
@@ -225,17 +260,15 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.letGo.Load() {
 		w.Header()["Connection"] = lastAnswer
 	}
-	exempt := g.cfg.Exempt(r)
-	if exempt&NoToken == 0 {
-		if !g.Authorized(r) {
-			w.Header()["Www-Authenticate"] = challenge
-			g.refuse(w, r, http.StatusUnauthorized)
-			return
-		}
-		strip(r)
+	path := g.set.Load().path
+	if path != "" && r.URL.Path == path && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		http.Redirect(w, r, path+"/", http.StatusPermanentRedirect) // so that the page's relative URLs are below it
+		return
 	}
-	if g.cfg.CheckHost && !g.hosts.Load().ok(r) {
-		g.refuse(w, r, http.StatusForbidden)
+	r = below(r, path)
+	exempt := g.cfg.Exempt(r)
+	if status, err := g.admit(r, exempt); status != 0 {
+		g.refuse(w, r, status, err)
 		return
 	}
 	if exempt&NoQueue == 0 {
@@ -251,10 +284,19 @@ var lastAnswer = []string{"close"}
 
 var challenge = []string{`Basic realm="crolang-aio", charset="UTF-8"`} // RFC 9110 §15.5.2 wants one with each 401
 
-// refuse answers with the status and nothing more.
-func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, status int) {
+// refuse answers with the status, and with the reason if there is one.
+func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, status int, reason error) {
 	g.cfg.Refused(r, status)
+	if reason == nil {
+		w.Header()["Www-Authenticate"] = challenge
+		w.WriteHeader(status)
+		return
+	}
+	body, _ := json.Marshal(map[string]string{"error": reason.Error()}) // never fails
+	w.Header()["Content-Type"] = []string{"application/json"}
+	w.Header()["X-Content-Type-Options"] = []string{"nosniff"}
 	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
 }
 
 // enter takes a slot, waiting as long as it must. A request that had to wait gets its time-outs anew. False: the client

@@ -9,38 +9,52 @@ import (
 	"strings"
 )
 
-// tokenCheck compares presented tokens with the configured one. Hashes are compared, so that neither content nor length
+// permission is what the token that a request carries lets it do.
+type permission uint8
+
+const (
+	mayNothing permission = iota
+	mayRead
+	mayAll
+)
+
+// tokenCheck compares presented tokens with the configured ones. Hashes are compared, so that neither content nor length
 // shows in the time it takes.
 type tokenCheck struct {
-	need bool
-	want [sha256.Size]byte
+	need      bool
+	want      [sha256.Size]byte
+	hasRead   bool
+	wantsRead [sha256.Size]byte
 }
 
-func newTokenCheck(token string) tokenCheck {
-	return tokenCheck{need: token != "", want: sha256.Sum256([]byte(token))}
-}
-
-func (t *tokenCheck) is(presented string) int {
-	got := sha256.Sum256([]byte(presented))
-	return subtle.ConstantTimeCompare(got[:], t.want[:])
-}
-
-// ok tells whether r carries the token as Bearer, as the password of Basic, or in the query.
-func (t *tokenCheck) ok(r *http.Request) bool {
-	if !t.need {
-		return true
+func newTokenCheck(token, read string) tokenCheck {
+	return tokenCheck{
+		need: token != "", want: sha256.Sum256([]byte(token)),
+		hasRead: read != "", wantsRead: sha256.Sum256([]byte(read)),
 	}
-	found := 0
+}
+
+// of is what r may do: it carries a token as Bearer, as the password of Basic, or in the query.
+func (t *tokenCheck) of(r *http.Request) permission {
+	if !t.need {
+		return mayAll
+	}
+	all, read := 0, 0
+	is := func(presented string) {
+		got := sha256.Sum256([]byte(presented))
+		all |= subtle.ConstantTimeCompare(got[:], t.want[:])
+		read |= subtle.ConstantTimeCompare(got[:], t.wantsRead[:])
+	}
 	for _, value := range r.Header["Authorization"] {
 		scheme, rest, _ := strings.Cut(value, " ")
 		rest = strings.TrimLeft(rest, " ")
 		switch {
 		case strings.EqualFold(scheme, "Bearer"):
-			found |= t.is(rest)
+			is(rest)
 		case strings.EqualFold(scheme, "Basic"):
 			if plain, err := base64.StdEncoding.DecodeString(rest); err == nil {
 				_, password, _ := strings.Cut(string(plain), ":")
-				found |= t.is(password)
+				is(password)
 			}
 		}
 	}
@@ -49,11 +63,17 @@ func (t *tokenCheck) ok(r *http.Request) bool {
 		pair, query, _ = strings.Cut(query, "&")
 		if value, ok := strings.CutPrefix(pair, "token="); ok {
 			if plain, err := url.QueryUnescape(value); err == nil {
-				found |= t.is(plain)
+				is(plain)
 			}
 		}
 	}
-	return found == 1
+	switch {
+	case all == 1:
+		return mayAll
+	case read == 1 && t.hasRead:
+		return mayRead
+	}
+	return mayNothing
 }
 
 // strip takes the token out of a request that passed, so that no handler can log or forward it.

@@ -15,7 +15,7 @@ export function recall(f) {
 /** Unauthorized is thrown where the token is missing or wrong. */
 export class Unauthorized extends Error {}
 
-/** hasToken says whether a token is set. */
+/** hasToken reports whether a token is set. */
 export function hasToken() {
   return token !== "";
 }
@@ -33,7 +33,8 @@ if (location.hash.startsWith("#token=")) {
 }
 
 async function request(method, path, { query, body, signal } = {}) {
-  const url = path + (query ? "?" + new URLSearchParams(query) : "");
+  const url = new URL("." + path, document.baseURI); // a proxy may show the page below a path
+  if (query) url.search = new URLSearchParams(query);
   const headers = {};
   if (token) headers.Authorization = "Bearer " + token;
   if (body !== undefined) headers["Content-Type"] = "application/json";
