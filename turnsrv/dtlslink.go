@@ -1,10 +1,14 @@
 package turnsrv
 
 import (
+	"bytes"
+	"errors"
 	"net"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/pion/dtls/v3"
 
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
@@ -25,8 +29,13 @@ type dtlsLink struct {
 	src           relay.Source
 	local, remote *net.UDPAddr
 
+	record uint64 // the number of the ClientHello that made it
+	cookie [cookieLen]byte
+
 	mu      sync.Mutex
-	filled  sync.Cond // queue, expired or closed have changed
+	server  *dtls.Conn // what reads and writes; nil at the very beginning
+	hello   bool       // package dtls knows the cookie
+	filled  sync.Cond  // queue, expired or closed have changed
 	queue   []queuedDatagram
 	next    int // in queue
 	bytes   int // in queue
@@ -42,13 +51,20 @@ type queuedDatagram struct {
 	pooled *[usualDatagram]byte // nil: b is its own
 }
 
-func newLink(src relay.Source) *dtlsLink {
+func newLink(src relay.Source, h *hello) *dtlsLink {
 	l := &dtlsLink{
 		src: src, local: net.UDPAddrFromAddrPort(src.Server), remote: net.UDPAddrFromAddrPort(src.Client),
-		budget: controlBudget,
+		record: h.record, cookie: [cookieLen]byte(h.cookie), budget: controlBudget,
 	}
 	l.filled.L = &l.mu
 	return l
+}
+
+// of tells the link which server it is for, before that begins its handshake.
+func (l *dtlsLink) of(server *dtls.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.server = server
 }
 
 // push queues a copy of b, or drops it: when the reader is behind, and when it is more handshake than any client has
@@ -67,6 +83,17 @@ func (l *dtlsLink) push(b []byte) {
 		return
 	}
 	l.budget -= cost
+	if !l.hello {
+		if first := withoutCookie(b); len(first) > 0 {
+			l.enqueue(first)
+		}
+	}
+	renumber(l.enqueue(b))
+	l.filled.Signal()
+}
+
+// enqueue queues a copy of b and returns it. Called with the lock held.
+func (l *dtlsLink) enqueue(b []byte) []byte {
 	q := queuedDatagram{}
 	if len(b) <= usualDatagram {
 		q.pooled = linkBuffers.Get().(*[usualDatagram]byte)
@@ -80,10 +107,10 @@ func (l *dtlsLink) push(b []byte) {
 	}
 	l.queue = append(l.queue, q)
 	l.bytes += len(b)
-	l.filled.Signal()
+	return q.b
 }
 
-// settle says that the handshake is done.
+// settle notes that the handshake is done.
 func (l *dtlsLink) settle() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -124,19 +151,36 @@ func (l *dtlsLink) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-// WriteTo sends to the client, whatever the address.
+// WriteTo sends to the client, whatever the address. The HelloVerifyRequest is not sent: the client has had it.
 func (l *dtlsLink) WriteTo(b []byte, _ net.Addr) (int, error) {
 	l.mu.Lock()
 	closed, muted := l.closed, l.muted
+	if !closed && isVerifyRequest(b) {
+		defer l.mu.Unlock()
+		l.hello = true
+		if !setCookie(l.server, l.cookie[:]) {
+			return 0, errCookie
+		}
+		return len(b), nil
+	}
 	l.mu.Unlock()
 	if closed {
 		return 0, net.ErrClosed
 	}
+	out := b
+	if isPlaintext(b) {
+		// The first record after the HelloVerifyRequest, which was number 0, has the number of the client's hello
+		// (RFC 6347 §4.2.1): the client has seen all below it, and drops what comes twice.
+		out = bytes.Clone(b)
+		eachPlaintext(out, func(n uint64) uint64 { return n + l.record - 1 })
+	}
 	if !muted {
-		l.src.Send(b)
+		l.src.Send(out)
 	}
 	return len(b), nil
 }
+
+var errCookie = errors.New("package dtls does not keep its cookie where it did")
 
 // Close ends reading and writing. The listener's socket stays.
 func (l *dtlsLink) Close() error {

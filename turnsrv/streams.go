@@ -18,7 +18,7 @@ const (
 	defaultHandshakeTimeout = 5 * time.Second
 	defaultStrangers        = 16 << 10
 	defaultAssociations     = 8192
-	defaultHalfOpen         = 1024
+	defaultDTLSStrangers    = 2048
 )
 
 // streamServer is what streams need of the data plane: *relay.Plane.
@@ -39,8 +39,8 @@ type streamsConfig struct {
 	Connections      int // TCP and TLS in all; 0: what the limit of open files allows
 	Files            int // descriptors that may be open for another TCP or TLS connection to be taken; 0: any number
 	Associations     int // DTLS in all; default 8192
-	Strangers        int // TCP and TLS clients without an allocation; default 16384
-	HalfOpen         int // unfinished handshakes of DTLS; default 1024
+	Strangers        int // of Connections, for clients without an allocation; default 16384
+	DTLSStrangers    int // of Associations, likewise; default 2048
 
 	HandshakeTimeout time.Duration // from the accepting to the end of the handshake; default 5 s
 	Logger           *slog.Logger  // nil: discard
@@ -64,9 +64,10 @@ type streams struct {
 
 // StreamStats counts what became of the clients on TCP, TLS and DTLS.
 type StreamStats struct {
-	Open      int // connections of TCP and TLS, and DTLS associations
-	Strangers int // those of them that have no allocation
-	HalfOpen  int // those of them that have not said what they are, or not finished their handshake
+	Open      int    // connections of TCP and TLS, and DTLS associations
+	Strangers int    // those of them that have no allocation
+	HalfOpen  int    // those of them that have not said what they are, or not finished their handshake
+	Hellos    uint64 // first ClientHellos of DTLS, which are answered with a cookie and forgotten
 	Accepted  uint64
 	Displaced uint64 // strangers that gave way to a client of another source, or to a newer one of their own
 
@@ -78,17 +79,21 @@ type StreamStats struct {
 	Silent       uint64 // they did not get on with their handshake in time, or never said a word
 	BadHandshake uint64
 	Unserved     uint64 // the first bytes are of no protocol that is served
+	StaleCookies uint64 // ClientHellos of DTLS with a cookie that is wrong or too old
 	Panicked     uint64 // serving them panicked: always 0, but for a mistake of ours
 }
 
 // Failed is how many clients were let go before they were served.
-func (s StreamStats) Failed() uint64 { return s.Silent + s.BadHandshake + s.Unserved + s.Panicked }
+func (s StreamStats) Failed() uint64 {
+	return s.Silent + s.BadHandshake + s.Unserved + s.StaleCookies + s.Panicked
+}
 
 // Refused is how many clients were not let in.
 func (s StreamStats) Refused() uint64 { return s.OverShare + s.Full }
 
 type streamCounters struct {
 	accepted, displaced, overShare, full, silent, badHandshake, unserved, panicked atomic.Uint64
+	hellos, staleCookies                                                           atomic.Uint64
 }
 
 // refused counts a client that was not let in.
@@ -113,8 +118,8 @@ func newStreams(cfg streamsConfig) (*streams, error) {
 	if cfg.Strangers <= 0 {
 		cfg.Strangers = defaultStrangers
 	}
-	if cfg.HalfOpen <= 0 {
-		cfg.HalfOpen = defaultHalfOpen
+	if cfg.DTLSStrangers <= 0 {
+		cfg.DTLSStrangers = defaultDTLSStrangers
 	}
 	if cfg.Associations <= 0 {
 		cfg.Associations = defaultAssociations
@@ -153,9 +158,7 @@ func (s *streams) listen(addr netip.AddrPort) (netip.AddrPort, error) {
 // limit replaces streamsConfig.ConnectionsPerIP. Open connections stay.
 func (s *streams) limit(perIP int) {
 	s.places.limit(perIP)
-	s.dtls.mu.Lock()
-	s.dtls.perSource = perIP
-	s.dtls.mu.Unlock()
+	s.dtls.places.limit(perIP)
 }
 
 // datagram takes a DTLS record that came in on a UDP listener; it is for relay.Config.DTLS and does not block.
@@ -194,12 +197,13 @@ func (s *streams) Close() error {
 // stats is a snapshot of the counters.
 func (s *streams) stats() StreamStats {
 	open, strangers, half := s.places.size()
-	a, h := s.dtls.size()
+	a, b, h := s.dtls.places.size()
 	c := &s.counts
 	return StreamStats{
-		Open: open + a, Strangers: strangers, HalfOpen: half + h,
+		Open: open + a, Strangers: strangers + b, HalfOpen: half + h, Hellos: c.hellos.Load(),
 		Accepted: c.accepted.Load(), Displaced: c.displaced.Load(), OverShare: c.overShare.Load(), Full: c.full.Load(),
-		Silent: c.silent.Load(), BadHandshake: c.badHandshake.Load(), Unserved: c.unserved.Load(), Panicked: c.panicked.Load(),
+		Silent: c.silent.Load(), BadHandshake: c.badHandshake.Load(), Unserved: c.unserved.Load(),
+		StaleCookies: c.staleCookies.Load(), Panicked: c.panicked.Load(),
 	}
 }
 

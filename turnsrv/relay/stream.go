@@ -116,7 +116,13 @@ func (p *Plane) serve(ctx context.Context, s *stream, t Tuple, receive func() er
 	p.mu.Unlock()
 	defer p.serving.Done()
 
-	stop := context.AfterFunc(ctx, func() { s.end("the server ends", nil) })
+	stop := context.AfterFunc(ctx, func() {
+		why := "the server ends"
+		if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+			why = err.Error()
+		}
+		s.end(why, nil)
+	})
 	err := receive()
 	stop()
 	p.mu.Lock()
