@@ -1,8 +1,6 @@
 package admin
 
 import (
-	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
-
 	"encoding/json"
 	"regexp"
 	"strings"
