@@ -26,7 +26,7 @@ func TestDefaults(t *testing.T) {
 			Realm: "crolang", Listen: []string{":3478"}, ListenTLS: []string{":5349"}, Transports: []string{"udp", "tcp", "tls", "dtls"},
 			RelayPorts: PortRange{49152, 65535},
 			Limits: Limits{
-				AllocationsPerNode: 128, ConnectionsPerIP: 256, UnauthenticatedPerSecond: 200, AllocationLifetime: 10 * time.Minute,
+				AllocationsPerNode: 128, ConnectionsPerIP: 4096, UnauthenticatedPerSecond: 200, AllocationLifetime: 10 * time.Minute,
 			},
 			Peers: Peers{Mode: "open", Deny: []string{"recommended"}, Allow: []string{}},
 		},

@@ -177,14 +177,14 @@ func (a *App) openRedis() (err error) {
 
 func (a *App) openHooks() (err error) {
 	h := a.cfg().Hooks
-	if a.meters, err = a.report.newMetrics(); err != nil {
-		return err
-	}
 	l, err := a.supervisor.passed(systemd.NameHooks, "hooks.listen", h.Listen, h.Token.IsSet() || h.AllowNoToken)
 	if err != nil {
 		return err
 	}
 	if a.policy, err = policy.New(a.policySettings(a.cfg())); err != nil {
+		return err
+	}
+	if a.meters, err = a.report.newMetrics(); err != nil {
 		return err
 	}
 	if a.decider, err = hooks.NewDecider(hooks.DeciderConfig{

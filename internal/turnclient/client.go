@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,7 @@ func Code(err error) int {
 // Options say whom to talk to and as whom.
 type Options struct {
 	Transport string // udp, tcp, tls or dtls
+	Family    string // 4 or 6: of the addresses that a name in Addr may stand for; empty: whichever
 	Addr      string // host:port of the server
 	Local     string // local host:port; empty for any
 	Username  string
@@ -112,13 +114,13 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 
 func dial(ctx context.Context, o Options) (net.Conn, error) {
 	var d net.Dialer
-	network := "udp"
+	network := "udp" + o.Family
 	if o.Transport == "tcp" || o.Transport == "tls" {
-		network = "tcp"
+		network = "tcp" + o.Family
 	}
 	if o.Local != "" {
 		var err error
-		if network == "udp" {
+		if strings.HasPrefix(network, "udp") {
 			d.LocalAddr, err = net.ResolveUDPAddr(network, o.Local)
 		} else {
 			d.LocalAddr, err = net.ResolveTCPAddr(network, o.Local)

@@ -64,17 +64,8 @@ func newCollector(cfg Config) *collector {
 	}
 }
 
-// Describe implements prometheus.Collector.
-func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		c.allocations, c.opened, c.connections, c.datagrams, c.bytes, c.refusals, c.challenges, c.drops, c.ports, c.portsUsed, c.panics,
-		c.known, c.connected, c.banned, c.forgotten, c.events, c.eventsLost,
-		c.limits, c.certificate, c.upstream, c.messages, c.messagesQueued, c.tokensWatched, c.ready, c.draining,
-		c.redisUp, c.redisClients, c.redisKeys, c.redisMemory, c.redisConnections, c.redisCommands, c.redisRefused,
-	} {
-		ch <- d
-	}
-}
+// Describe implements prometheus.Collector, by collecting once.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
 
 // sink sends constant metrics to a scrape.
 type sink chan<- prometheus.Metric

@@ -17,8 +17,8 @@ import (
 
 const namespace = "crolang_aio"
 
-// Config says where the numbers come from. The functions are called at each scrape, from any goroutine; what is nil is left
-// out of the metrics.
+// Config says where the numbers come from. The functions are called by New and at each scrape, from any goroutine; what is
+// nil is left out of the metrics.
 type Config struct {
 	Version, Commit, Go string
 
