@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"reflect"
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks"
@@ -39,7 +38,7 @@ func (a *App) prepare(ctx context.Context, next *config.Config) (change.Change, 
 	all.Add(asChange(a.hooks.Prepare(hooks.Settings{Token: kept.hooks, MaxBody: next.Hooks.MaxBody, RTC: rtcSettings(next.Hooks.RTC)})))
 	all.Add(a.preparePolicy(next))
 	all.Add(asChange(a.peers.Prepare(next.Turn.Peers.Deny, next.Turn.Peers.Allow)))
-	all.Add(asChange(a.prepareCerts(next, public)))
+	all.Add(a.prepareCerts(next, public))
 	all.Add(a.prepareMove(public))
 	all.Add(change.New(func() {
 		a.hold(&holding{cfg: next, public: public, secrets: kept})
@@ -74,19 +73,11 @@ func (a *App) policySettings(cfg *config.Config) policy.Config {
 	return c
 }
 
-// prepareCerts gets the certificate of other settings ready. If they are as before, only its files are read again, and
-// what is wrong with those is no mistake of the configuration.
-func (a *App) prepareCerts(next *config.Config, p publicaddr.Public) (present func(), err error) {
+// prepareCerts gets the certificate of other settings ready.
+func (a *App) prepareCerts(next *config.Config, p publicaddr.Public) (change.Change, error) {
 	c := certSettings(next, p)
-	if hold := a.now.Load(); reflect.DeepEqual(c, certSettings(hold.cfg, hold.public)) {
-		return func() {
-			if err := a.certs.Reload(); err != nil {
-				a.part("certs").Error("the certificate stays as it was", "err", err)
-			}
-		}, nil
-	}
-	present, err = a.certs.Prepare(c)
-	return present, CertError(c, err)
+	made, err := a.certs.Prepare(c)
+	return made, certError(c, err)
 }
 
 // prepareMove gets ready to tell clients the addresses p. Live allocations keep theirs; the caller rechecks what they may

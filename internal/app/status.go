@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/certs"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
 	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
@@ -53,8 +54,8 @@ func (r *reporter) status() adminapi.Status {
 	v, hold := version.Get(), r.now.Load()
 	info := r.certs.Info()
 	source := info.Source
-	if info.SelfSigned && hold.cfg.Certs.CertFile == "" {
-		source = "self-signed"
+	if info.Kind == certs.SelfSigned || info.StandIn {
+		source = string(certs.SelfSigned)
 	}
 	return adminapi.Status{
 		Version: v.Version, Commit: v.Commit, Go: v.Go, Now: time.Now().UTC(), Started: r.started.UTC(), BrokerSeen: r.brokerSeen(),
@@ -63,7 +64,8 @@ func (r *reporter) status() adminapi.Status {
 			Host: hold.public.Machine(), IPv4: text(hold.public.IPv4.Advertise), IPv6: text(hold.public.IPv6.Advertise),
 		},
 		Certificate: &adminapi.Certificate{
-			Source: source, Names: info.Names, NotBefore: info.NotBefore, NotAfter: info.NotAfter, SelfSigned: info.SelfSigned,
+			Kind: string(info.Kind), StandIn: info.StandIn, Source: source, Names: info.Names,
+			NotBefore: info.NotBefore, NotAfter: info.NotAfter, SelfSigned: info.SelfSigned,
 		},
 		Limits:    r.limits(),
 		BrokerEnv: r.brokerEnv().Masked().Lines(),
@@ -111,7 +113,7 @@ func (r *reporter) newMetrics() (*metrics.Metrics, error) {
 		Turn:        r.turnStats,
 		Nodes:       r.nodes.Stats,
 		Limits:      r.limits,
-		Certificate: func() (time.Time, bool) { return r.certs.Info().NotAfter, true },
+		Certificate: func() (time.Time, bool) { return r.certs.Info().NotAfter, r.certs.Usable() },
 		Redis: func() (metrics.RedisStats, bool) {
 			if r.redis == nil {
 				return metrics.RedisStats{}, false
@@ -128,6 +130,14 @@ func (r *reporter) newMetrics() (*metrics.Metrics, error) {
 		},
 		State: func() (ready, draining bool) { return len(r.life.notReady()) == 0, r.life.draining() },
 	})
+}
+
+// degraded names what serves, but not all clients as it should.
+func (r *reporter) degraded() []string {
+	if !r.certs.Usable() {
+		return []string{"certificate"}
+	}
+	return nil
 }
 
 // limits are the numbers of [turn.limits] that hold.

@@ -16,7 +16,7 @@ type collector struct {
 
 	allocations, opened, connections, datagrams, bytes, refusals, drops, ports, portsUsed, panics,
 	known, connected, banned, forgotten, events, eventsLost,
-	limits, certificate, messages, ready, draining,
+	limits, certificate, certificateOK, messages, ready, draining,
 	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused *prometheus.Desc
 }
 
@@ -44,11 +44,12 @@ func newCollector(cfg Config) *collector {
 		events:     desc("nodes", "events_total", "Events noted in why-records, by kind.", "kind"),
 		eventsLost: desc("nodes", "events_lost_total", "Events that readers of the event stream were too slow for."),
 
-		limits:      desc("", "limit", "Configured limits, by configuration key; a limit that is off is left out.", "key"),
-		certificate: desc("", "certificate_expiry_timestamp_seconds", "When the certificate of TLS and DTLS ends, in Unix time."),
-		messages:    desc("hooks", "messages_total", "Messages between Nodes that the Brokers told of, by what became of the notice.", "result"),
-		ready:       desc("", "ready", "1 where everything is ready to serve."),
-		draining:    desc("", "draining", "1 while no new allocations are taken because the server is to end."),
+		limits:        desc("", "limit", "Configured limits, by configuration key; a limit that is off is left out.", "key"),
+		certificate:   desc("", "certificate_expiry_timestamp_seconds", "When the certificate of TLS and DTLS ends, in Unix time."),
+		certificateOK: desc("", "certificate_ok", "1 while TLS and DTLS clients get the certificate that is configured, and it is in its time."),
+		messages:      desc("hooks", "messages_total", "Messages between Nodes that the Brokers told of, by what became of the notice.", "result"),
+		ready:         desc("", "ready", "1 where everything is ready to serve."),
+		draining:      desc("", "draining", "1 while no new allocations are taken because the server is to end."),
 
 		redisUp:          desc("redis", "up", "1 where the embedded Redis runs."),
 		redisClients:     desc("redis", "clients", "Connected clients of the embedded Redis."),
@@ -65,7 +66,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.allocations, c.opened, c.connections, c.datagrams, c.bytes, c.refusals, c.drops, c.ports, c.portsUsed, c.panics,
 		c.known, c.connected, c.banned, c.forgotten, c.events, c.eventsLost,
-		c.limits, c.certificate, c.messages, c.ready, c.draining,
+		c.limits, c.certificate, c.certificateOK, c.messages, c.ready, c.draining,
 		c.redisUp, c.redisClients, c.redisKeys, c.redisMemory, c.redisConnections, c.redisCommands, c.redisRefused,
 	} {
 		ch <- d
@@ -116,9 +117,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	if c.cfg.Certificate != nil {
-		if end, ok := c.cfg.Certificate(); ok {
-			s.gauge(c.certificate, float64(end.Unix()))
-		}
+		end, ok := c.cfg.Certificate()
+		s.gauge(c.certificate, float64(end.Unix()))
+		s.flag(c.certificateOK, ok)
 	}
 	if c.cfg.Messages != nil {
 		for result, n := range c.cfg.Messages() {
