@@ -299,6 +299,8 @@ func cell(text string) string {
 
 // internalOnly are messages that no configuration and no machine can bring about: a mistake in the program itself.
 var internalOnly = map[string]string{
+	"the client began anew from the same port":                "ends a DTLS association, and is logged by nobody",
+	"package dtls does not keep its cookie where it did":      "a test fails first: the version of the library is pinned",
 	"log.format: … is none: it is auto, text or json":         "the configuration has been checked before",
 	"…, see crolang-aio … --help":                             "options are checked before the library sees them",
 	"unreadable certificate or key":                           "a kind for errors.Is; what is printed names the file and the remedy",
