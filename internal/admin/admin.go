@@ -1,5 +1,5 @@
-// Package admin is what the admin listener serves: the API, events as they happen, metrics, health and the dashboard, and a
-// client of that API with tables for the terminal, for the program's own commands.
+// Package admin is what the admin listener serves: the API (whose types and client are in package adminapi), events as they
+// happen, metrics, health and the dashboard.
 //
 // Time-outs, the token and the check of Host and Origin belong to the listener in front (package webguard).
 package admin

@@ -12,10 +12,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/version"
 )
 
-// Announce says, in a few lines that a person can use, what listens where, what clients will be told, and what a Broker
-// needs. On a terminal it is plain text; elsewhere a few records of the log have the same. file is the configuration file.
-func (a *App) Announce(file string) { a.report.announce(a.log, a.log.Writer(), file) }
-
+// announce writes what [App.Announce] says to w, or to log if nobody reads w as it is.
 func (r *reporter) announce(log *logging.Logger, w io.Writer, file string) {
 	urls := r.told.load().all()
 	env := r.brokerEnv()

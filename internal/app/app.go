@@ -230,6 +230,10 @@ func (a *App) openAdmin() (err error) {
 	return err
 }
 
+// Announce says, in a few lines that a person can use, what listens where, what clients will be told, and what a Broker
+// needs. On a terminal it is plain text; elsewhere a few records of the log have the same. file is the configuration file.
+func (a *App) Announce(file string) { a.report.announce(a.log, a.log.Writer(), file) }
+
 // cfg is the configuration that holds now.
 func (a *App) cfg() *config.Config { return a.now.Load().cfg }
 

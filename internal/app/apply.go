@@ -7,6 +7,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/hooks"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/change"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
 )
@@ -56,6 +57,27 @@ func (a *App) prepare(ctx context.Context, next *config.Config) (change.Change, 
 func (a *App) hold(h *holding) {
 	a.now.Store(h)
 	a.publish()
+}
+
+// publish brings the URLs up to date. It is to be called after each change to what holds and to the certificate.
+func (a *App) publish() {
+	if a.turn == nil || a.certs == nil {
+		return // openTURN publishes when both are there
+	}
+	a.told.publish(func() (stun, turn []string) {
+		hold := a.now.Load()
+		var up []publicaddr.Listener
+		for _, l := range a.turn.Listeners() {
+			up = append(up, publicaddr.Listener(l))
+		}
+		mode := hold.cfg.Hooks.RTC.AdvertiseTLS
+		return hold.public.ICEURLs(up, mode == "always" || mode == "auto" && a.certs.Verifiable())
+	})
+	var found []findings.Finding
+	if len(a.told.load().turn) == 0 {
+		found = []findings.Finding{{ID: "turn.untold", Detail: errUntold.Error(), Remedy: "change turn.transports, or the certificate"}}
+	}
+	a.found.Replace("turn.untold", found)
 }
 
 // policySettings are [PolicySettings] with what the policies need of the process.

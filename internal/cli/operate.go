@@ -10,7 +10,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/crolang-p2p/crolang-aio/internal/admin"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/app"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
@@ -69,7 +68,7 @@ func listNodes(c *cli.Context) error {
 		if err != nil || c.Bool("json") {
 			return printJSON(c, l, err)
 		}
-		return admin.PrintNodes(c.App.Writer, time.Now(), l)
+		return printNodes(c.App.Writer, time.Now(), l)
 	})
 }
 
@@ -85,7 +84,7 @@ func listAllocations(c *cli.Context) error {
 		if err != nil || c.Bool("json") {
 			return printJSON(c, l, err)
 		}
-		return admin.PrintAllocations(c.App.Writer, time.Now(), l)
+		return printAllocations(c.App.Writer, time.Now(), l)
 	})
 }
 
@@ -111,7 +110,7 @@ func listBans(c *cli.Context) error {
 		if err != nil || c.Bool("json") {
 			return printJSON(c, l, err)
 		}
-		return admin.PrintBans(c.App.Writer, time.Now(), l)
+		return printBans(c.App.Writer, time.Now(), l)
 	})
 }
 
@@ -125,7 +124,7 @@ func why(c *cli.Context) error {
 		if err = ofNode(node, err); err != nil || c.Bool("json") {
 			return printJSON(c, n, err)
 		}
-		return admin.PrintNode(c.App.Writer, time.Now(), n)
+		return printNode(c.App.Writer, time.Now(), n)
 	})
 }
 

@@ -1,4 +1,4 @@
-package admin
+package cli
 
 import (
 	"fmt"
@@ -13,8 +13,8 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
 
-// PrintNodes writes a table of Nodes. Times are shown in the zone of now, and how long ago they are by now.
-func PrintNodes(w io.Writer, now time.Time, l adminapi.NodeList) error {
+// printNodes writes a table of Nodes. Times are shown in the zone of now, and how long ago they are by now.
+func printNodes(w io.Writer, now time.Time, l adminapi.NodeList) error {
 	if len(l.Nodes) == 0 {
 		_, err := fmt.Fprintln(w, "no Nodes")
 		return err
@@ -25,7 +25,7 @@ func PrintNodes(w io.Writer, now time.Time, l adminapi.NodeList) error {
 		if n.LastEvent != nil {
 			last = n.LastEvent.Detail
 		}
-		t.Line(n.Node, state(n.Connected, n.Banned), strconv.Itoa(n.Allocations), Bytes(n.BytesIn), Bytes(n.BytesOut), ago(n.Seen, now), last)
+		t.Line(n.Node, state(n.Connected, n.Banned), strconv.Itoa(n.Allocations), bytesText(n.BytesIn), bytesText(n.BytesOut), ago(n.Seen, now), last)
 	}
 	return end(w, t, len(l.Nodes), l.Total)
 }
@@ -52,22 +52,22 @@ func end(w io.Writer, t terminal.Table, shown, total int) error {
 	return nil
 }
 
-// PrintAllocations writes a table of allocations.
-func PrintAllocations(w io.Writer, now time.Time, l adminapi.AllocationList) error {
+// printAllocations writes a table of allocations.
+func printAllocations(w io.Writer, now time.Time, l adminapi.AllocationList) error {
 	if len(l.Allocations) == 0 {
 		_, err := fmt.Fprintln(w, "no live allocations")
 		return err
 	}
 	t := terminal.NewTable(w, "ID", "NODE", "OVER", "CLIENT", "RELAYED", "SENT", "RECEIVED", "DROPS", "PEERS", "CREATED", "EXPIRES")
 	for _, a := range l.Allocations {
-		t.Line(a.ID, a.Node, a.Transport, a.Client.String(), a.Relayed.String(), Bytes(a.BytesIn), Bytes(a.BytesOut),
+		t.Line(a.ID, a.Node, a.Transport, a.Client.String(), a.Relayed.String(), bytesText(a.BytesIn), bytesText(a.BytesOut),
 			strconv.FormatUint(a.Drops, 10), strconv.Itoa(a.Peers), ago(a.Created, now), ago(a.Expires, now))
 	}
 	return end(w, t, len(l.Allocations), l.Total)
 }
 
-// PrintBans writes a table of bans.
-func PrintBans(w io.Writer, now time.Time, l adminapi.BanList) error {
+// printBans writes a table of bans.
+func printBans(w io.Writer, now time.Time, l adminapi.BanList) error {
 	if len(l.Bans) == 0 {
 		_, err := fmt.Fprintln(w, "no bans")
 		return err
@@ -83,8 +83,8 @@ func PrintBans(w io.Writer, now time.Time, l adminapi.BanList) error {
 	return end(w, t, len(l.Bans), l.Total)
 }
 
-// PrintNode writes all that is known of a Node, ending with its why-record.
-func PrintNode(w io.Writer, now time.Time, n adminapi.NodeRecord) error {
+// printNode writes all that is known of a Node, ending with its why-record.
+func printNode(w io.Writer, now time.Time, n adminapi.NodeRecord) error {
 	t := terminal.NewTable(w)
 	t.Line("Node", n.Node)
 	if n.Ban != nil {
@@ -117,7 +117,7 @@ func PrintNode(w io.Writer, now time.Time, n adminapi.NodeRecord) error {
 		return err
 	}
 	_, _ = fmt.Fprintln(w)
-	if err := PrintAllocations(w, now, adminapi.AllocationList{Allocations: n.Allocations, Total: len(n.Allocations)}); err != nil {
+	if err := printAllocations(w, now, adminapi.AllocationList{Allocations: n.Allocations, Total: len(n.Allocations)}); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintln(w)
@@ -150,7 +150,7 @@ func PrintEvents(w io.Writer, now time.Time, events []nodes.Event) error {
 }
 
 // Bytes writes a number of bytes with a unit, such as "1.5 MB" (powers of 1000).
-func Bytes(n uint64) string {
+func bytesText(n uint64) string {
 	if n < 1000 {
 		return strconv.FormatUint(n, 10) + " B"
 	}

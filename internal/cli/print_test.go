@@ -1,4 +1,4 @@
-package admin
+package cli
 
 import (
 	"bytes"
@@ -17,6 +17,16 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
+var started = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func allocation(id, node string) adminapi.Allocation {
+	return adminapi.Allocation{
+		ID: id, Node: node, Transport: "udp", Client: netip.MustParseAddrPort("198.51.100.7:4000"),
+		Relayed: netip.MustParseAddrPort("203.0.113.5:50123"), Created: started, Expires: started.Add(10 * time.Minute),
+		BytesIn: 1500, BytesOut: 2_500_000, DatagramsIn: 3, DatagramsOut: 4, Drops: 1, Peers: 2, Channels: 1,
+	}
+}
+
 func TestPrint(t *testing.T) {
 	now := started.Add(90 * time.Second)
 	hostile := "x\U000e0001\x1b[31m\u202etxt\n\t\x00é😀\xff"
@@ -33,26 +43,26 @@ func TestPrint(t *testing.T) {
 	}
 	for name, print := range map[string]func(w io.Writer) error{
 		"nodes": func(w io.Writer) error {
-			return PrintNodes(w, now, adminapi.NodeList{Total: 7, Nodes: []adminapi.NodeSummary{
+			return printNodes(w, now, adminapi.NodeList{Total: 7, Nodes: []adminapi.NodeSummary{
 				{Node: "alice", Connected: true, Seen: now, Allocations: 2, BytesIn: 999, BytesOut: 1_234_567, LastEvent: &events[1]},
 				{Node: hostile, Connected: true, Banned: true, Seen: started},
 			}})
 		},
-		"nodes-none": func(w io.Writer) error { return PrintNodes(w, now, adminapi.NodeList{}) },
+		"nodes-none": func(w io.Writer) error { return printNodes(w, now, adminapi.NodeList{}) },
 		"allocations": func(w io.Writer) error {
-			return PrintAllocations(w, now, adminapi.AllocationList{Allocations: []adminapi.Allocation{first, second}, Total: 2})
+			return printAllocations(w, now, adminapi.AllocationList{Allocations: []adminapi.Allocation{first, second}, Total: 2})
 		},
-		"allocations-none": func(w io.Writer) error { return PrintAllocations(w, now, adminapi.AllocationList{}) },
-		"bans":             func(w io.Writer) error { return PrintBans(w, now, adminapi.BanList{Bans: bans, Total: 2}) },
-		"bans-none":        func(w io.Writer) error { return PrintBans(w, now, adminapi.BanList{}) },
+		"allocations-none": func(w io.Writer) error { return printAllocations(w, now, adminapi.AllocationList{}) },
+		"bans":             func(w io.Writer) error { return printBans(w, now, adminapi.BanList{Bans: bans, Total: 2}) },
+		"bans-none":        func(w io.Writer) error { return printBans(w, now, adminapi.BanList{}) },
 		"why": func(w io.Writer) error {
-			return PrintNode(w, now, adminapi.NodeRecord{
+			return printNode(w, now, adminapi.NodeRecord{
 				Node: hostile, Banned: true, Ban: &bans[1], Connected: true, Checked: started, CredentialsIssued: 3,
 				CredentialEnds: started.Add(5 * time.Minute), Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8::7")},
 				Allocations: []adminapi.Allocation{first}, Events: events,
 			})
 		},
-		"why-little": func(w io.Writer) error { return PrintNode(w, now, adminapi.NodeRecord{Node: "bob", Checked: started}) },
+		"why-little": func(w io.Writer) error { return printNode(w, now, adminapi.NodeRecord{Node: "bob", Checked: started}) },
 		"json": func(w io.Writer) error {
 			return terminal.PrintJSON(w, adminapi.BanAnswer{Node: hostile, Closed: 2, Kept: true})
 		},
@@ -67,7 +77,7 @@ func TestPrint(t *testing.T) {
 					t.Errorf("%q reaches the terminal", r)
 				}
 			}
-			golden(t, filepath.Join("testdata", name+".golden"), b.Bytes())
+			golden(t, filepath.Join("testdata", "print", name+".golden"), b.Bytes())
 		})
 	}
 }
@@ -94,7 +104,7 @@ func (fullDisk) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
 
 func TestPrintSaysWhatTheWriterSays(t *testing.T) {
 	l := adminapi.AllocationList{Allocations: []adminapi.Allocation{allocation("a", "b")}, Total: 1}
-	if PrintAllocations(fullDisk{}, started, l) == nil || PrintBans(fullDisk{}, started, adminapi.BanList{}) == nil {
+	if printAllocations(fullDisk{}, started, l) == nil || printBans(fullDisk{}, started, adminapi.BanList{}) == nil {
 		t.Error("an error of the writer was lost")
 	}
 }
@@ -103,8 +113,8 @@ func TestWords(t *testing.T) {
 	for n, want := range map[uint64]string{
 		0: "0 B", 999: "999 B", 1000: "1.0 kB", 999_949: "999.9 kB", 999_950: "1.0 MB", 1_500_000_000: "1.5 GB", 1 << 63: "9.2 EB",
 	} {
-		if got := Bytes(n); got != want {
-			t.Errorf("Bytes(%d) = %q, want %q", n, got, want)
+		if got := bytesText(n); got != want {
+			t.Errorf("bytesText(%d) = %q, want %q", n, got, want)
 		}
 	}
 	for d, want := range map[time.Duration]string{
