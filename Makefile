@@ -18,7 +18,7 @@ TOOL := $(GO) tool -modfile=tools/go.mod
 export GOFLAGS ?= -buildvcs=false
 
 .NOTPARALLEL:
-.PHONY: help build test unit e2e portable peers lint lint-fix lengths ci cross fuzz bench vuln clean
+.PHONY: help build test unit e2e portable peers lint lint-fix lengths house ci cross fuzz bench vuln clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -41,7 +41,7 @@ e2e: ## tests of the program against coturn, Chromium and npm packages, likewise
 peers: ## install what the tests talk to
 	./tools/peers.sh
 
-lint: lengths ## golangci-lint, on both engines of the data plane
+lint: lengths house ## golangci-lint, on both engines of the data plane; lengths and layout
 	$(TOOL) golangci-lint run ./...
 	$(TOOL) golangci-lint run --build-tags portable ./turnsrv/...
 
@@ -50,6 +50,9 @@ lint-fix: ## let the linters correct what they can
 
 lengths:
 	./tools/lengths.sh
+
+house:
+	$(GO) test -run 'TestHouse|TestArchitecturePage' ./internal/docs
 
 ci: test lint cross fuzz ## everything that must pass
 
