@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/losses"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 )
@@ -43,6 +44,8 @@ type Config struct {
 	Draining func() *adminapi.Drain
 	// Turn reads the TURN server's counters; nil: none are shown.
 	Turn func() adminapi.TurnStats
+	// Losses reads the counters of what was refused, displaced or dropped; nil: none are shown.
+	Losses func() []losses.Count
 	// Metrics serves /metrics; nil: 404.
 	Metrics http.Handler
 	// RTC makes the RTC configuration, with a fresh credential, that the webhook would give to node: for the dashboard's
@@ -91,6 +94,9 @@ func New(cfg Config) (*Admin, error) {
 	}
 	if cfg.Turn == nil {
 		cfg.Turn = func() adminapi.TurnStats { return adminapi.TurnStats{} }
+	}
+	if cfg.Losses == nil {
+		cfg.Losses = func() []losses.Count { return nil }
 	}
 	if cfg.Draining == nil {
 		cfg.Draining = func() *adminapi.Drain { return nil }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/losses"
 )
 
 func TestDashboardFiles(t *testing.T) {
@@ -89,6 +90,12 @@ func lively(t *testing.T, token string) *server {
 				Warnings:  []findings.Finding{{ID: "public.private", Detail: "public.host is a private address", Remedy: "set an address that clients on the Internet reach"}},
 			}
 		}
+		c.Losses = func() []losses.Count {
+			return []losses.Count{
+				{Area: losses.Connections, Cause: "over_share", N: 72}, {Area: losses.Datagrams, Cause: "moon_phase", N: 3},
+				{Area: losses.Datagrams, Cause: "no_channel"}, {Area: losses.Requests, Cause: "no_port", N: 5},
+			}
+		}
 		c.Turn = func() adminapi.TurnStats {
 			n := seconds.Add(1)
 			return adminapi.TurnStats{
@@ -145,6 +152,8 @@ func TestDashboardViews(t *testing.T) {
 	s.registry.Refused("Bob", "allocation refused: 128 of 128 in use")
 	s.registry.Refused(hostile, "allocation refused: credential expired 42 s ago")
 	p.wait(`document.body.innerText.includes("128 of 128 in use")`)
+	p.wait(`[...document.querySelectorAll("table")].some((t) => t.caption?.textContent.startsWith("Displaced") && t.rows.length === 3 &&
+		t.rows[1].innerText.includes("72") && t.rows[1].innerText.includes("turn.limits.connections_per_ip") && t.rows[2].innerText.includes("moon_phase"))`)
 	axe := axeCore(t)
 	for _, look := range []struct {
 		name          string

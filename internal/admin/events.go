@@ -1,15 +1,18 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/losses"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
@@ -172,5 +175,20 @@ func (a *Admin) count() adminapi.Live {
 	for _, x := range turn.Refusals {
 		l.Refusals[strconv.Itoa(x.Code)+" "+x.Cause] += x.Count
 	}
+	l.Losses = a.losses()
 	return l
+}
+
+// losses are those that Live.Refusals does not have, the most frequent first.
+func (a *Admin) losses() []adminapi.Loss {
+	list := []adminapi.Loss{}
+	for _, c := range a.cfg.Losses() {
+		if c.N > 0 && c.Area != losses.Requests {
+			list = append(list, adminapi.Loss{Area: string(c.Area), Cause: c.Cause, Means: losses.Of(c.Area, c.Cause).Means, Count: c.N})
+		}
+	}
+	slices.SortFunc(list, func(x, y adminapi.Loss) int {
+		return cmp.Or(cmp.Compare(y.Count, x.Count), cmp.Compare(x.Area, y.Area), cmp.Compare(x.Cause, y.Cause))
+	})
+	return list
 }

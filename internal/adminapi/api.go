@@ -166,6 +166,9 @@ type TurnStats struct {
 	Refusals   []Refusal         // by code and cause, of which there are few
 	Challenges uint64            // requests without a credential that were asked for one, which is no refusal
 	Drops      map[string]uint64 // datagrams that were not relayed or answered, by cause
+	HalfOpen   int               // connections that have not said what they are, or not finished their handshake, now
+	Accepted   uint64            // connections of TCP and TLS, and DTLS associations
+	TurnedAway map[string]uint64 // those that were refused, displaced or broke off before they were served, by cause
 	Ports      int               // relay ports in the configuration; 0: unknown
 	PortsUsed  int
 	Panics     uint64 // messages at which a handler failed that should never fail
@@ -192,6 +195,14 @@ type Refusal struct {
 	Count uint64
 }
 
+// Loss counts what was lost for one cause since the start. Area and Cause are words of package losses.
+type Loss struct {
+	Area  string `json:"area"`
+	Cause string `json:"cause"`
+	Means string `json:"means"`
+	Count uint64 `json:"count"`
+}
+
 // Live is the data of a "stats" event of GET /api/events: totals since the start unless said otherwise.
 type Live struct {
 	Time         time.Time         `json:"time"`
@@ -206,6 +217,7 @@ type Live struct {
 	DatagramsIn  uint64            `json:"datagrams_in"`
 	DatagramsOut uint64            `json:"datagrams_out"`
 	Drops        uint64            `json:"drops"`
+	Losses       []Loss            `json:"losses"`   // but for refusals: what was displaced, dropped or turned away, by cause
 	Refusals     map[string]uint64 `json:"refusals"` // "486 node_full": n; code 0: by the webhooks, such as "0 authentication"
 	Draining     bool              `json:"draining"`
 	Drain        *Drain            `json:"drain,omitempty"` // while draining

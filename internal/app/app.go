@@ -17,7 +17,6 @@ import (
 	"github.com/crolang-p2p/crolang-aio/hooks"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
-	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
 	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/clock"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
@@ -64,7 +63,6 @@ type App struct {
 	log        *logging.Logger
 	found      *findings.Set
 	clock      *clock.Clock
-	meters     *metrics.Metrics
 	report     *reporter
 	life       *life
 	supervisor *supervisor
@@ -80,7 +78,7 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 	a := &App{log: log, life: newLife()}
 	a.found = findings.NewSet(a.part("setup"))
 	a.clock = clock.New(a.found)
-	a.report = &reporter{parts: &a.parts, now: &a.now, told: &a.told, found: a.found, life: a.life, started: time.Now()}
+	a.report = &reporter{parts: &a.parts, now: &a.now, told: &a.told, found: a.found, log: a.part("losses"), life: a.life, started: time.Now()}
 	a.supervisor = &supervisor{parts: &a.parts, life: a.life, log: a.log.Logger}
 	a.now.Store(&holding{cfg: cfg})
 	defer func() {
@@ -184,19 +182,19 @@ func (a *App) openHooks() (err error) {
 	if a.policy, err = policy.New(a.policySettings(a.cfg())); err != nil {
 		return err
 	}
-	if a.meters, err = a.report.newMetrics(); err != nil {
+	if err = a.report.newMetrics(); err != nil {
 		return err
 	}
 	if a.decider, err = hooks.NewDecider(hooks.DeciderConfig{
 		RTC: rtcSettings(h.RTC), ICE: &issuer{keys: a.keys, now: &a.now, told: &a.told}, Registry: a.nodes, Policy: a.policy,
-		Observe: a.meters.ObserveHook, Logger: a.part("hooks"),
+		Observe: a.report.meters.ObserveHook, Logger: a.part("hooks"),
 	}); err != nil {
 		return err
 	}
 	set := hooks.Config{
 		Decider: a.decider, Listen: h.Listen, Token: a.now.Load().secrets.hooks, Hosts: h.Hosts, MaxBody: h.MaxBody,
 		Machine: machineHosts(a.now.Load().public),
-		Refused: func(status int) { a.meters.CountRefused("hooks", status) }, Logger: a.part("hooks"),
+		Refused: func(status int) { a.report.meters.CountRefused("hooks", status) }, Logger: a.part("hooks"),
 	}
 	if l != nil {
 		set.Listener, set.Linger = l, linger
@@ -208,7 +206,7 @@ func (a *App) openHooks() (err error) {
 func (a *App) openAdmin() (err error) {
 	if a.admin, err = admin.New(admin.Config{
 		Nodes: a.nodes, Relays: relays{a.turn}, Status: a.report.status, NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats,
-		Metrics: a.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain, Draining: a.report.drainProgress, Logger: a.part("admin"),
+		Losses: a.report.losses, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain, Draining: a.report.drainProgress, Logger: a.part("admin"),
 	}); err != nil {
 		return err
 	}
@@ -220,7 +218,7 @@ func (a *App) openAdmin() (err error) {
 	guard := webguard.Config{
 		Key: "admin.listen", Listen: set.Listen, Handler: a.admin, Settings: guardSettings(set, a.now.Load().secrets.admin),
 		Exempt: admin.Exempt, CheckHost: webguard.OwnHosts, Machine: machineHosts(a.now.Load().public),
-		Refused: func(_ *http.Request, status int) { a.meters.CountRefused("admin", status) },
+		Refused: func(_ *http.Request, status int) { a.report.meters.CountRefused("admin", status) },
 		Logger:  a.part("admin"),
 	}
 	if l != nil {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"net/url"
 	"sync/atomic"
@@ -23,6 +24,8 @@ type reporter struct {
 	now     *atomic.Pointer[holding]
 	told    *told
 	found   *findings.Set
+	meters  *metrics.Metrics
+	log     *slog.Logger
 	life    *life
 	started time.Time
 }
@@ -60,9 +63,10 @@ func text(a netip.Addr) string {
 
 // turnStats brings the TURN server's counters to the admin API.
 func (r *reporter) turnStats() adminapi.TurnStats {
-	st, hold := r.turn.Stats(), r.now.Load()
+	st, streams, hold := r.turn.Stats(), r.turn.Streams(), r.now.Load()
 	out := adminapi.TurnStats{
-		Drops:  map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited},
+		Drops:    map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited},
+		HalfOpen: streams.HalfOpen, Accepted: streams.Accepted, TurnedAway: turnedAway(streams),
 		Panics: r.turn.Panics(), Ports: int(hold.cfg.Turn.RelayPorts.Max) - int(hold.cfg.Turn.RelayPorts.Min) + 1,
 	}
 	out.Ports *= len(hold.public.Advertised())
@@ -75,8 +79,8 @@ func (r *reporter) turnStats() adminapi.TurnStats {
 			In:          adminapi.Flow{Datagrams: sum.Total.Up.Datagrams, Bytes: sum.Total.Up.Bytes},
 			Out:         adminapi.Flow{Datagrams: sum.Total.Down.Datagrams, Bytes: sum.Total.Down.Bytes},
 		})
-		for why := range relay.Causes {
-			out.Drops[why.String()] += sum.Total.Up.Drops[why] + sum.Total.Down.Drops[why]
+		for cause, n := range dropped(sum.Total) {
+			out.Drops[cause] += n
 		}
 	}
 	for k, n := range st.Refusals {
@@ -89,10 +93,10 @@ func (r *reporter) turnStats() adminapi.TurnStats {
 	return out
 }
 
-// newMetrics reads every part at each scrape.
-func (r *reporter) newMetrics() (*metrics.Metrics, error) {
+// newMetrics makes the metrics, which read every part at each scrape.
+func (r *reporter) newMetrics() (err error) {
 	v := version.Get()
-	return metrics.New(metrics.Config{
+	r.meters, err = metrics.New(metrics.Config{
 		Version: v.Version, Commit: v.Commit, Go: v.Go,
 		Turn:        r.turnStats,
 		Nodes:       r.nodes.Stats,
@@ -111,6 +115,7 @@ func (r *reporter) newMetrics() (*metrics.Metrics, error) {
 		Policy: r.policyStats,
 		State:  func() (ready, draining bool) { return len(r.life.notReady()) == 0, r.life.draining() },
 	})
+	return err
 }
 
 func (r *reporter) policyStats() metrics.PolicyStats {

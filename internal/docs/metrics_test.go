@@ -14,8 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-
-	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
 var update = flag.Bool("update", false, "write anew what the pages have from elsewhere")
@@ -150,19 +148,6 @@ func TestRefusalsPageIsComplete(t *testing.T) {
 		t.Fatalf("only %d causes were found: %v", len(found), found)
 	}
 	compare(t, "refusals", firstCells(section(t, operations, "## Refusals and drops")), slices.Collect(maps.Keys(found)))
-}
-
-// Every cause for which a relay drops a datagram is explained.
-func TestDropCauses(t *testing.T) {
-	page := section(t, operations, "## Refusals and drops")
-	var listed, all []string
-	for _, m := range regexp.MustCompile("(?m)^- `(\\w+)`: ").FindAllStringSubmatch(page, -1) {
-		listed = append(listed, m[1])
-	}
-	for c := range relay.Causes {
-		all = append(all, c.String())
-	}
-	compare(t, "drops", listed, all)
 }
 
 const (

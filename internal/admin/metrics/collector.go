@@ -13,19 +13,20 @@ import (
 // collector reads all sources at each scrape.
 type collector struct {
 	cfg Config
+	own *Metrics // has what is counted here
 
-	allocations, opened, connections, datagrams, bytes, refusals, challenges, drops, ports, portsUsed, panics,
+	allocations, opened, connections, datagrams, bytes, refusals, challenges, drops, ports, portsUsed, panics, halfOpen, accepted, turnedAway,
 	known, connected, banned, forgotten, events, eventsLost,
-	limits, certificate, certificateOK, upstream, messages, messagesQueued, tokensWatched, ready, draining,
+	limits, certificate, certificateOK, upstream, messages, messagesQueued, tokensWatched, refused, ready, draining,
 	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused *prometheus.Desc
 }
 
-func newCollector(cfg Config) *collector {
+func newCollector(cfg Config, own *Metrics) *collector {
 	desc := func(subsystem, name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
 	}
 	return &collector{
-		cfg:         cfg,
+		cfg: cfg, own: own,
 		allocations: desc("turn", "allocations", "Live allocations, by the transport of their clients.", "transport"),
 		opened:      desc("turn", "allocations_opened_total", "Allocations made since the start.", "transport"),
 		connections: desc("turn", "connections", "Open client connections; none over udp.", "transport"),
@@ -37,6 +38,10 @@ func newCollector(cfg Config) *collector {
 		ports:       desc("turn", "relay_ports", "Relay ports in the configured range."),
 		portsUsed:   desc("turn", "relay_ports_used", "Relay ports in use."),
 		panics:      desc("turn", "panics_total", "Messages that a mistake in the program would have ended it at; each was dropped alone."),
+
+		halfOpen:   desc("turn", "connections_half_open", "Client connections that have not said what they are, or not finished their handshake."),
+		accepted:   desc("turn", "connections_accepted_total", "Client connections of TCP and TLS, and DTLS associations, that were accepted."),
+		turnedAway: desc("turn", "connections_turned_away_total", "Client connections that were refused, displaced or broke off before they were served, by cause.", "cause"),
 
 		known:      desc("nodes", "known", "Nodes that something is remembered of."),
 		connected:  desc("nodes", "connected", "Nodes that have joined a Broker and not left it."),
@@ -52,6 +57,7 @@ func newCollector(cfg Config) *collector {
 		messages:       desc("hooks", "messages_total", "Messages between Nodes that the Brokers told of, by what became of the notice.", "result"),
 		messagesQueued: desc("hooks", "messages_queued", "Notices of messages that wait to be forwarded to the operator's own webhook."),
 		tokensWatched:  desc("hooks", "tokens_watched", "Nodes whose token's end is watched, to name them invalid then."),
+		refused:        desc("http", "requests_refused_total", "HTTP requests refused before they were looked at, for their token, Host or Origin, by listener and status.", "listener", "status"),
 		ready:          desc("", "ready", "1 where everything is ready to serve."),
 		draining:       desc("", "draining", "1 while no new allocations are taken because the server is to end."),
 
@@ -87,6 +93,17 @@ func (s sink) flag(d *prometheus.Desc, v bool) {
 	s.gauge(d, 0)
 }
 
+// causes sends counters by cause, of which a scrape has at most maxCauses.
+func (s sink) causes(d *prometheus.Desc, counts map[string]uint64) {
+	n := 0
+	for cause, count := range counts {
+		if n++; n > maxCauses {
+			return
+		}
+		s.counter(d, count, cause)
+	}
+}
+
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s := sink(ch)
@@ -116,6 +133,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		s.gauge(c.certificate, float64(end.Unix()))
 		s.flag(c.certificateOK, ok)
 	}
+	c.own.mu.Lock()
+	for k, n := range c.own.refused {
+		s.counter(c.refused, n, k[0], k[1])
+	}
+	c.own.mu.Unlock()
 	if c.cfg.Policy != nil {
 		c.policy(s, c.cfg.Policy())
 	}
@@ -128,12 +150,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (c *collector) policy(s sink, st PolicyStats) {
-	for result, n := range st.Upstream {
-		s.counter(c.upstream, n, result)
-	}
-	for result, n := range st.Messages {
-		s.counter(c.messages, n, result)
-	}
+	s.causes(c.upstream, st.Upstream)
+	s.causes(c.messages, st.Messages)
 	s.gauge(c.messagesQueued, float64(st.MessagesQueued))
 	s.gauge(c.tokensWatched, float64(st.TokensWatched))
 }
@@ -155,10 +173,10 @@ func (c *collector) redis(s sink) {
 	s.counter(c.redisRefused, st.Refused)
 }
 
-// maxRefusals and maxDrops bound the series of one scrape, should a cause ever be made from what a stranger sent.
+// maxRefusals and maxCauses bound the series of one scrape, should a cause ever be made from what a stranger sent.
 const (
 	maxRefusals = 200
-	maxDrops    = 50
+	maxCauses   = 50
 )
 
 func (c *collector) turn(s sink, st adminapi.TurnStats) {
@@ -181,13 +199,10 @@ func (c *collector) turn(s sink, st adminapi.TurnStats) {
 		s.counter(c.refusals, r.Count, strconv.Itoa(r.Code), r.Cause)
 	}
 	s.counter(c.challenges, st.Challenges)
-	n := 0
-	for cause, count := range st.Drops {
-		if n++; n > maxDrops {
-			break
-		}
-		s.counter(c.drops, count, cause)
-	}
+	s.causes(c.drops, st.Drops)
+	s.gauge(c.halfOpen, float64(st.HalfOpen))
+	s.counter(c.accepted, st.Accepted)
+	s.causes(c.turnedAway, st.TurnedAway)
 	s.counter(c.panics, st.Panics)
 	if st.Ports > 0 {
 		s.gauge(c.ports, float64(st.Ports))

@@ -51,10 +51,10 @@ type Metrics struct {
 	registry *prometheus.Registry
 	handler  http.Handler
 	hooks    *prometheus.HistogramVec
-	refused  *prometheus.CounterVec
 
 	mu      sync.Mutex
 	allowed map[string]map[string]bool // label values met, by label
+	refused map[[2]string]uint64       // HTTP requests, by listener and status
 }
 
 // New makes the metrics.
@@ -66,11 +66,8 @@ func New(cfg Config) (*Metrics, error) {
 			Help:    "Time from a webhook request's header to its answer, by hook and result.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30},
 		}, []string{"hook", "result"}),
-		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: namespace, Subsystem: "http", Name: "requests_refused_total",
-			Help: "HTTP requests refused before they were looked at, for their token, Host or Origin, by listener and status.",
-		}, []string{"listener", "status"}),
 		allowed: make(map[string]map[string]bool),
+		refused: make(map[[2]string]uint64),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "Always 1; the labels say what runs.",
@@ -78,7 +75,7 @@ func New(cfg Config) (*Metrics, error) {
 	})
 	info.Set(1)
 	for _, c := range []prometheus.Collector{
-		m.hooks, m.refused, info, newCollector(cfg),
+		m.hooks, info, newCollector(cfg, m),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
@@ -108,7 +105,21 @@ func (m *Metrics) CountRefused(listener string, status int) {
 	case http.StatusForbidden:
 		text = "403"
 	}
-	m.refused.WithLabelValues(m.bounded("listener", listener), text).Inc()
+	listener = m.bounded("listener", listener)
+	m.mu.Lock()
+	m.refused[[2]string{listener, text}]++
+	m.mu.Unlock()
+}
+
+// Refused returns what CountRefused has counted, by listener and status, such as "hooks 401".
+func (m *Metrics) Refused() map[string]uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := make(map[string]uint64, len(m.refused))
+	for k, n := range m.refused {
+		out[k[0]+" "+k[1]] = n
+	}
+	return out
 }
 
 const maxValues = 16

@@ -32,7 +32,8 @@ func full() Config {
 				},
 				Refusals: []adminapi.Refusal{{Code: 401, Cause: "expired", Count: 7}, {Code: 486, Cause: "node_full", Count: 2}},
 				Drops:    map[string]uint64{"no_permission": 3},
-				Ports:    16384, PortsUsed: 3, Panics: 1,
+				Ports:    16384, PortsUsed: 3, Panics: 1, HalfOpen: 2, Accepted: 9,
+				TurnedAway: map[string]uint64{"over_share": 4, "displaced": 0},
 			}
 		},
 		Nodes: func() nodes.Stats {
@@ -157,7 +158,7 @@ func TestSeriesAreBounded(t *testing.T) {
 	wg.Wait()
 	text := scrape(t, m)
 	for name, most := range map[string]int{
-		"crolang_aio_turn_refusals_total{": maxRefusals, "crolang_aio_turn_dropped_total{": maxDrops,
+		"crolang_aio_turn_refusals_total{": maxRefusals, "crolang_aio_turn_dropped_total{": maxCauses,
 		"crolang_aio_hooks_request_duration_seconds_count{": (maxValues + 1) * (maxValues + 1),
 		"crolang_aio_http_requests_refused_total{":          (maxValues + 1) * 3,
 	} {

@@ -24,6 +24,11 @@ export function show(main, _, signal) {
     make: (c) => [c.code === "0" ? "–" : c.code, h("span", { class: c.usual ? "tag" : "tag bad", text: c.cause }), c.words, count(c.n)],
     empty: "Nothing was refused.",
   });
+  const losses = table("Displaced, dropped or turned away, by cause", [["Of"], ["Cause"], ["What it means"], ["Since the start", "num"]], {
+    key: (l) => l.area + " " + l.cause,
+    make: (l) => [l.area, h("span", { class: "tag", text: l.cause }), l.means, count(l.count)],
+    empty: "Nothing was lost.",
+  });
   const onlyRefusals = h("input", { type: "checkbox", id: "only-refusals" });
   const feed = table("Events as they happen", [["When"], ["Node"], ["Kind"], ["What happened"]], {
     key: (n) => n.number,
@@ -34,6 +39,7 @@ export function show(main, _, signal) {
     h("div", { class: "cards" }, ...Object.values(cards).map((c) => c.el)),
     h("section", {}, h("h2", { text: "Traffic" }), figure.el),
     h("section", {}, h("h2", { text: "Refusals by cause" }), refused.el),
+    h("section", {}, h("h2", { text: "Displaced, dropped or turned away" }), losses.el),
     h("section", {},
       h("div", { class: "row" }, h("h2", { text: "Events as they happen" }),
         h("label", { class: "check" }, onlyRefusals, "Refusals only")),
@@ -57,6 +63,7 @@ export function show(main, _, signal) {
     setText(cards.bans.more, "in force");
     figure.update(store.points);
     refused.update(refusals);
+    losses.update(s.losses);
   }
   function drawFeed() {
     feed.update(store.notes.filter((n) => !onlyRefusals.checked || n.failed).slice(0, 50));

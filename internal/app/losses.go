@@ -1,0 +1,70 @@
+package app
+
+import (
+	"context"
+
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/losses"
+	"github.com/crolang-p2p/crolang-aio/turnsrv"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+// turnedAway are the connections that came to nothing, by cause.
+func turnedAway(s turnsrv.StreamStats) map[string]uint64 {
+	return map[string]uint64{
+		"over_share": s.OverShare, "full": s.Full, "displaced": s.Displaced, "silent": s.Silent, "bad_handshake": s.BadHandshake,
+		"unserved": s.Unserved, "stale_cookies": s.StaleCookies, "panicked": s.Panicked,
+	}
+}
+
+// dropped is what a relay did not pass on, both ways, by cause.
+func dropped(s relay.Stats) map[string]uint64 {
+	all := make(map[string]uint64)
+	for why := range relay.Causes {
+		all[why.String()] = s.Up.Drops[why] + s.Down.Drops[why]
+	}
+	return all
+}
+
+// losses are the counters of all parts of what was refused, displaced or dropped.
+func (r *reporter) losses() (all []losses.Count) {
+	add := func(area losses.Area, counts map[string]uint64) {
+		for cause, n := range counts {
+			all = append(all, losses.Count{Area: area, Cause: cause, N: n})
+		}
+	}
+	turn, policy := r.turnStats(), r.policy.Stats()
+	for _, x := range turn.Refusals {
+		all = append(all, losses.Count{Area: losses.Requests, Cause: x.Cause, N: x.Count})
+	}
+	add(losses.Connections, turn.TurnedAway)
+	add(losses.Datagrams, turn.Drops)
+	add(losses.Upstream, map[string]uint64{"failed": policy.UpstreamFailures, "busy": policy.UpstreamBusy})
+	add(losses.Messages, map[string]uint64{"dropped": policy.MessagesDropped})
+	add(losses.HTTP, r.meters.Refused())
+	if r.redis != nil {
+		add(losses.Redis, map[string]uint64{"refused": r.redis.Stats().Refused})
+	}
+	return all
+}
+
+// drops are those of live allocations.
+func (p *parts) drops() (all []losses.NodeDrops) {
+	for _, x := range p.turn.Allocations() {
+		if x.Stats.Up.Dropped+x.Stats.Down.Dropped > 0 {
+			all = append(all, losses.NodeDrops{Allocation: x.ID, Node: x.Node, ByCause: dropped(x.Stats)})
+		}
+	}
+	return all
+}
+
+// watchLosses makes known what is refused, displaced and dropped, until ctx ends.
+func (r *reporter) watchLosses(ctx context.Context) error {
+	w, err := losses.New(losses.Config{
+		Read: r.losses, Found: func(now []findings.Finding) { r.found.Replace("losses.", now) }, Drops: r.drops, Note: r.nodes.Refused, Log: r.log,
+	})
+	if err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}

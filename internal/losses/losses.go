@@ -1,0 +1,69 @@
+// Package losses looks at the counters of what was refused, displaced or dropped, so that nothing is in silence: while
+// something goes on, there is a finding with its cause and remedy and at most one line of the log a minute, and the Nodes
+// that it is known of have it in their why-records.
+//
+// It knows no counter by name: a part that counts a further cause has it shown at once, in general words until Causes has
+// better ones.
+package losses
+
+import "strings"
+
+// Area is what something was lost of.
+type Area string
+
+// The areas.
+const (
+	Requests    Area = "requests"    // of clients to the TURN server, that were answered with an error
+	Connections Area = "connections" // of clients to the TURN server, over TCP, TLS and DTLS
+	Datagrams   Area = "datagrams"   // that were not relayed or not answered
+	Upstream    Area = "upstream"    // questions to the operator's own webhooks
+	Messages    Area = "messages"    // notices of messages to them
+	HTTP        Area = "http"        // requests to the listeners of HTTP; a cause is "admin 401"
+	Redis       Area = "redis"       // connections to the embedded Redis
+)
+
+// Areas lists them.
+func Areas() []Area { return []Area{Requests, Connections, Datagrams, Upstream, Messages, HTTP, Redis} }
+
+// Count is how often something was lost for one cause since the start.
+type Count struct {
+	Area  Area
+	Cause string // a word of the program's own, such as "no_port"
+	N     uint64
+}
+
+// Cause is what a count means to an operator.
+type Cause struct {
+	Means  string // in plain words
+	Remedy string // what to do about it
+	// Least is how many within a minute are worth a finding. What every stranger can bring about needs more than what
+	// only a limit that is reached does.
+	Least uint64
+}
+
+// What is usual, or can be brought about by anybody, is found from so many a minute on.
+const (
+	some = 20
+	many = 200
+	mass = 5000
+)
+
+// Of returns what is known of a cause, or general words for one that is not in Causes.
+func Of(area Area, cause string) Cause {
+	if c, ok := causes[area][cause]; ok {
+		return c
+	}
+	return Cause{
+		Means:  general[area] + " (" + strings.ReplaceAll(cause, "_", " ") + ")",
+		Remedy: "see docs/operations.md", Least: many,
+	}
+}
+
+// Causes lists the causes of an area that have words of their own.
+func Causes(area Area) map[string]Cause { return causes[area] }
+
+var general = map[Area]string{
+	Requests: "requests of clients are refused", Connections: "connections of clients are turned away", Datagrams: "datagrams are dropped",
+	Upstream: "questions to your own webhook have no answer", Messages: "notices of messages are dropped",
+	HTTP: "HTTP requests are refused", Redis: "connections to the embedded Redis are refused",
+}
