@@ -17,7 +17,7 @@ import (
 // unseen are the folders whose messages no operator meets: they answer to clients, or stand in tests and benchmarks.
 var unseen = []string{
 	".ci", ".git", "bench", "deploy", "dist", "docs", "tools", "testdata", "node_modules",
-	"hooks/internal", "internal/docs", "internal/e2e", "internal/slowline", "internal/turnclient",
+	"embedded/broker", "hooks/internal", "internal/docs", "internal/e2e", "internal/slowline", "internal/turnclient",
 	"turnsrv/stunmsg",
 }
 
@@ -323,10 +323,8 @@ var internalOnly = map[string]string{
 	"losses: Read and Found are needed, and Drops and Note together": "main always gives them",
 	"nodes: no data directory given":                                 "main always gives one",
 	"nodes: limits must not be negative (… nodes, … bans)":           "main leaves them at their defaults",
-	"no handler":                      "main always gives one",
-	"TLS and DTLS need a certificate": "main always gives one",
-	"package dtls does not keep its cookie where it did":         "a test notices at build time",
-	"the client began anew from the same port":                   "ends a connection, and is told in the why-record",
+	"no handler":                                                 "main always gives one",
+	"TLS and DTLS need a certificate":                            "main always gives one",
 	"listening for the slow line to …: …":                        "of tests and benchmarks",
 	"control: Keys, CheckPeer, OwnListener and Nodes are needed": "main always gives them",
 	"the TURN engine has ended":                                  "an answer to a client whose allocation ended meanwhile",
