@@ -1,9 +1,6 @@
-// Package certs keeps the certificate that TLS and DTLS listeners present.
-//
-// Without files of the operator it makes a self-signed pair, keeps it in one
-// file and replaces it before it ends. With files it loads them, and again
-// whenever they change. Either way the pair in use is swapped in memory: a
-// handshake takes what is current and never waits for a disk.
+// Package certs keeps the certificate that TLS and DTLS listeners present. It comes from files of the operator, which
+// are read again when they change, or it is self-signed, kept in one file and replaced before it ends. In either case
+// the pair in use is swapped in memory: a handshake takes what is current and never waits for a disk.
 package certs
 
 import (
@@ -17,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 )
 
 // Defaults of Config.
@@ -26,35 +25,31 @@ const (
 	DefaultPoll        = 5 * time.Second
 )
 
-// Config says which certificate is kept. Its zero values are the defaults
-// named; only Dir (or CertFile and KeyFile) is required.
+// Config says which certificate is kept. Only Dir, or CertFile and KeyFile, is required.
 type Config struct {
-	// Dir is the folder for the self-signed pair. It is made, with 0700, when
-	// it is missing. Unused with CertFile and KeyFile.
+	// Dir is the folder of the self-signed pair. It is made, with 0700, if it is missing. Unused with CertFile and KeyFile.
 	Dir string
 
-	// CertFile and KeyFile are PEM files of the operator: the chain, with the
-	// server's certificate first, and its key. Both or neither.
+	// CertFile and KeyFile are PEM files of the operator: the chain, with the server's certificate first, and its key.
+	// Both or neither.
 	CertFile, KeyFile string
 
 	// PublicHost is the name or address that clients are told; empty: unknown.
 	PublicHost string
-	// Hosts are further names and addresses for the self-signed certificate.
+	// Hosts are further names and addresses of the self-signed certificate.
 	Hosts []string
-	// Addresses lists the machine's own addresses, for the self-signed
-	// certificate; nil: those of its interfaces.
+	// Addresses lists the machine's own addresses, for the self-signed certificate; nil: those of its interfaces.
 	Addresses func() ([]netip.Addr, error)
 
-	// Validity and RenewBefore belong to the self-signed certificate: how long
-	// it holds, and how long before its end the next one is made. RenewBefore
-	// must be less than Validity.
+	// Validity and RenewBefore belong to the self-signed certificate: how long it holds, and how long before its end
+	// the next one is made. RenewBefore must be less than Validity. 0: the defaults.
 	Validity, RenewBefore time.Duration
 
-	// Poll is how often files and dates are looked at while Run runs.
+	// Poll is how often files and dates are looked at while Run runs; 0: the default.
 	Poll time.Duration
 
-	// OnChange, when set, is called after another pair came into use, from the
-	// goroutine that noticed. It must not call Reload or SetNames.
+	// OnChange, if set, is called when another pair has come into use, or clients will no longer accept it, from the
+	// goroutine that noticed. It must not call a method that changes the Keeper.
 	OnChange func(Info)
 
 	// Now is the clock; nil: time.Now.
@@ -63,8 +58,19 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// Kind says where a certificate comes from.
+type Kind string
+
+// The kinds.
+const (
+	SelfSigned Kind = "self-signed" // the program makes it
+	Files      Kind = "files"       // the operator gives it
+)
+
 // Info describes the pair in use.
 type Info struct {
+	Kind        Kind      // where it comes from
+	StandIn     bool      // there is no usable pair of that kind: this one is self-signed, and no client trusts it
 	Source      string    // the certificate's file
 	Names       []string  // its DNS names and addresses
 	NotBefore   time.Time // it holds from here …
@@ -74,59 +80,72 @@ type Info struct {
 	Fingerprint string    // SHA-256 of the certificate, lower-case hex
 }
 
-// Keeper holds the pair in use. All its methods may be called at any time from
-// any goroutine.
+// Keeper holds the pair in use. All its methods may be called at any time from any goroutine.
 type Keeper struct {
-	cfg     Config
+	found   *findings.Set // logs each doubt once
 	current atomic.Pointer[pair]
 
-	mu     sync.Mutex // one look at the files at a time; guards what follows
-	wanted names      // what a self-signed certificate must cover
-	host   string     // PublicHost, as it is now
-	unkept *unkept    // a self-signed pair that could not be written yet
-	said   said       // what has been logged about the pair in use
+	mu    sync.Mutex // one look at the files at a time; guards what follows
+	cfg   Config
+	src   source
+	names names // what a self-signed certificate must cover
+	cause error // why the last look brought nothing to use
 }
 
-// said keeps each complaint to one line in the log.
-type said struct {
-	cause         string // why the last look failed
-	keyMode       bool
-	soon, expired string // fingerprints
-	names         string // fingerprint and host
-	usage         string // fingerprint
-}
-
-// New loads the given pair, or loads or makes the self-signed one. Its errors
-// name the file and the remedy, and wrap one of this package's sentinels.
+// New finds the pair to present. If that of the files is unusable, a self-signed one stands in for it, which no client
+// trusts, until the files are right: what else the process serves does not depend on them. [Keeper.Doubts] says so, and
+// the log. The error is about cfg itself.
 func New(cfg Config) (*Keeper, error) {
-	cfg.Validity = cmp.Or(cfg.Validity, DefaultValidity)
-	cfg.RenewBefore = cmp.Or(cfg.RenewBefore, DefaultRenewBefore)
-	cfg.Poll = cmp.Or(cfg.Poll, DefaultPoll)
-	cfg.Hosts = slices.Clone(cfg.Hosts)
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Addresses == nil {
-		cfg.Addresses = interfaceAddrs
-	}
+	cfg = cfg.complete()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-
-	k := &Keeper{cfg: cfg}
+	n, err := namesFor(cfg.PublicHost, cfg.Hosts, cfg.Addresses)
+	if err != nil {
+		return nil, err
+	}
+	k := &Keeper{cfg: cfg, src: newSource(cfg), names: n, found: findings.NewSet(cfg.Logger)}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if err := k.want(cfg.PublicHost, cfg.Hosts); err != nil {
-		return nil, err
+	p, err := k.src.look(nil, k.view())
+	k.cause = err
+	if p == nil {
+		if p, err = standIn(k.view()); err != nil {
+			return nil, err
+		}
 	}
-	if err := k.start(); err != nil {
-		return nil, err
-	}
+	k.use(p)
 	k.complain()
 	return k, nil
+}
+
+// Check says what is wrong with a pair of files: they cannot be read, do not belong together, or the certificate has
+// ended or has yet to begin at the time now. The error names the file and the remedy, and wraps one of this package's
+// sentinels.
+func Check(certFile, keyFile string, now time.Time) error {
+	p, err := (&files{certFile, keyFile}).look(nil, view{now: now})
+	if err != nil {
+		return err
+	}
+	return p.inTime(now)
+}
+
+// complete puts the defaults in place.
+func (c Config) complete() Config {
+	c.Validity = cmp.Or(c.Validity, DefaultValidity)
+	c.RenewBefore = cmp.Or(c.RenewBefore, DefaultRenewBefore)
+	c.Poll = cmp.Or(c.Poll, DefaultPoll)
+	c.Hosts = slices.Clone(c.Hosts)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Addresses == nil {
+		c.Addresses = interfaceAddrs
+	}
+	return c
 }
 
 func (c *Config) validate() error {
@@ -144,8 +163,8 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// Run watches files and dates until ctx ends, and returns nil then. What goes
-// wrong meanwhile is logged once and leaves the pair in use as it was.
+// Run watches files and dates until ctx ends, and returns nil then. What goes wrong meanwhile is logged once and leaves
+// the pair in use as it was.
 func (k *Keeper) Run(ctx context.Context) error {
 	k.mu.Lock()
 	t := time.NewTicker(k.cfg.Poll)
@@ -156,149 +175,68 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-t.C:
-			k.poll()
+			k.mu.Lock()
+			k.refresh()
+			k.mu.Unlock()
 		}
 	}
 }
 
-func (k *Keeper) poll() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	before := k.said.cause
-	if err := k.refresh(); err != nil && err.Error() != before {
-		k.cfg.Logger.Warn("certificate not replaced, the one in use stays",
-			"error", err, "until", k.current.Load().info.NotAfter)
-	}
-	k.complain()
+// view is what a source goes by now. Held: mu.
+func (k *Keeper) view() view {
+	return view{now: k.cfg.Now(), names: k.names, host: k.cfg.PublicHost, validity: k.cfg.Validity, renewBefore: k.cfg.RenewBefore}
 }
 
-// Reload looks at the files now rather than at the next poll. When it fails
-// the pair in use stays, and the error says why; it is not logged here.
-func (k *Keeper) Reload() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	// The machine may have other addresses by now.
-	if err := k.want(k.host, k.cfg.Hosts); err != nil {
-		return err
-	}
-	if k.unkept != nil {
-		k.unkept.tried = time.Time{}
-	}
-	err := k.refresh()
-	k.complain()
-	return err
-}
-
-// Prepare checks other settings and loads or makes their pair. Nothing is used of it until apply is called, which cannot
-// fail; a self-signed pair may have been written to Dir before. Dir, Addresses, Poll, OnChange, Now and Logger stay as they were.
-func (k *Keeper) Prepare(cfg Config) (apply func(), err error) {
-	k.mu.Lock()
-	old := k.cfg
-	k.mu.Unlock()
-	cfg.Dir, cfg.Addresses, cfg.Poll, cfg.OnChange, cfg.Now, cfg.Logger = old.Dir, old.Addresses, old.Poll, old.OnChange, old.Now, old.Logger
-	next, err := New(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return func() {
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.cfg, k.wanted, k.host, k.unkept, k.said = next.cfg, next.wanted, next.host, next.unkept, next.said
-		if p := next.current.Load(); p.sum != k.current.Load().sum {
+// refresh brings a newer pair into use if there is one, and remembers why there is none. Held: mu.
+func (k *Keeper) refresh() {
+	v, current := k.view(), k.current.Load()
+	var p *pair
+	if p, k.cause = k.src.look(current, v); p != nil {
+		if late := p.inTime(v.now); late == nil || current.info.StandIn || current.inTime(v.now) != nil {
 			k.use(p)
 		} else {
-			k.current.Store(p)
+			k.cause = late
 		}
-	}, nil
-}
-
-// SetNames changes what clients are told and what the self-signed certificate
-// has to cover; it is made anew when it does not. An error leaves all as it was.
-func (k *Keeper) SetNames(publicHost string, hosts []string) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	hosts = slices.Clone(hosts)
-	if err := k.want(publicHost, hosts); err != nil {
-		return err
+	} else if again := current.forHost(v.host, v.now); again.info.Verifiable != current.info.Verifiable {
+		k.current.Store(again)
+		k.changed()
 	}
-	k.cfg.Hosts = hosts
-	if p := k.current.Load(); p != nil {
-		k.current.Store(p.forHost(k.host, k.cfg.Now()))
-	}
-	err := k.refresh()
 	k.complain()
-	return err
 }
-
-// want takes over the names to cover. Held: mu.
-func (k *Keeper) want(publicHost string, hosts []string) error {
-	n, err := namesFor(publicHost, hosts, k.cfg.Addresses)
-	if err != nil {
-		return err
-	}
-	k.wanted, k.host = n, publicHost
-	return nil
-}
-
-// start brings the first pair into use. Held: mu.
-func (k *Keeper) start() error {
-	if k.given() {
-		p, err := loadGiven(k.cfg.CertFile, k.cfg.KeyFile, k.cfg.Now())
-		if err != nil {
-			return err
-		}
-		k.use(p)
-		return nil
-	}
-	return k.startSelfSigned()
-}
-
-// refresh brings a newer pair into use where there is one, and remembers why
-// it could not. Held: mu.
-func (k *Keeper) refresh() error {
-	var err error
-	if k.given() {
-		err = k.refreshGiven()
-	} else {
-		err = k.refreshSelfSigned()
-	}
-	k.said.cause = ""
-	if err != nil {
-		k.said.cause = err.Error()
-	}
-	return err
-}
-
-func (k *Keeper) refreshGiven() error {
-	raw, err := readGiven(k.cfg.CertFile, k.cfg.KeyFile)
-	if err != nil {
-		return err
-	}
-	if raw.sum() == k.current.Load().sum {
-		return nil
-	}
-	p, err := raw.parse(k.cfg.Now())
-	if err != nil {
-		return err
-	}
-	k.use(p)
-	return nil
-}
-
-func (k *Keeper) given() bool { return k.cfg.CertFile != "" }
 
 // use makes p the pair in use. Held: mu.
 func (k *Keeper) use(p *pair) {
 	first := k.current.Load() == nil
-	p = p.forHost(k.host, k.cfg.Now())
+	v := k.view()
+	p = p.forHost(v.host, v.now)
+	p.info.Kind = k.src.kind()
 	k.current.Store(p)
 	if first {
 		return
 	}
 	k.cfg.Logger.Info("certificate replaced", "source", p.info.Source, "until", p.info.NotAfter, "names", p.info.Names)
+	k.changed()
+}
+
+// changed tells OnChange. Held: mu.
+func (k *Keeper) changed() {
 	if k.cfg.OnChange != nil {
-		k.cfg.OnChange(p.info.clone())
+		k.cfg.OnChange(k.Info())
 	}
+}
+
+// SetNames changes what clients are told and what the self-signed certificate has to cover; it is made anew if it does
+// not. An error leaves all as it was.
+func (k *Keeper) SetNames(publicHost string, hosts []string) error {
+	k.mu.Lock()
+	cfg := k.cfg
+	k.mu.Unlock()
+	cfg.PublicHost, cfg.Hosts = publicHost, hosts
+	c, err := k.Prepare(cfg)
+	if err == nil {
+		c.Apply()
+	}
+	return err
 }
 
 // GetCertificate is for tls.Config: the pair in use, from memory.
@@ -306,34 +244,26 @@ func (k *Keeper) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return k.Certificate(), nil
 }
 
-// Certificate is the pair in use, for a DTLS stack or another caller that has
-// no *tls.ClientHelloInfo. It must not be changed.
+// Certificate is the pair in use, for a DTLS stack or another caller that has no *tls.ClientHelloInfo. It must not be
+// changed.
 func (k *Keeper) Certificate() *tls.Certificate { return &k.current.Load().cert }
-
-// TLSConfig is a new configuration for a server: TLS 1.2 with AEAD suites at
-// least, and the pair in use at each handshake. The caller may change it.
-func (k *Keeper) TLSConfig() *tls.Config {
-	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
-		GetCertificate: k.GetCertificate,
-		CipherSuites: []uint16{ // of TLS 1.2; those of 1.3 are all AEAD
-			tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-			tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		},
-	}
-}
 
 // Info describes the pair in use.
 func (k *Keeper) Info() Info { return k.current.Load().info.clone() }
 
-// Verifiable says whether clients that were told PublicHost can be expected to
-// accept the certificate: it names that host, and it is not self-signed or
-// this machine's own roots vouch for it. A private authority counts, since its
-// clients may know it even where this machine does not.
+// Usable reports whether the pair in use is the one that is meant, and in its time: it does not stand in for another,
+// and has neither ended nor yet to begin.
+func (k *Keeper) Usable() bool {
+	k.mu.Lock()
+	now := k.cfg.Now()
+	k.mu.Unlock()
+	p := k.current.Load()
+	return !p.info.StandIn && p.inTime(now) == nil
+}
+
+// Verifiable reports whether clients that were told PublicHost can be expected to accept the certificate: it names that
+// host, has begun and not ended, and it is not self-signed or this machine's own roots vouch for it. A private
+// authority counts, since its clients may know it even if this machine does not.
 func (k *Keeper) Verifiable() bool { return k.current.Load().info.Verifiable }
 
 func (i Info) clone() Info {

@@ -5,45 +5,77 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 )
 
-// Doubts are what is doubtful about the pair in use now. Their ids are soon, expired, kept, mode, names and usage.
+// An operator's certificate is worth a line a fortnight before its end, short-lived ones in their last third, and all
+// of them when they end within two days.
+const (
+	warnBefore = 14 * 24 * time.Hour
+	warnLast   = 48 * time.Hour
+)
+
+// Doubts are what is doubtful about the pair in use now. Their ids are soon, expired, early, kept, unusable, mode,
+// names and usage.
 func (k *Keeper) Doubts() []findings.Finding {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var all []findings.Finding
-	add := func(id, text, remedy string) {
-		all = append(all, findings.Finding{ID: id, Detail: text, Remedy: remedy})
+	return k.doubts()
+}
+
+// complain logs the doubts that have not been said yet. Held: mu.
+func (k *Keeper) complain() { k.found.Replace("", k.doubts()) }
+
+// doubts are what Doubts returns. Held: mu.
+func (k *Keeper) doubts() (all []findings.Finding) {
+	add := func(id, remedy, format string, args ...any) {
+		all = append(all, findings.Finding{ID: id, Detail: fmt.Sprintf(format, args...), Remedy: remedy})
 	}
-	p := k.current.Load()
-	info, now := p.info, k.cfg.Now()
-	const renew = "renew it, it is loaded as soon as it changes"
-	switch left := info.NotAfter.Sub(now); {
-	case left <= 0:
-		add("expired", fmt.Sprintf("%s: the certificate expired on %s, clients refuse it", info.Source, day(info.NotAfter)), renew)
-	case k.given() && endsSoon(info, left):
-		add("soon", fmt.Sprintf("%s: the certificate expires on %s", info.Source, day(info.NotAfter)), renew)
+	p, v := k.current.Load(), k.view()
+	what, remedy := "", ""
+	if k.cause != nil {
+		what, remedy, _ = strings.Cut(k.cause.Error(), "; ")
 	}
-	if k.said.cause != "" {
-		what, remedy, _ := strings.Cut(k.said.cause, "; ")
-		add("kept", what+"; the certificate in use stays, until "+day(info.NotAfter), remedy)
-	}
-	if !k.given() {
+	if p.info.StandIn {
+		add("unusable", remedy, "%s; until that is mended TLS and DTLS show a self-signed certificate, which clients refuse", what)
 		return all
 	}
-	if p.keyOpen {
-		add("mode", p.keyFile+": the private key can be read by every user of this machine", "chmod o-r")
+	switch {
+	case !v.now.Before(p.info.NotAfter):
+		add("expired", "renew it, it is loaded as soon as it changes", "%s: the certificate expired on %s, clients refuse it", p.info.Source, day(p.info.NotAfter))
+	case v.now.Before(p.info.NotBefore):
+		add("early", "check this machine's clock, which says "+day(v.now),
+			"%s: the certificate is not valid before %s, clients refuse it until then", p.info.Source, day(p.info.NotBefore))
 	}
-	if !p.names(k.host) {
-		add("names", fmt.Sprintf("%s: the certificate does not name %s, clients refuse it", info.Source, k.host),
-			"get one that does, or set public.host to a name of it")
-	}
-	if !forServers(p.cert.Leaf.ExtKeyUsage) {
-		add("usage", info.Source+": the certificate is not for servers, clients refuse it", "get one with the extended key usage serverAuth")
+	k.src.doubts(p, v, add)
+	if k.cause != nil {
+		add("kept", remedy, "%s; the certificate in use stays, until %s", what, day(p.info.NotAfter))
 	}
 	return all
+}
+
+// doubts implements source.
+func (f *files) doubts(p *pair, v view, add adder) {
+	if left := p.info.NotAfter.Sub(v.now); left > 0 && endsSoon(p.info, left) {
+		add("soon", "renew it, it is loaded as soon as it changes", "%s: the certificate expires soon, on %s", p.info.Source, day(p.info.NotAfter))
+	}
+	if p.keyOpen {
+		add("mode", "chmod o-r", "%s: the private key can be read by every user of this machine", p.keyFile)
+	}
+	if !p.names(v.host) {
+		add("names", "get one that does, or set public.host to a name of it",
+			"%s: the certificate does not name the public host %s, clients refuse it", p.info.Source, v.host)
+	}
+	if !forServers(p.cert.Leaf.ExtKeyUsage) {
+		add("usage", "get one with the extended key usage serverAuth", "%s: the certificate is not for servers, clients refuse it", p.info.Source)
+	}
+}
+
+func endsSoon(i Info, left time.Duration) bool {
+	third := i.NotAfter.Sub(i.NotBefore) / 3
+	return left < max(warnLast, min(warnBefore, third))
 }
 
 func forServers(usage []x509.ExtKeyUsage) bool {

@@ -2,15 +2,14 @@ package certs
 
 import "errors"
 
-// What can be wrong with a pair. Every error of this package wraps one of
-// these; the text names the file and the remedy.
+// What can be wrong with a pair. Every error of this package wraps one of these; the text names the file and the
+// remedy.
 var (
 	// ErrConfig: the Config contradicts itself.
 	ErrConfig = errors.New("certificate configuration")
 	// ErrName: a host that no certificate can name.
 	ErrName = errors.New("not a host name or an address")
-	// ErrUnreadable: a file is missing, may not be read, or holds no PEM
-	// certificate or key.
+	// ErrUnreadable: a file is missing, may not be read, or holds no PEM certificate or key.
 	ErrUnreadable = errors.New("unreadable certificate or key")
 	// ErrMismatch: the key does not belong to the certificate.
 	ErrMismatch = errors.New("certificate and key do not match")
@@ -18,13 +17,11 @@ var (
 	ErrExpired = errors.New("certificate has expired")
 	// ErrNotYetValid: the certificate begins later, or the clock is wrong.
 	ErrNotYetValid = errors.New("certificate is not valid yet")
-	// ErrStore: the self-signed pair cannot be kept: a full disk, a folder of
-	// another user.
+	// ErrStore: the self-signed pair cannot be kept: a full disk, a folder of another user.
 	ErrStore = errors.New("certificate cannot be kept")
 )
 
-// problem is an error in one line: the file, what is wrong with it, and what
-// to do about it.
+// problem is an error in one line: the file, what is wrong with it, and what to do about it.
 type problem struct {
 	kind   error // one of the sentinels
 	file   string

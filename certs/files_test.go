@@ -9,16 +9,14 @@ import (
 	"time"
 )
 
-// Whoever reads while pairs are stored, or after a crash between any two
-// stores, finds a whole pair.
+// Whoever reads while pairs are stored, or after a crash between any two stores, finds a whole pair.
 func TestStoreIsAllOrNothing(t *testing.T) {
-	k := &Keeper{cfg: Config{Dir: t.TempDir(), Validity: DefaultValidity}}
-	name := filepath.Join(k.cfg.Dir, SelfSignedFile)
-	now := time.Now()
+	name := filepath.Join(t.TempDir(), SelfSignedFile)
+	v := view{now: time.Now(), validity: DefaultValidity}
 	var data [2][]byte
 	for i := range data {
 		var err error
-		if _, data[i], err = k.makeSelfSigned(now); err != nil {
+		if _, data[i], err = makeSelfSigned(name, v); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -45,7 +43,7 @@ func TestStoreIsAllOrNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := (rawPair{certFile: name, keyFile: name, cert: b, key: b}).parse(now); err != nil {
+		if _, err := (rawPair{certFile: name, keyFile: name, cert: b, key: b}).parse(); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -121,9 +121,12 @@ func TestBadPairs(t *testing.T) {
 			f := newFiles(t)
 			f.pair(a, x509.Certificate{})
 			tt.make(f)
-			_, err := certs.New(f.config())
+			err := certs.Check(f.cert, f.key, today)
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("error %v, want %v", err, tt.want)
+			}
+			if _, err := mustNew(t, certs.Config{Dir: t.TempDir(), Addresses: noAddrs, Now: newClock().now}).Prepare(f.config()); !errors.Is(err, tt.want) {
+				t.Errorf("prepared: %v", err)
 			}
 			text := strings.NewReplacer("CERT", f.cert, "KEY", f.key).Replace(tt.text)
 			if tt.text != "" && err.Error() != text {
@@ -157,14 +160,13 @@ func TestKeyThatMayNotBeRead(t *testing.T) {
 	if err := os.Chmod(f.key, 0); err != nil {
 		t.Fatal(err)
 	}
-	_, err := certs.New(f.config())
+	err := certs.Check(f.cert, f.key, today)
 	if !errors.Is(err, certs.ErrUnreadable) || !errors.Is(err, os.ErrPermission) || !strings.HasPrefix(err.Error(), f.key+": ") {
 		t.Errorf("error %v", err)
 	}
 }
 
-// The certificate comes first, its key later: in between the old pair stays,
-// and the log has one line.
+// The certificate comes first, its key later: in between the old pair stays, and the log has one line.
 func TestReloadedWhenBothChanged(t *testing.T) {
 	a, f, l := newAuthority(t), newFiles(t), &logs{}
 	f.pair(a, x509.Certificate{})
@@ -337,8 +339,125 @@ func TestExpiresInUse(t *testing.T) {
 	if d := k.Doubts(); len(d) != 1 || d[0].ID != "expired" {
 		t.Errorf("doubts: %+v", d)
 	}
-	if l.count("expires soon") != 1 || l.count("has expired") != 1 || l.count("") != 2 {
+	if l.count("expires soon") != 1 || l.count("the certificate expired on") != 1 || l.count("") != 2 {
 		t.Errorf("logged: %s", l.b.String())
+	}
+}
+
+// What is wrong with the files at the start is said, and does not keep the rest from starting: something is shown
+// meanwhile, no client is told to use it, and the right pair comes into use as soon as it is there.
+func TestStandsInForABadPair(t *testing.T) {
+	a := newAuthority(t)
+	for _, tt := range []struct {
+		name    string
+		make    func(f *files)
+		standIn bool
+		id      string
+	}{
+		{"no key", func(f *files) { os.Remove(f.key) }, true, "unusable"},
+		{"another pair's key", func(f *files) { f.writeKey(keyPEM(f.t, ecKey(f.t))) }, true, "unusable"},
+		{"expired", func(f *files) {
+			f.pair(a, x509.Certificate{NotBefore: today.AddDate(-1, 0, 0), NotAfter: today.Add(-time.Minute)})
+		}, false, "expired"},
+		{"not valid yet", func(f *files) { f.pair(a, x509.Certificate{NotBefore: today.Add(time.Hour)}) }, false, "early"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f, l := newFiles(t), &logs{}
+			f.pair(a, x509.Certificate{})
+			tt.make(f)
+			cfg := f.config()
+			onChange, changed := changes()
+			cfg.Logger, cfg.OnChange = l.logger(), onChange
+			k := mustNew(t, cfg)
+			if i := k.Info(); i.Kind != certs.Files || i.StandIn != tt.standIn || k.Verifiable() || k.Usable() {
+				t.Errorf("%+v, usable: %v", i, k.Usable())
+			}
+			if err := k.Certificate().Leaf.VerifyHostname("turn.example.org"); err != nil {
+				t.Error(err)
+			}
+			if d := k.Doubts(); len(d) != 1 || d[0].ID != tt.id || d[0].Remedy == "" || !strings.HasPrefix(d[0].Detail, filepath.Dir(f.cert)) {
+				t.Errorf("doubts: %+v", d)
+			}
+			_ = k.Reload()
+			if l.count("") != 1 || l.count("clients refuse") != 1 {
+				t.Errorf("want one line, logged: %s", l.b.String())
+			}
+			want := f.pair(a, x509.Certificate{})
+			if err := k.Reload(); err != nil {
+				t.Fatal(err)
+			}
+			if i := await(t, changed); i.StandIn || !i.Verifiable || !k.Usable() || len(k.Doubts()) != 0 {
+				t.Errorf("with the right pair: %+v, %+v", i, k.Doubts())
+			}
+			if block, _ := pem.Decode(want); !bytes.Equal(k.Certificate().Certificate[0], block.Bytes) {
+				t.Error("not the right pair")
+			}
+		})
+	}
+}
+
+// Who is told to use TLS learns that the certificate has ended.
+func TestEndedIsNotVerifiable(t *testing.T) {
+	a, f, c := newAuthority(t), newFiles(t), newClock()
+	f.pair(a, x509.Certificate{})
+	cfg := f.config()
+	onChange, changed := changes()
+	cfg.Now, cfg.OnChange = c.now, onChange
+	k := mustNew(t, cfg)
+	if !k.Verifiable() {
+		t.Fatal("not verifiable from the start")
+	}
+	c.add(100 * 24 * time.Hour)
+	_ = k.Reload()
+	if i := await(t, changed); i.Verifiable || k.Verifiable() || k.Usable() {
+		t.Errorf("%+v", i)
+	}
+}
+
+func TestPrepare(t *testing.T) {
+	a, f, l := newAuthority(t), newFiles(t), &logs{}
+	f.pair(a, x509.Certificate{})
+	own := selfSigned(t)
+	own.Logger = l.logger()
+	k := mustNew(t, own)
+	before := k.Info()
+	next := f.config()
+	c, err := k.Prepare(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Drop()
+	if k.Info().Fingerprint != before.Fingerprint || k.Info().Kind != certs.SelfSigned {
+		t.Errorf("a change that was dropped holds: %+v", k.Info())
+	}
+	if c, err = k.Prepare(next); err != nil {
+		t.Fatal(err)
+	}
+	c.Apply()
+	if i := k.Info(); i.Kind != certs.Files || i.Source != f.cert {
+		t.Errorf("%+v", i)
+	}
+	// The files go bad: that is no mistake of settings that do not name other ones.
+	given := k.Info().Fingerprint
+	f.writeKey(nil)
+	next.PublicHost = "other.example.org"
+	if c, err = k.Prepare(next); err != nil {
+		t.Fatal(err)
+	}
+	c.Apply()
+	var ids []string
+	for _, d := range k.Doubts() {
+		ids = append(ids, d.ID)
+	}
+	if got := strings.Join(ids, " "); k.Info().Fingerprint != given || got != "names kept" {
+		t.Errorf("%+v, %s", k.Info(), got)
+	}
+	if c, err = k.Prepare(own); err != nil {
+		t.Fatal(err)
+	}
+	c.Apply()
+	if i := k.Info(); i.Kind != certs.SelfSigned || i.Fingerprint != before.Fingerprint || len(k.Doubts()) != 0 {
+		t.Errorf("%+v, %+v", i, k.Doubts())
 	}
 }
 

@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// maxMachineAddrs bounds what a machine with hundreds of container networks
-// puts into its certificate: DTLS sends it in datagrams.
+// maxMachineAddrs bounds what a machine with hundreds of container networks puts into its certificate: DTLS sends it in
+// datagrams.
 const maxMachineAddrs = 32
 
 // names is what a self-signed certificate is for.
 type names struct {
 	dns   []string
 	addrs []netip.Addr // asked for: without one of these it is made anew
-	// machine6 are put in, but are no reason to make it anew: IPv6 addresses
-	// that change every day would change the certificate with them.
+	// machine6 are put in, but are no reason to make it anew: IPv6 addresses that change every day would change the
+	// certificate with them.
 	machine6 []netip.Addr
 }
 
@@ -71,8 +71,8 @@ func (n *names) add(host string) error {
 	return nil
 }
 
-// validName accepts what certificates name: letters, digits, hyphens and, as
-// is met in practice, underscores; a first label may be a star.
+// validName accepts what certificates name: letters, digits, hyphens and, as is met in practice, underscores; a first
+// label may be a star.
 func validName(name string) bool {
 	if len(name) == 0 || len(name) > 253 {
 		return false

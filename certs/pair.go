@@ -38,8 +38,8 @@ type pair struct {
 	keyOpen bool
 }
 
-// parse checks all that can be checked without a client.
-func (r rawPair) parse(now time.Time) (*pair, error) {
+// parse checks all that can be checked without a client and a clock.
+func (r rawPair) parse() (*pair, error) {
 	chain, err := r.chain()
 	if err != nil {
 		return nil, err
@@ -51,16 +51,6 @@ func (r rawPair) parse(now time.Time) (*pair, error) {
 	leaf := chain[0]
 	if !publicOf(key).Equal(leaf.PublicKey) {
 		return nil, r.mismatch(chain, key)
-	}
-	if now.After(leaf.NotAfter) {
-		return nil, &problem{kind: ErrExpired, file: r.certFile,
-			what:   "the certificate expired on " + day(leaf.NotAfter),
-			remedy: "renew it (this machine's clock says " + day(now) + ")"}
-	}
-	if now.Before(leaf.NotBefore) {
-		return nil, &problem{kind: ErrNotYetValid, file: r.certFile,
-			what:   "the certificate is not valid before " + day(leaf.NotBefore),
-			remedy: "check this machine's clock, which says " + day(now)}
 	}
 
 	p := &pair{sum: r.sum(), keyFile: r.keyFile, keyOpen: r.keyOpen}
@@ -74,10 +64,23 @@ func (r rawPair) parse(now time.Time) (*pair, error) {
 		Names:       certNames(leaf),
 		NotBefore:   leaf.NotBefore,
 		NotAfter:    leaf.NotAfter,
-		SelfSigned:  selfSigned(leaf),
+		SelfSigned:  signedByItself(leaf),
 		Fingerprint: hex.EncodeToString(print[:]),
 	}
 	return p, nil
+}
+
+// inTime is an error if the certificate has ended, or has yet to begin.
+func (p *pair) inTime(now time.Time) error {
+	switch i := p.info; {
+	case now.After(i.NotAfter):
+		return &problem{kind: ErrExpired, file: i.Source, what: "the certificate expired on " + day(i.NotAfter),
+			remedy: "renew it (this machine's clock says " + day(now) + ")"}
+	case now.Before(i.NotBefore):
+		return &problem{kind: ErrNotYetValid, file: i.Source, what: "the certificate is not valid before " + day(i.NotBefore),
+			remedy: "check this machine's clock, which says " + day(now)}
+	}
+	return nil
 }
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
@@ -156,8 +159,7 @@ func parseKey(der []byte) (crypto.PrivateKey, error) {
 
 type publicKey interface{ Equal(crypto.PublicKey) bool }
 
-// publicOf works for every key that parseKey returns: all of the standard
-// library's public keys have Equal.
+// publicOf works for every key that parseKey returns: all of the standard library's public keys have Equal.
 func publicOf(key crypto.PrivateKey) publicKey {
 	return key.(crypto.Signer).Public().(publicKey)
 }
@@ -176,8 +178,8 @@ func (r rawPair) mismatch(chain []*x509.Certificate, key crypto.PrivateKey) erro
 	return p
 }
 
-// selfSigned: made with its own key. (CheckSignatureFrom would want a CA.)
-func selfSigned(c *x509.Certificate) bool {
+// signedByItself: made with its own key. (CheckSignatureFrom would want a CA.)
+func signedByItself(c *x509.Certificate) bool {
 	return bytes.Equal(c.RawIssuer, c.RawSubject) &&
 		c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
 }
@@ -193,16 +195,16 @@ func certNames(c *x509.Certificate) []string {
 // forHost is p with Verifiable set for the host that clients are told.
 func (p *pair) forHost(host string, now time.Time) *pair {
 	q := *p
-	q.info.Verifiable = q.names(host) && (!q.info.SelfSigned || q.vouchedFor(now))
+	q.info.Verifiable = q.names(host) && q.inTime(now) == nil && (!q.info.SelfSigned || q.vouchedFor(now))
 	return &q
 }
 
-// names says whether clients that were told host find it in the certificate.
+// names reports whether clients that were told host find it in the certificate.
 func (p *pair) names(host string) bool {
 	return host == "" || p.cert.Leaf.VerifyHostname(strings.TrimSuffix(host, ".")) == nil
 }
 
-// vouchedFor says whether this machine's own roots lead to the certificate.
+// vouchedFor reports whether this machine's own roots lead to the certificate.
 func (p *pair) vouchedFor(now time.Time) bool {
 	pool := x509.NewCertPool()
 	for _, der := range p.cert.Certificate[1:] {

@@ -10,15 +10,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/big"
 	"net"
 	"path/filepath"
 	"time"
 )
 
-// SelfSignedFile is the name, in Config.Dir, of the one file that holds the
-// self-signed certificate and its key. One file, so that no crash can leave
-// the certificate of one pair beside the key of another.
+// SelfSignedFile is the name, in Config.Dir, of the one file that holds the self-signed certificate and its key. One
+// file, so that no crash can leave the certificate of one pair beside the key of another.
 const SelfSignedFile = "self-signed.pem"
 
 const (
@@ -35,58 +35,58 @@ type unkept struct {
 	err   error // of that try
 }
 
-func (k *Keeper) selfSignedFile() string { return filepath.Join(k.cfg.Dir, SelfSignedFile) }
+// selfSigned makes its pairs itself and keeps them in a file. It is changed by look alone.
+type selfSigned struct {
+	dir    string
+	log    *slog.Logger
+	unkept *unkept // nil: the disk has the pair in use
+}
 
-// startSelfSigned loads what an earlier start left, or makes a pair. Held: mu.
-func (k *Keeper) startSelfSigned() error {
-	name, now := k.selfSignedFile(), k.cfg.Now()
-	b, _, err := readFile(name)
-	reason := "there is none"
-	switch {
-	case err == nil:
-		p, err := rawPair{certFile: name, keyFile: name, cert: b, key: b}.parse(now)
-		if err != nil {
-			reason = err.Error()
-		} else if reason = k.reasonToRenew(p, now); reason == "" {
-			k.use(p)
-			return nil
+func (s *selfSigned) kind() Kind { return SelfSigned }
+
+func (s *selfSigned) doubts(*pair, view, adder) {}
+
+func (s *selfSigned) file() string { return filepath.Join(s.dir, SelfSignedFile) }
+
+// look returns what an earlier start left, and makes a pair when it is time. A pair that the disk does not take is used
+// all the same, and written later.
+func (s *selfSigned) look(current *pair, v view) (*pair, error) {
+	reason := ""
+	if current == nil {
+		var p *pair
+		if p, reason = s.left(v); reason == "" {
+			return p, nil
 		}
-	case !errors.Is(err, fs.ErrNotExist):
-		reason = err.Error()
+	} else if reason = reasonToRenew(current, v); reason == "" {
+		return nil, s.keep(v.now)
 	}
-	p, data, err := k.makeSelfSigned(now)
+	p, data, err := makeSelfSigned(s.file(), v)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := store(name, data); err != nil {
-		return err
-	}
-	k.cfg.Logger.Info("self-signed certificate made", "because", reason, "file", name, "until", p.info.NotAfter, "names", p.info.Names)
-	k.use(p)
-	return nil
+	s.log.Info("self-signed certificate made", "because", reason, "file", s.file(), "until", p.info.NotAfter, "names", p.info.Names)
+	s.unkept = &unkept{data: data}
+	return p, s.keep(v.now)
 }
 
-// refreshSelfSigned makes the next pair when it is time. A pair that cannot be
-// written is used all the same, and written later. Held: mu.
-func (k *Keeper) refreshSelfSigned() error {
-	now := k.cfg.Now()
-	reason := k.reasonToRenew(k.current.Load(), now)
-	if reason == "" {
-		return k.storeUnkept(now)
+// left is the pair in the file, or the reason for which another one is needed.
+func (s *selfSigned) left(v view) (p *pair, reason string) {
+	b, _, err := readFile(s.file())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, "there is none"
+	case err != nil:
+		return nil, err.Error()
 	}
-	p, data, err := k.makeSelfSigned(now)
-	if err != nil {
-		return err
+	if p, err = (rawPair{certFile: s.file(), keyFile: s.file(), cert: b, key: b}).parse(); err != nil {
+		return nil, err.Error()
 	}
-	k.cfg.Logger.Info("self-signed certificate made", "because", reason)
-	k.unkept = &unkept{data: data}
-	err = k.storeUnkept(now)
-	k.use(p)
-	return err
+	return p, reasonToRenew(p, v)
 }
 
-func (k *Keeper) storeUnkept(now time.Time) error {
-	u := k.unkept
+// keep writes the pair in use to the disk, if that has not been done.
+func (s *selfSigned) keep(now time.Time) error {
+	u := s.unkept
 	if u == nil {
 		return nil
 	}
@@ -94,29 +94,38 @@ func (k *Keeper) storeUnkept(now time.Time) error {
 		return u.err
 	}
 	u.tried = now
-	if u.err = store(k.selfSignedFile(), u.data); u.err != nil {
+	if u.err = store(s.file(), u.data); u.err != nil {
 		return u.err
 	}
-	k.unkept = nil
+	s.unkept = nil
 	return nil
 }
 
 // reasonToRenew is empty while the self-signed p is good for longer.
-func (k *Keeper) reasonToRenew(p *pair, now time.Time) string {
-	if end := p.info.NotAfter; !now.Before(end.Add(-k.cfg.RenewBefore)) {
+func reasonToRenew(p *pair, v view) string {
+	if end := p.info.NotAfter; !v.now.Before(end.Add(-v.renewBefore)) {
 		return "the last one ends on " + day(end)
 	}
-	if now.Before(p.info.NotBefore) {
+	if v.now.Before(p.info.NotBefore) {
 		return "the clock was put back, and the last one is not valid yet"
 	}
-	if missing := k.wanted.missing(p.cert.Leaf); missing != "" {
+	if missing := v.names.missing(p.cert.Leaf); missing != "" {
 		return "the last one does not name " + missing
 	}
 	return ""
 }
 
-// makeSelfSigned makes a pair and the PEM text that keeps it.
-func (k *Keeper) makeSelfSigned(now time.Time) (*pair, []byte, error) {
+// standIn makes a pair for while there is none to use. It is not kept.
+func standIn(v view) (*pair, error) {
+	p, _, err := makeSelfSigned("", v)
+	if err == nil {
+		p.info.StandIn = true
+	}
+	return p, err
+}
+
+// makeSelfSigned makes a pair for a file, and the PEM text to keep in it.
+func makeSelfSigned(file string, v view) (*pair, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make a key: %w", err)
@@ -128,14 +137,14 @@ func (k *Keeper) makeSelfSigned(now time.Time) (*pair, []byte, error) {
 	tmpl := &x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: "crolang-aio, self-signed"},
-		NotBefore:             now.Add(-backdate),
-		NotAfter:              now.Add(k.cfg.Validity),
+		NotBefore:             v.now.Add(-backdate),
+		NotAfter:              v.now.Add(v.validity),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
-		DNSNames:              k.wanted.dns,
+		DNSNames:              v.names.dns,
 	}
-	for _, a := range k.wanted.allAddrs() {
+	for _, a := range v.names.allAddrs() {
 		tmpl.IPAddresses = append(tmpl.IPAddresses, net.IP(a.AsSlice()))
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
@@ -148,8 +157,7 @@ func (k *Keeper) makeSelfSigned(now time.Time) (*pair, []byte, error) {
 	}
 	data := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	data = append(data, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})...)
-	name := k.selfSignedFile()
-	p, err := rawPair{certFile: name, keyFile: name, cert: data, key: data}.parse(now)
+	p, err := rawPair{certFile: file, keyFile: file, cert: data, key: data}.parse()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -137,7 +137,7 @@ func TestRenewedUnderLiveConnections(t *testing.T) {
 	cfg.OnChange = onChange
 	k := mustNew(t, cfg)
 	run(t, k)
-	addr := echoTLS(t, k.TLSConfig())
+	addr := echoTLS(t, &tls.Config{GetCertificate: k.GetCertificate})
 
 	old, first := dialTLS(t, addr, c)
 	c.add(336 * 24 * time.Hour)
@@ -211,23 +211,6 @@ func echo(t *testing.T, conn net.Conn) {
 	}
 }
 
-func TestTLSConfigRefusesWeakSuites(t *testing.T) {
-	c := newClock()
-	cfg := selfSigned(t)
-	cfg.Now = c.now
-	addr := echoTLS(t, mustNew(t, cfg).TLSConfig())
-	for name, client := range map[string]*tls.Config{
-		"TLS 1.1": {MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11},
-		"CBC":     {MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}},
-	} {
-		client.InsecureSkipVerify, client.Time = true, c.now
-		if conn, err := tls.Dial("tcp", addr, client); err == nil {
-			conn.Close()
-			t.Errorf("%s is accepted", name)
-		}
-	}
-}
-
 func TestSetNames(t *testing.T) {
 	cfg := selfSigned(t)
 	k := mustNew(t, cfg)
@@ -283,16 +266,17 @@ func TestFolderThatCannotBeWritten(t *testing.T) {
 	}
 	cfg := selfSigned(t)
 	cfg.Dir = filepath.Join(file, "data")
-	_, err := certs.New(cfg)
-	want := cfg.Dir + ": the self-signed certificate cannot be kept here: not a directory; give a folder that can be written"
-	// Reading says it first or storing does: both name the folder.
-	if !errors.Is(err, certs.ErrStore) || err.Error() != want {
-		t.Errorf("error  %v\nwant   %s", err, want)
+	k := mustNew(t, cfg)
+	want := cfg.Dir + ": the self-signed certificate cannot be kept here: not a directory; the certificate in use stays, until "
+	if d := k.Doubts(); len(d) != 1 || d[0].ID != "kept" || !strings.HasPrefix(d[0].Detail, want) || d[0].Remedy != "give a folder that can be written" {
+		t.Errorf("doubts: %+v", d)
+	}
+	if i := k.Info(); i.StandIn || !k.Usable() {
+		t.Errorf("%+v", i)
 	}
 }
 
-// A renewal that the disk does not take is used all the same, said once, and
-// kept when there is room again.
+// A renewal that the disk does not take is used all the same, said once, and kept when there is room again.
 func TestRenewedWithoutADisk(t *testing.T) {
 	cfg, c, l := selfSigned(t), newClock(), &logs{}
 	cfg.Now, cfg.Logger, cfg.Poll = c.now, l.logger(), time.Millisecond

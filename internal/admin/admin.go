@@ -35,6 +35,8 @@ type Config struct {
 	Status func() adminapi.Status
 	// NotReady names what is not ready to serve, "draining" where the server drains; empty: ready.
 	NotReady func() []string
+	// Degraded names what serves, but not all clients as it should; nil: nothing ever.
+	Degraded func() []string
 	// Drain begins the end of the program and returns at once; it may be called again. nil: /api/drain answers 404.
 	Drain func()
 	// Draining is how far that is; nil where the server does not drain, or is not told.

@@ -25,6 +25,9 @@ func (a *Admin) health(_ *call, _ none) (map[string]string, error) {
 func (a *Admin) ready(w http.ResponseWriter, _ *http.Request, _ string) error {
 	answer := adminapi.Readiness{NotReady: a.notReady(), Drain: a.cfg.Draining()}
 	answer.Ready = len(answer.NotReady) == 0
+	if a.cfg.Degraded != nil {
+		answer.Degraded = a.cfg.Degraded()
+	}
 	status := http.StatusOK
 	if !answer.Ready {
 		status = http.StatusServiceUnavailable

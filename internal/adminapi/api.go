@@ -98,6 +98,8 @@ type BanAnswer struct {
 type Readiness struct {
 	Ready    bool     `json:"ready"`
 	NotReady []string `json:"not_ready"` // names of parts, such as "turn" or "draining"
+	// Degraded names the parts that serve, but not all clients as they should, such as "certificate". The server is ready.
+	Degraded []string `json:"degraded,omitempty"`
 	Drain    *Drain   `json:"drain,omitempty"`
 }
 
@@ -149,7 +151,9 @@ type Public struct {
 
 // Certificate is the one that TLS and DTLS clients get.
 type Certificate struct {
-	Source     string    `json:"source"` // "self-signed", or the file
+	Kind       string    `json:"kind"`               // where it comes from: "self-signed" or "files"
+	StandIn    bool      `json:"stand_in,omitempty"` // a self-signed one in place of what was to come from there, which cannot be used
+	Source     string    `json:"source"`             // "self-signed", or the file
 	Names      []string  `json:"names"`
 	NotBefore  time.Time `json:"not_before"`
 	NotAfter   time.Time `json:"not_after"`

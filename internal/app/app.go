@@ -133,7 +133,7 @@ func (a *App) openCerts() (err error) {
 	c := certSettings(a.cfg(), a.now.Load().public)
 	c.Dir, c.Logger, c.OnChange = a.dir.Path(), a.part("certs"), func(certs.Info) { a.publish() }
 	a.certs, err = certs.New(c)
-	return CertError(c, err)
+	return certError(c, err)
 }
 
 func (a *App) openNodes() (err error) {
@@ -207,7 +207,7 @@ func (a *App) openHooks() (err error) {
 
 func (a *App) openAdmin() (err error) {
 	if a.admin, err = admin.New(admin.Config{
-		Nodes: a.nodes, Relays: relays{a.turn}, Status: a.report.status, NotReady: a.life.notReady, Turn: a.report.turnStats, Metrics: a.meters,
+		Nodes: a.nodes, Relays: relays{a.turn}, Status: a.report.status, NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats, Metrics: a.meters,
 		RTC: a.decider.TestConfiguration, Drain: a.Drain, Draining: a.report.drainProgress, Logger: a.part("admin"),
 	}); err != nil {
 		return err

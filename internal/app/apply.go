@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"reflect"
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks"
@@ -66,19 +65,11 @@ func (a *App) policySettings(cfg *config.Config) policy.Config {
 	return c
 }
 
-// prepareCerts gets the certificate of other settings ready. If they are as before, only its files are read again, and
-// what is wrong with those is no mistake of the configuration.
+// prepareCerts gets the certificate of other settings ready.
 func (a *App) prepareCerts(next *config.Config, p publicaddr.Public) (change.Change, error) {
 	c := certSettings(next, p)
-	if hold := a.now.Load(); reflect.DeepEqual(c, certSettings(hold.cfg, hold.public)) {
-		return change.New(func() {
-			if err := a.certs.Reload(); err != nil {
-				a.part("certs").Error("the certificate stays as it was", "err", err)
-			}
-		}, nil), nil
-	}
-	present, err := a.certs.Prepare(c)
-	return change.New(present, nil), CertError(c, err)
+	made, err := a.certs.Prepare(c)
+	return made, certError(c, err)
 }
 
 // prepareMove gets ready to tell clients the addresses p. Live allocations keep theirs; the caller rechecks what they may

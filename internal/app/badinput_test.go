@@ -2,6 +2,7 @@ package app
 
 import (
 	"crypto/x509"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,7 +22,7 @@ func TestBadCertificates(t *testing.T) {
 	certWarnings := func() string {
 		return strings.Join(slices.DeleteFunc(ids(s.report.status().Warnings), func(id string) bool { return !strings.HasPrefix(id, "certificate.") }), " ")
 	}
-	if got := certWarnings(); got != "certificate.soon" || !strings.Contains(s.log.String(), "certificate expires soon: renew it") {
+	if got := certWarnings(); got != "certificate.soon" || !strings.Contains(s.log.String(), "the certificate expires soon, on ") {
 		t.Errorf("of one that expires tomorrow: %q\n%s", got, s.log.String())
 	}
 	// The key is another one's, then the certificate is gone: the old pair stays, and both are said once.
@@ -38,7 +39,7 @@ func TestBadCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "it is missed", func() bool {
-		return strings.Contains(s.log.String(), "cert.pem: no such file or directory; check the path")
+		return strings.Contains(s.log.String(), "cert.pem: no such file or directory; the certificate in use stays")
 	})
 	if got := s.serialOf(); got != 1 || certWarnings() != "certificate.soon certificate.kept" {
 		t.Errorf("certificate %d is shown, %q", got, certWarnings())
@@ -50,6 +51,48 @@ func TestBadCertificates(t *testing.T) {
 	}
 	if n := strings.Count(s.log.String(), "no such file"); n != 1 {
 		t.Errorf("said %d times:\n%s", n, s.log.String())
+	}
+}
+
+// A certificate that cannot be used at the start leaves all else to be served.
+func TestUnusableCertificateAtTheStart(t *testing.T) {
+	dir := t.TempDir()
+	putPair(t, dir, 1, nil)
+	if err := os.WriteFile(filepath.Join(dir, "key.pem"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startSite(t, "[turn]\nlisten_tls = ['127.0.0.1:0']\n"+withCerts(dir))
+	ready := func() (int, string) {
+		resp, err := http.Get("http://" + s.guard.Addr().String() + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	eventually(t, "it is ready", func() bool { status, _ := ready(); return status == http.StatusOK })
+	if _, body := ready(); !strings.Contains(body, `"degraded":["certificate"]`) {
+		t.Error(body)
+	}
+	if !s.warns("certificate.unusable")() || !strings.Contains(s.log.String(), "key.pem: holds no PEM private key; until that is mended") {
+		t.Errorf("not said:\n%s", s.log.String())
+	}
+	if c := s.report.status().Certificate; c.Kind != "files" || !c.StandIn || c.Source != "self-signed" {
+		t.Errorf("%+v", c)
+	}
+	if urls := strings.Join(s.report.status().URLs, " "); strings.Contains(urls, "turns:") || !strings.Contains(urls, "turn:") {
+		t.Error(urls)
+	}
+	s.allocate(s.client("a"))
+	s.serialOf() // TLS answers
+	putPair(t, dir, 3, nil)
+	eventually(t, "the right pair is found", func() bool { _, body := ready(); return !strings.Contains(body, "degraded") })
+	if got := s.serialOf(); got != 3 || s.warns("certificate.unusable")() {
+		t.Errorf("certificate %d is shown", got)
 	}
 }
 

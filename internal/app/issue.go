@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/hooks"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
@@ -52,6 +53,11 @@ func (a *App) publish() {
 		mode := hold.cfg.Hooks.RTC.AdvertiseTLS
 		return hold.public.ICEURLs(up, mode == "always" || mode == "auto" && a.certs.Verifiable())
 	})
+	var found []findings.Finding
+	if len(a.told.load().turn) == 0 {
+		found = []findings.Finding{{ID: "turn.untold", Detail: errUntold.Error(), Remedy: "change turn.transports, or the certificate"}}
+	}
+	a.found.Replace("turn.untold", found)
 }
 
 // issuer issues credentials for the URLs that clients are told.

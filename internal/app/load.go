@@ -2,7 +2,11 @@ package app
 
 import (
 	"errors"
+	"slices"
+	"strings"
+	"time"
 
+	"github.com/crolang-p2p/crolang-aio/certs"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 )
@@ -11,6 +15,50 @@ import (
 // their settings than their shape.
 func Load(file string, opts ...config.Option) (*config.Config, error) {
 	return config.Load(file, append(opts, config.WithCheck(checkPolicy))...)
+}
+
+// Check is Load for `config check`. It fails too for what serve runs with and clients cannot use: a certificate that they
+// refuse, and listeners of which they are told none.
+func Check(file string, opts ...config.Option) (*config.Config, error) {
+	return Load(file, append(opts, config.WithCheck(checkCertificate), config.WithCheck(checkTold))...)
+}
+
+// checkCertificate finds what is wrong with the operator's certificate.
+func checkCertificate(cfg *config.Config) []*config.Error {
+	c := cfg.Certs
+	if c.CertFile == "" || c.KeyFile == "" {
+		return nil
+	}
+	err := certs.Check(c.CertFile, c.KeyFile, time.Now())
+	if err == nil {
+		return nil
+	}
+	key := "certs.cert_file"
+	if c.KeyFile != c.CertFile && strings.HasPrefix(err.Error(), c.KeyFile+": ") {
+		key = "certs.key_file"
+	}
+	return []*config.Error{{Key: key, Err: err}}
+}
+
+var errUntold = errors.New("clients are told of no listener: they are for udp and tcp with an address in turn.listen, and for tls and dtls " +
+	"with one in turn.listen_tls and a certificate that is not self-signed")
+
+// checkTold finds transports that leave nothing to tell clients.
+func checkTold(cfg *config.Config) []*config.Error {
+	has := func(listen []string, transports ...string) bool {
+		return len(listen) > 0 && slices.ContainsFunc(transports, func(t string) bool { return slices.Contains(cfg.Turn.Transports, t) })
+	}
+	encrypted := has(cfg.Turn.ListenTLS, "tls", "dtls")
+	if has(cfg.Turn.Listen, "udp", "tcp") || encrypted && cfg.Hooks.RTC.AdvertiseTLS == "always" || len(cfg.Hooks.RTC.ExtraICEServers) > 0 {
+		return nil
+	}
+	if encrypted && cfg.Hooks.RTC.AdvertiseTLS == "auto" && cfg.Certs.CertFile != "" {
+		k, err := certs.New(certs.Config{CertFile: cfg.Certs.CertFile, KeyFile: cfg.Certs.KeyFile})
+		if err != nil || k.Verifiable() || !k.Usable() { // if it is not usable, that is said already
+			return nil
+		}
+	}
+	return []*config.Error{{Key: "turn.transports", Because: "turn.listen", Err: errUntold}}
 }
 
 // checkPolicy brings the mistakes that the policies find to their lines in the file.

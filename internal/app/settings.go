@@ -92,8 +92,8 @@ func certSettings(cfg *config.Config, p publicaddr.Public) certs.Config {
 	}
 }
 
-// CertError names the table of the configuration that has the files c is wrong about.
-func CertError(c certs.Config, err error) error {
+// certError names the table of the configuration that has the files c is wrong about.
+func certError(c certs.Config, err error) error {
 	if err == nil || c.CertFile == "" {
 		return err
 	}

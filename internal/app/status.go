@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/certs"
 	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
@@ -31,8 +32,8 @@ func (r *reporter) status() adminapi.Status {
 	v, hold := version.Get(), r.now.Load()
 	info := r.certs.Info()
 	source := info.Source
-	if info.SelfSigned && hold.cfg.Certs.CertFile == "" {
-		source = "self-signed"
+	if info.Kind == certs.SelfSigned || info.StandIn {
+		source = string(certs.SelfSigned)
 	}
 	return adminapi.Status{
 		Version: v.Version, Commit: v.Commit, Go: v.Go, Now: time.Now().UTC(), Started: r.started.UTC(), BrokerSeen: r.hooks.BrokerSeen(),
@@ -41,7 +42,8 @@ func (r *reporter) status() adminapi.Status {
 			Host: hold.public.Machine(), IPv4: text(hold.public.IPv4.Advertise), IPv6: text(hold.public.IPv6.Advertise),
 		},
 		Certificate: &adminapi.Certificate{
-			Source: source, Names: info.Names, NotBefore: info.NotBefore, NotAfter: info.NotAfter, SelfSigned: info.SelfSigned,
+			Kind: string(info.Kind), StandIn: info.StandIn, Source: source, Names: info.Names,
+			NotBefore: info.NotBefore, NotAfter: info.NotAfter, SelfSigned: info.SelfSigned,
 		},
 		Limits:    r.limits(),
 		BrokerEnv: r.brokerEnv().Masked().Lines(),
@@ -95,7 +97,7 @@ func (r *reporter) newMetrics() (*metrics.Metrics, error) {
 		Turn:        r.turnStats,
 		Nodes:       r.nodes.Stats,
 		Limits:      r.limits,
-		Certificate: func() (time.Time, bool) { return r.certs.Info().NotAfter, true },
+		Certificate: func() (time.Time, bool) { return r.certs.Info().NotAfter, r.certs.Usable() },
 		Redis: func() (metrics.RedisStats, bool) {
 			if r.redis == nil {
 				return metrics.RedisStats{}, false
@@ -120,6 +122,14 @@ func (r *reporter) policyStats() metrics.PolicyStats {
 		Messages:       map[string]uint64{"forwarded": s.MessagesForwarded, "dropped": s.MessagesDropped},
 		MessagesQueued: s.MessagesQueued, TokensWatched: s.TokensRemembered,
 	}
+}
+
+// degraded names what serves, but not all clients as it should.
+func (r *reporter) degraded() []string {
+	if !r.certs.Usable() {
+		return []string{"certificate"}
+	}
+	return nil
 }
 
 // limits are the numbers of [turn.limits] that hold.

@@ -165,7 +165,7 @@ func doctorLocal(c *cli.Context) (*doctor.Local, error) {
 		PortMin: cfg.Turn.RelayPorts.Min, PortMax: cfg.Turn.RelayPorts.Max, CertFile: cfg.Certs.CertFile,
 	}
 	if l.CertFile == "" {
-		l.CertFile, l.SelfMade = filepath.Join(cfg.DataDir, certs.SelfSignedFile), true
+		l.CertFile = filepath.Join(cfg.DataDir, certs.SelfSignedFile)
 	}
 	secrets := app.SecretsOf(cfg)
 	kept := func(text string, err error) string {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/crolang-p2p/crolang-aio/certs"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/app"
@@ -17,20 +16,18 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
 
-// configCheck says nothing but "ok" of a good configuration; warnings go to standard error. A certificate that serve would
-// refuse is among them: the configuration may be meant for another machine, or its key be closed to whoever checks.
+// configCheck says nothing but "ok" of a good configuration; warnings go to standard error.
 func configCheck(c *cli.Context) error {
-	cfg, err := load(c)
+	file, err := configFile(c)
+	if err != nil {
+		return err
+	}
+	cfg, err := app.Check(file)
 	if err != nil {
 		return err
 	}
 	for _, w := range cfg.Warnings() {
 		fmt.Fprintf(c.App.ErrWriter, "crolang-aio: warning: %s\n", w)
-	}
-	if files := (certs.Config{CertFile: cfg.Certs.CertFile, KeyFile: cfg.Certs.KeyFile}); files.CertFile != "" {
-		if _, err := certs.New(files); err != nil {
-			fmt.Fprintf(c.App.ErrWriter, "crolang-aio: warning: serve would not start: %v\n", app.CertError(files, err))
-		}
 	}
 	_, err = fmt.Fprintln(c.App.Writer, "ok")
 	return err

@@ -108,6 +108,11 @@ func (l *local) certificate(ctx context.Context) []Finding {
 			n.add(Fail, "certificate", "the certificate that the server shows cannot be read: "+err.Error(), "give certs.cert_file a certificate in order")
 			return n
 		}
+		if own := l.status.Certificate; own != nil && own.StandIn {
+			n.add(Fail, "certificate", "the certificate of the configuration cannot be used: the server shows a self-signed one, which clients refuse",
+				"its finding certificate.unusable says why: mend the files, they are read again when they change")
+			return n
+		}
 		l.judgeServed(&n, shown)
 		l.compareFile(&n, shown)
 		return n
@@ -115,9 +120,14 @@ func (l *local) certificate(ctx context.Context) []Finding {
 	return nil
 }
 
+// selfMade reports whether the server's certificate is the one that the program makes itself.
+func (l *local) selfMade() bool {
+	return l.status.Certificate != nil && l.status.Certificate.Kind == "self-signed"
+}
+
 // judgeServed judges the certificate: the program's own for its dates, an operator's for everything.
 func (l *local) judgeServed(n *notes, shown chain) {
-	if !l.SelfMade {
+	if !l.selfMade() {
 		*n = append(*n, judgeCertificate(shown, l.status.Public.Host, l.cfg.Roots, l.cfg.Now())...)
 		return
 	}
@@ -140,15 +150,15 @@ func (l *local) judgeServed(n *notes, shown chain) {
 func (l *local) compareFile(n *notes, shown chain) {
 	data, err := os.ReadFile(l.CertFile)
 	switch {
-	case errors.Is(err, fs.ErrPermission) && l.SelfMade:
+	case errors.Is(err, fs.ErrPermission) && l.selfMade():
 		return // only the server's own user reads it
-	case err != nil && l.SelfMade:
+	case err != nil && l.selfMade():
 		n.add(Warn, "certificate", fmt.Sprintf("%s cannot be read: %s; the server still shows the one that it had", l.CertFile, lastOf(err)),
 			"put it back, or let the next start make another, which clients then have to trust anew")
 		return
 	case err != nil:
 		n.add(Warn, "certificate", fmt.Sprintf("%s cannot be read: %s; the server still shows the one that it had", l.CertFile, lastOf(err)),
-			"put it back: without it the next start fails (certs.cert_file)")
+			"put it back: without it the next start shows clients one that they refuse (certs.cert_file)")
 		return
 	}
 	for {

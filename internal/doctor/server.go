@@ -34,8 +34,7 @@ type Local struct {
 	PortMin  uint16   // relay ports of the configuration
 	PortMax  uint16
 	DataDir  string
-	CertFile string // the operator's or the self-signed one
-	SelfMade bool   // it is the self-signed one
+	CertFile string // the operator's certificate, or the file that a self-signed one is kept in
 
 	// Node asks for the credential of this Node. Empty: throw-away ids.
 	Node string

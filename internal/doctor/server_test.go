@@ -216,7 +216,7 @@ func TestCertificateFile(t *testing.T) {
 		{"the same, expired", expired, write(other), Fail, []string{"expired 60 minutes ago"}},
 		{"another", served, write(other), Warn, []string{"another certificate", "belong together"}},
 		{"garbage", served, write([]byte("x")), Warn, []string{"has no certificate in it"}},
-		{"none", served, filepath.Join(t.TempDir(), "gone.pem"), Warn, []string{"cannot be read", "gone.pem", "put it back", "next start fails"}},
+		{"none", served, filepath.Join(t.TempDir(), "gone.pem"), Warn, []string{"cannot be read", "gone.pem", "put it back", "next start shows clients one that they refuse"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := goodStub()
@@ -230,8 +230,9 @@ func TestCertificateFile(t *testing.T) {
 			if c.name != "none" {
 				return
 			}
+			s.status.Certificate = &adminapi.Certificate{Kind: "self-signed"}
 			got = s.examine(t, func(l *Local, cfg *Config) {
-				cfg.Roots, l.CertFile, l.SelfMade = ca.roots(), c.file, true
+				cfg.Roots, l.CertFile = ca.roots(), c.file
 			})
 			want(t, got, Warn, "certificate", "cannot be read", "the next start make another")
 		})

@@ -16,7 +16,7 @@ type collector struct {
 
 	allocations, opened, connections, datagrams, bytes, refusals, challenges, drops, ports, portsUsed, panics,
 	known, connected, banned, forgotten, events, eventsLost,
-	limits, certificate, upstream, messages, messagesQueued, tokensWatched, ready, draining,
+	limits, certificate, certificateOK, upstream, messages, messagesQueued, tokensWatched, ready, draining,
 	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused *prometheus.Desc
 }
 
@@ -47,6 +47,7 @@ func newCollector(cfg Config) *collector {
 
 		limits:         desc("", "limit", "Configured limits, by configuration key; a limit that is off is left out.", "key"),
 		certificate:    desc("", "certificate_expiry_timestamp_seconds", "When the certificate of TLS and DTLS ends, in Unix time."),
+		certificateOK:  desc("", "certificate_ok", "1 while TLS and DTLS clients get the certificate that is configured, and it is in its time."),
 		upstream:       desc("hooks", "upstream_total", "Questions for the operator's own webhook, by what became of them.", "result"),
 		messages:       desc("hooks", "messages_total", "Messages between Nodes that the Brokers told of, by what became of the notice.", "result"),
 		messagesQueued: desc("hooks", "messages_queued", "Notices of messages that wait to be forwarded to the operator's own webhook."),
@@ -111,9 +112,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	if c.cfg.Certificate != nil {
-		if end, ok := c.cfg.Certificate(); ok {
-			s.gauge(c.certificate, float64(end.Unix()))
-		}
+		end, ok := c.cfg.Certificate()
+		s.gauge(c.certificate, float64(end.Unix()))
+		s.flag(c.certificateOK, ok)
 	}
 	if c.cfg.Policy != nil {
 		c.policy(s, c.cfg.Policy())

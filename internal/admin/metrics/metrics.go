@@ -25,7 +25,7 @@ type Config struct {
 	Turn        func() adminapi.TurnStats
 	Nodes       func() nodes.Stats
 	Limits      func() map[string]int64              // by configuration key; 0: no limit
-	Certificate func() (notAfter time.Time, ok bool) // of the certificate that clients get
+	Certificate func() (notAfter time.Time, ok bool) // of the certificate that clients get; ok: it is the one meant, and in its time
 	Redis       func() (RedisStats, bool)            // false: it is off
 	Policy      func() PolicyStats
 	State       func() (ready, draining bool)

@@ -59,7 +59,7 @@ function describe(c, now) {
   const text = left > 0 ? `${duration(left)} left of ${duration(whole)}` : `ended ${duration(left)} ago`;
   const bar = h("meter", { min: "0", max: String(whole), low: String(whole / 12), value: String(Math.max(0, left)), "aria-label": "What remains of the certificate" });
   return facts([
-    ["From", c.self_signed ? (c.source === "self-signed" ? "" : c.source + ", ") + "self-signed: browsers refuse it for turns:" : c.source],
+    ["From", c.stand_in ? "self-signed, in place of the configured one, which cannot be used: clients refuse it" : c.self_signed ? (c.source === "self-signed" ? "" : c.source + ", ") + "self-signed: browsers refuse it for turns:" : c.source],
     ["Names", c.names.join(", ")],
     ["Ends", h("span", {}, new Date(c.not_after).toLocaleString(), " – ", h("strong", { class: left < whole / 12 ? "bad" : "", text }), " ", bar)],
   ]);
