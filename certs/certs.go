@@ -82,6 +82,7 @@ type Info struct {
 
 // Keeper holds the pair in use. All its methods may be called at any time from any goroutine.
 type Keeper struct {
+	now     func() time.Time
 	found   *findings.Set // logs each doubt once
 	current atomic.Pointer[pair]
 
@@ -104,7 +105,7 @@ func New(cfg Config) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keeper{cfg: cfg, src: newSource(cfg), names: n, found: findings.NewSet(cfg.Logger)}
+	k := &Keeper{now: cfg.Now, cfg: cfg, src: newSource(cfg), names: n, found: findings.NewSet(cfg.Logger)}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	p, err := k.src.look(nil, k.view())
@@ -254,11 +255,8 @@ func (k *Keeper) Info() Info { return k.current.Load().info.clone() }
 // Usable reports whether the pair in use is the one that is meant, and in its time: it does not stand in for another,
 // and has neither ended nor yet to begin.
 func (k *Keeper) Usable() bool {
-	k.mu.Lock()
-	now := k.cfg.Now()
-	k.mu.Unlock()
 	p := k.current.Load()
-	return !p.info.StandIn && p.inTime(now) == nil
+	return !p.info.StandIn && p.inTime(k.now()) == nil
 }
 
 // Verifiable reports whether clients that were told PublicHost can be expected to accept the certificate: it names that

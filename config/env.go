@@ -33,11 +33,13 @@ func (l *loader) readEnviron() {
 		if k.EnvFile != "" {
 			names = append(names, k.EnvFile)
 			if path, there := set[k.EnvFile]; there {
-				l.readSecretFile(k, path, here)
+				if l.goodVariable(k, k.EnvFile, path) {
+					l.readSecretFile(k, path, here)
+				}
 				continue
 			}
 		}
-		if here {
+		if here && l.goodVariable(k, k.Env, value) {
 			l.readVariable(k, k.Env, k.fromEnv, value)
 		}
 	}
@@ -49,13 +51,38 @@ func (l *loader) readEnviron() {
 	}
 }
 
-// isLink tells whether a variable is one that Kubernetes or Docker made.
+// CheckVariable is an error if a variable's value has something round it that is hardly meant: quotes, which a shell takes
+// off and Docker's --env-file and Kubernetes do not, or blanks, such as the carriage return of a file with CRLF. It does not
+// hold the value.
+func CheckVariable(value string) error {
+	switch trimmed := strings.TrimSpace(value); {
+	case strings.HasSuffix(value, "\r"):
+		return errors.New("has a carriage return at its end: the file that it comes from has line ends of Windows (CRLF), save it with LF")
+	case trimmed != value:
+		return errors.New("has blanks at its ends, which count as part of it: leave them out")
+	case len(value) > 1 && (value[0] == '"' || value[0] == '\'') && value[len(value)-1] == value[0]:
+		return errors.New("has quotes round it, which count as part of it: leave them out (Docker's --env-file and Kubernetes keep them)")
+	}
+	return nil
+}
+
+// isLink reports whether a variable is one that Kubernetes or Docker made.
 func isLink(name, value string) bool {
 	if linked.MatchString(name) {
 		return true
 	}
 	scheme, _, ok := strings.Cut(value, "://")
 	return ok && strings.HasSuffix(name, "_PORT") && slices.Contains([]string{"tcp", "udp", "sctp"}, scheme)
+}
+
+// goodVariable notes a mistake of [CheckVariable].
+func (l *loader) goodVariable(k Key, name, value string) bool {
+	err := CheckVariable(value)
+	if err != nil {
+		l.source[k.Name] = name
+		l.fail(k.Name, "", err)
+	}
+	return err == nil
 }
 
 // readVariable stores the text of a variable.
@@ -75,7 +102,7 @@ func (l *loader) readVariable(k Key, name string, read func(string) any, text st
 // readSecretFile stores what the file has that a variable names. Its errors do not hold the path, which may be the
 // secret itself, put there by mistake.
 func (l *loader) readSecretFile(k Key, path string, both bool) {
-	l.source[k.Name] = k.EnvFile
+	l.source[k.Name] = k.EnvFile // whatever becomes of it
 	if both {
 		l.fail(k.Name, "", fmt.Errorf("%s is set too: only one of them can be", k.Env))
 		return
@@ -92,7 +119,12 @@ func (l *loader) readSecretFile(k Key, path string, both bool) {
 		l.fail(k.Name, "", fmt.Errorf("the file cannot be read: %w", bare(err)))
 		return
 	}
-	l.readVariable(k, k.EnvFile, k.fromFile, strings.TrimRight(string(b), "\r\n"))
+	text := strings.TrimRight(string(b), "\r\n")
+	if text == "" && k.Default == `""` {
+		l.fail(k.Name, "", errors.New("the file is empty: it must hold the secret"))
+		return
+	}
+	l.readVariable(k, k.EnvFile, k.fromFile, text)
 }
 
 // linesOf is the list of what stands on each line.

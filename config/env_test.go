@@ -38,7 +38,7 @@ func TestEnviron(t *testing.T) {
 		{"TURN_LISTEN_TLS=", func(c *Config) any { return c.Turn.ListenTLS }, []string{}},
 		{"TURN_TRANSPORTS=udp", func(c *Config) any { return c.Turn.Transports }, []string{"udp"}},
 		{"TURN_RELAY_PORTS=1-2", func(c *Config) any { return c.Turn.RelayPorts }, PortRange{1, 2}},
-		{"TURN_LIMITS_ALLOCATIONS= 7 ", func(c *Config) any { return c.Turn.Limits.Allocations }, 7},
+		{"TURN_LIMITS_ALLOCATIONS=7", func(c *Config) any { return c.Turn.Limits.Allocations }, 7},
 		{"TURN_LIMITS_BITS_PER_SECOND=10000000000", func(c *Config) any { return c.Turn.Limits.BitsPerSecond }, int64(1e10)},
 		{"TURN_PEERS_DENY=recommended,10.0.0.0/8", func(c *Config) any { return c.Turn.Peers.Deny }, []string{"recommended", "10.0.0.0/8"}},
 		{"CREDENTIALS_WHILE_CONNECTED=false", func(c *Config) any { return c.Credentials.WhileConnected }, false},
@@ -79,6 +79,7 @@ func TestEnvironMistakes(t *testing.T) {
 	dir := t.TempDir()
 	secret := write(t, dir, "secret", hush)
 	binary := write(t, dir, "binary", hush+"\x00\xff")
+	empty := write(t, dir, "empty", "\n")
 	long := write(t, dir, "long", strings.Repeat("x", maxSecretFile+1))
 	for _, c := range []struct {
 		lines string // separated by ;
@@ -97,6 +98,16 @@ func TestEnvironMistakes(t *testing.T) {
 		{"HOOKS_TOKEN=hush/hush", "$_HOOKS_TOKEN: hooks.token: must be of letters, digits and -._~ only: the Broker's webhook URLs cannot carry others"},
 		{"TURN_REALM=\xff", "$_TURN_REALM: turn.realm: must be a string"},
 		{"HOOKS_TOKEN=hush;HOOKS_TOKEN_FILE=" + secret, "$_HOOKS_TOKEN_FILE: hooks.token: CROLANG_AIO_HOOKS_TOKEN is set too: only one of them can be"},
+		// A file of Docker's --env-file is no shell: what it has round a value stays.
+		{`TURN_REALM="example.org"`, "$_TURN_REALM: turn.realm: has quotes round it, which count as part of it: leave them out (Docker's --env-file and Kubernetes keep them)"},
+		{`CREDENTIALS_SECRET='hush'`, "$_CREDENTIALS_SECRET: credentials.secret: has quotes round it, which count as part of it: leave them out (Docker's --env-file and Kubernetes keep them)"},
+		{`TURN_LISTEN=":3478"`, "$_TURN_LISTEN: turn.listen: has quotes round it, which count as part of it: leave them out (Docker's --env-file and Kubernetes keep them)"},
+		{`TURN_SOFTWARE=""`, "$_TURN_SOFTWARE: turn.software: has quotes round it, which count as part of it: leave them out (Docker's --env-file and Kubernetes keep them)"},
+		{`HOOKS_TOKEN_FILE="` + secret + `"`, "$_HOOKS_TOKEN_FILE: hooks.token: has quotes round it, which count as part of it: leave them out (Docker's --env-file and Kubernetes keep them)"},
+		{"TURN_LIMITS_ALLOCATIONS=7\r", "$_TURN_LIMITS_ALLOCATIONS: turn.limits.allocations: has a carriage return at its end: the file that it comes from has line ends of Windows (CRLF), save it with LF"},
+		{"CREDENTIALS_SECRET=hush ", "$_CREDENTIALS_SECRET: credentials.secret: has blanks at its ends, which count as part of it: leave them out"},
+		{"TURN_LIMITS_ALLOCATIONS= 7", "$_TURN_LIMITS_ALLOCATIONS: turn.limits.allocations: has blanks at its ends, which count as part of it: leave them out"},
+		{"HOOKS_TOKEN_FILE=" + empty, "$_HOOKS_TOKEN_FILE: hooks.token: the file is empty: it must hold the secret"},
 		{"HOOKS_TOKEN_FILE=", "$_HOOKS_TOKEN_FILE: hooks.token: is empty: it must name a file"},
 		{"HOOKS_TOKEN_FILE=/hush-hush", "$_HOOKS_TOKEN_FILE: hooks.token: the file cannot be read: no such file or directory"},
 		{"HOOKS_TOKEN_FILE=/", "$_HOOKS_TOKEN_FILE: hooks.token: the file cannot be read: is a directory"},

@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/app"
 	"github.com/crolang-p2p/crolang-aio/internal/doctor"
@@ -136,7 +137,11 @@ func doctorPasswordOf(c *cli.Context) (string, error) {
 	case c.IsSet("password"):
 		return c.String("password"), nil
 	case file == "":
-		return os.Getenv(DoctorPassword), nil
+		password := os.Getenv(DoctorPassword)
+		if err := config.CheckVariable(password); err != nil {
+			return "", fmt.Errorf("%s: %w", DoctorPassword, err)
+		}
+		return password, nil
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {

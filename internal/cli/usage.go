@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/duration"
 	"github.com/crolang-p2p/crolang-aio/internal/nearest"
 )
@@ -73,7 +74,11 @@ const configVariable = "CROLANG_AIO_CONFIG"
 // variable of a script that is not set, but the empty variable of a container is none.
 func configFile(c *cli.Context) (string, error) {
 	file := c.String("config")
-	if value, set := os.LookupEnv(configVariable); file == "" && c.IsSet("config") && (!set || value != "") {
+	value, set := os.LookupEnv(configVariable)
+	if err := config.CheckVariable(value); err != nil && file == value {
+		return "", fmt.Errorf("%s: %w", configVariable, err)
+	}
+	if file == "" && c.IsSet("config") && (!set || value != "") {
 		return "", fmt.Errorf("%w: --config is empty: name a file, or leave it out for the defaults", errUsage)
 	}
 	return file, nil
