@@ -114,6 +114,7 @@ func (l *loader) readSecretFile(k Key, path string, both bool) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(l.dir, path)
 	}
+	l.read(path)
 	b, err := readFile(path, maxSecretFile)
 	if err != nil {
 		l.fail(k.Name, "", fmt.Errorf("the file cannot be read: %w", bare(err)))

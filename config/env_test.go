@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -168,5 +169,21 @@ func TestEnvironIsTheProcesss(t *testing.T) {
 	c, err := Load("")
 	if err != nil || c.Turn.Realm != "from-the-process" {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// Every file that takes part is named before it is read, whether it is there or not and whatever is wrong elsewhere.
+func TestWithRead(t *testing.T) {
+	dir := t.TempDir()
+	var read []string
+	file := write(t, dir, "x.toml", "turn.realm = 1\ncerts.cert_file = 'cert.pem'\ncerts.key_file = '/key.pem'\nhooks.authenticate.jwt.jwks_file = 'keys.json'")
+	_, err := Load(file, WithRead(func(path string) { read = append(read, path) }),
+		WithEnviron([]string{"CROLANG_AIO_HOOKS_TOKEN_FILE=token", "CROLANG_AIO_ADMIN_TOKEN_FILE=/nowhere"}))
+	if err == nil {
+		t.Fatal("taken")
+	}
+	want := []string{file, filepath.Join(dir, "token"), "/nowhere", filepath.Join(dir, "keys.json"), filepath.Join(dir, "cert.pem"), "/key.pem"}
+	if !slices.Equal(read, want) {
+		t.Errorf("%q, want %q", read, want)
 	}
 }

@@ -63,10 +63,10 @@ func credentialsTable() Table {
 
 func certsTable() Table {
 	return Table{Name: "certs", Doc: "The certificate for TLS and DTLS.", Keys: []Key{
-		definePath("certs.cert_file", "", anything, func(c *Config) *string { return &c.Certs.CertFile },
+		defineFile("certs.cert_file", func(c *Config) *string { return &c.Certs.CertFile },
 			"Certificate chain in PEM, read again when it changes. Empty, with key_file: a self-signed certificate is made in "+
 				"data_dir and renewed. Browsers refuse that one.").example(`"/etc/ssl/turn.example.org.pem"`),
-		definePath("certs.key_file", "", anything, func(c *Config) *string { return &c.Certs.KeyFile }, "Its private key in PEM."),
+		defineFile("certs.key_file", func(c *Config) *string { return &c.Certs.KeyFile }, "Its private key in PEM."),
 		define("certs.hosts", none(), list(text(certHost)), func(c *Config) *[]string { return &c.Certs.Hosts },
 			"Names and addresses in the self-signed certificate, beside localhost, public.host and this machine's own addresses.").
 			example(`["turn.example.org", "192.0.2.10"]`),

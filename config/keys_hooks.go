@@ -59,9 +59,9 @@ func jwtTable() Table {
 	return Table{Name: "hooks.authenticate.jwt", Doc: "For mode jwt. Set one of secret, public_key_file, jwks_file and jwks_url.", Keys: []Key{
 		define("hooks.authenticate.jwt.secret", "", secret(anything), func(c *Config) *Secret { return &c.Hooks.Authenticate.JWT.Secret },
 			"Secret of tokens that are signed with HS256: 32 characters or more."),
-		definePath("hooks.authenticate.jwt.public_key_file", "", anything, func(c *Config) *string { return &c.Hooks.Authenticate.JWT.PublicKeyFile },
+		defineFile("hooks.authenticate.jwt.public_key_file", func(c *Config) *string { return &c.Hooks.Authenticate.JWT.PublicKeyFile },
 			"Public key in PEM: RSA, ECDSA or Ed25519."),
-		definePath("hooks.authenticate.jwt.jwks_file", "", anything, func(c *Config) *string { return &c.Hooks.Authenticate.JWT.JWKSFile },
+		defineFile("hooks.authenticate.jwt.jwks_file", func(c *Config) *string { return &c.Hooks.Authenticate.JWT.JWKSFile },
 			"JSON Web Key Set."),
 		define("hooks.authenticate.jwt.jwks_url", "", text(webURL), func(c *Config) *string { return &c.Hooks.Authenticate.JWT.JWKSURL },
 			"Where to fetch a JSON Web Key Set.").example(`"https://id.example.org/.well-known/jwks.json"`),

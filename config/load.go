@@ -20,6 +20,10 @@ type Option func(*loader)
 // WithEnviron takes the environment from "NAME=value" lines in place of the process's own.
 func WithEnviron(environ []string) Option { return func(l *loader) { l.environ = environ } }
 
+// WithRead has Load call read with the path of every file that the configuration is read from, and of every one that it
+// names for somebody to read, before any of them is read: whoever watches them knows which, even if Load fails.
+func WithRead(read func(path string)) Option { return func(l *loader) { l.read = read } }
+
 // WithCheck adds a check by a part that knows more of its settings. It is called with a Config whose every value has the
 // right shape. Its mistakes need Key and Err, and may have Because: Load adds the place. Entry n of a list, counted from
 // 0, is KEY[n]. A mistake about a key that Load itself has found wrong is left out.
@@ -31,12 +35,13 @@ func WithCheck(check func(*Config) []*Error) Option {
 // names every mistake at once, one a line, each an *Error; it holds no secret. It is ErrInvalid, or, where the file
 // cannot be read, what that failed with.
 func Load(path string, options ...Option) (*Config, error) {
-	l := &loader{file: path, environ: os.Environ()}
+	l := &loader{file: path, environ: os.Environ(), read: func(string) {}}
 	for _, o := range options {
 		o(l)
 	}
 	var text string
 	if path != "" {
+		l.read(path)
 		b, err := readFile(path, maxFile)
 		if err != nil {
 			return nil, fmt.Errorf("%s: the configuration cannot be read: %w", path, bare(err))
@@ -78,6 +83,7 @@ type loader struct {
 	dir     string // that paths are relative to
 	environ []string
 	checks  []func(*Config) []*Error
+	read    func(path string)
 
 	cfg      Config
 	keys     []Key
@@ -217,8 +223,12 @@ func (l *loader) resolvePaths() {
 		if k.path == nil {
 			continue
 		}
-		if p := k.path(&l.cfg); *p != "" && !filepath.IsAbs(*p) {
+		p := k.path(&l.cfg)
+		if *p != "" && !filepath.IsAbs(*p) {
 			*p = filepath.Join(l.dir, *p)
+		}
+		if *p != "" && k.isFile {
+			l.read(*p)
 		}
 	}
 }

@@ -38,6 +38,7 @@ type Key struct {
 	fromEnv  func(text string) any          // a variable's text as a value
 	fromFile func(text string) any          // that of a file which a variable names
 	path     func(c *Config) *string        // nil but for paths
+	isFile   bool                           // a path of a file that is read
 	same     func(a, b *Config) bool
 	copy     func(to, from *Config)
 	count    func(c *Config) (n int64, ok bool) // the value of a number
@@ -101,6 +102,13 @@ func define[T any](name string, standard any, k kind[T], at func(*Config) *T, do
 func definePath(name, standard string, check func(string) error, at func(*Config) *string, doc string) Key {
 	key := define(name, any(standard), text(check), at, doc)
 	key.Type, key.path = "path", at
+	return key
+}
+
+// defineFile makes a Key for the path of a file that is read. It may be empty.
+func defineFile(name string, at func(*Config) *string, doc string) Key {
+	key := definePath(name, "", anything, at, doc)
+	key.isFile = true
 	return key
 }
 

@@ -10,10 +10,11 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/stages"
+	"github.com/crolang-p2p/crolang-aio/internal/watch"
 )
 
-// reloadPoll is how often the configuration file is looked at. SIGHUP asks for it at once. A change that is seen is applied
-// when the file has stayed as it is until the next look: an editor may not be done with it.
+// reloadPoll is how often the files of the configuration are looked at. SIGHUP asks for it at once. A change that is seen is
+// applied when they have stayed as they are until the next look: an editor may not be done with them.
 const reloadPoll = time.Second
 
 var (
@@ -22,93 +23,61 @@ var (
 )
 
 // Reloader applies a changed configuration to the running App: all of it or nothing. What cannot change while running is
-// named and left as it was.
+// named and left as it was. It watches every file that the configuration is read from or names: secrets and keys too.
 type Reloader struct {
-	file string           // empty: there is none to watch
-	hup  <-chan os.Signal // asks for a reload at once; nil: nobody does
-	load func() (*config.Config, error)
-	held fileStamp // of the file whose settings hold, taken before it was read
+	file  string           // empty: there is none
+	hup   <-chan os.Signal // asks for a reload at once; nil: nobody does
+	load  func(...config.Option) (*config.Config, error)
+	files *watch.Watcher
+	size  int64 // of the file whose settings hold
 }
 
 // NewReloader makes a Reloader for a file, which may be empty if there is none, and reads the configuration with load for
 // the first time. A signal on hup, which may be nil, asks for a reload at once.
-func NewReloader(file string, hup <-chan os.Signal, load func() (*config.Config, error)) (*Reloader, *config.Config, error) {
-	r := &Reloader{file: file, hup: hup, load: load}
-	r.held = r.stamp()
-	cfg, err := load()
+func NewReloader(file string, hup <-chan os.Signal, load func(...config.Option) (*config.Config, error)) (*Reloader, *config.Config, error) {
+	r := &Reloader{file: file, hup: hup, load: load, files: watch.New(reloadPoll)}
+	cfg, err := r.read()
 	return r, cfg, err
 }
 
-// For returns the part that watches the file until its context ends, and applies what changes to a.
+// For returns the part that watches the files until its context ends, and applies what changes to a.
 func (r *Reloader) For(a *App) stages.Part {
-	return func(ctx context.Context) error { return r.run(ctx, a) }
-}
-
-func (r *Reloader) run(ctx context.Context, a *App) error {
-	tick := time.NewTicker(reloadPoll)
-	defer tick.Stop()
-	seen, last := r.held, r.held
-	for {
-		asked := false
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-r.hup:
-			asked = true
-		case <-tick.C:
-		}
-		now := r.stamp()
-		settled := now == last
-		last = now
-		if asked || settled && now != seen {
-			seen = now
-			r.reload(ctx, a)
-		}
+	return func(ctx context.Context) error {
+		return r.files.Run(ctx, r.hup, func() bool { return r.reload(ctx, a) })
 	}
 }
 
-// fileStamp tells one state of a file from another.
-type fileStamp struct {
-	size    int64
-	time    time.Time
-	special bool // a pipe, say, which is read once
-}
-
-func (r *Reloader) stamp() fileStamp {
-	if r.file == "" {
-		return fileStamp{}
-	}
-	st, err := os.Stat(r.file)
-	if err != nil {
-		return fileStamp{size: -1}
-	}
-	if !st.Mode().IsRegular() && !st.IsDir() {
-		return fileStamp{special: true}
-	}
-	return fileStamp{st.Size(), st.ModTime(), false}
-}
-
-// read loads the configuration anew.
+// read loads the configuration.
 func (r *Reloader) read() (*config.Config, error) {
-	switch now := r.stamp(); {
-	case now.special:
-		return nil, errPipe
-	case now.size == 0 && r.held.size > 0:
-		return nil, errEmptied
-	default:
-		next, err := r.load()
-		if err == nil {
-			r.held = now
-		}
-		return next, err
+	size := int64(-1)
+	if st, err := os.Stat(r.file); err == nil {
+		size = st.Size()
 	}
+	cfg, err := r.load(config.WithRead(r.files.Add))
+	if err == nil {
+		r.size = size
+	}
+	return cfg, err
 }
 
-// reload reads the configuration and applies it, or says all that is wrong with it and changes nothing.
-func (r *Reloader) reload(ctx context.Context, a *App) {
+// readAgain is read for a file that was read before.
+func (r *Reloader) readAgain() (*config.Config, error) {
+	st, err := os.Stat(r.file)
+	switch {
+	case err != nil: // said by read
+	case !st.Mode().IsRegular() && !st.IsDir():
+		return nil, errPipe
+	case st.Size() == 0 && r.size > 0:
+		return nil, errEmptied
+	}
+	return r.read()
+}
+
+// reload reads the configuration and applies it, or says all that is wrong with it, changes nothing and returns false.
+func (r *Reloader) reload(ctx context.Context, a *App) bool {
 	log := a.part("config")
 	defer a.supervisor.reloading()()
-	next, err := r.read()
+	next, err := r.readAgain()
 	old := a.cfg()
 	var stays []string
 	if err == nil {
@@ -117,7 +86,7 @@ func (r *Reloader) reload(ctx context.Context, a *App) {
 	}
 	if err != nil {
 		log.Error("the changed configuration is refused, the old one holds", "mistakes", strings.Split(err.Error(), "\n"))
-		return
+		return false
 	}
 	if len(stays) > 0 {
 		log.Warn("some changes need a restart", "keys", stays)
@@ -130,6 +99,7 @@ func (r *Reloader) reload(ctx context.Context, a *App) {
 	if changed := config.Changed(old, next); len(changed) > 0 {
 		log.Info("the changed configuration holds", "keys", changed)
 	} else {
-		log.Info("the changed configuration holds: it changes nothing that is in use")
+		log.Info("the changed configuration holds: it changes no setting that is in use")
 	}
+	return true
 }

@@ -8,10 +8,10 @@ import (
 )
 
 // load reads the configuration, checked by the parts that know more of their settings than their shape.
-func load(c *cli.Context) (*config.Config, error) {
+func load(c *cli.Context, opts ...config.Option) (*config.Config, error) {
 	file, err := configFile(c)
 	if err != nil {
 		return nil, err
 	}
-	return app.Load(file)
+	return app.Load(file, opts...)
 }

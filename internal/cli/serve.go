@@ -23,7 +23,7 @@ func serve(c *cli.Context) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
-	reloader, cfg, err := app.NewReloader(c.String("config"), hup, func() (*config.Config, error) { return load(c) })
+	reloader, cfg, err := app.NewReloader(c.String("config"), hup, func(opts ...config.Option) (*config.Config, error) { return load(c, opts...) })
 	if err != nil {
 		return err
 	}
