@@ -35,7 +35,9 @@ func valid(t *testing.T, c *Config) {
 	c.Warnings()
 }
 
-func load(text string) (*Config, error) { return (&loader{file: "fuzz.toml", read: func(string) {}}).load(text) }
+func load(text string) (*Config, error) {
+	return (&loader{file: "fuzz.toml", read: func(string) {}}).load(text)
+}
 
 // Any bytes give a valid Config, or an error of one line for each mistake, with its place.
 func FuzzLoad(f *testing.F) {
