@@ -70,7 +70,11 @@ func TestFilesOfTheConfigurationAreWatched(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.App, err = New(cfg, logging.New(&s.log, cfg.Log.Level, cfg.Log.Format), Pace{}); err != nil {
+	log, err := logging.New(&s.log, cfg.Log.Level, cfg.Log.Format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.App, err = New(cfg, log, Pace{}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
