@@ -22,6 +22,7 @@ func (l *loader) contradictions() {
 	l.checkRelayPorts(all)
 	l.checkCerts()
 	l.checkTokens()
+	l.checkCredentials()
 }
 
 func (l *loader) checkPublic() {
@@ -42,31 +43,36 @@ type bound struct {
 func (l *loader) sockets() []bound {
 	var all []bound
 	add := func(key, at, address string, tcp, udp bool) {
-		if a, err := listen.Parse(address); err == nil && l.good(key) {
+		if a, err := listen.Parse(address); err == nil { // not so of an entry that is wrong
 			all = append(all, bound{a, key, at, tcp, udp})
 		}
 	}
+	// Whatever is meant with transports that are wrong, most likely there is one of TCP and one of UDP.
 	has := func(names ...string) bool {
-		return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(l.cfg.Turn.Transports, n) })
+		return !l.good("turn.transports") || len(l.cfg.Turn.Transports) == 0 ||
+			slices.ContainsFunc(names, func(n string) bool { return slices.Contains(l.cfg.Turn.Transports, n) })
 	}
-	if l.good("turn.transports") {
-		tcp, udp := has("tcp", "tls"), has("udp", "dtls")
-		for _, list := range []struct {
-			key       string
-			addresses []string
-		}{{"turn.listen", l.cfg.Turn.Listen}, {"turn.listen_tls", l.cfg.Turn.ListenTLS}} {
-			for i, a := range list.addresses {
-				if !covered(a, list.addresses) {
-					add(list.key, fmt.Sprintf("[%d]", i), a, tcp, udp)
-				}
+	tcp, udp := has("tcp", "tls"), has("udp", "dtls")
+	for _, list := range []struct {
+		key       string
+		addresses []string
+	}{{"turn.listen", l.cfg.Turn.Listen}, {"turn.listen_tls", l.cfg.Turn.ListenTLS}} {
+		for i, a := range list.addresses {
+			if !covered(a, list.addresses) {
+				add(list.key, fmt.Sprintf("[%d]", i), a, tcp, udp)
 			}
 		}
 	}
-	add("hooks.listen", "", l.cfg.Hooks.Listen, true, false)
-	if l.cfg.Redis.Enabled {
-		add("redis.listen", "", l.cfg.Redis.Listen, true, false)
+	one := func(key, address string) {
+		if l.good(key) {
+			add(key, "", address, true, false)
+		}
 	}
-	add("admin.listen", "", l.cfg.Admin.Listen, true, false)
+	one("hooks.listen", l.cfg.Hooks.Listen)
+	if l.cfg.Redis.Enabled {
+		one("redis.listen", l.cfg.Redis.Listen)
+	}
+	one("admin.listen", l.cfg.Admin.Listen)
 	return all
 }
 
@@ -127,6 +133,20 @@ func (l *loader) checkCerts() {
 	}
 	if l.good(validity, renew) && c.RenewBefore >= c.Validity {
 		l.fail(renew, "", fmt.Errorf("must be shorter than %s", validity), validity)
+	}
+}
+
+// checkCredentials finds settings that undo each other. Only one of them need be set for them to be at odds by their
+// defaults, so that is no mistake.
+func (l *loader) checkCredentials() {
+	const strict, connected, ttl, session = "credentials.strict_expiry", "credentials.while_connected", "credentials.ttl", "credentials.max_session"
+	c := l.cfg.Credentials
+	set := func(a, b string) bool { return l.good(a, b) && l.source[a] != "" && l.source[b] != "" }
+	if set(strict, connected) && c.StrictExpiry && c.WhileConnected {
+		l.failf(strict, "is true, and %s too, which then has no effect: set one of them to false", connected)
+	}
+	if set(ttl, session) && c.TTL > c.MaxSession {
+		l.failf(ttl, "is longer than %s, after which every allocation ends: shorten it, or lengthen that", session)
 	}
 }
 

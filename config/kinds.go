@@ -34,6 +34,7 @@ type kind[T any] struct {
 	file   func(text string) any // that of a file which a variable names; nil where secret is false
 	values []string              // of an enumeration
 	secret bool
+	partly bool // what is right of a wrong value is of use to find what else is wrong: the rest of it is zero
 }
 
 func one[T any](f func(v any) (T, error)) parser[T] {
@@ -229,7 +230,7 @@ func list[T any](k kind[T]) kind[[]T] {
 	if strings.HasSuffix(k.name, "s") {
 		name = "list of " + k.name + "es"
 	}
-	return kind[[]T]{name: name, env: envList, file: linesOf, values: k.values, secret: k.secret, parse: func(v any) ([]T, []fault) {
+	return kind[[]T]{name: name, env: envList, file: linesOf, values: k.values, secret: k.secret, partly: true, parse: func(v any) ([]T, []fault) {
 		entries, ok := v.([]any)
 		if !ok {
 			return nil, []fault{{err: wrongType("a list", v)}}

@@ -90,19 +90,23 @@ type loader struct {
 	lines    map[string]int    // of the file, by path
 	source   map[string]string // of a key that is set: l.file, or a variable
 	bad      map[string]bool   // keys with a mistake of their own
+	broken   map[int]bool      // lines of the file with a value that is no TOML
+	unread   bool              // the file is no TOML
 	mistakes []*Error
 }
 
 func (l *loader) load(text string) (*Config, error) {
-	l.keys, l.source, l.bad = Keys(), map[string]string{}, map[string]bool{}
+	l.keys, l.source, l.bad, l.broken = Keys(), map[string]string{}, map[string]bool{}, map[int]bool{}
 	for _, k := range l.keys {
 		k.decode(&l.cfg, standardValue(k.standard)) // right by test
 	}
 	l.readText(text)
 	l.readEnviron()
 	l.resolvePaths()
-	l.contradictions()
-	l.runChecks()
+	if !l.unread { // what is in the file could be at odds with the rest, or not
+		l.contradictions()
+		l.runChecks()
+	}
 	if l.mistakes != nil {
 		return nil, joined(l.mistakes)
 	}
@@ -179,10 +183,9 @@ func (l *loader) store(k Key, source string, v any) {
 
 // readText reads the text of the file.
 func (l *loader) readText(text string) {
-	var doc map[string]any
-	err := decodeTOML(text, &doc)
-	if err != nil {
-		l.mistakes = append(l.mistakes, syntaxError(l.file, err))
+	doc, text, whole := l.decode(strings.TrimPrefix(text, "\xef\xbb\xbf"))
+	if !whole {
+		l.unread = true
 		return
 	}
 	l.lines = findLines(text)
@@ -194,6 +197,10 @@ func (l *loader) readTable(path string, table map[string]any) {
 	for _, name := range slices.Sorted(maps.Keys(table)) {
 		at, v := below(path, toml.Key{name}.String()), plain(table[name])
 		if i := slices.IndexFunc(l.keys, func(k Key) bool { return k.Name == at }); i >= 0 {
+			if l.broken[l.lines[at]] && v == any(int64(0)) {
+				l.source[at], l.bad[at] = l.file, true // said by decode
+				continue
+			}
 			l.store(l.keys[i], l.file, v)
 			continue
 		}

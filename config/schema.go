@@ -90,7 +90,7 @@ func define[T any](name string, standard any, k kind[T], at func(*Config) *T, do
 	}
 	key.decode = func(c *Config, v any) []fault {
 		t, faults := k.parse(v)
-		if faults == nil {
+		if faults == nil || k.partly {
 			*at(c) = t
 		}
 		return faults

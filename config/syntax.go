@@ -127,7 +127,10 @@ func syntaxError(file string, err error) *Error {
 	for _, beginning := range harmless {
 		if strings.HasPrefix(parse.Message, beginning) {
 			message := strings.TrimRight(parse.Message, ".")
-			out.Err = errors.New(strings.ToLower(message[:1]) + message[1:])
+			if !strings.HasPrefix(message, "TOML") {
+				message = strings.ToLower(message[:1]) + message[1:]
+			}
+			out.Err = errors.New(message)
 			break
 		}
 	}

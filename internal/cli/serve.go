@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -15,7 +16,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/logging"
 )
 
-// serve runs everything until SIGINT, SIGTERM or a drain command; a second signal ends it at once.
+// serve runs everything until SIGINT, SIGTERM or a drain command; a second signal ends it at once, see [ending].
 func serve(c *cli.Context) error {
 	// Otherwise the end of what reads the log ends this too.
 	signal.Ignore(syscall.SIGPIPE)
@@ -47,26 +48,50 @@ func serve(c *cli.Context) error {
 	return err
 }
 
-// endOnSignal returns a context that SIGINT or SIGTERM ends; a second one ends the process. It does not leave that to
-// the signal's default, which is to ignore SIGINT for what a script has started in the background. stop waits for all
-// that was started.
+// sameEnd is how long further signals belong to the first one: a supervisor sends SIGTERM to a process and to its group, and
+// a wrapper hands on the SIGINT that the terminal has sent already.
+const sameEnd = time.Second
+
+// ending counts the signals that ask for an end.
+type ending struct {
+	first       time.Time // zero: there was none
+	interrupted bool      // one was SIGINT
+}
+
+// again reports whether s, which comes at now, asks for the end once more: it is not the first, nor one with it. SIGINT
+// twice is somebody who is impatient, however soon.
+func (e *ending) again(s os.Signal, now time.Time) bool {
+	impatient := s == os.Interrupt && e.interrupted
+	e.interrupted = e.interrupted || s == os.Interrupt
+	if e.first.IsZero() {
+		e.first = now
+	}
+	return impatient || now.Sub(e.first) >= sameEnd
+}
+
+// endOnSignal returns a context that SIGINT or SIGTERM ends; a second one ends the process, see [ending]. It does not leave
+// that to the signal's default, which is to ignore SIGINT for what a script has started in the background. stop waits for
+// all that was started.
 func endOnSignal(parent context.Context, log *slog.Logger) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(parent)
-	signals := make(chan os.Signal, 2)
+	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	done := make(chan struct{})
 	var waiting sync.WaitGroup
 	waiting.Go(func() {
-		for n := 0; ; n++ {
+		var e ending
+		for {
 			select {
 			case <-done:
 				return
 			case s := <-signals:
-				if n > 0 {
+				if e.again(s, time.Now()) {
 					log.Warn("ended by a second signal", "signal", s.String())
 					os.Exit(1)
 				}
-				log.Info("ending; a second signal ends at once", "signal", s.String())
+				if ctx.Err() == nil {
+					log.Info("ending; a second signal ends at once", "signal", s.String())
+				}
 				cancel()
 			}
 		}

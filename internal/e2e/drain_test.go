@@ -147,11 +147,13 @@ func TestDrainEnds(t *testing.T) {
 		timeout string
 		signal  syscall.Signal
 		signals int
+		after   time.Duration // of the second to the first
 		clean   bool
 	}{
-		"when the time is over": {"300ms", syscall.SIGTERM, 1, true},
-		"at a second signal":    {"1h", syscall.SIGTERM, 2, false},
-		"at a second SIGINT":    {"1h", syscall.SIGINT, 2, false},
+		"when the time is over":     {"300ms", syscall.SIGTERM, 1, 0, true},
+		"at a second signal":        {"1h", syscall.SIGTERM, 2, 1100 * time.Millisecond, false},
+		"not at a supervisor's two": {"300ms", syscall.SIGTERM, 2, 0, true},
+		"at a second SIGINT":        {"1h", syscall.SIGINT, 2, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serveWith(t, func(s *server) {
@@ -165,6 +167,7 @@ func TestDrainEnds(t *testing.T) {
 				}
 				if i+1 < c.signals {
 					eventually(t, "it drains", 20*time.Second, func() bool { return strings.Contains(s.logs(), "a second signal ends at once") })
+					time.Sleep(c.after) // the time between signals is what counts
 				}
 			}
 			select {
