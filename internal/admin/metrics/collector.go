@@ -16,7 +16,7 @@ type collector struct {
 
 	allocations, opened, connections, datagrams, bytes, refusals, challenges, drops, ports, portsUsed, panics,
 	known, connected, banned, forgotten, events, eventsLost,
-	limits, certificate, upstream, messages, messagesQueued, tokensWatched, ready, draining,
+	limits, certificate, upstream, messages, messagesQueued, tokensWatched, checksWaiting, checksRefused, ready, draining,
 	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused *prometheus.Desc
 }
 
@@ -51,6 +51,8 @@ func newCollector(cfg Config) *collector {
 		messages:       desc("hooks", "messages_total", "Messages between Nodes that the Brokers told of, by what became of the notice.", "result"),
 		messagesQueued: desc("hooks", "messages_queued", "Notices of messages that wait to be forwarded to the operator's own webhook."),
 		tokensWatched:  desc("hooks", "tokens_watched", "Nodes whose token's end is watched, to name them invalid then."),
+		checksWaiting:  desc("hooks", "token_checks_waiting", "Tokens that wait to be checked with argon2id."),
+		checksRefused:  desc("hooks", "token_checks_refused_total", "Tokens that were not checked, since too many waited."),
 		ready:          desc("", "ready", "1 where everything is ready to serve."),
 		draining:       desc("", "draining", "1 while no new allocations are taken because the server is to end."),
 
@@ -69,7 +71,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.allocations, c.opened, c.connections, c.datagrams, c.bytes, c.refusals, c.challenges, c.drops, c.ports, c.portsUsed, c.panics,
 		c.known, c.connected, c.banned, c.forgotten, c.events, c.eventsLost,
-		c.limits, c.certificate, c.upstream, c.messages, c.messagesQueued, c.tokensWatched, c.ready, c.draining,
+		c.limits, c.certificate, c.upstream, c.messages, c.messagesQueued, c.tokensWatched, c.checksWaiting, c.checksRefused, c.ready, c.draining,
 		c.redisUp, c.redisClients, c.redisKeys, c.redisMemory, c.redisConnections, c.redisCommands, c.redisRefused,
 	} {
 		ch <- d
@@ -144,6 +146,8 @@ func (c *collector) policy(s sink, st PolicyStats) {
 	}
 	s.gauge(c.messagesQueued, float64(st.MessagesQueued))
 	s.gauge(c.tokensWatched, float64(st.TokensWatched))
+	s.gauge(c.checksWaiting, float64(st.ChecksWaiting))
+	s.counter(c.checksRefused, st.ChecksRefused)
 }
 
 func (c *collector) redis(s sink) {
