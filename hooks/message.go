@@ -1,10 +1,12 @@
 package hooks
 
 import (
+	"errors"
 	"io"
 	"net/http"
 
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 )
 
 const (
@@ -13,7 +15,8 @@ const (
 )
 
 // message answers 204 before anything else, to whatever came: any other answer, or none, ends the Broker. Only then is
-// the token looked at and the body read, to its end, so that the connection can be used again.
+// the token looked at and the body read, to its end, so that the connection can be used again. Where the end cannot be
+// found, the connection is given up: what follows must not be taken for a request.
 func (s *Server) message(c *call) {
 	control := http.NewResponseController(c.w)
 	_ = control.EnableFullDuplex() // else the server reads the body before it sends the header
@@ -26,7 +29,9 @@ func (s *Server) message(c *call) {
 	if result := s.takeMessage(c); result != "" {
 		s.observe(c, "message", result)
 	}
-	_, _ = io.CopyN(io.Discard, c.r.Body, maxDrain)
+	if _, err := io.CopyN(io.Discard, c.r.Body, maxDrain); err != nil && !errors.Is(err, io.EOF) {
+		webguard.Abandon(c.r)
+	}
 }
 
 // takeMessage hands a real message on. It returns the result to observe for anything else.

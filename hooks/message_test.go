@@ -125,6 +125,41 @@ func TestMessageIsAnsweredBeforeItsBody(t *testing.T) {
 	read()
 }
 
+// TestMessageOfBrokenChunks has what follows a malformed chunk look like a request: the connection ends with the answer.
+func TestMessageOfBrokenChunks(t *testing.T) {
+	smuggled := "POST " + PathResolve + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + testToken +
+		"\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n" + `{"id":"Alice"}`
+	for name, body := range map[string]string{
+		"no size": "zz\r\n", "a size too long": "5\r\nhello world\r\n", "a size too large": "fffffffffffffffff\r\n", "no line feed": "5 \r5\r\n",
+		"after a chunk": "5\r\nhello\r\nx\r\n", "nothing wrong": "0\r\n\r\n",
+	} {
+		for _, token := range []string{testToken, "wrong"} {
+			t.Run(name+" "+token, func(t *testing.T) {
+				r := start(t, nil)
+				c, err := net.Dial("tcp", r.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+				fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nTransfer-Encoding: chunked\r\n\r\n%s%s", PathMessage, token, body, smuggled)
+				_ = c.(*net.TCPConn).CloseWrite()
+				all, err := io.ReadAll(c)
+				if err != nil {
+					t.Errorf("the answer was cut off: %v", err)
+				}
+				want := 1
+				if name == "nothing wrong" {
+					want = 2
+				}
+				if n := strings.Count(string(all), "HTTP/1.1 "); n != want || !strings.HasPrefix(string(all), "HTTP/1.1 204 ") || len(r.registry.issued) != want-1 {
+					t.Errorf("%d answers, %d credentials issued: %q", n, len(r.registry.issued), all)
+				}
+			})
+		}
+	}
+}
+
 // TestMessageExpectsContinue is of a client that sends its body only when it is told to.
 func TestMessageExpectsContinue(t *testing.T) {
 	r := start(t, nil)

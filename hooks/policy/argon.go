@@ -6,17 +6,12 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/crypto/argon2"
-)
-
-const (
-	hashesAtOnce  = 2 // each may take a quarter of a GiB
-	hashesWaiting = 64
-	hashWait      = 5 * time.Second
+	"github.com/crolang-p2p/crolang-aio/hooks/internal/argon2id"
 )
 
 var errArgon = errors.New("argon2id must be followed by $argon2id$v=19$m=…,t=…,p=…$SALT$HASH (PHC string)")
@@ -51,39 +46,82 @@ func parseArgon(text string) (*argonHash, error) {
 	return h, nil
 }
 
-func (h *argonHash) matches(token string) int {
-	got := argon2.IDKey([]byte(token), h.salt, h.time, h.memory, h.threads, uint32(len(h.hash)))
-	return subtle.ConstantTimeCompare(got, h.hash)
-}
+// cost is how much work the hash is: KiB that are filled.
+func (h *argonHash) cost() uint64 { return uint64(h.memory) * uint64(h.time) }
 
-// hasher bounds the hashes that are computed at once and those that wait for it.
+// hasher computes hashes, one at a time, in turns.
 type hasher struct {
-	slots   chan struct{}
-	waiting atomic.Int32
+	*turns
+	memory argon2id.Hasher // of whoever has the turn
+	pace   atomic.Int64    // nanoseconds that a KiB takes, of late
+	log    *slog.Logger
+	said   atomic.Int64 // when it was said that too many wait, in Unix seconds
 }
 
-func newHasher() *hasher { return &hasher{slots: make(chan struct{}, hashesAtOnce)} }
+// usualPace is how long a KiB takes before one has been measured.
+const usualPace = 2000
 
-// enter waits for its turn. False: too many wait, it took too long, or ctx ended.
-func (h *hasher) enter(ctx context.Context) bool {
-	select {
-	case h.slots <- struct{}{}:
-		return true
-	default:
-	}
-	defer h.waiting.Add(-1)
-	if h.waiting.Add(1) > hashesWaiting {
-		return false
-	}
-	timer := time.NewTimer(hashWait)
-	defer timer.Stop()
-	select {
-	case h.slots <- struct{}{}:
-		return true
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return false
+func newHasher(log *slog.Logger) *hasher {
+	h := &hasher{turns: newTurns(), log: log}
+	h.pace.Store(usualPace)
+	return h
 }
 
-func (h *hasher) leave() { <-h.slots }
+// match reports whether token is the one of any of the lines, all of which are tried. It takes as long as cost says, but
+// does no more than it must. undecided: it could not be tried now.
+func (h *hasher) match(ctx context.Context, r Request, token string, lines []*argonHash, cost uint64) (found, undecided bool) {
+	if !h.enter(ctx, r.Source, r.Node, len(lines) == 0) {
+		h.complain()
+		return false, true
+	}
+	if len(lines) > 0 {
+		var err error
+		found, err = h.try(ctx, token, lines)
+		h.leave()
+		if err != nil {
+			return false, true
+		}
+	}
+	for _, line := range lines {
+		cost -= min(cost, line.cost())
+	}
+	if cost > 0 && !found {
+		pause := time.NewTimer(time.Duration(cost) * time.Duration(h.pace.Load()))
+		defer pause.Stop()
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return false, true
+		}
+	}
+	return found, false
+}
+
+// complain says now and then that tokens are not checked.
+func (h *hasher) complain() {
+	now, last := time.Now().Unix(), h.said.Load()
+	if now-last >= 60 && h.said.CompareAndSwap(last, now) {
+		h.log.Warn("tokens are not checked, since too many wait for argon2id: somebody tries tokens, or use sha256 lines of crolang-aio token new",
+			"refused", h.refused.Load())
+	}
+}
+
+// try hashes, in a turn.
+func (h *hasher) try(ctx context.Context, token string, lines []*argonHash) (bool, error) {
+	found := 0
+	for _, line := range lines {
+		start := time.Now()
+		p := argon2id.Params{Memory: line.memory, Time: line.time, Lanes: line.threads}
+		got, err := h.memory.Hash(ctx, []byte(token), line.salt, p, uint32(len(line.hash)))
+		if err != nil {
+			return false, err
+		}
+		found |= subtle.ConstantTimeCompare(got, line.hash)
+		took := time.Since(start).Nanoseconds() / int64(line.cost())
+		h.pace.Store((7*h.pace.Load() + took) / 8)
+	}
+	if h.length() == 0 {
+		h.memory.Free()
+	}
+	return found == 1, nil
+}

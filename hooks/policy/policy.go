@@ -7,6 +7,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ type Policy struct {
 	counts   counters
 	queue    *queue
 	expiries *lru.Cache[string, time.Time]
+	hasher   *hasher
 	replaced chan struct{}
 
 	swap   sync.Mutex // held while the engine is swapped
@@ -49,12 +51,15 @@ type Stats struct {
 	MessagesDropped   uint64 // queue full, refused, or given up
 	MessagesQueued    int    // now
 	TokensRemembered  int    // Nodes whose token's end is watched, now
+	ChecksWaiting     int    // tokens that wait to be checked with argon2id, now
+	ChecksRefused     uint64 // tokens that were not checked: too many wait
 }
 
 // engine is one configuration, ready for use. It never changes.
 type engine struct {
 	authenticate func(ctx context.Context, r Request) Answer
 	authorize    func(ctx context.Context, from, to string, body []byte) Answer
+	tokens       *tokens
 	upstream     *upstream // nil where none of its URLs is used
 	validity     bool      // the upstream is asked who is invalid
 	forward      bool      // messages go upstream
@@ -76,6 +81,7 @@ func New(cfg Config) (*Policy, error) {
 		now:      cfg.Now,
 		dated:    cfg.Dated,
 		expiries: newCache[string, time.Time](maxExpiries),
+		hasher:   newHasher(cfg.Logger),
 		replaced: make(chan struct{}, 1),
 	}
 	p.queue = newQueue(&p.counts)
@@ -123,14 +129,17 @@ func (p *Policy) swapTo(next *engine, queue int) {
 // compile checks cfg and makes an engine. p may be nil where only the mistakes are of interest.
 func compile(cfg Config, p *Policy) (*engine, error) {
 	if p == nil {
-		p = &Policy{log: slog.New(slog.DiscardHandler), now: time.Now}
+		p = &Policy{log: slog.New(slog.DiscardHandler), now: time.Now, hasher: newHasher(slog.New(slog.DiscardHandler))}
 	}
 	var m mistakes
 	m.mode("hooks.authenticate.mode", &cfg.Authenticate.Mode, ModeAllow, ModeDeny, ModeTokens, ModeJWT, ModeUpstream)
 	m.mode("hooks.authorize.mode", &cfg.Authorize.Mode, ModeAllow, ModeDeny, ModeRules, ModeUpstream)
 	m.mode("hooks.messages.mode", &cfg.Messages.Mode, ModeCount, ModeUpstream)
 	cfg.checkUpstream(&m)
-	known := compileTokens(cfg.Authenticate.Tokens, &m)
+	known := compileTokens(cfg.Authenticate.Tokens, p.hasher, &m)
+	if old := p.engine.Load(); old != nil && slices.Equal(old.tokens.lines, known.lines) {
+		known = old.tokens // with what it has hashed already
+	}
 	if cfg.Authenticate.Mode == ModeTokens && len(cfg.Authenticate.Tokens) == 0 {
 		m.because("hooks.authenticate.mode", "hooks.authenticate.tokens", `is empty, and hooks.authenticate.mode is "tokens": make a line with crolang-aio token new NODE`)
 	}
@@ -140,7 +149,7 @@ func compile(cfg Config, p *Policy) (*engine, error) {
 		return nil, err
 	}
 
-	e := &engine{validity: cfg.Upstream.ValidityURL != "", forward: cfg.Messages.Mode == ModeUpstream}
+	e := &engine{tokens: known, validity: cfg.Upstream.ValidityURL != "", forward: cfg.Messages.Mode == ModeUpstream}
 	if e.validity || e.forward || cfg.Authenticate.Mode == ModeUpstream || cfg.Authorize.Mode == ModeUpstream {
 		e.upstream = newUpstream(cfg.Upstream, &p.counts, p.now, p.dated, p.log)
 	}
@@ -272,5 +281,7 @@ func (p *Policy) Stats() Stats {
 		MessagesDropped:   p.counts.dropped.Load(),
 		MessagesQueued:    p.queue.length(),
 		TokensRemembered:  p.expiries.Len(),
+		ChecksWaiting:     p.hasher.length(),
+		ChecksRefused:     p.hasher.refused.Load(),
 	}
 }

@@ -42,15 +42,16 @@ func NewTokenLine(node string) (token, line string, err error) {
 }
 
 // tokens is the mode of that name. Whether a Node is unknown or its token wrong shows neither in the cause nor, as far
-// as the costly hash goes, in the time.
+// as the costly hash goes, in the time: a refusal takes as long for every Node. For Nodes that no costly line is about, the
+// time is only waited, so that a stranger who makes up ids costs nothing.
 type tokens struct {
+	lines  []string // as configured
 	exact  map[string][]*tokenLine
 	globs  []*tokenLine
-	rounds int        // argon2id hashes of a refusal, the same for every Node
-	dummy  *argonHash // what is hashed where fewer lines apply; nil where rounds is 0
-	hasher *hasher    // shared by all
-	key    [32]byte   // of verified
-	sure   *lru.Cache[[32]byte, struct{}]
+	cost   uint64                         // of the argon2id hashes of a refusal; 0: there are none
+	hasher *hasher                        // the Policy's
+	key    [32]byte                       // of sure
+	sure   *lru.Cache[[32]byte, struct{}] // tokens that were found right
 }
 
 // tokenLine is a line of hooks.authenticate.tokens. Either sum or argon is set.
@@ -60,11 +61,12 @@ type tokenLine struct {
 	argon *argonHash
 }
 
-func compileTokens(lines []string, m *mistakes) *tokens {
+func compileTokens(lines []string, h *hasher, m *mistakes) *tokens {
 	const key = "hooks.authenticate.tokens"
-	t := &tokens{exact: map[string][]*tokenLine{}, hasher: newHasher(), sure: newCache[[32]byte, struct{}](maxVerified)}
+	t := &tokens{lines: lines, exact: map[string][]*tokenLine{}, hasher: h, sure: newCache[[32]byte, struct{}](maxVerified)}
 	_, _ = rand.Read(t.key[:])
-	everywhere, perNode := 0, map[string]int{}
+	var everywhere costs
+	perNode := map[string]costs{}
 	for i, text := range lines {
 		line, err := parseTokenLine(text)
 		if err != nil {
@@ -79,22 +81,30 @@ func compileTokens(lines []string, m *mistakes) *tokens {
 		if line.argon == nil {
 			continue
 		}
-		t.dummy = line.argon
 		if line.node.exact {
-			perNode[line.node.literal]++
+			perNode[line.node.literal] = perNode[line.node.literal].plus(line.argon)
 		} else {
-			everywhere++
+			everywhere = everywhere.plus(line.argon)
 		}
 	}
-	t.rounds = everywhere
-	for _, n := range perNode {
-		t.rounds = max(t.rounds, everywhere+n)
+	most := everywhere
+	for _, c := range perNode {
+		most = costs{max(most.hashes, everywhere.hashes+c.hashes), max(most.cost, everywhere.cost+c.cost)}
 	}
-	if t.rounds > maxHashesPerNode {
+	t.cost = most.cost
+	if most.hashes > maxHashesPerNode {
 		m.add(key, "more than %d argon2id lines may apply to one Node, and each costs every authentication: use sha256 for random tokens", maxHashesPerNode)
 	}
 	return t
 }
+
+// costs are those of several hashes.
+type costs struct {
+	hashes int
+	cost   uint64
+}
+
+func (c costs) plus(h *argonHash) costs { return costs{c.hashes + 1, c.cost + h.cost()} }
 
 // parseTokenLine reads a line. Its errors hold nothing of it: it might be a token put there by mistake.
 func parseTokenLine(text string) (*tokenLine, error) {
@@ -156,38 +166,26 @@ func (t *tokens) authenticate(ctx context.Context, r Request) Answer {
 	switch {
 	case found == 1:
 		return yes()
-	case t.rounds == 0:
+	case t.cost == 0:
 		return no(causeTokenUnknown)
 	}
-	return t.authenticateCostly(ctx, node, token, sum, costly[:n])
+	return t.authenticateCostly(ctx, r, token, sum, costly[:n])
 }
 
-// authenticateCostly hashes with argon2id, as often as for any other Node, unless this very token was found right
-// lately.
-func (t *tokens) authenticateCostly(ctx context.Context, node, token string, sum [32]byte, lines []*argonHash) Answer {
+// authenticateCostly hashes with argon2id, unless this very token was found right lately.
+func (t *tokens) authenticateCostly(ctx context.Context, r Request, token string, sum [32]byte, lines []*argonHash) Answer {
 	mac := hmac.New(sha256.New, t.key[:])
 	mac.Write(sum[:])
-	mac.Write([]byte(node))
+	mac.Write([]byte(r.Node))
 	known := [32]byte(mac.Sum(nil))
 	if _, ok := t.sure.Get(known); ok {
 		return yes()
 	}
-	if !t.hasher.enter(ctx) {
+	found, undecided := t.hasher.match(ctx, r, token, lines, t.cost)
+	switch {
+	case undecided:
 		return failed(causeHashingBusy)
-	}
-	defer t.hasher.leave()
-	found := 0
-	for i := range t.rounds {
-		hash := t.dummy
-		if i < len(lines) {
-			hash = lines[i]
-		}
-		same := hash.matches(token)
-		if i < len(lines) {
-			found |= same
-		}
-	}
-	if found != 1 {
+	case !found:
 		return no(causeTokenUnknown)
 	}
 	t.sure.Add(known, struct{}{})

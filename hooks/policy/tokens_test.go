@@ -1,11 +1,9 @@
 package policy
 
 import (
-	"context"
 	"encoding/base64"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 
 	"golang.org/x/crypto/argon2"
@@ -114,36 +112,5 @@ func TestTokenLineErrors(t *testing.T) {
 	wantMistake(t, Check(Config{Authenticate: Authenticate{Tokens: costly}}), key, "more than 4 argon2id lines")
 	if err := Check(Config{Authenticate: Authenticate{Tokens: costly[:4]}}); err != nil {
 		t.Error(err)
-	}
-}
-
-// TestHashingIsBounded has more Nodes ask than may wait: some are refused at once, none piles up.
-func TestHashingIsBounded(t *testing.T) {
-	h := newHasher()
-	for range hashesAtOnce {
-		if !h.enter(t.Context()) {
-			t.Fatal("no slot")
-		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	results := make(chan bool, hashesWaiting+10)
-	var all sync.WaitGroup
-	for range hashesWaiting + 10 {
-		all.Go(func() { results <- h.enter(ctx) })
-	}
-	for range 10 {
-		if <-results {
-			t.Error("entered")
-		}
-	}
-	h.leave()
-	if !<-results {
-		t.Error("nobody got the free slot")
-	}
-	cancel()
-	all.Wait()
-	if h.waiting.Load() != 0 {
-		t.Errorf("%d still wait", h.waiting.Load())
 	}
 }

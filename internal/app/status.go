@@ -126,6 +126,7 @@ func (r *reporter) policyStats() metrics.PolicyStats {
 		},
 		Messages:       map[string]uint64{"forwarded": s.MessagesForwarded, "dropped": s.MessagesDropped},
 		MessagesQueued: s.MessagesQueued, TokensWatched: s.TokensRemembered,
+		ChecksWaiting: s.ChecksWaiting, ChecksRefused: s.ChecksRefused,
 	}
 }
 

@@ -2,6 +2,7 @@ package webguard
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -139,7 +140,7 @@ func (s *connSet) closeUnused() {
 	}
 }
 
-// kept says whether there is a connection that carried authorised requests.
+// kept reports whether there is a connection that carried authorised requests.
 func (s *connSet) kept() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,6 +190,20 @@ func trust(r *http.Request) {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok && !c.trusted.Load() {
 		c.trusted.Store(true)
 	}
+}
+
+// abandonTime is how long an abandoned connection stays open for its client to read the answer.
+const abandonTime = 500 * time.Millisecond
+
+// Abandon ends r's connection after an answer that was sent already, for a handler that cannot tell where the request ends.
+// It does not return. The client is left some time to read the answer, which a reset would take from it.
+func Abandon(r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+		_ = c.CloseWrite()
+		_ = c.SetReadDeadline(time.Now().Add(abandonTime))
+		_, _ = io.Copy(io.Discard, c.Conn)
+	}
+	panic(http.ErrAbortHandler)
 }
 
 func (g *Guard) connState(nc net.Conn, state http.ConnState) {

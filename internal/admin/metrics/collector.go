@@ -17,7 +17,7 @@ type collector struct {
 
 	allocations, opened, connections, datagrams, bytes, refusals, challenges, drops, ports, portsUsed, panics, halfOpen, accepted, turnedAway,
 	known, connected, banned, forgotten, events, eventsLost,
-	limits, certificate, certificateOK, upstream, messages, messagesQueued, tokensWatched, refused, ready, draining,
+	limits, certificate, certificateOK, upstream, messages, messagesQueued, tokensWatched, checksWaiting, checksRefused, refused, ready, draining,
 	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused *prometheus.Desc
 }
 
@@ -58,6 +58,8 @@ func newCollector(cfg Config, own *Metrics) *collector {
 		messagesQueued: desc("hooks", "messages_queued", "Notices of messages that wait to be forwarded to the operator's own webhook."),
 		tokensWatched:  desc("hooks", "tokens_watched", "Nodes whose token's end is watched, to name them invalid then."),
 		refused:        desc("http", "requests_refused_total", "HTTP requests refused before they were looked at, for their token, Host or Origin, by listener and status.", "listener", "status"),
+		checksWaiting:  desc("hooks", "token_checks_waiting", "Tokens that wait to be checked with argon2id."),
+		checksRefused:  desc("hooks", "token_checks_refused_total", "Tokens that were not checked, since too many waited."),
 		ready:          desc("", "ready", "1 where everything is ready to serve."),
 		draining:       desc("", "draining", "1 while no new allocations are taken because the server is to end."),
 
@@ -154,6 +156,8 @@ func (c *collector) policy(s sink, st PolicyStats) {
 	s.causes(c.messages, st.Messages)
 	s.gauge(c.messagesQueued, float64(st.MessagesQueued))
 	s.gauge(c.tokensWatched, float64(st.TokensWatched))
+	s.gauge(c.checksWaiting, float64(st.ChecksWaiting))
+	s.counter(c.checksRefused, st.ChecksRefused)
 }
 
 func (c *collector) redis(s sink) {

@@ -44,6 +44,8 @@ type PolicyStats struct {
 	Messages       map[string]uint64 // notices of messages, likewise
 	MessagesQueued int
 	TokensWatched  int // Nodes whose token's end is known
+	ChecksWaiting  int // tokens that wait to be checked with argon2id
+	ChecksRefused  uint64
 }
 
 // Metrics is a registry of its own, with the Go runtime's and the process's metrics beside the program's.

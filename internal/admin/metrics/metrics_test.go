@@ -47,7 +47,7 @@ func full() Config {
 		Policy: func() PolicyStats {
 			return PolicyStats{
 				Upstream: map[string]uint64{"answered": 7, "busy": 1}, Messages: map[string]uint64{"forwarded": 8, "dropped": 1},
-				MessagesQueued: 2, TokensWatched: 4,
+				MessagesQueued: 2, TokensWatched: 4, ChecksWaiting: 3, ChecksRefused: 6,
 			}
 		},
 		State: func() (bool, bool) { return true, false },
