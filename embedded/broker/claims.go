@@ -1,0 +1,180 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/engineio"
+)
+
+// claimResult is what came of asking for an id.
+type claimResult uint8
+
+const (
+	claimed claimResult = iota + 1
+	inUse
+	unclear // try again
+)
+
+// redisTimeout bounds a lock's acquisition or release.
+const redisTimeout = 3 * time.Second
+
+// claim takes the Node's id for c: here first, then in Redis, where other Brokers look too.
+func (b *Broker) claim(ctx context.Context, c *conn) claimResult {
+	ctx, cancel := context.WithTimeout(ctx, 3*b.cfg.timing.ask+redisTimeout)
+	defer cancel()
+	node := c.join.Node
+	for {
+		b.mu.Lock()
+		holder := b.nodes[node]
+		if holder == nil && !b.stopped {
+			c.sid, c.freed = newID(), make(chan struct{})
+			b.nodes[node], b.sockets[c.sid] = c, c
+			b.mu.Unlock()
+			break
+		}
+		b.mu.Unlock()
+		if holder == nil {
+			return unclear
+		}
+		if result := b.displace(ctx, holder, c); result != claimed {
+			return result
+		}
+	}
+	if b.shared == nil {
+		return claimed
+	}
+	ok, err := b.shared.Acquire(ctx, node, c.sid)
+	switch {
+	case err != nil:
+		b.unclaim(c)
+		return unclear
+	case !ok:
+		b.forget(c)
+		return inUse
+	}
+	return claimed
+}
+
+// displace finds out whether c may have the id that holder holds: claimed says that it was freed.
+func (b *Broker) displace(ctx context.Context, holder, c *conn) claimResult {
+	b.mu.RLock()
+	freed, joined := holder.freed, !holder.joinedAt.IsZero()
+	still := b.nodes[c.join.Node] == holder
+	may := c.proven || holder.from == c.from
+	pending := holder.nc == nil
+	b.mu.RUnlock()
+	switch {
+	case !still:
+		return claimed
+	case holder.ended.Load(): // it is leaving
+	case b.set.Load().SameID == Refuse:
+		return inUse
+	case pending && !joined:
+		return unclear // it is being asked whether it may join
+	case !may:
+		return inUse
+	case b.alive(ctx, holder):
+		return inUse
+	case ctx.Err() != nil:
+		return unclear
+	default:
+		b.counts.takenOver.Add(1)
+		holder.drop("a newer connection took its id over, since nothing came from it")
+	}
+	select {
+	case <-freed:
+		return claimed
+	case <-ctx.Done():
+		return unclear
+	}
+}
+
+// alive pings a connection and reports whether anything at all comes from it: bytes that the Broker has not read yet count,
+// since it may be slow to do so itself.
+func (b *Broker) alive(ctx context.Context, c *conn) bool {
+	total := func() (int64, bool) {
+		waiting, over := unread(c.nc)
+		return c.heard.Load() + int64(waiting), over
+	}
+	before, over := total()
+	if over {
+		return false
+	}
+	c.send([]byte(engineio.Ping))
+	deadline := time.NewTimer(b.cfg.timing.ask)
+	defer deadline.Stop()
+	look := time.NewTicker(max(b.cfg.timing.ask/60, time.Millisecond))
+	defer look.Stop()
+	for {
+		now, over := total()
+		switch {
+		case now > before:
+			return true
+		case over || c.ended.Load():
+			return false
+		}
+		select {
+		case <-look.C:
+		case <-deadline.C:
+			now, _ := total()
+			return now > before
+		case <-ctx.Done():
+			return true // nobody is left to take over
+		}
+	}
+}
+
+// unclaim gives the id back that c holds, in Redis first: a newcomer waits for both. Again does nothing.
+func (b *Broker) unclaim(c *conn) {
+	b.mu.Lock()
+	sid := c.sid
+	joinedAt := c.joinedAt
+	c.joinedAt = time.Time{} // nothing more is sent to it
+	b.mu.Unlock()
+	if sid == "" {
+		return
+	}
+	if b.shared != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), redisTimeout)
+		b.shared.Release(ctx, c.join.Node, sid)
+		cancel()
+	}
+	b.forget(c)
+	if !joinedAt.IsZero() {
+		cause := c.cause
+		if !c.ended.Load() {
+			cause = "it left"
+		}
+		b.observe(Event{Kind: Left, Node: c.join.Node, Cause: cause, From: c.from, Version: c.join.Version, Runtime: c.join.Runtime, Took: time.Since(joinedAt)})
+	}
+}
+
+// forget is unclaim's part in this process.
+func (b *Broker) forget(c *conn) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if c.sid == "" {
+		return
+	}
+	if b.nodes[c.join.Node] == c {
+		delete(b.nodes, c.join.Node)
+	}
+	delete(b.sockets, c.sid)
+	c.sid = ""
+	close(c.freed)
+}
+
+// local is the connection that has joined here as node, nil if none has. held says that the id is held here all the same.
+func (b *Broker) local(node string) (c *conn, held bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	c = b.nodes[node]
+	if c == nil {
+		return nil, false
+	}
+	if c.joinedAt.IsZero() || c.ended.Load() {
+		return nil, true
+	}
+	return c, true
+}

@@ -1,0 +1,214 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/engineio"
+)
+
+// Errors of New and Prepare.
+var (
+	// ErrListen: the address cannot be listened on.
+	ErrListen = errors.New("the Broker cannot listen")
+	// ErrConfig: a part of the configuration is impossible.
+	ErrConfig = errors.New("broker configuration")
+)
+
+// SameID is what happens to a second connection with the id of a Node that is connected here.
+type SameID string
+
+// The ways to treat a second connection.
+const (
+	// Ask pings the older connection; the newcomer takes over if nothing comes from that within 3 s. A newcomer that has
+	// proven nothing may do so only from the older one's address.
+	Ask SameID = "ask"
+	// Refuse refuses it, as the original Broker does.
+	Refuse SameID = "refuse"
+)
+
+// Limits bound what Nodes and strangers may take. Zero values are the defaults.
+type Limits struct {
+	Connections       int // default: half of the descriptors that the process may open
+	ConnectionsPerIP  int // of one IPv4 address or IPv6 /64; default 1024
+	MessagesPerSecond int // of one Node; beyond it is read more slowly; default 200
+	WaitingBytes      int // for a Node that does not read, before it is let go; default 4 MiB
+}
+
+// Settings are what Prepare can change while the Broker runs.
+type Settings struct {
+	P2P           bool // false: the six events of connections are answered DISABLED
+	RelayMessages bool // false: SOCKET_MSG_EXCHANGE is answered DISABLED
+	CheckSender   bool // a payload whose "from" is not the sender's id is answered ERROR
+	SameID        SameID
+	// Origins are those of browsers' pages that may connect, as in the Origin header; "*" is any. Empty: those of loopback
+	// if the Broker listens on loopback, else any. A request without Origin always passes.
+	Origins []string
+	// TrustedProxies are believed in X-Forwarded-For: the rightmost address that is none of them counts.
+	TrustedProxies []netip.Prefix
+	Limits         Limits
+}
+
+// Config is what a Broker is made of. Decider must be set, and at most one of Listen and Listener; a Broker with neither
+// serves by its [Broker.Handler] alone.
+type Config struct {
+	Listen   string       // host:port; port 0 takes a free one
+	Listener net.Listener // used in place of Listen; Run closes it
+	Decider  Decider
+	Settings Settings
+
+	// Redis has the locks and carries the messages that Brokers share; see [OpenRedis]. nil: this is the only Broker. It
+	// stays the caller's to close, after Run.
+	Redis redis.UniversalClient
+
+	StatusInterval time.Duration // between questions who must go, and extensions of locks; default 30 s
+	LockTTL        time.Duration // default 60 s
+	StopTimeout    time.Duration // for Nodes to be told at the end; default 5 s
+
+	Observer Observer     // nil: nobody
+	Logger   *slog.Logger // nil discards
+
+	timing timing // for tests
+}
+
+// timing is what the protocol fixes.
+type timing struct {
+	pingInterval, pingTimeout  time.Duration
+	handshake, join, ask, tick time.Duration
+	linger                     time.Duration // for a client to take what it was told last
+}
+
+func (t *timing) fill() {
+	def := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	def(&t.pingInterval, engineio.PingInterval)
+	def(&t.pingTimeout, engineio.PingTimeout)
+	def(&t.handshake, 10*time.Second)
+	def(&t.join, 45*time.Second)
+	def(&t.ask, 3*time.Second)
+	def(&t.tick, 100*time.Millisecond)
+	def(&t.linger, 2*time.Second)
+}
+
+func (c *Config) fill() error {
+	if c.Decider == nil {
+		return fmt.Errorf("%w: no Decider", ErrConfig)
+	}
+	if c.StatusInterval == 0 {
+		c.StatusInterval = 30 * time.Second
+	}
+	if c.LockTTL == 0 {
+		c.LockTTL = 60 * time.Second
+	}
+	if c.StopTimeout == 0 {
+		c.StopTimeout = 5 * time.Second
+	}
+	if c.StatusInterval < 0 || c.StopTimeout < 0 || c.LockTTL <= c.StatusInterval {
+		return fmt.Errorf("%w: locks of %v must outlive the %v between status checks", ErrConfig, c.LockTTL, c.StatusInterval)
+	}
+	if c.Observer == nil {
+		c.Observer = noObserver{}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.timing.fill()
+	return nil
+}
+
+// settings are Settings ready for use; they never change.
+type settings struct {
+	Settings
+
+	anyOrigin bool
+	origins   map[string]bool
+}
+
+func newSettings(s Settings) (*settings, error) {
+	l := &s.Limits
+	if l.Connections < 0 || l.ConnectionsPerIP < 0 || l.MessagesPerSecond < 0 || l.WaitingBytes < 0 {
+		return nil, fmt.Errorf("%w: broker.limits: a limit is negative", ErrConfig)
+	}
+	if l.Connections == 0 {
+		l.Connections = descriptors() / 2
+	}
+	if l.ConnectionsPerIP == 0 {
+		l.ConnectionsPerIP = 1024
+	}
+	if l.MessagesPerSecond == 0 {
+		l.MessagesPerSecond = 200
+	}
+	if l.WaitingBytes == 0 {
+		l.WaitingBytes = 4 << 20
+	}
+	if l.WaitingBytes < 2*engineio.MaxPayload {
+		return nil, fmt.Errorf("%w: broker.limits.waiting_bytes is %d, must be at least %d: two messages of the greatest size",
+			ErrConfig, l.WaitingBytes, 2*engineio.MaxPayload)
+	}
+	if s.SameID == "" {
+		s.SameID = Ask
+	}
+	if s.SameID != Ask && s.SameID != Refuse {
+		return nil, fmt.Errorf("%w: broker.same_id is %q, must be ask or refuse", ErrConfig, s.SameID)
+	}
+	set := &settings{Settings: s, origins: map[string]bool{}}
+	for _, origin := range s.Origins {
+		if origin == "*" {
+			set.anyOrigin = true
+			continue
+		}
+		u, err := url.Parse(origin)
+		if err != nil || u.Scheme == "" || u.Host == "" || u.Path != "" || u.RawQuery != "" {
+			return nil, fmt.Errorf("%w: broker.origins: %q is no origin such as https://app.example.com", ErrConfig, origin)
+		}
+		set.origins[strings.ToLower(origin)] = true
+	}
+	return set, nil
+}
+
+// listen binds cfg.Listen, if it is set.
+func listen(cfg *Config) (net.Listener, error) {
+	if cfg.Listener != nil || cfg.Listen == "" {
+		return cfg.Listener, nil
+	}
+	network := "tcp"
+	host, _, err := net.SplitHostPort(cfg.Listen)
+	if a, aerr := netip.ParseAddr(host); err == nil && aerr == nil && a.Is4() {
+		network = "tcp4" // for "tcp", 0.0.0.0 would mean every address there is
+	}
+	ln, err := net.Listen(network, cfg.Listen)
+	if err == nil {
+		return ln, nil
+	}
+	remedy := "choose another address"
+	var addrErr *net.AddrError
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		remedy = "stop what listens there (a Broker container?), or choose another port"
+	case errors.Is(err, fs.ErrPermission):
+		remedy = "choose a port above 1023"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		remedy = "choose an address of this machine"
+	case errors.As(err, &addrErr):
+		remedy = "write it as host:port"
+	}
+	cause := err
+	var op *net.OpError
+	if errors.As(err, &op) {
+		cause = op.Err
+	}
+	return nil, fmt.Errorf("%w on %s: %w; %s", ErrListen, cfg.Listen, cause, remedy)
+}

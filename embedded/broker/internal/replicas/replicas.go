@@ -1,0 +1,267 @@
+// Package replicas shares Nodes' ids and messages with other Brokers over Redis, as the original Broker does, so that both
+// kinds may stand beside each other: a lock is the key of a Node's bare id with its socket id as the value, and a message is
+// published on the channel socket.io#/#SOCKETID#, as by @socket.io/redis-adapter 8.
+//
+// Unlike the original, a lock is extended and released only by who holds it. No failure of Redis ends anything: what fails
+// is told to the caller at once while Redis is known to be away.
+package replicas
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Scripts, which Redis knows by their SHA-1 sums. The embedded Redis offers these and no others.
+const (
+	ExtendScript  = `if redis.call('GET',KEYS[1])==ARGV[1] then return redis.call('PEXPIRE',KEYS[1],ARGV[2]) else return 0 end`
+	ReleaseScript = `if redis.call('GET',KEYS[1])==ARGV[1] then return redis.call('DEL',KEYS[1]) else return 0 end`
+)
+
+var (
+	extend  = redis.NewScript(ExtendScript)
+	release = redis.NewScript(ReleaseScript)
+)
+
+const (
+	// timeout of a single question; a Node waits for its answer.
+	timeout = 2 * time.Second
+	// pause is for how long Redis is not asked after a failure.
+	pause = time.Second
+	// batch is how many commands are sent at once.
+	batch = 256
+	// maxOrphans bounds the locks that are remembered since Redis was away when they should have been released.
+	maxOrphans = 100_000
+)
+
+// errAway: Redis failed a moment ago.
+var errAway = errors.New("redis is away")
+
+// Lock is a Node's id and the socket that holds it.
+type Lock struct{ Node, SID string }
+
+// Config of Replicas. Deliver is called for a message from another Broker, one after the other; it must not block, nor keep
+// text.
+type Config struct {
+	Client  redis.UniversalClient
+	TTL     time.Duration
+	Deliver func(sid, event string, text []byte)
+	Logger  *slog.Logger
+}
+
+// Replicas may be used from any goroutine.
+type Replicas struct {
+	cfg      Config
+	uid      string
+	awayTill atomic.Int64 // Unix nanoseconds
+	failing  atomic.Bool  // logged, and not yet well again
+	failures atomic.Uint64
+
+	mu      sync.Mutex
+	orphans map[string]string // socket ids whose locks could not be released, by Node
+}
+
+// New does not ask Redis anything yet.
+func New(cfg Config) *Replicas {
+	return &Replicas{cfg: cfg, uid: newUID(), orphans: map[string]string{}}
+}
+
+// Failures is how often Redis failed.
+func (r *Replicas) Failures() uint64 { return r.failures.Load() }
+
+// ask runs question unless Redis has just failed, and takes note of how it went.
+func (r *Replicas) ask(ctx context.Context, question func(ctx context.Context) error) error {
+	if time.Now().UnixNano() < r.awayTill.Load() {
+		return errAway
+	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	err := question(limited)
+	switch {
+	case err == nil || errors.Is(err, redis.Nil):
+		if r.failing.CompareAndSwap(true, false) {
+			r.cfg.Logger.Info("Redis answers again")
+		}
+	case ctx.Err() != nil: // the Node has gone
+	default:
+		r.failures.Add(1)
+		var answered redis.Error // read-only, full: it is there, and asking is cheap
+		if !errors.As(err, &answered) {
+			r.awayTill.Store(time.Now().Add(pause).UnixNano())
+		}
+		if r.failing.CompareAndSwap(false, true) {
+			r.cfg.Logger.Warn("Redis fails: Nodes that are connected stay, newcomers are told to try again", "error", err)
+		}
+	}
+	return err
+}
+
+// Acquire takes the lock of node for sid; false if another has it.
+func (r *Replicas) Acquire(ctx context.Context, node, sid string) (ok bool, err error) {
+	for range 2 {
+		err = r.ask(ctx, func(ctx context.Context) (err error) {
+			ok, err = r.cfg.Client.SetNX(ctx, node, sid, r.cfg.TTL).Result() // SET NX PX, as the original
+			return err
+		})
+		if err != nil || ok {
+			break
+		}
+		orphan := r.orphan(node)
+		if orphan == "" {
+			return false, nil
+		}
+		// Ours, of a Node that left while Redis was away.
+		if err = r.release(ctx, node, orphan); err != nil {
+			return false, err
+		}
+		r.forget(node, orphan)
+	}
+	if err != nil {
+		// It may have come to pass all the same.
+		r.remember(node, sid)
+	}
+	return ok, err
+}
+
+// Release gives a lock back that sid holds. Where Redis is away that is made up for later.
+func (r *Replicas) Release(ctx context.Context, node, sid string) {
+	if r.release(ctx, node, sid) != nil {
+		r.remember(node, sid)
+	}
+}
+
+func (r *Replicas) release(ctx context.Context, node, sid string) error {
+	return r.ask(ctx, func(ctx context.Context) error {
+		return release.Run(ctx, r.cfg.Client, []string{node}, sid).Err()
+	})
+}
+
+func (r *Replicas) remember(node, sid string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.orphans) < maxOrphans {
+		r.orphans[node] = sid
+	}
+}
+
+func (r *Replicas) forget(node, sid string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.orphans[node] == sid {
+		delete(r.orphans, node)
+	}
+}
+
+func (r *Replicas) orphan(node string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.orphans[node]
+}
+
+// Find is the socket id that holds the lock of node. A failure counts as nobody.
+func (r *Replicas) Find(ctx context.Context, node string) (sid string, found bool) {
+	err := r.ask(ctx, func(ctx context.Context) (err error) {
+		sid, err = r.cfg.Client.Get(ctx, node).Result()
+		return err
+	})
+	return sid, err == nil && sid != r.orphan(node)
+}
+
+// FindAll sets found[i] for each i of which whose Node has a lock.
+func (r *Replicas) FindAll(ctx context.Context, nodes []string, which []int, found []bool) {
+	for len(which) > 0 {
+		part := which[:min(len(which), batch)]
+		which = which[len(part):]
+		gets := make([]*redis.StringCmd, len(part))
+		err := r.ask(ctx, func(ctx context.Context) error {
+			_, err := r.cfg.Client.Pipelined(ctx, func(p redis.Pipeliner) error {
+				for i, at := range part {
+					gets[i] = p.Get(ctx, nodes[at])
+				}
+				return nil
+			})
+			return err
+		})
+		if err != nil && !errors.Is(err, redis.Nil) && !isAnswer(err) {
+			return
+		}
+		for i, at := range part {
+			found[at] = gets[i].Err() == nil && gets[i].Val() != r.orphan(nodes[at])
+		}
+	}
+}
+
+// isAnswer reports whether Redis itself said no, to a key of another type for instance.
+func isAnswer(err error) bool {
+	var answered redis.Error
+	return errors.As(err, &answered)
+}
+
+// Extend extends locks, takes those anew that nobody has (Redis was emptied, or away for too long), and gives back the ones
+// that another has taken. Where Redis fails nothing is lost.
+func (r *Replicas) Extend(ctx context.Context, locks []Lock) (lost []Lock) {
+	r.makeUp(ctx)
+	for len(locks) > 0 {
+		part := locks[:min(len(locks), batch)]
+		locks = locks[len(part):]
+		extended := make([]*redis.Cmd, len(part))
+		run := func(ctx context.Context) error {
+			_, err := r.cfg.Client.Pipelined(ctx, func(p redis.Pipeliner) error {
+				for i, l := range part {
+					extended[i] = p.EvalSha(ctx, extend.Hash(), []string{l.Node}, l.SID, r.cfg.TTL.Milliseconds())
+				}
+				return nil
+			})
+			return err
+		}
+		err := r.ask(ctx, run)
+		if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
+			// Redis has never seen the script, or was started anew.
+			_ = extend.Run(ctx, r.cfg.Client, []string{part[0].Node}, part[0].SID, r.cfg.TTL.Milliseconds()).Err()
+			err = r.ask(ctx, run)
+		}
+		if err != nil && !isAnswer(err) {
+			return lost
+		}
+		for i, l := range part {
+			if n, err := extended[i].Int(); err != nil || n == 1 {
+				continue
+			}
+			if r.gone(ctx, l) {
+				lost = append(lost, l)
+			}
+		}
+	}
+	return lost
+}
+
+// gone takes a lock anew, and reports whether another has it.
+func (r *Replicas) gone(ctx context.Context, l Lock) bool {
+	ok := true
+	err := r.ask(ctx, func(ctx context.Context) (err error) {
+		ok, err = r.cfg.Client.SetNX(ctx, l.Node, l.SID, r.cfg.TTL).Result()
+		return err
+	})
+	return err == nil && !ok
+}
+
+// makeUp releases what could not be released before.
+func (r *Replicas) makeUp(ctx context.Context) {
+	r.mu.Lock()
+	var due []Lock
+	for node, sid := range r.orphans {
+		due = append(due, Lock{node, sid})
+	}
+	r.mu.Unlock()
+	for _, l := range due {
+		if r.release(ctx, l.Node, l.SID) != nil {
+			return
+		}
+		r.forget(l.Node, l.SID)
+	}
+}
