@@ -28,7 +28,7 @@ type command struct {
 	subscribed bool // also while subscribed
 }
 
-// commands is all that is offered. What is not here (scripts, blocking reads,
+// commands is all that is offered. What is not here (scripts but two, blocking reads,
 // bit operations, transactions, other types) is refused: some of it can stop or
 // end miniredis, and no Broker asks for it.
 var commands = map[string]command{
@@ -77,6 +77,7 @@ var commands = map[string]command{
 	"DECR":     {run: write, min: 1, max: 1},
 	"INCRBY":   {run: write, min: 2, max: 2},
 	"DECRBY":   {run: write, min: 2, max: 2},
+	"EVALSHA":  {run: evalSHA, min: 4, max: 5},
 	"FLUSHDB":  {run: flush, min: 0, max: 1},
 	"FLUSHALL": {run: flush, min: 0, max: 1},
 }

@@ -252,3 +252,34 @@ func TestNoPassword(t *testing.T) {
 		t.Error("no port")
 	}
 }
+
+// The scripts by which only the holder of a lock extends and releases it.
+func TestScripts(t *testing.T) {
+	const (
+		extend  = "0ed4e18d2cad73febcfa8e0811d926ccdb04441b"
+		release = "e8022015b1db2126f2af52e2659c302bb86e2557"
+	)
+	c := newClock()
+	s := start(t, embedded.Config{Now: c.now})
+	r := dial(t, s)
+	r.want(0, "EVALSHA", extend, "1", "Alice", "socket-1", "60000")
+	r.want("OK", "SET", "Alice", "socket-1", "PX", "1000", "NX")
+	r.want(0, "EVALSHA", extend, "1", "Alice", "socket-2", "60000")
+	r.want(1000, "PTTL", "Alice")
+	r.want(1, "EVALSHA", extend, "1", "Alice", "socket-1", "60000")
+	r.want(60000, "PTTL", "Alice")
+	r.want(0, "EVALSHA", release, "1", "Alice", "socket-2")
+	r.want(1, "EVALSHA", release, "1", "Alice", "socket-1")
+	r.want(nil, "GET", "Alice")
+	for _, bad := range [][]string{
+		{"EVALSHA", "da39a3ee5e6b4b0d3255bfef95601890afd80709", "1", "a", "b"},
+		{"EVALSHA", release, "2", "a", "b"},
+		{"EVALSHA", release, "1", "a", "b", "c"},
+		{"EVALSHA", extend, "1", "a", "b"},
+		{"EVALSHA", extend, "1", "a", "b", "99999999999999999999"},
+		{"EVAL", "return 1", "0"},
+		{"SCRIPT", "LOAD", "return 1"},
+	} {
+		r.wantError("", bad...)
+	}
+}

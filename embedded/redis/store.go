@@ -128,9 +128,31 @@ type effect struct {
 
 // dispatch executes words for c, whose reply buffer has the answer then.
 // An error is an answer by itself.
-func (s *store) dispatch(c *client, words []string, e effect) (err error) {
+func (s *store) dispatch(c *client, words []string, e effect) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.execute(c, words, e)
+}
+
+// dispatchIf is dispatch if the value of key is value; it reports whether it was.
+func (s *store) dispatchIf(c *client, key, value string, words []string, e effect) (done bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return false, errBroken
+	}
+	s.advance()
+	if e.ttl > 0 {
+		s.exact(e.ttl)
+	}
+	if now, err := s.mr.DB(c.db).Get(key); err != nil || now != value {
+		return false, nil //nolint:nilerr // there is no such key
+	}
+	return true, s.execute(c, words, e)
+}
+
+// execute is dispatch. Held: mu.
+func (s *store) execute(c *client, words []string, e effect) (err error) {
 	if s.stopped {
 		return errBroken
 	}
