@@ -90,12 +90,12 @@ func (c *conn) event(p *engineio.Packet) {
 		}
 	}
 	if e := byName[string(plain)]; e != nil {
-		if n < 2 {
+		if n == 1 {
 			c.relay(e, p, args[0])
 		}
 		return
 	}
-	if string(plain) == askConnected && n < 2 {
+	if string(plain) == askConnected && n == 1 {
 		c.tellConnected(p, args[0])
 	}
 }
