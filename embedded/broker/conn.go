@@ -14,6 +14,9 @@ import (
 	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/engineio"
 )
 
+// strangersWaiting is what may wait for a connection that has not joined.
+const strangersWaiting = 256 << 10
+
 // readBuffer is what a quiet connection keeps for reading; longer messages are read past it.
 const readBuffer = 512
 
@@ -57,7 +60,6 @@ type conn struct {
 	decoder  engineio.Decoder
 	prepared *outcome // of joining, found before the handshake ended
 	pace     pace
-	scratch  []byte
 }
 
 // Read counts what comes, for the reader's buffer.
@@ -71,7 +73,11 @@ func (c *conn) Read(b []byte) (int, error) {
 
 // send queues a text message. A client that leaves too much unread is let go.
 func (c *conn) send(msg []byte) bool {
-	result, start := c.out.put(ws.OpText, msg, c.b.set.Load().Limits.WaitingBytes, &c.b.waiting)
+	most := strangersWaiting
+	if c.everJoin.Load() {
+		most = c.b.set.Load().Limits.WaitingBytes
+	}
+	result, start := c.out.put(ws.OpText, msg, most, &c.b.waiting)
 	if start {
 		go c.write()
 	}
@@ -83,6 +89,14 @@ func (c *conn) send(msg []byte) bool {
 		c.b.relieve()
 	}
 	return result == taken
+}
+
+// compose sends what build appends to the buffer that it is given.
+func (c *conn) compose(build func(dst []byte) []byte) bool {
+	buf := takeBuffer()
+	defer giveBuffer(buf)
+	*buf = build(*buf)
+	return c.send(*buf)
 }
 
 func (c *conn) write() {

@@ -102,8 +102,7 @@ func (c *conn) event(p *engineio.Packet) {
 
 // reply sends an acknowledgement with one of the answers.
 func (c *conn) reply(id []byte, answer string) {
-	c.scratch = engineio.AppendAck(c.scratch[:0], id, answer)
-	c.send(c.scratch)
+	c.compose(func(dst []byte) []byte { return engineio.AppendAck(dst, id, answer) })
 }
 
 // relay passes a Node's event on to another, and answers it.
@@ -185,8 +184,7 @@ func (c *conn) deliver(e *relayed, arg []byte, to *conn, sid string) (answer str
 	case to == c:
 		return answerOK
 	case to != nil:
-		c.scratch = engineio.AppendEvent(c.scratch[:0], e.name, arg)
-		if to.send(c.scratch) {
+		if to.compose(func(dst []byte) []byte { return engineio.AppendEvent(dst, e.name, arg) }) {
 			return answerOK
 		}
 		return answerNotConnected

@@ -150,7 +150,7 @@ func (c *conn) control(h ws.Header) error {
 	ws.Cipher(b, h.Mask, 0)
 	switch h.OpCode {
 	case ws.OpPing:
-		_, start := c.out.put(ws.OpPong, b, c.b.set.Load().Limits.WaitingBytes, &c.b.waiting)
+		_, start := c.out.put(ws.OpPong, b, strangersWaiting, &c.b.waiting) // one that does not read gets none
 		if start {
 			go c.write()
 		}

@@ -25,7 +25,7 @@ func node(t *testing.T, args ...string) string {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // of this repository
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = folder
 	out, err := cmd.CombinedOutput()
 	if err != nil {

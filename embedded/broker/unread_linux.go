@@ -9,6 +9,9 @@ import (
 
 // unread is how many bytes of the peer wait in the kernel, and whether the connection has broken or the peer has ended it.
 func unread(nc net.Conn) (n int, over bool) {
+	if secure, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
+		nc = secure.NetConn()
+	}
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
 		return 0, false

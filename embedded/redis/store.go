@@ -146,7 +146,7 @@ func (s *store) dispatchIf(c *client, key, value string, words []string, e effec
 		s.exact(e.ttl)
 	}
 	if now, err := s.mr.DB(c.db).Get(key); err != nil || now != value {
-		return false, nil //nolint:nilerr // there is no such key
+		return false, nil // there is no such key
 	}
 	return true, s.execute(c, words, e)
 }
