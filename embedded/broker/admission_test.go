@@ -132,11 +132,11 @@ func TestSameID(t *testing.T) {
 	w = r.dial(nodeQuery("Bob"))
 	w.joined()
 
-	apply, err := r.b.Prepare(Settings{SameID: Refuse})
+	next, err := r.b.Prepare(Settings{SameID: Refuse})
 	if err != nil {
 		t.Fatal(err)
 	}
-	apply()
+	next.Apply()
 	late := r.dial(nodeQuery("Bob"))
 	late.write("40")
 	late.want(taken44)
@@ -384,18 +384,18 @@ func TestOrigins(t *testing.T) {
 			t.Errorf("%s: %d", origin, got)
 		}
 	}
-	apply, err := r.b.Prepare(Settings{Origins: []string{"https://app.example"}})
+	next, err := r.b.Prepare(Settings{Origins: []string{"https://app.example"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	apply()
+	next.Apply()
 	for origin, want := range map[string]int{"https://APP.example": 101, "http://localhost": 403} {
 		if got := status("Origin: " + origin); got != want {
 			t.Errorf("%s: %d", origin, got)
 		}
 	}
-	apply, _ = r.b.Prepare(Settings{Origins: []string{"*"}})
-	apply()
+	next, _ = r.b.Prepare(Settings{Origins: []string{"*"}})
+	next.Apply()
 	if got := status("Origin: http://evil.example"); got != 101 {
 		t.Errorf("with *: %d", got)
 	}

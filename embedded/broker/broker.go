@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/replicas"
+	"github.com/crolang-p2p/crolang-aio/internal/change"
 )
 
 // maxWaiting bounds what waits for all Nodes together; beyond it the one furthest behind is let go.
@@ -62,7 +63,7 @@ func New(cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	ln, err := listen(&cfg)
+	ln, err := bind(&cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -87,13 +88,13 @@ func New(cfg Config) (*Broker, error) {
 	return b, nil
 }
 
-// Prepare checks other settings. Nothing changes until apply is called, which cannot fail.
-func (b *Broker) Prepare(next Settings) (apply func(), err error) {
+// Prepare checks other settings. Nothing changes until the change is applied. The error is an ErrConfig.
+func (b *Broker) Prepare(next Settings) (change.Change, error) {
 	set, err := newSettings(next)
 	if err != nil {
-		return nil, err
+		return change.Change{}, err
 	}
-	return func() { b.apply(set) }, nil
+	return change.New(func() { b.apply(set) }, nil), nil
 }
 
 func (b *Broker) apply(set *settings) {

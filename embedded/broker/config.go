@@ -3,27 +3,21 @@ package broker
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/engineio"
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
-// Errors of New and Prepare.
-var (
-	// ErrListen: the address cannot be listened on.
-	ErrListen = errors.New("the Broker cannot listen")
-	// ErrConfig: a part of the configuration is impossible.
-	ErrConfig = errors.New("broker configuration")
-)
+// ErrConfig says that a part of the configuration is impossible.
+var ErrConfig = errors.New("broker configuration")
 
 // SameID is what happens to a second connection with the id of a Node that is connected here.
 type SameID string
@@ -62,7 +56,7 @@ type Settings struct {
 // Config is what a Broker is made of. Decider must be set, and at most one of Listen and Listener; a Broker with neither
 // serves by its [Broker.Handler] alone.
 type Config struct {
-	Listen   string       // host:port; port 0 takes a free one
+	Listen   string       // as listen.Parse reads it
 	Listener net.Listener // used in place of Listen; Run closes it
 	Decider  Decider
 	Settings Settings
@@ -179,36 +173,14 @@ func newSettings(s Settings) (*settings, error) {
 	return set, nil
 }
 
-// listen binds cfg.Listen, if it is set.
-func listen(cfg *Config) (net.Listener, error) {
+// bind listens at cfg.Listen, if it is set.
+func bind(cfg *Config) (net.Listener, error) {
 	if cfg.Listener != nil || cfg.Listen == "" {
 		return cfg.Listener, nil
 	}
-	network := "tcp"
-	host, _, err := net.SplitHostPort(cfg.Listen)
-	if a, aerr := netip.ParseAddr(host); err == nil && aerr == nil && a.Is4() {
-		network = "tcp4" // for "tcp", 0.0.0.0 would mean every address there is
+	ln, err := listen.TCP(cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("broker.listen: %w", err)
 	}
-	ln, err := net.Listen(network, cfg.Listen)
-	if err == nil {
-		return ln, nil
-	}
-	remedy := "choose another address"
-	var addrErr *net.AddrError
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		remedy = "stop what listens there (a Broker container?), or choose another port"
-	case errors.Is(err, fs.ErrPermission):
-		remedy = "choose a port above 1023"
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		remedy = "choose an address of this machine"
-	case errors.As(err, &addrErr):
-		remedy = "write it as host:port"
-	}
-	cause := err
-	var op *net.OpError
-	if errors.As(err, &op) {
-		cause = op.Err
-	}
-	return nil, fmt.Errorf("%w on %s: %w; %s", ErrListen, cfg.Listen, cause, remedy)
+	return ln, nil
 }

@@ -1,6 +1,9 @@
 package broker
 
-import "context"
+import (
+	"context"
+	"net/netip"
+)
 
 // Outcome is how a question to the Decider ended. The zero value is Failed, so that nothing is allowed by accident.
 type Outcome uint8
@@ -32,6 +35,8 @@ type Join struct {
 
 	// Data is what the Node gave as data: nil if it gave none, one string as nearly always, or several.
 	Data []string
+	// Source is where the Node connects from, so that nobody's tries delay those of others.
+	Source netip.Addr
 }
 
 // Decider knows who may join, who may talk to whom, and what a joining Node is told. It is called from many goroutines at

@@ -224,7 +224,7 @@ func (b *Broker) abandon(c *conn) {
 // newConn finds a place; without one the connection's is nil.
 func (b *Broker) newConn(r *http.Request, q *query) *conn {
 	c := &conn{b: b, opened: time.Now(), from: b.client(r), timer: timer{slot: -1}}
-	c.join.Data = q.data
+	c.join.Data, c.join.Source = q.data, c.from
 	for _, value := range []struct {
 		name string
 		to   *string

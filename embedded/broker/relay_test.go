@@ -90,11 +90,11 @@ func TestSwitchesAndSender(t *testing.T) {
 		alice.write(fmt.Sprintf(`421["%s",null]`, e.name))
 		alice.want(`431["DISABLED"]`)
 	}
-	apply, err := r.b.Prepare(Settings{P2P: true, RelayMessages: true, CheckSender: true})
+	next, err := r.b.Prepare(Settings{P2P: true, RelayMessages: true, CheckSender: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	apply()
+	next.Apply()
 	bob := r.join("Bob")
 	for inner, want := range map[string]string{
 		`{"to":"Bob","from":"Alice"}`:                "OK",
