@@ -17,7 +17,7 @@ import (
 // unseen are the folders whose messages no operator meets: they answer to clients, or stand in tests and benchmarks.
 var unseen = []string{
 	".ci", ".git", "bench", "deploy", "dist", "docs", "tools", "testdata", "node_modules",
-	"embedded/broker", "hooks/internal", "internal/docs", "internal/e2e", "internal/slowline", "internal/turnclient",
+	"hooks/internal", "internal/docs", "internal/e2e", "internal/slowline", "internal/turnclient",
 	"turnsrv/stunmsg",
 }
 
