@@ -181,6 +181,17 @@ func (c *Client) LocalAddr() netip.AddrPort {
 	return netip.AddrPort{}
 }
 
+// RemoteAddr is the address of the server, as far as this machine sees it.
+func (c *Client) RemoteAddr() netip.AddrPort {
+	switch a := c.conn.RemoteAddr().(type) {
+	case *net.UDPAddr:
+		return netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
+	case *net.TCPAddr:
+		return netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
+	}
+	return netip.AddrPort{}
+}
+
 // Close ends the connection without giving an allocation back, and waits for the reader.
 func (c *Client) Close() error {
 	err := c.conn.Close()
