@@ -30,7 +30,7 @@ func turnTables() []Table {
 			define("turn.limits.allocations_per_node", 128, limit(), func(c *Config) *int { return &c.Turn.Limits.AllocationsPerNode },
 				"Allocations at once of one Node."),
 			define("turn.limits.bits_per_second", 0, number[int64](0, math.MaxInt64), func(c *Config) *int64 { return &c.Turn.Limits.BitsPerSecond },
-				"Bits per second of one allocation, each way. What comes faster is dropped.").example("10_000_000"),
+				"Bits per second of one allocation, each way, with the headers of IP and UDP. What comes faster is dropped.").example("10_000_000"),
 			define("turn.limits.connections_per_ip", 4096, limit(), func(c *Config) *int { return &c.Turn.Limits.ConnectionsPerIP },
 				"TCP and TLS connections at once from one address."),
 			define("turn.limits.unauthenticated_per_second", 200, limit(), func(c *Config) *int { return &c.Turn.Limits.UnauthenticatedPerSecond },

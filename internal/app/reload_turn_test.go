@@ -100,8 +100,8 @@ func TestReloadPeersEndsLivePermissions(t *testing.T) {
 	if heard() != before || len(c.Data()) > 0 {
 		t.Errorf("%d datagrams went on, %d came", heard()-before, len(c.Data()))
 	}
-	if err := c.Permit(t.Context(), peer); turnclient.Code(err) != 403 {
-		t.Errorf("a permission for a peer that is denied now: %v", err)
+	if err := c.Bind(t.Context(), 0x4002, peer); turnclient.Code(err) != 403 {
+		t.Errorf("a channel to a peer that is denied now: %v", err)
 	}
 	exchange(t, c, other, at, otherAt) // relays of this server reach each other wherever they are
 

@@ -65,7 +65,7 @@ func text(a netip.Addr) string {
 func (r *reporter) turnStats() adminapi.TurnStats {
 	st, streams, hold := r.turn.Stats(), r.turn.Streams(), r.now.Load()
 	out := adminapi.TurnStats{
-		Drops:    map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited},
+		Drops:    map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "throttled": st.Throttled},
 		HalfOpen: streams.HalfOpen, Accepted: streams.Accepted, TurnedAway: turnedAway(streams),
 		Panics: r.turn.Panics(), Ports: int(hold.cfg.Turn.RelayPorts.Max) - int(hold.cfg.Turn.RelayPorts.Min) + 1,
 	}

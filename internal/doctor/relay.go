@@ -102,6 +102,12 @@ func relayPeer(ctx context.Context, patience time.Duration, c *turnclient.Client
 	if r.refused = c.Permit(ctx, s.mapped); r.refused != nil {
 		return r
 	}
+	// Where relays have the same address, the permission is granted for their sake: a channel shows whether the socket may
+	// be a peer.
+	if err := c.Bind(ctx, stunmsg.MinChannel, s.mapped); turnclient.Code(err) == 403 {
+		r.refused = err
+		return r
+	}
 	var mu sync.Mutex
 	to := s.mapped // where the relay sends: where the socket is seen, which a NAT may make another address than it told
 	receive := fromRelay(c)

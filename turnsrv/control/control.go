@@ -19,9 +19,8 @@ import (
 )
 
 const (
-	maxPermissions = 1024               // per allocation
-	maxChannels    = 4096               // per allocation: every number that RFC 8656 §12 has
-	maxLifetime    = 3599 * time.Second // pion takes an hour and more for 10 minutes
+	maxLifetime       = 3599 * time.Second // pion takes an hour and more for 10 minutes
+	defaultTableBytes = 16 << 20
 )
 
 // Directory is what control asks and tells about Nodes. Its methods are called on the packet path: they must be quick
@@ -31,8 +30,9 @@ type Directory interface {
 	Banned(node string) bool
 	// Connected reports whether the Node is connected to a Broker.
 	Connected(node string) bool
-	// Opened, Ended, Refused and Observed add an event to the Node's why-record: an allocation was made or has ended,
-	// something was refused, or would have been under another setting. Only Nodes that proved who they are are noted.
+	// Opened, Ended, Refused and Observed add an event to the Node's why-record: an allocation was opened or has ended,
+	// something was refused, or would be refused by another setting. Only Nodes that proved who they are are noted. Each
+	// Opened is followed by one Ended.
 	Opened(node, detail string)
 	Ended(node, detail string)
 	Refused(node, detail string)
@@ -65,6 +65,7 @@ type Settings struct {
 	MaxSession         time.Duration // from the Allocate on; 0: none
 	PeerMode           PeerMode
 	AuthorizedFor      time.Duration // how long an authorisation counts, with PeerMode
+	TableBytes         int64         // memory that may be kept for one Node's allocations, by estimate; default 16 MiB
 	Software           string        // SOFTWARE attribute of successful answers; empty: none
 	// UnauthenticatedPerSecond bounds the answers to one source that has not proved who it is; 0: no bound.
 	UnauthenticatedPerSecond int
@@ -96,6 +97,7 @@ type Control struct {
 	nonces  *nonces
 	sources *sources
 	quota   *quota
+	rates   *nodeRates
 	stats   stats
 	set     atomic.Pointer[Settings]
 	lastID  atomic.Uint64
@@ -111,6 +113,7 @@ type Control struct {
 type Plane interface {
 	Open(src relay.Source, o relay.OpenOptions) (*relay.Relay, error)
 	RelayAt(a netip.AddrPort) *relay.Relay
+	HasRelay(ip netip.Addr, but *relay.Relay) bool
 }
 
 // New validates cfg and starts the engines.
@@ -131,7 +134,8 @@ func New(cfg Config) (*Control, error) {
 		cfg: cfg, log: cfg.Logger, now: cfg.Now,
 		nonces:  newNonces(cfg.Now),
 		sources: newSources(cfg.Settings.UnauthenticatedPerSecond, cfg.Now),
-		quota:   newQuota(cfg.Settings.Allocations, cfg.Settings.AllocationsPerNode),
+		quota:   newQuota(),
+		rates:   newNodeRates(cfg.Now),
 		live:    make(map[uint64]*session),
 		byNode:  make(map[string]map[uint64]*session),
 	}
@@ -155,7 +159,10 @@ func (c *Control) Apply(s Settings) {
 		s.Lifetime = 10 * time.Minute
 	}
 	s.Lifetime = min(s.Lifetime, maxLifetime)
-	c.quota.limits(s.Allocations, s.AllocationsPerNode)
+	if s.TableBytes <= 0 {
+		s.TableBytes = defaultTableBytes
+	}
+	c.quota.limits(s.Allocations, s.AllocationsPerNode, s.TableBytes)
 	c.sources.limit.Store(int64(s.UnauthenticatedPerSecond))
 	c.set.Store(&s)
 }

@@ -64,16 +64,6 @@ func newEngine(log logging.LeveledLogger) (*engine, error) {
 					s.end(causeExpired)
 				}
 			},
-			OnPermissionDeleted: func(src, _ net.Addr, _, _, _ string, _ net.Addr, peer net.IP) {
-				if s := e.find(src); s != nil {
-					s.relay.Revoke(addrOf(peer))
-				}
-			},
-			OnChannelDeleted: func(src, _ net.Addr, _, _, _ string, _, _ net.Addr, number uint16) {
-				if s := e.find(src); s != nil {
-					s.relay.Unbind(number)
-				}
-			},
 		},
 	})
 	if err != nil {
@@ -131,12 +121,6 @@ func (e *engine) add(s *session) {
 	e.index.Lock()
 	defer e.index.Unlock()
 	e.live[s.id] = s
-}
-
-func (e *engine) find(src net.Addr) *session {
-	e.index.Lock()
-	defer e.index.Unlock()
-	return e.live[sessionID(src)]
 }
 
 func (e *engine) forget(src net.Addr) *session {

@@ -63,7 +63,14 @@ var (
 	ErrToken   = errors.New("unknown or expired reservation token")
 	ErrClosed  = errors.New("the data plane or the client's connection is closed")
 	ErrInUse   = errors.New("the client has a relay already")
+	ErrBudget  = errors.New("no more memory for what is kept of this client's Node")
 	ErrFiles   = errors.New("too many files are open, and the last ones are not for relays: raise the limit of open files")
+)
+
+// Errors of Permit and Bind, beside ErrBudget and ErrClosed.
+var (
+	ErrPermissions = fmt.Errorf("more than %d permissions", MaxPermissions)
+	ErrChannels    = fmt.Errorf("more than %d channels", MaxChannels)
 )
 
 // Handler gets the STUN messages that are not data.
@@ -95,7 +102,7 @@ type Config struct {
 	PortMin, PortMax uint16 // range of relay ports, both ends used; default 49152 to 65535
 	MaxReservations  int    // ports held for reservation tokens at a time; default 256
 
-	BitsPerSecond int64 // payload limit of each relay and direction; 0: none
+	BitsPerSecond int64 // of each relay and direction, payload and headers of IP and UDP; 0: no limit
 	// AllowSend is asked for the peer of each Send indication of r, beyond its permission. nil: every one.
 	AllowSend func(r *Relay, peer netip.AddrPort) bool
 	// OwnListener says whether peer is a listening socket of this process, to which nothing is relayed whatever

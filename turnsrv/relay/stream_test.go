@@ -197,8 +197,8 @@ func TestStream(t *testing.T) {
 		if _, err := s.Open(c.src, OpenOptions{Family: 4}); !errors.Is(err, ErrInUse) {
 			t.Errorf("a second relay: %v", err)
 		}
-		r.Permit(loopback4, ScopeAny)
-		r.Bind(0x4000, peer.addr, ScopeAny)
+		r.permit(loopback4, ScopeAny)
+		r.bind(0x4000, peer.addr, ScopeAny)
 		other := newEndpoint(t, loopback4)
 		sizes := []int{0, 1, 2, 3, 4, 5, 1199, 1200, 1200, 1200, 9000, 65507}
 		var all []byte
@@ -354,11 +354,11 @@ func TestStreamBackpressure(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Permit(loopback4, ScopeAny)
+		r.permit(loopback4, ScopeAny)
 		fine, friend := s.world.client(s.udp4), newEndpoint(t, loopback4)
 		f := fine.open(OpenOptions{})
-		f.Permit(loopback4, ScopeAny)
-		f.Bind(0x4000, friend.addr, ScopeAny)
+		f.permit(loopback4, ScopeAny)
+		f.bind(0x4000, friend.addr, ScopeAny)
 		data := make([]byte, 1200)
 		for i := 0; r.Stats().Down.Dropped < 100; i++ {
 			peer.to(r.Addr(), data)
@@ -390,8 +390,8 @@ func TestStreamBacklog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Permit(loopback4, ScopeAny)
-		r.Bind(0x4000, peer.addr, ScopeAny)
+		r.permit(loopback4, ScopeAny)
+		r.bind(0x4000, peer.addr, ScopeAny)
 		sent := 0
 		for ; r.Stats().Down.Dropped == 0 && sent < 200_000; sent++ {
 			peer.to(r.Addr(), append([]byte{byte(sent >> 16), byte(sent >> 8), byte(sent)}, make([]byte, 997)...))
