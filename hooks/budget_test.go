@@ -52,8 +52,10 @@ func TestBudget(t *testing.T) {
 			t.Error("more than there is was taken")
 		}
 		one.giveBack()
-		if !<-done || !<-done {
-			t.Error("it is not said that they waited")
+		for range 2 {
+			if !<-done {
+				t.Error("it is not said that somebody waited")
+			}
 		}
 		two.giveBack()
 		three.giveBack()
