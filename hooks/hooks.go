@@ -66,6 +66,7 @@ type Server struct {
 	log     *slog.Logger
 	guard   *webguard.Guard
 	maxBody atomic.Int64
+	budget  *budget
 	seen    atomic.Int64 // when a Broker called last, in Unix seconds; 0: none has
 	routes  map[string]*route
 	calls   sync.Pool // *call
@@ -82,7 +83,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, decider: cfg.Decider, log: cfg.Logger}
+	s := &Server{cfg: cfg, decider: cfg.Decider, log: cfg.Logger, budget: newBudget()}
 	s.setMaxBody(cfg.MaxBody)
 	s.calls.New = func() any { return &call{} }
 	s.routes = map[string]*route{

@@ -80,7 +80,7 @@ func (v *validity) finish(ctx context.Context, nodes iter.Seq[string], body []by
 		err = v.d.cfg.Policy.Invalid(ctx, stay, body, v.refuse)
 		break
 	}
-	part := make([]string, 0, mostValidated)
+	part := make([]string, 0, 32)
 	for node := range stay {
 		if part = append(part, node); len(part) == mostValidated {
 			v.d.cfg.Registry.Validated(part)

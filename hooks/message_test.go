@@ -271,7 +271,9 @@ func FuzzDecoders(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		request := func() *call {
 			r, _ := http.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
-			return &call{r: r, limit: 1 << 20}
+			c := &call{r: r, limit: 1 << 20}
+			c.paid = counted{share: share{of: newBudget()}, call: c}
+			return c
 		}
 		node, data, failed := request().decodeNode()
 		if failed == nil && (node == "" || len(data) > len(body)) {

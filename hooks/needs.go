@@ -9,7 +9,7 @@ import (
 )
 
 // Registry is what is known of Nodes beyond one question. It is called from many goroutines at once, only with valid Node
-// ids, and must not block for long. A detail says what happened in plain words.
+// ids, and must not block for long. An id that it keeps must be cloned: it may be part of a larger text. A detail says what happened in plain words.
 type Registry interface {
 	// BanReason reports whether the Node is banned, and the operator's reason, which may be empty.
 	BanReason(node string) (reason string, banned bool)

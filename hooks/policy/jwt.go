@@ -19,7 +19,7 @@ const (
 	causeJWTAlgorithm = "token is signed with an algorithm that is not accepted"
 	causeJWTSignature = "token signature is wrong"
 	causeJWTNoKey     = "token was signed with an unknown key"
-	causeJWTNoKeyID   = "token names no key, and there is more than one"
+	causeJWTCritical  = "token needs an extension that is not known (crit)"
 	causeJWTKeys      = "the keys that tokens are checked with are not loaded"
 	causeJWTAudience  = "token is for another audience"
 	causeJWTIssuer    = "token is from another issuer"
@@ -30,14 +30,17 @@ const (
 
 var (
 	errUnknownKey = errors.New(causeJWTNoKey)
-	errNoKeyID    = errors.New(causeJWTNoKeyID)
+	errCritical   = errors.New(causeJWTCritical)
 	errNoKeys     = errors.New(causeJWTKeys)
 	errAlgorithm  = errors.New(causeJWTAlgorithm)
 )
 
-// keySource finds the key for a token. kid is empty where the token names none.
+// keySource finds the key for a token: what a jwt.Keyfunc may return.
 type keySource interface {
+	// key finds it by the name that the token has for it, which may be empty.
 	key(ctx context.Context, kid, algorithm string) (any, error)
+	// again reports whether there may be other keys by now, after having looked for some.
+	again(ctx context.Context) bool
 }
 
 // jwtMode is the mode jwt.
@@ -135,6 +138,8 @@ func (k *singleKey) key(_ context.Context, _, algorithm string) (any, error) {
 	return k.value, nil
 }
 
+func (*singleKey) again(context.Context) bool { return false }
+
 func readPublicKey(path string) (*singleKey, error) {
 	text, err := readFile(path)
 	if err != nil {
@@ -161,11 +166,10 @@ func (j *jwtMode) authenticate(ctx context.Context, r Request) Answer {
 	if cause != "" {
 		return no(cause)
 	}
-	claims := jwt.MapClaims{}
-	_, err := j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {
-		kid, _ := t.Header["kid"].(string)
-		return j.keys.key(ctx, kid, t.Method.Alg())
-	})
+	claims, named, err := j.parse(ctx, token)
+	if errors.Is(err, jwt.ErrTokenSignatureInvalid) && !named && j.keys.again(ctx) { // its key may be newer than the set
+		claims, _, err = j.parse(ctx, token)
+	}
 	switch {
 	case errors.Is(err, errNoKeys):
 		return failed(causeJWTKeys)
@@ -186,9 +190,23 @@ func (j *jwtMode) authenticate(ctx context.Context, r Request) Answer {
 	return yes()
 }
 
+// parse checks signature and times. named: the token names its key.
+func (j *jwtMode) parse(ctx context.Context, token string) (claims jwt.MapClaims, named bool, err error) {
+	claims = jwt.MapClaims{}
+	_, err = j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {
+		if _, critical := t.Header["crit"]; critical { // RFC 7515 §4.1.11
+			return nil, errCritical
+		}
+		kid, _ := t.Header["kid"].(string)
+		named = kid != ""
+		return j.keys.key(ctx, kid, t.Method.Alg())
+	})
+	return claims, named, err
+}
+
 // cause says in plain words why a token was refused.
 func (j *jwtMode) cause(err error, claims jwt.MapClaims) string {
-	for _, known := range []error{errUnknownKey, errNoKeyID, errAlgorithm} {
+	for _, known := range []error{errUnknownKey, errCritical, errAlgorithm} {
 		if errors.Is(err, known) {
 			return known.Error()
 		}

@@ -113,6 +113,7 @@ func (p *Policy) swapTo(next *engine, queue int) {
 		p.log.Warn(warning)
 	}
 	if old := p.engine.Load(); old != nil && old.jwks != nil && next.jwks != nil && old.jwks.source == next.jwks.source {
+		next.jwks.said = old.jwks.said
 		next.jwks.set.CompareAndSwap(nil, old.jwks.set.Load())
 	}
 	p.queue.resize(queue)

@@ -74,7 +74,7 @@ func newUpstream(cfg Upstream, counts *counters, now func() time.Time, dated fun
 	u := &upstream{
 		cfg: cfg,
 		client: &http.Client{
-			Transport:     datedTransport{newTransport(cfg.MaxInFlight + cfg.MessageWorkers), dated},
+			Transport:     &renewed{conns: cfg.MaxInFlight + cfg.MessageWorkers, now: now, dated: dated},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		slots:  make(chan struct{}, cfg.MaxInFlight),
@@ -88,37 +88,6 @@ func newUpstream(cfg Upstream, counts *counters, now func() time.Time, dated fun
 	u.validity.hook, u.validity.url = "validity", cfg.ValidityURL
 	u.messages.hook, u.messages.url = "message", cfg.MessagesURL
 	return u
-}
-
-// datedTransport tells when each answer was made, by the clock of who made it.
-type datedTransport struct {
-	*http.Transport
-	dated func(time.Time)
-}
-
-// RoundTrip is http.RoundTripper's.
-func (d datedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := d.Transport.RoundTrip(request)
-	if err == nil && d.dated != nil {
-		if at, err := http.ParseTime(response.Header.Get("Date")); err == nil {
-			d.dated(at)
-		}
-	}
-	return response, err
-}
-
-// newTransport keeps as many connections as there may be requests.
-func newTransport(conns int) *http.Transport {
-	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout:    5 * time.Second,
-		MaxIdleConnsPerHost:    conns,
-		MaxConnsPerHost:        conns,
-		IdleConnTimeout:        60 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-		DisableCompression:     true,
-	}
 }
 
 // close lets idle connections go.
@@ -136,14 +105,20 @@ func (u *upstream) ask(ctx context.Context, t *target, body []byte, limit int64)
 	return u.post(ctx, t.url, body, limit)
 }
 
-// post sends one request. body is copied, since the transport may read it after the answer has come.
+// post sends one request, whose body is the caller's again when post returns. The other side may be asked twice: a call is a
+// question, and a message that comes twice is less harm than one that is lost.
 func (u *upstream) post(ctx context.Context, address string, body []byte, limit int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.cfg.Timeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(bytes.Clone(body)))
+	lend := lent{text: body}
+	defer lend.takeBack()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, nil)
 	if err != nil {
 		return nil, errUnreachable
 	}
+	request.Body, _ = lend.body()
+	request.GetBody, request.ContentLength = lend.body, int64(len(body))
+	safeToRepeat(request)
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", "application/json")
 	if u.cfg.Token != "" {
@@ -165,8 +140,11 @@ func (u *upstream) post(ctx context.Context, address string, body []byte, limit 
 	case int64(len(answer)) > limit:
 		return nil, errAnswerLarge
 	}
-	return answer, nil
+	return withoutBOM(answer), nil
 }
+
+// withoutBOM is a text without the byte order mark that some editors and servers put in front.
+func withoutBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
 
 // plainError makes an error of the client one for the why-record: without the URL, which may hold a secret.
 func plainError(err error) error {

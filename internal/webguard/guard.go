@@ -315,10 +315,15 @@ func (g *Guard) enter(w http.ResponseWriter, r *http.Request) bool {
 	case <-r.Context().Done():
 		return false
 	}
-	now := time.Now()
+	g.Extend(w)
+	return true
+}
+
+// Extend lets the time-outs of a request begin anew, for a handler that made its client wait.
+func (g *Guard) Extend(w http.ResponseWriter) {
+	control, now := http.NewResponseController(w), time.Now()
 	_ = control.SetReadDeadline(now.Add(g.cfg.BodyTimeout))
 	_ = control.SetWriteDeadline(now.Add(g.cfg.WriteTimeout))
-	return true
 }
 
 // recovered ends only this connection where a handler panicked, and logs it once. Neither URL nor header is logged.
