@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -76,21 +75,14 @@ func NewClient(base, token string) (*Client, error) {
 	}, nil
 }
 
-// BaseURL is where this machine reaches a server that listens at address, the value of the configuration's key: loopback
-// for a wildcard.
+// BaseURL is where this machine reaches a server that listens at address, the value of the configuration's key. See
+// [listen.Address.Nearby].
 func BaseURL(key, address string) (string, error) {
 	a, err := listen.Parse(address)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", key, err)
 	}
-	at := a.AddrPort()
-	switch {
-	case !a.Wildcard():
-	case a.IP().Is6():
-		at = netip.AddrPortFrom(netip.IPv6Loopback(), a.Port())
-	default:
-		at = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port())
-	}
+	at, _ := a.Nearby() // where there is none, connecting says so
 	return "http://" + at.String(), nil
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
 
@@ -57,21 +58,14 @@ func (l *local) listeners(ctx context.Context) []Finding {
 	return n
 }
 
-// reachable is where this machine reaches a TURN listener.
-func (l *local) reachable(x adminapi.Listener) (netip.AddrPort, bool) {
-	at, err := netip.ParseAddrPort(x.Address)
+// reachable is where this machine reaches a TURN listener; not ok where it has no address of the listener's family.
+func (l *local) reachable(x adminapi.Listener) (at netip.AddrPort, ok bool) {
+	bound, err := netip.ParseAddrPort(x.Address)
 	if err != nil || x.Part != "turn" {
-		return at, false
+		return bound, false
 	}
-	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	if at.Addr().Is6() {
-		loopback = netip.IPv6Loopback()
-	}
-	if at.Addr().IsUnspecified() {
-		at = netip.AddrPortFrom(loopback, at.Port())
-		return at, loopback.Is4() || slices.Contains(l.own, loopback)
-	}
-	return at, true
+	at, ok = listen.Bound(bound).Nearby()
+	return at, ok && at.Addr().Is4() == bound.Addr().Unmap().Is4()
 }
 
 func (l *local) dial(ctx context.Context, transport string, at netip.AddrPort) (*turnclient.Client, error) {

@@ -242,7 +242,7 @@ func TestCertificateFile(t *testing.T) {
 // redisServer answers lines as a Redis with this password does; open: also without it.
 func redisServer(t *testing.T, password string, open bool) string {
 	t.Helper()
-	return listen(t, func(c net.Conn) {
+	return listenTCP(t, func(c net.Conn) {
 		go func() {
 			in := bufio.NewReader(c)
 			known := password == "" || open
