@@ -1,6 +1,7 @@
 package publicaddr
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,6 +11,7 @@ import (
 type Listener struct {
 	Transport string // udp, tcp, tls, dtls
 	Addr      netip.AddrPort
+	Outside   uint16 // the port by which clients reach it; 0: that of Addr
 }
 
 // ICEURLs returns the URLs that clients are told, built from the listeners that are up, in the order in which clients do
@@ -24,7 +26,7 @@ func (p Public) ICEURLs(listeners []Listener, tls bool) (stun, turn []string) {
 			if ip, err := netip.ParseAddr(at); err == nil && ip.Is6() {
 				at = "[" + at + "]"
 			}
-			at = fmt.Sprintf("%s:%d", at, l.Addr.Port())
+			at = fmt.Sprintf("%s:%d", at, cmp.Or(l.Outside, l.Addr.Port()))
 			switch {
 			case transport == "udp":
 				stun = append(stun, "stun:"+at)
