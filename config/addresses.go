@@ -3,10 +3,14 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/BurntSushi/toml"
 
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
@@ -45,6 +49,33 @@ func portRange() kind[PortRange] {
 		}
 		return PortRange{Min: uint16(a), Max: uint16(b)}, nil
 	})}
+}
+
+// portTable is turn.public_ports: ports outside, by those inside.
+func portTable() kind[map[uint16]uint16] {
+	const want = `a table of ports such as {"3478" = 13478}`
+	outer := number[int64](1, 65535)
+	return kind[map[uint16]uint16]{name: "table of ports", env: envTOML, parse: func(v any) (map[uint16]uint16, []fault) {
+		t, ok := v.(map[string]any)
+		if !ok {
+			return nil, []fault{{err: wrongType(want, v)}}
+		}
+		ports := make(map[uint16]uint16, len(t))
+		var faults []fault
+		for _, name := range slices.Sorted(maps.Keys(t)) {
+			at := "." + toml.Key{name}.String()
+			inner, err := strconv.ParseUint(name, 10, 16)
+			if err != nil || inner == 0 {
+				faults = append(faults, fault{at: at, sub: at, err: errors.New("is no port from 1 to 65535")})
+			}
+			n, wrong := outer.parse(t[name])
+			for _, f := range wrong {
+				faults = append(faults, fault{at: at, sub: at, err: f.err})
+			}
+			ports[uint16(inner)] = uint16(n)
+		}
+		return ports, faults
+	}}
 }
 
 // isHost is the check of a host name or address. A star may be the first label where star is set.

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,6 +21,7 @@ func (l *loader) contradictions() {
 	all := l.sockets()
 	l.checkSockets(all)
 	l.checkRelayPorts(all)
+	l.checkPublicPorts()
 	l.checkCerts()
 	l.checkTokens()
 	l.checkCredentials()
@@ -117,6 +119,25 @@ func (l *loader) checkRelayPorts(all []bound) {
 		if b.udp && b.Port() >= r.Min && b.Port() <= r.Max {
 			l.fail(b.key, b.at, fmt.Errorf("port %d is one of %s (%d-%d): choose a port outside of them, or other relay ports",
 				b.Port(), key, r.Min, r.Max), key)
+		}
+	}
+}
+
+// checkPublicPorts finds ports that no TURN listener has. One whose port the system chooses may have any.
+func (l *loader) checkPublicPorts() {
+	const key = "turn.public_ports"
+	if !l.good(key, "turn.listen", "turn.listen_tls") {
+		return
+	}
+	inner := map[uint16]bool{}
+	for _, text := range slices.Concat(l.cfg.Turn.Listen, l.cfg.Turn.ListenTLS) {
+		if a, err := listen.Parse(text); err == nil {
+			inner[a.Port()] = true
+		}
+	}
+	for _, port := range slices.Sorted(maps.Keys(l.cfg.Turn.PublicPorts)) {
+		if !inner[port] && !inner[0] {
+			l.fail(key, fmt.Sprintf(".%d", port), fmt.Errorf("port %d is that of no address in turn.listen and turn.listen_tls", port))
 		}
 	}
 }

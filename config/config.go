@@ -45,9 +45,11 @@ type Turn struct {
 	ListenTLS  []string
 	Transports []string // of udp, tcp, tls, dtls; at least one, each once
 	RelayPorts PortRange
-	Software   string
-	Limits     Limits
-	Peers      Peers
+	// PublicPorts are the ports that clients are told, by those of listeners where the two differ. Never nil.
+	PublicPorts map[uint16]uint16
+	Software    string
+	Limits      Limits
+	Peers       Peers
 }
 
 // PortRange is a range of ports with both ends in it. Min is at least 1 and at most Max.

@@ -21,6 +21,9 @@ func turnTables() []Table {
 			define("turn.relay_ports", "49152-65535", portRange(), func(c *Config) *PortRange { return &c.Turn.RelayPorts },
 				"UDP ports of relays, the first and the last. Each allocation takes one. A firewall must let them in; "+
 					"a container must publish them.").restart(),
+			define("turn.public_ports", any(map[string]any{}), portTable(), func(c *Config) *map[uint16]uint16 { return &c.Turn.PublicPorts },
+				"Ports that clients are told in place of those of turn.listen and turn.listen_tls, if a router or a container "+
+					"changes them: the port of the listener, and the one outside.").example(`{"3478" = 13478, "5349" = 15349}`),
 			define("turn.software", "", text(notLonger(127)), func(c *Config) *string { return &c.Turn.Software },
 				"Name of the server in its answers. Empty: none, which keeps answers to strangers small."),
 		}},

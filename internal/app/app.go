@@ -122,6 +122,7 @@ func (a *App) openData(pace Pace) (err error) {
 		return err
 	}
 	made.Apply()
+	a.found.Replace("data_dir.open", closedSecrets(a.dir))
 	a.now.Store(&hold)
 	a.keys, err = credential.NewKeyring(hold.secrets.credential, reveal(hold.cfg.Credentials.PreviousSecrets))
 	return err

@@ -366,3 +366,26 @@ func TestCertificateReplacedUnderLiveAllocations(t *testing.T) {
 		t.Error(s.log.String())
 	}
 }
+
+// Where a router or a container changes a port, clients are told the outer one.
+func TestPublicPorts(t *testing.T) {
+	s := startSite(t, "")
+	port := s.turn.Listeners()[0].Addr.Port()
+	told := func() string { return strings.Join(s.report.status().URLs, " ") }
+	inner := fmt.Sprintf("stun:127.0.0.1:%d", port)
+	if got := told(); !strings.Contains(got, inner) {
+		t.Fatal(got)
+	}
+	s.reloadTo(fmt.Sprintf("[turn]\npublic_ports = {%d = 13478}\n", port))
+	want := "stun:127.0.0.1:13478 turn:127.0.0.1:13478?transport=udp turn:127.0.0.1:13478?transport=tcp"
+	if got := told(); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if _, body := s.post("/resolve-rtc-configuration", `{"id":"n"}`, ""); !strings.Contains(body, "turn:127.0.0.1:13478?transport=tcp") {
+		t.Error(body)
+	}
+	s.reloadTo("")
+	if got := told(); !strings.Contains(got, inner) {
+		t.Error(got)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -208,4 +209,15 @@ func otherOwner(dir *datadir.Dir) []findings.Finding {
 		ID: "data_dir.owner", Remedy: "chown -R it to the user that serves, and always serve as that one",
 		Detail: fmt.Sprintf("data_dir %s belongs to the user with id %d, who cannot read what is made in it now", dir.Path(), uid),
 	}}
+}
+
+// closedSecrets finds secrets that other users may know.
+func closedSecrets(dir *datadir.Dir) (all []findings.Finding) {
+	if files := dir.Closed(); len(files) > 0 {
+		all = append(all, findings.Finding{
+			ID: "data_dir.open", Detail: strings.Join(files, ", ") + " could be read by every user of this machine, and is closed to them now",
+			Remedy: "if others use this machine, delete it and restart: a new one is made",
+		})
+	}
+	return all
 }

@@ -9,7 +9,7 @@ import (
 func addrs(listen ...string) (all []Listener) {
 	for _, l := range listen {
 		transport, at, _ := strings.Cut(l, " ")
-		all = append(all, Listener{transport, netip.MustParseAddrPort(at)})
+		all = append(all, Listener{Transport: transport, Addr: netip.MustParseAddrPort(at)})
 	}
 	return all
 }

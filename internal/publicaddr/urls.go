@@ -1,6 +1,7 @@
 package publicaddr
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"slices"
@@ -15,6 +16,7 @@ const MaxTURN = 6
 type Listener struct {
 	Transport string // udp, tcp, tls, dtls
 	Addr      netip.AddrPort
+	Outside   uint16 // the port by which clients reach it; 0: that of Addr
 }
 
 // ICEURLs returns the URLs that clients are told, built from the listeners that are up, in the order in which clients do
@@ -30,7 +32,7 @@ func (p Public) ICEURLs(listeners []Listener, tls bool) (stun, turn []string) {
 			if l.Transport != transport {
 				continue
 			}
-			at := net.JoinHostPort(p.Name(l.Addr.Addr()), strconv.Itoa(int(l.Addr.Port())))
+			at := net.JoinHostPort(p.Name(l.Addr.Addr()), strconv.Itoa(int(cmp.Or(l.Outside, l.Addr.Port()))))
 			url := []string{"turn:" + at + "?transport=udp", "turn:" + at + "?transport=tcp", "turns:" + at + "?transport=tcp", "turns:" + at + "?transport=udp"}[i]
 			if !slices.Contains(groups[i], url) {
 				groups[i] = append(groups[i], url)
