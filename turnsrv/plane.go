@@ -16,6 +16,7 @@ func (s *Server) bind(workers int) error {
 		Handler:       handler{s},
 		DTLS:          func(src relay.Source, b []byte) { s.streams.datagram(src, b) },
 		OnClientGone:  func(r *relay.Relay, _ string) { s.control.ClientGone(r) },
+		OnPanic:       func(cause any) { s.panics.stopped(s.log, cause) },
 		IPv4:          s.cfg.IPv4,
 		IPv6:          s.cfg.IPv6,
 		PortMin:       s.cfg.PortMin,
@@ -86,7 +87,6 @@ type handler struct{ s *Server }
 // HandleSTUN is relay.Handler's.
 func (h handler) HandleSTUN(src relay.Source, msg []byte) {
 	if src.Transport != relay.UDP || h.s.has("udp") {
-		defer h.s.panics.contain(h.s.log)
 		h.s.control.HandleSTUN(src, msg)
 	}
 }

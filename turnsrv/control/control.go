@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"runtime/debug"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -82,8 +83,11 @@ type Config struct {
 	// OwnListener says whether a is a socket that this process listens on: never a peer, whatever the policy allows.
 	OwnListener func(a netip.AddrPort) bool
 	Engines     int // pion servers; one per core is right
-	Now         func() time.Time
-	Logger      *slog.Logger
+	// OnPanic is given what a panic on one of pion's goroutines said, from within the deferred function that stopped it. nil:
+	// it is logged.
+	OnPanic func(cause any)
+	Now     func() time.Time
+	Logger  *slog.Logger
 }
 
 // Control implements relay.Handler. Make it with New, give it the data plane with Use before that runs, and Close it
@@ -130,6 +134,11 @@ func New(cfg Config) (*Control, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.OnPanic == nil {
+		cfg.OnPanic = func(cause any) {
+			cfg.Logger.Error("control: a panic was stopped", "panic", cause, "stack", string(debug.Stack()))
+		}
+	}
 	c := &Control{
 		cfg: cfg, log: cfg.Logger, now: cfg.Now,
 		nonces:  newNonces(cfg.Now),
@@ -141,7 +150,7 @@ func New(cfg Config) (*Control, error) {
 	}
 	c.Apply(cfg.Settings)
 	for range max(1, cfg.Engines) {
-		e, err := newEngine(pionLogger{c.log})
+		e, err := newEngine(pionLogger{c.log}, cfg.OnPanic)
 		if err != nil {
 			return nil, errors.Join(err, c.Close())
 		}

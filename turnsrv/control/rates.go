@@ -12,8 +12,8 @@ import (
 // candidates for twenty connections at once, or restarts them, stays far below; one that means harm costs a few percent of
 // a core. A message counts as one for each 256 bytes begun, an Allocate as more, since it opens a socket.
 //
-// What is beyond is not answered: over UDP it is dropped, and clients send again after half a second; a client on TCP, TLS
-// or DTLS is read from more slowly.
+// What is beyond is dropped without an answer, and clients send again after half a second. A client on TCP, TLS or DTLS is
+// read from more slowly first.
 const (
 	allocationRate  = 1000 // a second
 	allocationBurst = 6000
@@ -88,27 +88,23 @@ func (r *sessionRate) take(now time.Time, n int) (wait time.Duration) {
 	}
 }
 
-// withinRate takes n units for a request of an authenticated Node, and of its allocation where it has one. On a connection
-// it waits for them. If it reports false the request is to be dropped.
+// withinRate takes n units for a request of an authenticated Node, and of its allocation where it has one. If it reports
+// false the request is to be dropped. On a connection it waits for the allocation's units, which holds up that client
+// alone, but never for the Node's: who fills many connections with requests and leaves must not keep them busy for long.
 func (r *request) withinRate(s *session, node string, n int) bool {
-	taken := s == nil
-	for waited := time.Duration(0); ; {
-		var wait time.Duration
-		if !taken {
-			wait = s.rate.take(r.c.now(), n)
-			taken = wait == 0
+	ok := s == nil
+	for waited := time.Duration(0); !ok; {
+		wait := s.rate.take(r.c.now(), n)
+		if ok = wait == 0; ok {
+			break
 		}
-		if taken {
-			wait = r.c.rates.take(node, n)
-		}
-		if wait == 0 {
-			return true
-		}
-		if r.src.Transport == relay.UDP || waited+wait > longestWait {
+		if waited += wait; r.src.Transport == relay.UDP || waited > longestWait {
 			break
 		}
 		time.Sleep(wait)
-		waited += wait
+	}
+	if ok && r.c.rates.take(node, n) == 0 {
+		return true
 	}
 	r.c.stats.throttled.Add(1)
 	if r.c.rates.tell(node) {

@@ -197,6 +197,13 @@ func (a *access) unlink(c *route) {
 	a.byPeer.remove(hashAddrPort(c.peer), c.peer)
 }
 
+func (a *access) sweepSome(now int64) (done bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	defer a.schedule()
+	return a.sweep(now, sweepMost)
+}
+
 // sweep takes out what has run out by now, at most so many, and reports whether that was all.
 func (a *access) sweep(now int64, most int) (done bool) {
 	for ; most > 0; most-- {

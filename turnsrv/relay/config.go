@@ -78,7 +78,7 @@ type Handler interface {
 	// HandleSTUN is called for every STUN message except the Send indications of a client with a relay: one at a
 	// time for each client, concurrently for different ones. msg has a sound header and may have bytes behind the
 	// length that the header tells. It is valid only during the call. The call may use all of the Plane, Close
-	// included; it holds up other clients of the same worker, so it should not wait for anything.
+	// included. For a client on UDP it holds up others of the same worker, so it should not wait for anything.
 	HandleSTUN(src Source, msg []byte)
 }
 
@@ -97,6 +97,10 @@ type Config struct {
 	// OnClientGone is called once for a relay whose client's stream has ended, before the relay is closed. It should
 	// call r.Close, and may do anything else.
 	OnClientGone func(r *Relay, cause string)
+
+	// OnPanic is given what a panic in the path of a client's data said, from within the deferred function that stopped it.
+	// nil: it is logged. The client's relay and connection end.
+	OnPanic func(cause any)
 
 	IPv4, IPv6       Family
 	PortMin, PortMax uint16 // range of relay ports, both ends used; default 49152 to 65535

@@ -11,6 +11,7 @@ import (
 
 const (
 	maxBacklog = 256 << 10 // bytes waiting for a client that does not read; above, its data is dropped
+	mostWaits  = 512 << 10 // bytes that may wait in all; above, the connection ends
 	flushChunk = 16 << 10  // bytes that must go within the write timeout
 )
 
@@ -19,6 +20,7 @@ const (
 // an ordinary net.Conn. Make it with Plane.NonBlocking.
 type Conn struct {
 	*net.TCPConn
+	plane   *Plane
 	raw     syscall.RawConn
 	timeout time.Duration
 	head    []byte // read by Peek and not yet by Read
@@ -43,7 +45,7 @@ func (p *Plane) NonBlocking(c *net.TCPConn) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{TCPConn: c, raw: raw, timeout: p.cfg.WriteTimeout}, nil
+	return &Conn{TCPConn: c, plane: p, raw: raw, timeout: p.cfg.WriteTimeout}, nil
 }
 
 // Peek returns the first n bytes, which later reads return again. Set a read deadline before. It is called before
@@ -134,6 +136,12 @@ func (c *Conn) put(b []byte) (int, error) {
 			return n, err
 		}
 	}
+	// Data is dropped long before. What is left is what crypto/tls writes of its own accord, such as its answers to
+	// KeyUpdates: a client that asks for them without end and does not read them is cut off.
+	if c.backlog+len(b)-n > mostWaits {
+		c.fail(errBacklog)
+		return n, errBacklog
+	}
 	if n < len(b) {
 		c.pending = append(c.pending, b[n:]...)
 		c.backlog += len(b) - n
@@ -146,7 +154,9 @@ func (c *Conn) put(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// full says whether the client is too far behind for more data.
+var errBacklog = errors.New("too much waits to be written")
+
+// full reports whether the client is too far behind for more data.
 func (c *Conn) full() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -156,29 +166,44 @@ func (c *Conn) full() bool {
 // flush writes what is pending, piece by piece, each with a deadline of its own.
 func (c *Conn) flush() {
 	defer c.flushed.Done()
-	for {
-		c.mu.Lock()
-		if len(c.pending) == 0 || c.err != nil {
-			c.pending, c.backlog, c.flusher = nil, 0, false
-			_ = c.SetWriteDeadline(time.Time{})
-			c.mu.Unlock()
-			return
+	defer func() {
+		if cause := recover(); cause != nil {
+			c.plane.panicked(cause)
+			_ = c.TCPConn.Close() // which ends its reader, and so the stream
 		}
-		b := c.pending
-		c.pending = nil
-		c.mu.Unlock()
+	}()
+	for b := c.toFlush(); len(b) > 0; b = c.toFlush() {
 		for len(b) > 0 {
 			_ = c.SetWriteDeadline(time.Now().Add(c.timeout))
 			n, err := c.TCPConn.Write(b[:min(len(b), flushChunk)])
-			b = b[n:]
-			c.mu.Lock()
-			c.backlog -= n
-			if err != nil {
-				c.fail(err)
+			if b = b[n:]; err != nil {
 				b = nil
 			}
-			c.mu.Unlock()
+			c.hasFlushed(n, err)
 		}
+	}
+}
+
+// toFlush is what is pending. When it is nothing, the flusher has ended.
+func (c *Conn) toFlush() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.pending) == 0 || c.err != nil {
+		c.pending, c.backlog, c.flusher = nil, 0, false
+		_ = c.SetWriteDeadline(time.Time{})
+		return nil
+	}
+	b := c.pending
+	c.pending = nil
+	return b
+}
+
+func (c *Conn) hasFlushed(n int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.backlog -= n
+	if err != nil {
+		c.fail(err)
 	}
 }
 
@@ -197,7 +222,7 @@ func (c *Conn) writeError() string {
 	switch {
 	case c.err == nil:
 		return ""
-	case errors.Is(c.err, os.ErrDeadlineExceeded):
+	case errors.Is(c.err, os.ErrDeadlineExceeded), errors.Is(c.err, errBacklog):
 		return "the client does not read"
 	}
 	return "the connection cannot be written to"

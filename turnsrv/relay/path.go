@@ -16,6 +16,7 @@ func (t *tx) fromClient(src *Source, r *Relay, msg []byte) {
 	if len(msg) == 0 {
 		return
 	}
+	t.at = r
 	switch c := msg[0]; {
 	case stunmsg.IsChannel(c):
 		if r != nil {
@@ -134,6 +135,7 @@ func (t *tx) deliver(r, b *Relay, data []byte) {
 
 // fromPeer handles one datagram that arrived at r's relayed address.
 func (t *tx) fromPeer(r *Relay, from netip.AddrPort, data []byte) {
+	t.at = r
 	if from.Port() == 0 {
 		r.down.drop(Malformed, 1)
 		return

@@ -114,7 +114,10 @@ func (p *Plane) sweeper(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		p.Sweep()
+		func() {
+			defer p.contain()
+			p.Sweep()
+		}()
 	}
 }
 

@@ -255,10 +255,7 @@ func (r *Relay) sweep(now int64) {
 		if next := a.next.Load(); next == 0 || next > now {
 			return
 		}
-		a.mu.Lock()
-		done = a.sweep(now, sweepMost)
-		a.schedule()
-		a.mu.Unlock()
+		done = a.sweepSome(now)
 	}
 }
 

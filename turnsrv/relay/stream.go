@@ -123,12 +123,12 @@ func (p *Plane) serve(ctx context.Context, s *stream, t Tuple, receive func() er
 		}
 		s.end(why, nil)
 	})
-	err := receive()
+	err := s.guard(receive)
 	stop()
 	p.mu.Lock()
 	delete(p.streams, s)
 	p.mu.Unlock()
-	return s.finish(err)
+	return s.guard(func() error { return s.finish(err) })
 }
 
 // finish closes the connection and its relay.
@@ -259,8 +259,9 @@ func (s *stream) decrypt() error {
 
 // consume handles the whole frames in b and keeps what is behind them.
 func (s *stream) consume(b []byte) error {
-	whole := b
-	t := s.plane.borrow(s.lane)
+	all := len(b)
+	t, whole := s.plane.borrow(s.lane), false
+	defer func() { s.leave(t, whole) }()
 	t.enter()
 	var fault error
 	for fault == nil && len(b) >= stunmsg.ChannelHeader {
@@ -279,12 +280,11 @@ func (s *stream) consume(b []byte) error {
 		b = b[size:]
 	}
 	t.flush()
-	t.leave()
-	s.plane.giveBack(t)
+	whole = true
 	if fault != nil {
 		return fault
 	}
-	s.keep(b, len(b) < len(whole))
+	s.keep(b, len(b) < all)
 	return nil
 }
 
@@ -341,52 +341,26 @@ func (s *stream) receiveMessages() error {
 		}
 		empty = 0
 		s.heard.Store(s.plane.coarse.Load())
-		t := s.plane.borrow(s.lane)
-		t.enter()
-		t.fromClient(&s.src, s.relay.Load(), buf[:n])
-		t.flush()
-		t.leave()
-		s.plane.giveBack(t)
+		s.messageCame(buf[:n])
 	}
 	return errors.New("empty records only")
 }
 
-// message sends one STUN message to the client.
-func (s *stream) message(msg []byte) { s.send(msg) }
-
-// send writes whole frames, or for DTLS one message. If ok is false they were dropped, and why says for which cause.
-func (s *stream) send(b []byte) (why Cause, ok bool) {
-	switch {
-	case s.tcp != nil && s.tcp.full():
-		return QueueFull, false
-	case s.tcp == nil && len(b) > maxRecord:
-		return TooLarge, false
-	}
-	s.write.Lock()
-	defer s.write.Unlock()
-	var err error
-	if s.tls != nil {
-		err = s.sendRecords(b)
-	} else {
-		_, err = s.conn.Write(b)
-	}
-	return Unsent, err == nil
+func (s *stream) messageCame(b []byte) {
+	t, whole := s.plane.borrow(s.lane), false
+	defer func() { s.leave(t, whole) }()
+	t.enter()
+	t.fromClient(&s.src, s.relay.Load(), b)
+	t.flush()
+	whole = true
 }
 
-// sendRecords writes every frame as a TLS record of its own, since there are clients that take a record for a message
-// (coturn's is one), and all of them with one system call.
-func (s *stream) sendRecords(b []byte) error {
-	buf := s.plane.buffers.Get().(*buffer)
-	defer s.plane.buffers.Put(buf)
-	s.tcp.gather(buf[:])
-	var err error
-	for err == nil && len(b) > 0 {
-		size := len(b)
-		if n, fault := stunmsg.FrameSize(b); fault == nil {
-			size = min(n, size)
-		}
-		_, err = s.tls.Write(b[:size])
-		b = b[size:]
+// leave gives t back; not after a panic, which may have left anything in it.
+func (s *stream) leave(t *tx, whole bool) {
+	if t.inside {
+		t.leave()
 	}
-	return errors.Join(err, s.tcp.release())
+	if whole {
+		s.plane.giveBack(t)
+	}
 }
