@@ -15,7 +15,7 @@ func (s *Server) bind(workers int) error {
 	if s.plane, err = relay.New(relay.Config{
 		Handler:       handler{s},
 		DTLS:          func(src relay.Source, b []byte) { s.streams.datagram(src, b) },
-		OnClientGone:  func(r *relay.Relay, _ string) { s.control.ClientGone(r) },
+		OnClientGone:  func(r *relay.Relay, cause string) { s.control.ClientGone(r, cause) },
 		OnPanic:       func(cause any) { s.panics.stopped(s.log, cause) },
 		IPv4:          s.cfg.IPv4,
 		IPv6:          s.cfg.IPv6,

@@ -243,10 +243,10 @@ func (c *Control) CloseAllocation(id, cause string) bool {
 	return false
 }
 
-// ClientGone is for the data plane to call when the connection of a relay's client has ended.
-func (c *Control) ClientGone(r *relay.Relay) {
+// ClientGone is for the data plane to call when the connection of a relay's client has ended, and says why it has.
+func (c *Control) ClientGone(r *relay.Relay, cause string) {
 	if s, ok := r.Tag().(*session); ok {
-		s.close(causeGone)
+		s.close(cause)
 	}
 }
 

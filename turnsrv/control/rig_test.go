@@ -126,7 +126,7 @@ func newRig(t *testing.T, edit func(*Config, *relay.Config)) *rig {
 	rcfg.Handler = r
 	rcfg.OwnListener = cfg.OwnListener
 	rcfg.AllowSend = r.AllowSend
-	rcfg.OnClientGone = func(x *relay.Relay, _ string) { r.ClientGone(x) }
+	rcfg.OnClientGone = func(x *relay.Relay, cause string) { r.ClientGone(x, cause) }
 	plane, err := relay.New(rcfg)
 	if err != nil {
 		t.Fatal(err)

@@ -14,11 +14,11 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
-// The causes with which an allocation ends, as the log and the why-record say them.
+// The causes with which an allocation ends, as the log and the why-record say them. Where the client's connection has ended,
+// the data plane says why.
 const (
 	causeExpired  = "its lifetime ended without a refresh"
 	causeReleased = "released by the client"
-	causeGone     = "the client's connection ended"
 	causeSession  = "max_session reached"
 	causeShutdown = "the server is shutting down"
 	causeBanned   = "the Node is banned"

@@ -119,10 +119,13 @@ type Config struct {
 	Files int
 
 	// Deadlines of streams, checked about every second.
-	AuthTimeout  time.Duration // until MarkAuthenticated; default 30 s
+	AuthTimeout  time.Duration // until MarkAuthenticated; default 60 s
 	IdleTimeout  time.Duration // without a relay and without a message; default 60 s
 	FrameTimeout time.Duration // for the rest of a frame that has begun; default 10 s
 	WriteTimeout time.Duration // without any progress in writing; default 10 s
+	// AwayTimeout takes the place of the last two for a client with a relay: its network may be away for a while. Agents of
+	// ICE give each other 30 s (RFC 7675), and TCP may take as long again to notice that the network is back. Default 60 s.
+	AwayTimeout time.Duration
 
 	Now    func() time.Time // default time.Now
 	Logger *slog.Logger     // nil: discard
@@ -155,10 +158,11 @@ func (c *Config) setDefaults() error {
 	if c.MaxReservations <= 0 {
 		c.MaxReservations = 256
 	}
-	setDefault(&c.AuthTimeout, 30*time.Second)
+	setDefault(&c.AuthTimeout, time.Minute)
 	setDefault(&c.IdleTimeout, time.Minute)
 	setDefault(&c.FrameTimeout, 10*time.Second)
 	setDefault(&c.WriteTimeout, 10*time.Second)
+	setDefault(&c.AwayTimeout, time.Minute)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -21,7 +21,8 @@ type Plane struct {
 	reserved reservations
 	gate     gate
 	closed   atomic.Bool
-	coarse   atomic.Int64 // nanoseconds since epoch at the last sweep
+	coarse   atomic.Int64 // nanoseconds since epoch at the last sweep, less stopped
+	stopped  atomic.Int64 // nanoseconds in which this process did not run
 
 	listening atomic.Pointer[[]netip.AddrPort] // replaced as a whole
 
@@ -106,13 +107,22 @@ func (p *Plane) sweeper(ctx context.Context) {
 	for _, d := range []time.Duration{p.cfg.AuthTimeout, p.cfg.IdleTimeout, p.cfg.FrameTimeout} {
 		every = min(every, d/4)
 	}
-	tick := time.NewTicker(max(every, time.Millisecond))
+	every = max(every, time.Millisecond)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
+	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		// A tick that is late means that this process was stopped, or not given the processor. No client was silent for as
+		// long: what it sent meanwhile is still to be read.
+		late := time.Since(last) - every
+		last = last.Add(every + late)
+		if late > every {
+			p.stopped.Add(int64(late))
 		}
 		func() {
 			defer p.contain()
@@ -125,7 +135,8 @@ func (p *Plane) sweeper(ctx context.Context) {
 // calls it about every second; only who moves Config.Now needs to.
 func (p *Plane) Sweep() {
 	now := p.cfg.Now()
-	p.coarse.Store(p.since(now))
+	coarse := p.since(now) - p.stopped.Load()
+	p.coarse.Store(coarse)
 	p.reserved.sweep(now, false)
 	for _, t := range p.ports {
 		for i := range t.relays {
@@ -137,7 +148,7 @@ func (p *Plane) Sweep() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for s := range p.streams {
-		if cause := s.overdue(p.since(now)); cause != "" {
+		if cause := s.overdue(coarse); cause != "" {
 			s.end(cause, errors.New(cause))
 		}
 	}

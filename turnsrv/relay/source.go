@@ -40,7 +40,7 @@ func (s Source) Relay() *Relay {
 // MarkAuthenticated lifts the deadline that a stream has for its first authenticated request. On UDP it does nothing.
 func (s Source) MarkAuthenticated() {
 	if s.stream != nil {
-		s.stream.authenticated.Store(true)
+		s.stream.authenticate()
 	}
 }
 

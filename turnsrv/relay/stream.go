@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -15,7 +14,7 @@ import (
 )
 
 // buffer is what a stream reads into. It is larger than any frame, and is held only while there is input.
-type buffer [64 << 10]byte
+type buffer [bufferSize]byte
 
 const (
 	// maxUnproven is the largest frame taken from a client that has not authenticated: with larger ones strangers
@@ -40,7 +39,7 @@ type stream struct {
 	relaying      func(bool) // nil: nobody wants to know
 	relay         atomic.Pointer[Relay]
 	authenticated atomic.Bool
-	opened        int64        // these three in nanoseconds since the Plane's epoch
+	opened        int64        // these three in the Plane's coarse time
 	heard         atomic.Int64 // last whole frame
 	unfinished    atomic.Int64 // since when the frame in rest is; 0: there is none
 
@@ -80,6 +79,7 @@ func (p *Plane) ServeStream(ctx context.Context, conn net.Conn, t Tuple, relayin
 		return err
 	}
 	s.tcp.serving = true
+	s.tcp.keepInKernel(strangerBacklog)
 	return p.serve(ctx, s, t, func() error {
 		if err := s.leftover(); err != nil {
 			return err
@@ -101,7 +101,7 @@ func (p *Plane) ServeMessages(ctx context.Context, conn net.Conn, t Tuple, relay
 
 // serve is what both have in common: the stream's life around its reading.
 func (p *Plane) serve(ctx context.Context, s *stream, t Tuple, receive func() error) error {
-	s.plane, s.opened = p, p.since(p.cfg.Now())
+	s.plane, s.opened = p, p.since(p.cfg.Now())-p.stopped.Load()
 	s.src = Source{Tuple: t, plane: p, stream: s}
 	s.heard.Store(s.opened)
 	p.mu.Lock()
@@ -131,70 +131,6 @@ func (p *Plane) serve(ctx context.Context, s *stream, t Tuple, receive func() er
 	return s.guard(func() error { return s.finish(err) })
 }
 
-// finish closes the connection and its relay.
-func (s *stream) finish(err error) error {
-	s.mu.Lock()
-	s.gone = true
-	cause := s.cause
-	if cause != "" {
-		err = s.err
-	}
-	s.mu.Unlock()
-	if cause == "" && s.tcp != nil {
-		cause = s.tcp.writeError()
-	}
-	switch {
-	case cause != "":
-	case err == nil || errors.Is(err, io.EOF):
-		cause, err = "the client closed the connection", nil
-	default:
-		cause = err.Error()
-	}
-	if r := s.relay.Load(); r != nil {
-		if s.plane.cfg.OnClientGone != nil {
-			s.plane.cfg.OnClientGone(r, cause)
-		}
-		r.Close()
-	}
-	_ = s.conn.Close()
-	return err
-}
-
-// end makes the serving goroutine end the stream, with err. It does not wait for that.
-func (s *stream) end(cause string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.gone || s.cause != "" {
-		return
-	}
-	s.cause, s.err = cause, err
-	s.ended.Store(true)
-	_ = s.conn.SetReadDeadline(time.Unix(1, 0))
-}
-
-func (p *Plane) endStreams() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for s := range p.streams {
-		s.end("the server ends", nil)
-	}
-}
-
-// overdue says which of the stream's deadlines has passed, if any.
-func (s *stream) overdue(now int64) string {
-	c := &s.plane.cfg
-	since := s.unfinished.Load()
-	switch {
-	case since != 0 && now-since > int64(c.FrameTimeout):
-		return "an unfinished frame"
-	case !s.authenticated.Load() && now-s.opened > int64(c.AuthTimeout):
-		return "no authenticated request"
-	case s.relay.Load() == nil && now-s.heard.Load() > int64(c.IdleTimeout):
-		return "idle without a relay"
-	}
-	return ""
-}
-
 func (s *stream) attach(r *Relay) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,9 +140,7 @@ func (s *stream) attach(r *Relay) error {
 	if !s.relay.CompareAndSwap(nil, r) {
 		return ErrInUse
 	}
-	if s.relaying != nil {
-		s.relaying(true)
-	}
+	s.changed(true)
 	return nil
 }
 
@@ -217,8 +151,25 @@ func (s *stream) detach(r *Relay) {
 		return
 	}
 	s.heard.Store(s.plane.coarse.Load())
+	s.changed(false)
+}
+
+// changed tells whoever wants to know that the client has a relay now, or has none any more.
+func (s *stream) changed(relays bool) {
+	if s.tcp != nil {
+		s.tcp.relays.Store(relays)
+		s.tcp.trust()
+	}
 	if s.relaying != nil {
-		s.relaying(false)
+		s.relaying(relays)
+	}
+}
+
+// authenticate notes that the client has shown who it is.
+func (s *stream) authenticate() {
+	s.authenticated.Store(true)
+	if s.tcp != nil {
+		s.tcp.trust()
 	}
 }
 

@@ -7,25 +7,31 @@ import (
 )
 
 // message sends one STUN message to the client.
-func (s *stream) message(msg []byte) { s.send(msg) }
+func (s *stream) message(msg []byte) {
+	if s.tcp == nil || !s.tcp.full(answerRoom) {
+		_ = s.put(msg)
+	}
+}
 
 // send writes whole frames, or for DTLS one message. If ok is false they were dropped, and why says for which cause.
 func (s *stream) send(b []byte) (why Cause, ok bool) {
 	switch {
-	case s.tcp != nil && s.tcp.full():
+	case s.tcp != nil && s.tcp.full(0):
 		return QueueFull, false
 	case s.tcp == nil && len(b) > maxRecord:
 		return TooLarge, false
 	}
+	return Unsent, s.put(b) == nil
+}
+
+func (s *stream) put(b []byte) error {
 	s.write.Lock()
 	defer s.write.Unlock()
-	var err error
 	if s.tls != nil {
-		err = s.sendRecords(b)
-	} else {
-		_, err = s.conn.Write(b)
+		return s.sendRecords(b)
 	}
-	return Unsent, err == nil
+	_, err := s.conn.Write(b)
+	return err
 }
 
 // sendRecords writes every frame as a TLS record of its own, since there are clients that take a record for a message
