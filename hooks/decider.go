@@ -113,20 +113,21 @@ func (d *Decider) Authenticate(ctx context.Context, node string, data []byte, so
 
 // authenticate is Authenticate of a valid id. A ban that came while the policy was asked counts.
 func (d *Decider) authenticate(ctx context.Context, start time.Time, r policy.Request) policy.Answer {
-	answer, banned := d.banned(r.Node)
+	node := nodeid.Canonical(r.Node)
+	answer, banned := d.banned(node)
 	if !banned {
 		answer = d.cfg.Policy.Authenticate(ctx, r)
-		if ban, banned := d.banned(r.Node); banned {
+		if ban, banned := d.banned(node); banned {
 			answer = ban
 		}
 	}
 	switch {
 	case !answer.OK():
-		d.cfg.Registry.AuthenticationRefused(r.Node, "authentication refused: "+answer.Cause)
+		d.cfg.Registry.AuthenticationRefused(node, "authentication refused: "+answer.Cause)
 	case answer.Cause != "":
-		d.cfg.Registry.Authenticated(r.Node, "authenticated: "+answer.Cause)
+		d.cfg.Registry.Authenticated(node, "authenticated: "+answer.Cause)
 	default:
-		d.cfg.Registry.Authenticated(r.Node, "authenticated")
+		d.cfg.Registry.Authenticated(node, "authenticated")
 	}
 	d.observe("authenticate", start, answer.Verdict)
 	return answer
@@ -143,12 +144,14 @@ func (d *Decider) Authorize(ctx context.Context, from, to string) policy.Answer 
 }
 
 func (d *Decider) authorize(ctx context.Context, start time.Time, from, to string, body []byte) policy.Answer {
+	asked := [2]string{from, to}
+	from, to = nodeid.Canonical(from), nodeid.Canonical(to)
 	answer, banned := d.banned(from)
 	if !banned {
 		if answer, banned = d.banned(to); banned {
 			answer.Cause = "that Node is " + answer.Cause
 		} else {
-			answer = d.cfg.Policy.Authorize(ctx, from, to, body)
+			answer = d.cfg.Policy.Authorize(ctx, asked[0], asked[1], body)
 		}
 	}
 	if answer.OK() {
@@ -177,6 +180,7 @@ func (d *Decider) Configuration(_ context.Context, node string) (json.RawMessage
 
 // configuration makes what is a Node's own of its RTC configuration.
 func (d *Decider) configuration(start time.Time, node string) (ICE, policy.Answer) {
+	node = nodeid.Canonical(node)
 	answer, banned := d.banned(node)
 	if banned {
 		d.cfg.Registry.ConfigurationRefused(node, "RTC configuration refused: "+answer.Cause)
@@ -244,7 +248,7 @@ func (d *Decider) impossible(hook string, start time.Time, ids ...string) (polic
 	return policy.Answer{}, false
 }
 
-// banned is the answer about a banned Node.
+// banned is the answer about a banned Node, by the canonical spelling of its id.
 func (d *Decider) banned(node string) (answer policy.Answer, banned bool) {
 	reason, banned := d.cfg.Registry.BanReason(node)
 	switch {

@@ -43,7 +43,7 @@ type validity struct {
 
 // banned names a Node that is banned. The id must be valid.
 func (v *validity) banned(node string) bool {
-	answer, banned := v.d.banned(node)
+	answer, banned := v.d.banned(nodeid.Canonical(node))
 	if banned {
 		v.refuse(node, answer.Cause)
 	}
@@ -59,7 +59,7 @@ func (v *validity) refuse(node, cause string) {
 		v.gone = map[string]struct{}{}
 	}
 	v.gone[node], v.named = struct{}{}, true
-	v.d.cfg.Registry.NamedInvalid(node, "named invalid to the Broker: "+cause)
+	v.d.cfg.Registry.NamedInvalid(nodeid.Canonical(node), "named invalid to the Broker: "+cause)
 	v.name(node, cause)
 }
 
@@ -82,7 +82,7 @@ func (v *validity) finish(ctx context.Context, nodes iter.Seq[string], body []by
 	}
 	part := make([]string, 0, 32)
 	for node := range stay {
-		if part = append(part, node); len(part) == mostValidated {
+		if part = append(part, nodeid.Canonical(node)); len(part) == mostValidated {
 			v.d.cfg.Registry.Validated(part)
 			part = part[:0]
 		}

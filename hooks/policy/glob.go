@@ -58,6 +58,7 @@ func compileGlob(text string) (*glob, error) {
 	case !utf8.ValidString(text), strings.ContainsFunc(text, unicode.IsControl):
 		return nil, errGlobNever
 	}
+	text = nodeid.Spell(text)
 	p := globParser{rest: text, plain: true}
 	if err := p.sequence(0); err != nil {
 		return nil, err
@@ -107,7 +108,7 @@ func (g *glob) compile(expr string) (err error) {
 	return err
 }
 
-// Match tells whether the pattern matches a valid Node id.
+// Match reports whether the pattern matches a valid Node id in its canonical spelling.
 func (g *glob) Match(node string) bool {
 	switch {
 	case g.exact:

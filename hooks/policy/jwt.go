@@ -11,6 +11,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 // The causes for which a JWT is refused. Nothing of the token is in them.
@@ -161,7 +163,7 @@ func readFile(path string) ([]byte, error) {
 
 // authenticate checks the token and remembers when it ends.
 func (j *jwtMode) authenticate(ctx context.Context, r Request) Answer {
-	node := r.Node
+	node := nodeid.Canonical(r.Node)
 	token, cause := tokenFrom(r.Data)
 	if cause != "" {
 		return no(cause)
@@ -179,7 +181,7 @@ func (j *jwtMode) authenticate(ctx context.Context, r Request) Answer {
 	switch name, ok := claims[j.claim].(string); {
 	case !ok:
 		return no(causeJWTClaim)
-	case name != node:
+	case nodeid.Canonical(name) != node:
 		return no(causeJWTNode)
 	}
 	if end, err := claims.GetExpirationTime(); err == nil && end != nil {
@@ -240,7 +242,7 @@ func nameExpired(expiries *lru.Cache[string, time.Time], nodes iter.Seq[string],
 		return
 	}
 	for node := range nodes {
-		if end, ok := expiries.Get(node); ok && now.After(end) {
+		if end, ok := expiries.Get(nodeid.Canonical(node)); ok && now.After(end) {
 			name(node, fmt.Sprintf("token expired %s ago", now.Sub(end).Round(time.Second)))
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/crolang-p2p/crolang-aio/internal/nearest"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 // rules is the mode of that name.
@@ -23,6 +24,7 @@ type rule struct {
 const causeNoRule = "no rule matches, and hooks.authorize.default is deny"
 
 func (r *rules) authorize(from, to string) Answer {
+	from, to = nodeid.Canonical(from), nodeid.Canonical(to)
 	for i := range r.list {
 		if rule := &r.list[i]; rule.from.Match(from) && rule.to.Match(to) {
 			return rule.answer

@@ -138,7 +138,7 @@ func parseTokenLine(text string) (*tokenLine, error) {
 
 // authenticate compares the token with every line that applies to the Node.
 func (t *tokens) authenticate(ctx context.Context, r Request) Answer {
-	node := r.Node
+	r.Node = nodeid.Canonical(r.Node)
 	token, cause := tokenFrom(r.Data)
 	if cause != "" {
 		return no(cause)
@@ -155,11 +155,11 @@ func (t *tokens) authenticate(ctx context.Context, r Request) Answer {
 			n++
 		}
 	}
-	for _, line := range t.exact[node] {
+	for _, line := range t.exact[r.Node] {
 		try(line)
 	}
 	for _, line := range t.globs {
-		if line.node.Match(node) {
+		if line.node.Match(r.Node) {
 			try(line)
 		}
 	}

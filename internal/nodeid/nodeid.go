@@ -1,5 +1,5 @@
-// Package nodeid says what a Node id may be. Every part that meets an id from outside (webhooks, TURN usernames,
-// admin API, command line) asks here, so that all of them agree.
+// Package nodeid knows what a Node id may be, and which ids are the same. Every part that meets an id from outside
+// (webhooks, TURN usernames, admin API, command line) asks here, so that all of them agree.
 package nodeid
 
 import (
@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // MaxLen is the longest Node id, in bytes.
@@ -48,6 +50,30 @@ func Valid(id string) error {
 		}
 	}
 	return nil
+}
+
+// Canonical is the spelling of a valid id by which Nodes are told apart: whoever compares ids, or looks one up, does so by
+// it. It is what OpaqueString of RFC 8265 §4.2 makes of the id, as TURN clients prepare their user names (RFC 8489 §14.3):
+// every space is U+0020, and the rest is in Normalization Form C. Characters that OpaqueString refuses are left as they are.
+// An id whose canonical spelling would be longer than MaxLen is one itself.
+func Canonical(id string) string {
+	if spelt := Spell(id); len(spelt) <= MaxLen {
+		return spelt
+	}
+	return id
+}
+
+// Spell is the canonical spelling of a text of any length, such as a pattern that ids are compared with.
+func Spell(text string) string {
+	if printable(text) {
+		return text
+	}
+	return norm.NFC.String(strings.Map(func(char rune) rune {
+		if char > 0x7f && unicode.Is(unicode.Zs, char) {
+			return ' '
+		}
+		return char
+	}, text))
 }
 
 // printable reports whether id is printable ASCII, as nearly all are: a validity check has 100 000 of them.
