@@ -15,7 +15,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
-// The causes for which a JWT is refused. Nothing of the token is in them.
+// The causes for which a JWT is refused. They quote nothing of the token.
 const (
 	causeJWTMalformed = "token is no JWT"
 	causeJWTAlgorithm = "token is signed with an algorithm that is not accepted"
@@ -55,7 +55,7 @@ type jwtMode struct {
 	expiries *lru.Cache[string, time.Time] // when each Node's token ends, for the validity check
 }
 
-// compileJWT makes the mode from its configuration. jwks is set where the keys have to be kept up to date.
+// compileJWT makes the mode from its configuration. jwks is set if the keys have to be kept up to date.
 func compileJWT(cfg *Authenticate, now func() time.Time, m *mistakes) (mode *jwtMode, keys *jwks) {
 	const table = "hooks.authenticate.jwt."
 	j := &cfg.JWT
@@ -127,7 +127,7 @@ func compileKeys(j *JWT, now func() time.Time, m *mistakes) (keySource, *jwks) {
 	return keys, keys
 }
 
-// singleKey is a secret or the key of a file. It does not care for a token's key id.
+// singleKey is a secret or the key of a file. It ignores a token's key id.
 type singleKey struct {
 	value      any
 	algorithms []string

@@ -36,7 +36,8 @@ func (r *rules) authorize(from, to string) Answer {
 	return no(causeNoRule)
 }
 
-// compileRules checks groups and rules in whatever mode, so that a mistake does not wait for the day it is switched on.
+// compileRules checks groups and rules in every mode, so that a mistake does not wait for the day that mode is switched
+// on.
 func compileRules(cfg *Authorize, m *mistakes) *rules {
 	const key = "hooks.authorize.rules"
 	m.mode("hooks.authorize.default", &cfg.Default, ModeDeny, ModeAllow)
