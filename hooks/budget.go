@@ -13,8 +13,8 @@ const (
 	bodyAtOnce = 16 << 20 // bytes of all bodies together beyond those
 )
 
-// budget bounds what the bodies of all requests take at once: bodyAtOnce, and one body more. That one may go on when the
-// rest is used up, else large bodies that have all come half could wait for each other.
+// budget bounds what the bodies of all requests take at once: bodyAtOnce, and one body more. That one may go on when
+// the rest is used up, else large bodies that have all come half could wait for each other.
 type budget struct {
 	mu    sync.Mutex
 	left  int64

@@ -17,7 +17,8 @@ import (
 	"testing/synctest"
 )
 
-// TestBudget has three bodies want more than there is: one of them goes on, the others wait until something is given back.
+// TestBudget has three bodies want more than there is: one of them goes on, the others wait until something is given
+// back.
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBudget()
@@ -96,8 +97,8 @@ type onlyBen struct{ noRegistry }
 
 func (onlyBen) BanReason(node string) (string, bool) { return "", node == "Ben" }
 
-// TestLargeBodiesAtOnce has six Brokers send 12 MB of a validity check each, and then stop. What is held of them is bounded,
-// and when they go on each is answered.
+// TestLargeBodiesAtOnce has six Brokers send 12 MB of a validity check each, and then stop. What is held of them is
+// bounded, and when they go on each is answered.
 func TestLargeBodiesAtOnce(t *testing.T) {
 	r := start(t, func(cfg *setup) { cfg.Asked.Registry, cfg.Asked.Policy = onlyBen{}, nil })
 	const brokers, size = 6, 12 << 20

@@ -149,3 +149,38 @@ func TestBrokerSeen(t *testing.T) {
 		}
 	}
 }
+
+// TestSpellings has a Node whose Broker spells its id in another way than the operator did.
+func TestSpellings(t *testing.T) {
+	const composed, spelt = "Zo\u00eb b", "Zoe\u0308\u00a0b"
+	r := start(t, nil)
+	r.registry.bans[composed] = "spam"
+	ctx := t.Context()
+	if got := r.decider.Authenticate(ctx, spelt, nil, netip.Addr{}); got.Cause != "banned by the operator: spam" {
+		t.Errorf("authenticate: %+v", got)
+	}
+	for _, pair := range [][2]string{{spelt, "Alice"}, {"Alice", spelt}} {
+		if got := r.decider.Authorize(ctx, pair[0], pair[1]); got.OK() {
+			t.Errorf("authorize %q: %+v", pair, got)
+		}
+	}
+	if rtc, answer := r.decider.Configuration(ctx, spelt); answer.OK() {
+		t.Errorf("configuration: %s", rtc)
+	}
+	got := r.post(PathValidity, `{"connectedNodesIds":["Alice","`+spelt+`"]}`, nil)
+	if got.body != `{"invalidNodesIds":["`+spelt+`"]}` { // as the Broker knows it
+		t.Errorf("validity: %s", got.body)
+	}
+	for _, note := range r.registry.notes {
+		if strings.Contains(note, spelt) {
+			t.Errorf("the registry is told of another Node: %s", note)
+		}
+	}
+	delete(r.registry.bans, composed)
+	if got := r.decider.Authenticate(ctx, spelt, nil, netip.Addr{}); !got.OK() || !strings.Contains(strings.Join(r.policy.asked, ""), spelt) {
+		t.Errorf("the policy is not asked as the Broker spells it: %v", r.policy.asked)
+	}
+	if _, answer := r.decider.Configuration(ctx, spelt); !answer.OK() || len(r.registry.issued) != 1 || !strings.HasPrefix(r.registry.issued[0], composed+" ") {
+		t.Errorf("issued: %q", r.registry.issued)
+	}
+}

@@ -125,7 +125,8 @@ func TestMessageIsAnsweredBeforeItsBody(t *testing.T) {
 	read()
 }
 
-// TestMessageOfBrokenChunks has what follows a malformed chunk look like a request: the connection ends with the answer.
+// TestMessageOfBrokenChunks has what follows a malformed chunk look like a request: the connection ends with the
+// answer.
 func TestMessageOfBrokenChunks(t *testing.T) {
 	smuggled := "POST " + PathResolve + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + testToken +
 		"\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n" + `{"id":"Alice"}`

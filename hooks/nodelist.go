@@ -3,8 +3,8 @@ package hooks
 // nodeBlock is the size of the texts in which a nodeList keeps ids.
 const nodeBlock = 32 << 10
 
-// nodeList keeps ids of 1 to 256 bytes in hardly more memory than their bytes: a validity check may have millions. An id
-// that is taken from it is part of a larger text, and has to be cloned to be kept.
+// nodeList keeps ids of 1 to 256 bytes in hardly more memory than their bytes: a validity check may have millions. An
+// id that is taken from it is part of a larger text, and has to be cloned to be kept.
 type nodeList struct {
 	blocks []string // each id after a byte that is its length less one
 	open   []byte   // the block that is being filled

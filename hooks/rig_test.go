@@ -74,8 +74,8 @@ func (r *registry) Authorized(from, to string) {
 	r.authorized = append(r.authorized, from+" "+to)
 }
 
-// asking is a Policy that remembers what it was asked. Eve may not come in or be talked to, Mallory is invalid, and about
-// Fay nothing can be decided.
+// asking is a Policy that remembers what it was asked. Eve may not come in or be talked to, Mallory is invalid, and
+// about Fay nothing can be decided.
 type asking struct {
 	mu       sync.Mutex
 	asked    []string

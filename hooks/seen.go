@@ -6,8 +6,8 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
-// BrokerSeen is when a Broker last called a webhook that it was answered, to the second; zero where none has yet. Calls
-// about the Nodes that this program makes up to test itself are nobody's.
+// BrokerSeen returns when a Broker last called a webhook and was answered, to the second; zero if none has yet. Calls
+// about the Nodes that this program makes up to test itself do not count.
 func (s *Server) BrokerSeen() time.Time {
 	if at := s.seen.Load(); at != 0 {
 		return time.Unix(at, 0).UTC()

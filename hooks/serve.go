@@ -12,7 +12,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
 
-// route is one webhook.
+// route is a webhook.
 type route struct {
 	name     string
 	negative string                   // documented key and refusing value, added to every error
@@ -36,7 +36,7 @@ type call struct {
 // errAnswer is an answer other than 200. Its text holds nothing of the request.
 type errAnswer struct {
 	status int
-	result string // a mistake of the caller, to be observed; empty where the Decider has answered
+	result string // a mistake of the caller, to be observed; empty if the Decider has answered
 	text   string
 }
 
@@ -99,7 +99,7 @@ func (s *Server) observe(c *call, hook, result string) {
 	s.decider.cfg.Observe(hook, result, s.decider.cfg.Now().Sub(c.start))
 }
 
-// release gives a call's buffers back, but for those that one large request has blown up.
+// release returns a call's buffers to the pool, except large ones.
 func (s *Server) release(c *call) {
 	c.w, c.r = nil, nil
 	c.paid.giveBack()

@@ -16,7 +16,7 @@ var (
 )
 
 // validity names the Nodes that a Broker has to disconnect. It reads as a stream, since a Broker sends all its Nodes at
-// once, and takes whatever an id looks like: a strange entry must not keep the others from being checked.
+// once, and takes an entry of any kind: a strange one must not keep the others from being checked.
 func (s *Server) validity(c *call) *errAnswer {
 	body := c.paidFor(http.MaxBytesReader(c.w, c.r.Body, c.limit))
 	var kept *bytes.Buffer
@@ -94,7 +94,7 @@ func (c *call) decodeConnected(body io.Reader, entry func(raw []byte, escaped bo
 	return nil
 }
 
-// takeEntry adds an id to the connected ones, or names it invalid: in the Broker's own spelling where it cannot be a
+// takeEntry adds an id to the connected ones, or names it invalid: in the Broker's own spelling if it cannot be a
 // Node's.
 func (c *call) takeEntry(v *validity, raw []byte, escaped bool) {
 	plain, whole := raw, true

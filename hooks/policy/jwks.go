@@ -22,7 +22,7 @@ const (
 	jwksWaiting    = 32              // Nodes that may
 )
 
-// jwks is a key set that is kept up to date by run. The last good set serves for as long as no newer one can be had.
+// jwks is a key set that is kept up to date by run. The last good set stays in use until there is a newer one.
 type jwks struct {
 	source  string // a reload takes the keys over if it is the same
 	fetch   func(ctx context.Context) ([]byte, error)
@@ -75,7 +75,7 @@ func urlFetcher(url string) func(context.Context) ([]byte, error) {
 	}
 }
 
-// load fetches the set once and wakes who waits for it.
+// load fetches the set once and wakes those who wait for it.
 func (k *jwks) load(ctx context.Context) error {
 	k.mu.Lock()
 	k.tried, k.loading = k.now(), true
@@ -154,7 +154,7 @@ func (k *jwks) sayPassedOver(log *slog.Logger) {
 	}
 }
 
-// key finds the keys for a token, after one more fetch where that may help.
+// key finds the keys for a token, after one more fetch if that may help.
 func (k *jwks) key(ctx context.Context, kid, algorithm string) (any, error) {
 	set := k.set.Load()
 	key, err := set.find(kid, algorithm)
@@ -189,7 +189,7 @@ func (k *jwks) newer(ctx context.Context, than *keySet) *keySet {
 	return nil
 }
 
-// ask wants a fetch, and returns what is closed at its end. nil: there was one just now.
+// ask requests a fetch and returns a channel that is closed when it has ended; nil: there was one just now.
 func (k *jwks) ask() <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -11,9 +11,11 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
-// The causes for which a JWT is refused. Nothing of the token is in them.
+// The causes for which a JWT is refused. They quote nothing of the token.
 const (
 	causeJWTMalformed = "token is no JWT"
 	causeJWTAlgorithm = "token is signed with an algorithm that is not accepted"
@@ -53,7 +55,7 @@ type jwtMode struct {
 	expiries *lru.Cache[string, time.Time] // when each Node's token ends, for the validity check
 }
 
-// compileJWT makes the mode from its configuration. jwks is set where the keys have to be kept up to date.
+// compileJWT makes the mode from its configuration. jwks is set if the keys have to be kept up to date.
 func compileJWT(cfg *Authenticate, now func() time.Time, m *mistakes) (mode *jwtMode, keys *jwks) {
 	const table = "hooks.authenticate.jwt."
 	j := &cfg.JWT
@@ -125,7 +127,7 @@ func compileKeys(j *JWT, now func() time.Time, m *mistakes) (keySource, *jwks) {
 	return keys, keys
 }
 
-// singleKey is a secret or the key of a file. It does not care for a token's key id.
+// singleKey is a secret or the key of a file. It ignores a token's key id.
 type singleKey struct {
 	value      any
 	algorithms []string
@@ -161,7 +163,7 @@ func readFile(path string) ([]byte, error) {
 
 // authenticate checks the token and remembers when it ends.
 func (j *jwtMode) authenticate(ctx context.Context, r Request) Answer {
-	node := r.Node
+	node := nodeid.Canonical(r.Node)
 	token, cause := tokenFrom(r.Data)
 	if cause != "" {
 		return no(cause)
@@ -179,7 +181,7 @@ func (j *jwtMode) authenticate(ctx context.Context, r Request) Answer {
 	switch name, ok := claims[j.claim].(string); {
 	case !ok:
 		return no(causeJWTClaim)
-	case name != node:
+	case nodeid.Canonical(name) != node:
 		return no(causeJWTNode)
 	}
 	if end, err := claims.GetExpirationTime(); err == nil && end != nil {
@@ -240,7 +242,7 @@ func nameExpired(expiries *lru.Cache[string, time.Time], nodes iter.Seq[string],
 		return
 	}
 	for node := range nodes {
-		if end, ok := expiries.Get(node); ok && now.After(end) {
+		if end, ok := expiries.Get(nodeid.Canonical(node)); ok && now.After(end) {
 			name(node, fmt.Sprintf("token expired %s ago", now.Sub(end).Round(time.Second)))
 		}
 	}

@@ -30,8 +30,8 @@ var (
 	errKeyNone  = errors.New("it holds no key that tokens can be checked with")
 )
 
-// algorithmsFor says what a public key may have signed with. The key decides, never the token: a public key taken for
-// an HMAC secret is the oldest trick.
+// algorithmsFor returns the algorithms that a public key may have signed with. The key decides, never the token: a
+// public key taken for an HMAC secret is the oldest trick.
 func algorithmsFor(key crypto.PublicKey) []string {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
@@ -86,7 +86,7 @@ func parsePublicKey(text []byte) (*singleKey, error) {
 	return &singleKey{value: key, algorithms: algorithms}, nil
 }
 
-// keySet is a JSON Web Key Set (RFC 7517), as far as it is of use here. The nil set is not loaded.
+// keySet is a JSON Web Key Set (RFC 7517), as far as it is of use here. A nil set is one that is not loaded yet.
 type keySet struct {
 	keys       []setKey
 	passedOver []passedOver
@@ -100,8 +100,8 @@ type setKey struct {
 // passedOver is a key that is of no use, and why.
 type passedOver struct{ id, reason string }
 
-// find is the key for a token, or a jwt.VerificationKeySet of all that it may have been signed with: a token need not name
-// its key, and two keys may have one name.
+// find returns the key for a token, or a [jwt.VerificationKeySet] of all keys that it may have been signed with: a
+// token need not name its key, and two keys may have the same name.
 func (s *keySet) find(kid, algorithm string) (any, error) {
 	if s == nil {
 		return nil, errNoKeys
@@ -174,7 +174,7 @@ func parseKeySet(text []byte) (*keySet, error) {
 	return set, nil
 }
 
-// usable is the key with what it may have signed with; or the reason for which it is of no use.
+// usable returns the key with the algorithms that it may have signed with, or the reason why it is of no use.
 func (k *jsonKey) usable() (_ *singleKey, reason string) {
 	switch {
 	case k.Use != "" && k.Use != "sig":
@@ -201,7 +201,7 @@ func (k *jsonKey) usable() (_ *singleKey, reason string) {
 	return &singleKey{value: public, algorithms: algorithms}, ""
 }
 
-// RFC 9864 calls EdDSA on Ed25519 by the curve's name. The library knows the former name alone.
+// RFC 9864 calls EdDSA on Ed25519 by the curve's name. The library knows only the former name.
 func init() {
 	jwt.RegisterSigningMethod("Ed25519", func() jwt.SigningMethod { return jwt.SigningMethodEdDSA })
 }
@@ -213,7 +213,7 @@ func oldName(algorithm string) string {
 	return algorithm
 }
 
-// public is the key itself, nil where it is of no kind that is known, or malformed.
+// public returns the key itself, nil if it is malformed or of a kind that is not known.
 func (k *jsonKey) public() crypto.PublicKey {
 	switch k.Kty {
 	case "RSA":
@@ -247,7 +247,7 @@ func (k *jsonKey) public() crypto.PublicKey {
 	return nil
 }
 
-// unpadded reads base64url. There should be no padding (RFC 7515 §2), but some issuers write it.
+// unpadded reads base64url. There should be no padding (RFC 7515 §2), but some issuers add it.
 func unpadded(text string) ([]byte, error) {
 	return base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
 }
@@ -267,7 +267,7 @@ type once struct {
 	said map[passedOver]bool
 }
 
-// first reports whether this was not said before. When there is too much to remember, nothing is said any more.
+// first reports whether p has not been said before. Once there is too much to remember, it reports false.
 func (o *once) first(p passedOver) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

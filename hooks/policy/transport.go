@@ -29,8 +29,8 @@ func newTransport(conns int) *http.Transport {
 	}
 }
 
-// renewed is a transport that makes its connections anew every renewConns, whether they are idle or busy; those that carry
-// a request then end with it.
+// renewed is a transport that makes its connections anew every renewConns, whether they are idle or busy; those that
+// carry a request then end with it.
 type renewed struct {
 	conns int
 	now   func() time.Time
@@ -87,12 +87,12 @@ func sameHost(request *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// safeToRepeat tells the transport to send a request again on another connection when the one that it was sent on, a kept
-// one, ends without an answer: the other side was just closing it. The header is not sent.
+// safeToRepeat tells the transport to send a request again on another connection when the one that it was sent on, a
+// kept one, ends without an answer: the other side was just closing it. The header is not sent.
 func safeToRepeat(request *http.Request) { request.Header["Idempotency-Key"] = nil }
 
-// lent is a request's body that belongs to the caller: nothing reads it once it was taken back, though the transport may
-// do so after the answer has come.
+// lent is a request's body that belongs to the caller: nothing reads it once it was taken back, though the transport
+// may do so after the answer has come.
 type lent struct {
 	mu   sync.Mutex
 	text []byte

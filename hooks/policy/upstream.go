@@ -23,10 +23,10 @@ const (
 	maxAnswer   = 64 << 10 // bytes of a yes or no
 	maxInvalid  = 16 << 20 // bytes of an answer that names Nodes
 	maxPairs    = 65536    // answers kept by the cache
-	maxMessages = 1 << 20  // messages queued, whatever the configuration says
+	maxMessages = 1 << 20  // messages queued, even if the configuration allows more
 )
 
-// What may go wrong with the user's webhook, in words for the why-record.
+// What may go wrong with the user's webhook, as the why-record says it.
 var (
 	errUnreachable = errors.New("upstream cannot be reached")
 	errSlow        = errors.New("upstream did not answer in time")
@@ -49,8 +49,8 @@ type verdict struct {
 	ends time.Time
 }
 
-// upstream is the user's own webhook. Its slowness must never pile requests up here: what is over the limit fails at
-// once, and failing is decided by fail_open.
+// upstream is the user's own webhook. If it is slow, requests must not pile up here: what is over the limit
+// fails at once, and fail_open decides what that counts as.
 type upstream struct {
 	cfg    Upstream
 	client *http.Client
@@ -105,8 +105,8 @@ func (u *upstream) ask(ctx context.Context, t *target, body []byte, limit int64)
 	return u.post(ctx, t.url, body, limit)
 }
 
-// post sends one request, whose body is the caller's again when post returns. The other side may be asked twice: a call is a
-// question, and a message that comes twice is less harm than one that is lost.
+// post sends one request, whose body is the caller's again when post returns. The other side may be asked twice: a call
+// is a question, and a message that comes twice is less harm than one that is lost.
 func (u *upstream) post(ctx context.Context, address string, body []byte, limit int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.cfg.Timeout)
 	defer cancel()
@@ -163,7 +163,7 @@ func withoutURL(err error) error {
 	return err
 }
 
-// note counts failures, and logs only the first of a row and its end.
+// note counts failures. It logs the first one of a row, and its end.
 func (u *upstream) note(t *target, err error) {
 	switch {
 	case err == nil:
@@ -190,7 +190,7 @@ func (u *upstream) yes(ctx context.Context, t *target, field string, body []byte
 	return ok, err
 }
 
-// failed decides where the upstream could not.
+// failed is the answer when the upstream gave none.
 func (u *upstream) failed(err error) Answer {
 	var cause string
 	if errors.Is(err, errUnreachable) {
@@ -244,7 +244,7 @@ func (*upstream) verdict(ok bool) Answer {
 	return no("upstream says no")
 }
 
-// invalid asks which Nodes must go. Where that fails nobody goes, fail_open or not: one hiccup must not cut every Node
+// invalid asks which Nodes must go. If that fails nobody goes, fail_open or not: one hiccup must not cut every Node
 // off.
 func (u *upstream) invalid(ctx context.Context, nodes iter.Seq[string], body []byte, name func(node, cause string)) error {
 	if body == nil { // a Broker in this process, or the URL was set while the request was on its way

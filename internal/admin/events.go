@@ -13,6 +13,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/losses"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
@@ -63,7 +64,7 @@ func (a *Admin) events(w http.ResponseWriter, r *http.Request, _ string) error {
 	if r.Method == http.MethodHead || s.send("retry: 2000\n\n") != nil {
 		return nil
 	}
-	only := r.URL.Query().Get("node")
+	only := nodeid.Canonical(r.URL.Query().Get("node"))
 	tick := time.NewTicker(a.tick)
 	defer tick.Stop()
 	if only == "" && s.event("stats", a.live.get(a)) != nil {

@@ -110,12 +110,12 @@ func orEmpty(list []netip.Addr) []netip.Addr {
 	return list
 }
 
-// target is the id in the path, or in ?id=.
+// target is the id in the path, or in ?id=, in its canonical spelling.
 func (c *call) target() string {
 	if c.id != "" {
-		return c.id
+		return nodeid.Canonical(c.id)
 	}
-	return c.query.Get("id")
+	return nodeid.Canonical(c.query.Get("id"))
 }
 
 func (a *Admin) node(c *call, _ none) (adminapi.NodeRecord, error) {
@@ -155,7 +155,7 @@ func (a *Admin) allocations(c *call, _ none) (adminapi.AllocationList, error) {
 	}
 	list := append([]adminapi.Allocation{}, a.cfg.Relays.Allocations()...)
 	if c.query.Has("node") {
-		list = slices.DeleteFunc(list, func(al adminapi.Allocation) bool { return al.Node != c.query.Get("node") })
+		list = slices.DeleteFunc(list, func(al adminapi.Allocation) bool { return al.Node != nodeid.Canonical(c.query.Get("node")) })
 	}
 	if q := c.query.Get("q"); q != "" {
 		list = slices.DeleteFunc(list, func(al adminapi.Allocation) bool {
@@ -196,6 +196,7 @@ func (a *Admin) ban(_ *call, req adminapi.BanRequest) (adminapi.BanAnswer, error
 	if err != nil {
 		return adminapi.BanAnswer{}, err
 	}
+	req.Node = nodeid.Canonical(req.Node)
 	done, err := a.cfg.Nodes.Ban(req.Node, req.Reason, lasting)
 	if err != nil {
 		return adminapi.BanAnswer{}, err

@@ -6,7 +6,8 @@
 // least recently seen are forgotten first, ids known only from strangers before those that a Broker vouched for. A ban is
 // never forgotten, and a Node with live allocations is never dropped.
 //
-// The webhooks and the TURN server meet a *Registry through small interfaces of their own.
+// The webhooks and the TURN server meet a *Registry through small interfaces of their own. It tells Nodes apart by their ids
+// as they are: whoever calls it gives the canonical spelling (see [nodeid.Canonical]).
 package nodes
 
 import (

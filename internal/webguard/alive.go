@@ -10,8 +10,8 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
-// Alive makes a request to the Guard's own listener, as any client, and returns nil when it is answered. It passes by the
-// checks and the queue, and the handler is not called: it tells a server that hangs from one that has much to do.
+// Alive makes a request to the Guard's own listener, as a client does, and returns nil when it is answered. Checks,
+// queue and handler do not see it, so a server that is merely busy counts as alive, and one that hangs does not.
 func (g *Guard) Alive(ctx context.Context) error {
 	addr := g.Addr().String()
 	if at, err := netip.ParseAddrPort(addr); err == nil {

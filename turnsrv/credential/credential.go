@@ -39,8 +39,9 @@ type Name struct {
 	Expires time.Time
 }
 
-// Parse reads a username. The Node id is all that follows the first colon and must be a valid one; the expiry is a
-// plain decimal number of seconds since 1970. Whether it has passed is for the caller to say.
+// Parse reads a username. The Node id is all that follows the first colon and must be a valid one, of which Name has the
+// canonical spelling; the expiry is a plain decimal number of seconds since 1970. Whether it has passed is for the caller to
+// say.
 func Parse(username string) (Name, error) {
 	expiry, node, ok := strings.Cut(username, ":")
 	if !ok || expiry == "" || len(expiry) > 18 || strings.Trim(expiry, "0123456789") != "" {
@@ -50,7 +51,7 @@ func Parse(username string) (Name, error) {
 	if err != nil || nodeid.Valid(node) != nil {
 		return Name{}, ErrUsername
 	}
-	return Name{Node: node, Expires: time.Unix(seconds, 0)}, nil
+	return Name{Node: nodeid.Canonical(node), Expires: time.Unix(seconds, 0)}, nil
 }
 
 // Keyring holds the secret that credentials are issued with and the previous ones that are still accepted. It is
@@ -93,11 +94,13 @@ func (k *Keyring) replace(all []string) {
 // Generation tells sets of secrets apart: it is another one after each change.
 func (k *Keyring) Generation() uint64 { return k.current.Load().generation }
 
-// Issue makes a credential for a valid Node id that ends ttl after now, cut to whole seconds.
+// Issue makes a credential for a valid Node id that ends ttl after now, cut to whole seconds. It is for the canonical spelling
+// of the id: a client that prepares its username (RFC 8489 §14.3) then changes nothing in it.
 func (k *Keyring) Issue(node string, ttl time.Duration, now time.Time) (Credential, error) {
 	if err := nodeid.Valid(node); err != nil {
 		return Credential{}, err
 	}
+	node = nodeid.Canonical(node)
 	end := now.Add(ttl).Unix()
 	username := strconv.FormatInt(end, 10) + ":" + node
 	return Credential{
