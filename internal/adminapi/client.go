@@ -151,6 +151,11 @@ func (c *Client) Allocations(ctx context.Context, node, sort string, limit int) 
 	return l, c.call(ctx, http.MethodGet, "/api/allocations", q, nil, &l)
 }
 
+// Find lists the live allocations with part in their Node's id or their addresses.
+func (c *Client) Find(ctx context.Context, part string) (l AllocationList, err error) {
+	return l, c.call(ctx, http.MethodGet, "/api/allocations", url.Values{"q": {part}}, nil, &l)
+}
+
 // CloseAllocation ends an allocation; ErrNotFound where there is none of that id.
 func (c *Client) CloseAllocation(ctx context.Context, id string) error {
 	return c.call(ctx, http.MethodDelete, "/api/allocations/"+url.PathEscape(id), nil, nil, nil)

@@ -8,13 +8,17 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
-// Issued notes that a Broker asked for the Node's RTC configuration and got one, with a credential that ends at ends. A Broker
-// does so when a Node joins it, so the Node is connected from now on.
+// Joined notes that a Broker asked for the Node's RTC configuration, and got one. A Broker does so when a Node joins it, so
+// the Node is connected from now on. The ids with which this program tries itself are passed over.
+func (r *Registry) Joined(id string) {
+	if !nodeid.Synthetic(id) {
+		r.join(id, r.now(), "connected: a Broker asked for its RTC configuration", func(*entry) {})
+	}
+}
+
+// Issued notes that the Node was given a credential that ends at ends.
 func (r *Registry) Issued(id string, ends time.Time) {
 	now := r.now()
-	if !nodeid.Synthetic(id) {
-		r.join(id, now, "connected: a Broker asked for its RTC configuration", func(*entry) {})
-	}
 	r.noteAnd(id, known, KindCredential, false, "credential issued, ends "+Clock(ends, now), func(n *entry) {
 		n.ends = ends.UnixNano()
 		n.issued++
