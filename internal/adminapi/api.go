@@ -169,6 +169,8 @@ type TurnStats struct {
 	HalfOpen   int               // connections that have not said what they are, or not finished their handshake, now
 	Accepted   uint64            // connections of TCP and TLS, and DTLS associations
 	TurnedAway map[string]uint64 // those that were refused, displaced or broke off before they were served, by cause
+	Tables     int64             // bytes kept for Nodes' allocations, permissions and channels, by estimate, now
+	MostTables int64             // those of the Node that has most
 	Ports      int               // relay ports in the configuration; 0: unknown
 	PortsUsed  int
 	Panics     uint64 // messages at which a handler failed that should never fail
