@@ -94,11 +94,12 @@ type BanAnswer struct {
 	Replaced bool   `json:"replaced,omitempty"`
 }
 
-// Readiness answers GET /readyz: 200 where NotReady is empty, else 503.
+// Readiness answers GET /readyz: 200 if NotReady is empty, else 503.
 type Readiness struct {
 	Ready    bool     `json:"ready"`
 	NotReady []string `json:"not_ready"` // names of parts, such as "turn" or "draining"
-	// Degraded names the parts that serve, but not all clients as they should, such as "certificate". The server is ready.
+	// Degraded names the parts that serve, but not all clients as they should, such as "certificate". The server is ready
+	// all the same.
 	Degraded []string `json:"degraded,omitempty"`
 	Drain    *Drain   `json:"drain,omitempty"`
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
 
-// arrival sees whether datagrams from this machine reach a relay of its own server: nobody is permitted to send, so the
-// server drops and counts them. A filter on this machine that takes the relay ports for closed is found so, though allocations
-// and what two of them send to each other, which stays in the process, work.
+// arrival checks that datagrams from this machine reach a relay of its own server. Nobody is permitted to send them, so the
+// server drops and counts them. This finds a filter on this machine that closes the relay ports, though allocations work,
+// and so does what two of them send to each other, which never leaves the process.
 func (p *probe) arrival(ctx context.Context, a turnclient.Allocation) {
 	l := p.cfg.Local
 	if l == nil || l.status == nil || l.Admin == nil || !slices.Contains(l.status.URLs, p.u.text) {

@@ -15,8 +15,8 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
 
-// listeners asks every TURN listener, by an address of this machine: what fails only under its public name is a matter of
-// the way to it.
+// listeners asks every TURN listener at an address of this machine. What fails only under the public name is a matter of the
+// way to it.
 func (l *local) listeners(ctx context.Context) []Finding {
 	var n notes
 	good, tried := 0, 0
@@ -53,7 +53,7 @@ func (l *local) listeners(ctx context.Context) []Finding {
 	return n
 }
 
-// reachable is where this machine reaches a TURN listener; not ok where it has no address of the listener's family.
+// reachable is where this machine reaches a TURN listener. It is not ok if the machine has no address of its family.
 func (l *local) reachable(x adminapi.Listener) (at netip.AddrPort, ok bool) {
 	bound, err := netip.ParseAddrPort(x.Address)
 	if err != nil || x.Part != "turn" {
@@ -111,7 +111,7 @@ func (l *local) public(ctx context.Context) []Finding {
 	return n
 }
 
-// saidBefore says whether the server's own warnings are about how far the relayed address reaches.
+// saidBefore reports whether the server's own warnings are about how far the relayed address reaches.
 func (l *local) saidBefore() bool {
 	return slices.ContainsFunc(l.status.Warnings, func(w findings.Finding) bool { return w.ID == "public.private" || w.ID == "public.container" })
 }

@@ -103,7 +103,7 @@ func (l *local) showsCertificate() bool {
 	return slices.ContainsFunc(l.status.Listeners, func(x adminapi.Listener) bool { return x.Transport == "tls" || x.Transport == "dtls" })
 }
 
-// certificateFiles judges the operator's pair where no server shows it.
+// certificateFiles judges the operator's pair when no server can be asked what it shows.
 func (l *local) certificateFiles(context.Context) []Finding {
 	if l.KeyFile == "" {
 		return nil

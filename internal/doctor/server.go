@@ -35,7 +35,7 @@ type Local struct {
 	PortMax  uint16
 	DataDir  string
 	CertFile string // the operator's certificate, or the file that a self-signed one is kept in
-	KeyFile  string // the operator's key; empty where the certificate is not the operator's
+	KeyFile  string // the operator's key; empty if the certificate is not the operator's
 
 	Secret    string     // of credentials; empty: it is not at hand
 	Upstreams []Upstream // what the server calls

@@ -83,7 +83,7 @@ func judgeRelayed(server, relayed netip.Addr) *failure {
 	return nil
 }
 
-// release gives an allocation back, also where ctx has ended.
+// release gives an allocation back, even after ctx has ended.
 func (p *probe) release(ctx context.Context, c *turnclient.Client) {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(p.cfg.Patience, time.Second))
 	defer cancel()
@@ -131,7 +131,7 @@ func (p *probe) judgeForbidden(ctx context.Context, pair, peer relayResult) {
 		"allow it (turn.peers.allow; coturn: allowed-peer-ip, allow-loopback-peers for a test on one machine)")
 }
 
-// forbidden says whether a permission was refused for its peer. Package pion answers that without a code.
+// forbidden reports whether a permission was refused for its peer. Package pion answers that without a code.
 func forbidden(err error) bool {
 	var e *turnclient.Error
 	return errors.As(err, &e) && (e.Code == 403 || e.Code == 0)

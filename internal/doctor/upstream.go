@@ -16,7 +16,7 @@ import (
 // Upstream is a URL that the server calls. It may hold a password, and is not shown.
 type Upstream struct{ Key, URL string }
 
-// upstreams sees whether what the server calls can be reached from this machine. No question is asked: any answer of HTTP
+// upstreams checks that what the server calls can be reached from this machine. No question is asked: any answer of HTTP
 // will do.
 func (l *local) upstreams(ctx context.Context) []Finding {
 	var n notes
@@ -36,7 +36,7 @@ func (l *local) upstreams(ctx context.Context) []Finding {
 	return n
 }
 
-// reachUpstream asks for nothing but an answer, by the way that the server takes.
+// reachUpstream asks for nothing but an answer, and takes the way that the server takes.
 func (l *local) reachUpstream(ctx context.Context, address string) *failure {
 	step, cancel := context.WithTimeout(ctx, 2*l.cfg.Patience)
 	defer cancel()

@@ -127,7 +127,7 @@ func (l *local) targets(ctx context.Context) (out []Target, n notes) {
 	return out, n
 }
 
-// another asks for a credential of a further Node for the URL at place i, j. Where that fails, the first one has to do.
+// another asks for a credential of a further Node for the URL at place i, j. If that fails, the first one has to do.
 func (l *local) another(ctx context.Context, t Target, i, j int) Target {
 	l.asked++
 	a, err := l.resolve(ctx, fmt.Sprintf("%s-%d", l.node, l.asked), l.HooksToken)
@@ -157,7 +157,7 @@ func (l *local) judgeAnswer(n *notes, a answer, err error) {
 	}
 }
 
-// nothingTold is the remedy where there are listeners perhaps, but none that clients are told of.
+// nothingTold is the remedy if clients are told of no listener.
 const nothingTold = "add udp or tcp to turn.transports and an address to turn.listen; TLS and DTLS are told where the certificate is one that clients accept, " +
 	"or with hooks.rtc.advertise_tls = \"always\""
 
@@ -168,7 +168,7 @@ func urlsOf(servers []iceServer) (n int) {
 	return n
 }
 
-// withoutToken sees that the webhooks ask for the token where there is one.
+// withoutToken checks that the webhooks ask for the token, if there is one.
 func (l *local) withoutToken(ctx context.Context, n *notes) {
 	if l.HooksToken == "" {
 		n.add(OK, "token", "the webhooks ask for no token", "")
