@@ -171,15 +171,15 @@ func (d *Decider) Configuration(_ context.Context, node string) (json.RawMessage
 	if answer, bad := d.impossible("resolve", start, node); bad {
 		return nil, answer
 	}
-	ice, answer := d.configuration(start, node)
+	ice, answer := d.configuration(start, node, false)
 	if !answer.OK() {
 		return nil, answer
 	}
 	return d.rtc.Load().append(nil, ice), answer
 }
 
-// configuration makes what is a Node's own of its RTC configuration.
-func (d *Decider) configuration(start time.Time, node string) (ICE, policy.Answer) {
+// configuration makes what is a Node's own of its RTC configuration. A trial is not for a Node that joins a Broker.
+func (d *Decider) configuration(start time.Time, node string, trial bool) (ICE, policy.Answer) {
 	node = nodeid.Canonical(node)
 	answer, banned := d.banned(node)
 	if banned {
@@ -199,6 +199,9 @@ func (d *Decider) configuration(start time.Time, node string) (ICE, policy.Answe
 	}
 	if d.failing.CompareAndSwap(true, false) {
 		d.log.Info("RTC configurations can be given to Nodes again")
+	}
+	if !trial {
+		d.cfg.Registry.Joined(node)
 	}
 	if ice.Username != "" {
 		d.cfg.Registry.Issued(node, ice.Expires)

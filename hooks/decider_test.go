@@ -3,12 +3,14 @@ package hooks
 import (
 	"encoding/json"
 	"maps"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 // TestDeciderWithoutHTTP asks as a Broker in this process does, and looks at what a Server would have left behind too:
@@ -126,6 +128,24 @@ func TestConfigurationFailuresAreLoggedOnce(t *testing.T) {
 	r.decider.Configuration(t.Context(), "Broken")
 	if text := r.log.String(); strings.Count(text, "can be given to Nodes again") != 1 || strings.Count(text, "no listener is up") != 2 {
 		t.Errorf("log: %s", text)
+	}
+}
+
+// A Node joins a Broker with its RTC configuration. What doctor asks for in its name is a trial.
+func TestJoined(t *testing.T) {
+	r := start(t, nil)
+	if got := r.post(PathResolve, `{"id":"Alice"}`, func(q *http.Request) { q.Header.Set("User-Agent", nodeid.DoctorAgent) }); got.status != http.StatusOK {
+		t.Fatal(got.status)
+	}
+	if len(r.registry.joined) != 0 || !r.BrokerSeen().IsZero() || len(r.registry.issued) != 1 {
+		t.Errorf("joined %v, seen %s, issued %v", r.registry.joined, r.BrokerSeen(), r.registry.issued)
+	}
+	r.post(PathResolve, `{"id":"Alice"}`, nil)
+	if got := r.registry.joined; len(got) != 1 || got[0] != "Alice" || r.BrokerSeen().IsZero() {
+		t.Errorf("joined %v, seen %s", got, r.BrokerSeen())
+	}
+	if _, answer := r.decider.Configuration(t.Context(), "Bob"); !answer.OK() || len(r.registry.joined) != 2 {
+		t.Errorf("%v, joined %v", answer, r.registry.joined)
 	}
 }
 

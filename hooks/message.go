@@ -58,6 +58,6 @@ func (s *Server) takeMessage(c *call) string {
 		return failed.result
 	}
 	s.decider.message(c.start, policy.Message{From: from, To: to, Body: c.body})
-	s.see(from)
+	s.see(c.r, from)
 	return ""
 }

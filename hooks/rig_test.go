@@ -31,6 +31,7 @@ type registry struct {
 	bans       map[string]string
 	notes      []string
 	issued     []string
+	joined     []string
 	connected  []string
 	authorized []string
 }
@@ -54,6 +55,12 @@ func (r *registry) note(node, kind, detail string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.notes = append(r.notes, fmt.Sprintf("%s %s: %s", node, kind, detail))
+}
+
+func (r *registry) Joined(node string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.joined = append(r.joined, node)
 }
 
 func (r *registry) Issued(node string, expires time.Time) {

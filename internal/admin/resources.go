@@ -36,7 +36,7 @@ func (a *Admin) ready(w http.ResponseWriter, _ *http.Request, _ string) error {
 	return nil
 }
 
-// drain answers POST /api/drain. Where the server drains already it says how far that is.
+// drain answers POST /api/drain. If the server drains already, the answer says how far that is.
 func (a *Admin) drain(_ *call, _ none) (adminapi.Drain, error) {
 	if a.cfg.Drain == nil {
 		return adminapi.Drain{}, problem(http.StatusNotFound, "this server cannot be drained from here")
@@ -139,8 +139,7 @@ func (a *Admin) node(c *call, _ none) (adminapi.NodeRecord, error) {
 	return answer, nil
 }
 
-// allocationOrders say which of two allocations is listed first, by the values of ?sort=. The newest follow where that is
-// the same.
+// allocationOrders compare two allocations, by the values of ?sort=. Of those that are equal the newest comes first.
 var allocationOrders = map[string]func(x, y adminapi.Allocation) int{
 	"":        func(_, _ adminapi.Allocation) int { return 0 },
 	"newest":  func(_, _ adminapi.Allocation) int { return 0 },

@@ -68,6 +68,7 @@ func (r *reporter) turnStats() adminapi.TurnStats {
 	out := adminapi.TurnStats{
 		Drops:    map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "throttled": st.Throttled},
 		HalfOpen: streams.HalfOpen, Accepted: streams.Accepted, TurnedAway: turnedAway(streams),
+		Tables: st.TableBytes, MostTables: st.TableBytesMost,
 		Panics: r.turn.Panics(), Ports: int(hold.cfg.Turn.RelayPorts.Max) - int(hold.cfg.Turn.RelayPorts.Min) + 1,
 	}
 	out.Ports *= len(hold.public.Advertised())

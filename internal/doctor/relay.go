@@ -141,8 +141,8 @@ type noPeer string
 
 func (e noPeer) Error() string { return string(e) }
 
-// openSocket opens a socket in the family of the relay and finds the address that the server sees it at: by Binding, or by
-// the client's own where there is no NAT between.
+// openSocket opens a socket in the family of the relay and finds the address at which the server sees it: by Binding, or
+// from the client's own address if there is no NAT between them.
 func openSocket(ctx context.Context, patience time.Duration, c *turnclient.Client, a turnclient.Allocation, server netip.AddrPort) (*socket, error) {
 	network := "udp4"
 	if a.Relayed.Addr().Is6() {

@@ -21,6 +21,9 @@ const (
 	DoctorPrefix = "crolang-aio-doctor-" // begins those of the command doctor
 )
 
+// DoctorAgent is the User-Agent of the calls of the command doctor, which may be about a Node that there is.
+const DoctorAgent = "crolang-aio-doctor"
+
 // Synthetic reports whether this program has made the id up to test itself.
 func Synthetic(id string) bool { return id == Dashboard || strings.HasPrefix(id, DoctorPrefix) }
 

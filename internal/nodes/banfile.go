@@ -26,7 +26,7 @@ const (
 // replaced whole (package durable), so it is never half written.
 type banFile struct{ path string }
 
-// openBanFile makes the directory where it is missing and removes what a killed process left behind.
+// openBanFile makes the directory if it is missing, and removes what a killed process left behind.
 func openBanFile(dir string) (banFile, error) {
 	f := banFile{filepath.Join(dir, bansName)}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -38,7 +38,7 @@ func openBanFile(dir string) (banFile, error) {
 	return f, nil
 }
 
-// read returns the bans in the file, none where there is no file yet.
+// read returns the bans in the file; none if there is no file yet.
 func (f banFile) read() (map[string]Ban, error) {
 	data, err := os.ReadFile(f.path)
 	if errors.Is(err, fs.ErrNotExist) {

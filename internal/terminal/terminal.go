@@ -29,7 +29,7 @@ var blank = []*unicode.RangeTable{
 	},
 }
 
-// visible reports whether a reader sees r, or sees it for a space.
+// visible reports whether a reader sees r. A space counts.
 func visible(r rune) bool {
 	return r < 0x7f && r >= ' ' || unicode.IsPrint(r) && r != unicode.ReplacementChar && !unicode.In(r, blank...)
 }
