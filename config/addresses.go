@@ -18,8 +18,7 @@ import (
 // recommended is the entry of turn.peers.deny that stands for what should never be reached.
 const recommended = "recommended"
 
-// address is where something listens. What it gives is normal: an address in its shortest form, or nothing before the
-// colon.
+// address is where something listens. It is stored in its shortest form, or with nothing before the colon.
 func address() kind[string] {
 	return kind[string]{name: "address", env: envText, parse: one(func(v any) (string, error) {
 		s, ok := v.(string)
@@ -78,7 +77,7 @@ func portTable() kind[map[uint16]uint16] {
 	}}
 }
 
-// isHost is the check of a host name or address. A star may be the first label where star is set.
+// isHost accepts a host name or an address. Its first label may be a star if star is set.
 func isHost(s string, star bool) error {
 	if s == "" {
 		return notEmpty(s)
@@ -110,7 +109,7 @@ func isLabel(s string) bool {
 	return s != "" && len(s) <= 63 && s[0] != '-' && s[len(s)-1] != '-'
 }
 
-// isAddress refuses addresses that no client can be told.
+// isAddress refuses addresses that no client can reach.
 func isAddress(s string, a netip.Addr) error {
 	if a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
 		return fmt.Errorf("%s is no address that a client can reach", quoted(s))
@@ -118,7 +117,7 @@ func isAddress(s string, a netip.Addr) error {
 	return nil
 }
 
-// publicHost is the check of public.host.
+// publicHost checks public.host.
 func publicHost(s string) error {
 	if s == "auto" {
 		return nil
@@ -126,7 +125,7 @@ func publicHost(s string) error {
 	return isHost(s, false)
 }
 
-// stunURL is the check of an entry of public.stun.
+// stunURL checks an entry of public.stun.
 func stunURL(s string) error {
 	if !strings.HasPrefix(s, "stun:") {
 		return fmt.Errorf("%s must be like stun:HOST:PORT", quoted(s))
@@ -134,13 +133,13 @@ func stunURL(s string) error {
 	return iceURL(s)
 }
 
-// certHost is the check of an entry of certs.hosts.
+// certHost checks an entry of certs.hosts.
 func certHost(s string) error { return isHost(s, true) }
 
-// certainHost is the check of an entry of hooks.hosts and admin.hosts.
+// certainHost checks an entry of hooks.hosts and admin.hosts.
 func certainHost(s string) error { return isHost(s, false) }
 
-// urlPath is the check of admin.path.
+// urlPath checks admin.path.
 func urlPath(s string) error {
 	if !strings.HasPrefix(s, "/") || strings.Contains(s, "//") || strings.Contains(s, "/.") {
 		return fmt.Errorf(`%s must be a path such as "/turn/"`, quoted(s))
@@ -153,7 +152,7 @@ func urlPath(s string) error {
 	return nil
 }
 
-// family is the check of public.ipv4 and public.ipv6.
+// family checks public.ipv4 and public.ipv6.
 func family(what string, is func(netip.Addr) bool) func(string) error {
 	return func(s string) error {
 		if s == "auto" || s == "off" {
@@ -173,7 +172,7 @@ func is6(a netip.Addr) bool { return a.Is6() && !a.Is4In6() }
 
 var errPrefix = errors.New("neither an address nor a prefix")
 
-// prefix is the check of an entry of turn.peers.allow.
+// prefix checks an entry of turn.peers.allow.
 func prefix(s string) error {
 	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
 		return nil
@@ -190,7 +189,7 @@ func prefix(s string) error {
 	return nil
 }
 
-// denied is the check of an entry of turn.peers.deny.
+// denied checks an entry of turn.peers.deny.
 func denied(s string) error {
 	if s == recommended {
 		return nil
@@ -202,7 +201,7 @@ func denied(s string) error {
 	return err
 }
 
-// webURL is the check of an http or https URL, which may be empty. Its error does not hold it: it may have a password.
+// webURL accepts an http or https URL, or nothing. Its error does not show the URL, which may hold a password.
 func webURL(s string) error {
 	if s == "" {
 		return nil
@@ -214,7 +213,7 @@ func webURL(s string) error {
 	return nil
 }
 
-// iceURL is the check of a URL of RFC 7064 or RFC 7065.
+// iceURL accepts a URL as of RFC 7064 or RFC 7065.
 func iceURL(s string) error {
 	scheme, rest, _ := strings.Cut(s, ":")
 	if strings.Contains(rest, "@") {

@@ -9,7 +9,7 @@ func turnTables() []Table {
 	return []Table{
 		{Name: "turn", Doc: "The STUN and TURN server.", Keys: []Key{
 			define("turn.realm", "crolang", text(all(notEmpty, notLonger(127))), func(c *Config) *string { return &c.Turn.Realm },
-				"Realm that clients are asked for credentials of.").restart(),
+				"Realm of the credentials that clients are asked for.").restart(),
 			define("turn.listen", []any{":3478"}, list(address()), func(c *Config) *[]string { return &c.Turn.Listen },
 				"Addresses for UDP and TCP. TLS and DTLS are recognised here too. Without an address before the colon: all of this machine.").
 				example(`["192.0.2.10:3478", "[2001:db8::10]:3478"]`).restart(),

@@ -42,8 +42,8 @@ type Dir struct {
 	closed []string // see Closed
 }
 
-// Open makes the folder (0700) if it is missing and locks it. Root does not take the folder of another user, who would have
-// chosen the secrets. The caller closes it.
+// Open makes the folder (0700) if it is missing and locks it. Root does not take the folder of another user, who would
+// have chosen the secrets. The caller closes it.
 func Open(path string) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("data_dir %s cannot be made: %w", path, bare(err))
@@ -76,11 +76,12 @@ func Open(path string) (*Dir, error) {
 	return d, nil
 }
 
-// LastUse is when a process used the folder last before this one opened it, by the clock of then; Open where none did.
+// LastUse is when a process used the folder last before this one opened it, by the clock of then; the time of Open if
+// none did.
 func (d *Dir) LastUse() time.Time { return d.last }
 
-// Touch notes that the folder is in use, for a later LastUse. Call it now and then. Unlike the rest it may be called from
-// any goroutine.
+// Touch notes that the folder is in use, for a later LastUse. Call it now and then. Unlike the rest it may be called
+// from any goroutine.
 func (d *Dir) Touch() {
 	_ = touch(d.lock, time.Now())
 }
@@ -98,8 +99,8 @@ func (d *Dir) Path() string { return d.path }
 func (d *Dir) Closed() []string { return d.closed }
 
 // Secret returns the secret of that name, making it on the first call: 256 bits from crypto/rand in hex, so that it can
-// stand in a URL. made reports whether it is new. A file that another user has written, or could have, is refused; one that
-// others could read is closed to them, see [Dir.Closed].
+// stand in a URL. made reports whether it is new. A file that another user has written, or could have, is refused; one
+// that others could read is closed to them, see [Dir.Closed].
 func (d *Dir) Secret(name string) (secret string, made bool, err error) {
 	secret, st, err := read(d.path, name)
 	if err == nil {

@@ -40,6 +40,8 @@ func TestICEURLs(t *testing.T) {
 			"turn:10.1.1.1:1?transport=udp turn:[fd00::1]:2?transport=tcp"},
 		"behind NAT": {Public{Fixed: true, IPv4: both.IPv4}, addrs("udp 10.1.1.1:1", "tcp 10.1.1.1:1"), false, "stun:5.9.8.7:1",
 			"turn:5.9.8.7:1?transport=udp turn:5.9.8.7:1?transport=tcp"},
+		"a port that is another one outside": {named, []Listener{{"udp", netip.MustParseAddrPort("0.0.0.0:3478"), 13478}, {"tcp", netip.MustParseAddrPort("0.0.0.0:3478"), 0}},
+			false, "stun:turn.example.org:13478", "turn:turn.example.org:13478?transport=udp turn:turn.example.org:3478?transport=tcp"},
 		"many ports": {Public{Fixed: true, IPv4: both.IPv4}, addrs("udp 0.0.0.0:1", "udp 0.0.0.0:2", "udp 0.0.0.0:3", "udp 0.0.0.0:4", "udp 0.0.0.0:5", "udp 0.0.0.0:6",
 			"udp 0.0.0.0:7", "tcp 0.0.0.0:1", "tls 0.0.0.0:2"), true, "",
 			"turn:5.9.8.7:1?transport=udp turn:5.9.8.7:2?transport=udp turn:5.9.8.7:3?transport=udp turn:5.9.8.7:4?transport=udp turn:5.9.8.7:1?transport=tcp turns:5.9.8.7:2?transport=tcp"},
