@@ -187,8 +187,8 @@ func TestHalfOpenFlood(t *testing.T) {
 	until(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
 }
 
-// TestCrowd has a crowd from few addresses open silent connections, and ones that send a Binding, as fast as it can, while
-// honest clients on slow lines do their handshakes: each of them gets its relay.
+// TestCrowd has a crowd from few addresses open connections, silent ones and ones that send a Binding, as fast as it
+// can. Meanwhile honest clients on slow lines do their handshakes, and each of them gets its relay.
 func TestCrowd(t *testing.T) {
 	s := newSite(t, streamsConfig{Connections: 512})
 	ctx, stop := context.WithCancel(context.Background())

@@ -20,8 +20,8 @@ type containment struct {
 	logged atomic.Int64 // when, Unix nanoseconds
 }
 
-// stopped counts a panic, and logs it once a minute. It is called from the deferred function that called recover, so that
-// the stack is still there.
+// stopped counts a panic, and logs it once a minute. It is called from the deferred function that called recover, so
+// that the stack is still there.
 func (c *containment) stopped(log *slog.Logger, cause any) {
 	c.count.Add(1)
 	last, now := c.logged.Load(), time.Now().UnixNano()
@@ -31,5 +31,5 @@ func (c *containment) stopped(log *slog.Logger, cause any) {
 	}
 }
 
-// Panics is how many panics were stopped: always 0, but for a mistake of ours.
+// Panics returns how many panics were stopped before they could end the process: always 0, but for a mistake of ours.
 func (s *Server) Panics() uint64 { return s.panics.count.Load() }

@@ -66,7 +66,8 @@ func (n *netns) ip(args string) {
 	}
 }
 
-// TestOutage takes the network from 200 clients on TCP and TLS for 20 s, in the middle of whatever they do: none is lost.
+// TestOutage takes the network from 200 clients on TCP and TLS for 20 s, in the middle of whatever they do: none is
+// lost.
 func TestOutage(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
@@ -123,8 +124,8 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// outageTest is the clients of TestOutage. They are of four kinds: one is sent data, one has sent half a frame, one sends
-// data, and one does nothing.
+// outageTest is the clients of TestOutage. They are of four kinds: one is sent data, one has sent half a frame, one
+// sends data, and one does nothing.
 type outageTest struct {
 	*testing.T
 	server  *testServer

@@ -17,8 +17,8 @@ const (
 	strangerBacklog = 16 << 10 // of one that has not authenticated
 	// Answers still fit in where data does not any more: over TCP a client asks but once.
 	answerRoom = 32 << 10
-	// Where a connection ends: package tls answers the client's KeyUpdates whether they are read or not. What is sent at once
-	// fits in between.
+	// Where a connection ends: package tls answers the client's KeyUpdates whether they are read or not. What is sent
+	// at once fits in between.
 	tooMuch         = maxBacklog + 2*bufferSize
 	strangerTooMuch = 2 * strangerBacklog
 	flushChunk      = 16 << 10
@@ -242,9 +242,9 @@ func (c *Conn) hasFlushed(n int, silent time.Duration, err error) {
 	c.fail(err, why)
 }
 
-// writePatiently writes some of b. Where nothing goes it waits for as long as the client may take nothing: its network may be
-// away, and TCP repairs that. While this process was stopped, the client was not silent: what counts is time that it could
-// see pass, and in which the client's end acknowledged nothing either.
+// writePatiently writes some of b. Where nothing goes it waits for as long as the client may take nothing: its network
+// may be away, and TCP repairs that. While this process was stopped, the client was not silent: what counts is time
+// that it could see pass, and in which the client's end acknowledged nothing either.
 func (c *Conn) writePatiently(b []byte) (n int, silent time.Duration, err error) {
 	queued := c.unacknowledged()
 	for {

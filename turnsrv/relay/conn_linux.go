@@ -27,8 +27,8 @@ func (c *Conn) isAway() (away, ok bool) {
 	return away, ok
 }
 
-// keepInKernel bounds what the kernel takes without sending it, where the client reads slowly; 0: what it takes by itself,
-// some megabytes.
+// keepInKernel bounds what the kernel takes without sending it, where the client reads slowly; 0: what it takes by
+// itself, some megabytes.
 func (c *Conn) keepInKernel(bytes int) {
 	_ = c.raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, bytes) })
 }

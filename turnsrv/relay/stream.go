@@ -51,9 +51,9 @@ type stream struct {
 	write sync.Mutex // of conn, so that frames are not mixed up
 }
 
-// ServeStream serves a client on TCP or TLS until the connection ends, and closes it. conn is a *net.TCPConn, a
-// *Conn, or a *tls.Conn over a *Conn whose handshake is done. The stream's relay ends with it. relaying, where it is not
-// nil, is called with true when the client gets a relay and with false when it has lost it; it must not block. The error
+// ServeStream serves a client on TCP or TLS until the connection ends, and closes it. conn is a *net.TCPConn, a *Conn,
+// or a *tls.Conn over a *Conn whose handshake is done. The stream's relay ends with it. relaying, where it is not nil,
+// is called with true when the client gets a relay and with false when it has lost it; it must not block. The error
 // says why the stream ended; it is nil if the client or ctx ended it.
 func (p *Plane) ServeStream(ctx context.Context, conn net.Conn, t Tuple, relaying func(bool)) error {
 	s := &stream{conn: conn, relaying: relaying}

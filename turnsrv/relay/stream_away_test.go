@@ -23,8 +23,8 @@ import (
 	"time"
 )
 
-// sealer writes TLS 1.3 records (TLS_AES_128_GCM_SHA256) in the place of a client, whose package has no way to ask for an
-// update of keys.
+// sealer writes TLS 1.3 records (TLS_AES_128_GCM_SHA256) in the place of a client, whose package has no way to ask for
+// an update of keys.
 type sealer struct {
 	testing.TB
 	secret []byte
@@ -107,8 +107,8 @@ func unread(t *testing.T, s *streamServer) (net.Conn, *sealer) {
 	return c, w
 }
 
-// TestKeyUpdatesWithoutEnd has a client ask for new keys again and again and read nothing: what it would be told of them is
-// not kept without bound.
+// TestKeyUpdatesWithoutEnd has a client ask for new keys again and again and read nothing: what it would be told of
+// them is not kept without bound.
 func TestKeyUpdatesWithoutEnd(t *testing.T) {
 	for _, known := range []bool{false, true} {
 		s := newWorld(t).streams(TLS)
@@ -178,8 +178,8 @@ func TestStrangersKeepLittle(t *testing.T) {
 	})
 }
 
-// TestAway has clients with a relay stand in the middle of a frame, or take nothing, for longer than others may, and tells
-// in the end who was silent and for how long.
+// TestAway has clients with a relay stand in the middle of a frame, or take nothing, for longer than others may, and
+// tells in the end who was silent and for how long.
 func TestAway(t *testing.T) {
 	gone := make(chan string, 10)
 	bothStreams(t, func(t *testing.T, s *streamServer) {
@@ -218,7 +218,8 @@ func TestAway(t *testing.T) {
 	})
 }
 
-// TestSilenceIsTold has a client that reads nothing lose its connection after a while, and the cause says that it was there.
+// TestSilenceIsTold has a client that reads nothing lose its connection after a while, and the cause says that it was
+// there.
 func TestSilenceIsTold(t *testing.T) {
 	gone := make(chan string, 10)
 	bothStreams(t, func(t *testing.T, s *streamServer) {
@@ -251,8 +252,8 @@ func TestSilenceIsTold(t *testing.T) {
 
 const stoppedChild = "RELAY_TEST_STOPPED_CHILD"
 
-// TestStoppedProcess stops the server's process (SIGSTOP) while a client stands in the middle of a frame, for longer than it
-// may, and lets it go on: the client was not silent.
+// TestStoppedProcess stops the server's process (SIGSTOP) while a client stands in the middle of a frame, for longer
+// than it may, and lets it go on: the client was not silent.
 func TestStoppedProcess(t *testing.T) {
 	change := func(c *Config) { c.FrameTimeout, c.AwayTimeout = time.Second, time.Second }
 	if os.Getenv(stoppedChild) != "" {
@@ -320,8 +321,8 @@ func TestStoppedProcess(t *testing.T) {
 	sc.expect(msg)
 }
 
-// TestPatience has the defaults give a client with a relay the time that ICE gives (RFC 7675), and one that asks with STUN
-// alone the time that coturn gives.
+// TestPatience has the defaults give a client with a relay the time that ICE gives (RFC 7675), and one that asks with
+// STUN alone the time that coturn gives.
 func TestPatience(t *testing.T) {
 	w := newWorld(t)
 	if w.cfg.AwayTimeout < 30*time.Second || w.cfg.AuthTimeout < time.Minute || w.cfg.IdleTimeout < time.Minute {
