@@ -369,14 +369,22 @@ func TestCertificateReplacedUnderLiveAllocations(t *testing.T) {
 
 // Where a router or a container changes a port, clients are told the outer one.
 func TestPublicPorts(t *testing.T) {
-	s := startSite(t, "")
+	s := startSite(t, "[turn]\ntransports = ['udp', 'tcp']\n")
+	ports := map[uint16]bool{} // TCP has the port of UDP, unless another process has that one
+	for _, l := range s.turn.Listeners() {
+		ports[l.Addr.Port()] = true
+	}
 	port := s.turn.Listeners()[0].Addr.Port()
 	told := func() string { return strings.Join(s.report.status().URLs, " ") }
 	inner := fmt.Sprintf("stun:127.0.0.1:%d", port)
 	if got := told(); !strings.Contains(got, inner) {
 		t.Fatal(got)
 	}
-	s.reloadTo(fmt.Sprintf("[turn]\npublic_ports = {%d = 13478}\n", port))
+	var outer []string
+	for p := range ports {
+		outer = append(outer, fmt.Sprintf("%d = 13478", p))
+	}
+	s.reloadTo("[turn]\ntransports = ['udp', 'tcp']\npublic_ports = {" + strings.Join(outer, ", ") + "}\n")
 	want := "stun:127.0.0.1:13478 turn:127.0.0.1:13478?transport=udp turn:127.0.0.1:13478?transport=tcp"
 	if got := told(); got != want {
 		t.Errorf("%s, want %s", got, want)
@@ -384,7 +392,7 @@ func TestPublicPorts(t *testing.T) {
 	if _, body := s.post("/resolve-rtc-configuration", `{"id":"n"}`, ""); !strings.Contains(body, "turn:127.0.0.1:13478?transport=tcp") {
 		t.Error(body)
 	}
-	s.reloadTo("")
+	s.reloadTo("[turn]\ntransports = ['udp', 'tcp']\n")
 	if got := told(); !strings.Contains(got, inner) {
 		t.Error(got)
 	}
