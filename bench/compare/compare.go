@@ -205,7 +205,7 @@ func (c *comparison) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(c.progress, format+"\n", args...)
 }
 
-// chosen keeps the rows whose key contains one of the words, and says whether our start-up is among them.
+// chosen keeps the rows whose key contains one of the words, and reports whether our start-up is among them.
 func chosen(words string) (picked []row, start bool, err error) {
 	all := rows()
 	if words == "" {

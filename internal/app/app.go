@@ -122,6 +122,7 @@ func (a *App) openData(pace Pace) (err error) {
 		return err
 	}
 	made.Apply()
+	a.found.Replace("data_dir.open", closedSecrets(a.dir))
 	a.now.Store(&hold)
 	a.keys, err = credential.NewKeyring(hold.secrets.credential, reveal(hold.cfg.Credentials.PreviousSecrets))
 	return err
@@ -143,7 +144,9 @@ func (a *App) openNodes() (err error) {
 
 func (a *App) openTURN() (err error) {
 	t, p := a.cfg().Turn, a.now.Load().public
-	if a.peers, err = peers.New(peers.Config{Deny: t.Peers.Deny, Allow: t.Peers.Allow, Public: p.Advertised(), Logger: a.part("turn")}); err != nil {
+	if a.peers, err = peers.New(peers.Config{
+		Deny: t.Peers.Deny, Allow: t.Peers.Allow, Public: p.Advertised(), Changed: func() { a.turn.Recheck() }, Logger: a.part("turn"),
+	}); err != nil {
 		return err
 	}
 	a.turn, err = turnsrv.New(turnsrv.Config{

@@ -47,15 +47,16 @@ func TestConnectedFromItsConfigurationOn(t *testing.T) {
 	c := newClock()
 	r := newRegistry(t, Config{Now: c.now})
 	for _, id := range []string{nodeid.Dashboard, nodeid.DoctorPrefix + "12ab"} {
-		if r.Issued(id, c.now().Add(time.Hour)); r.Connected(id) {
+		if r.Joined(id); r.Connected(id) {
 			t.Errorf("%s stands for a Node, and no Broker has it", id)
 		}
 	}
 	r.Authenticated("alice", "authenticated")
+	r.Issued("alice", c.now().Add(time.Hour)) // by doctor, say
 	if r.Connected("alice") {
-		t.Error("connected before it has a configuration")
+		t.Error("connected before a Broker has asked for its configuration")
 	}
-	r.Issued("alice", c.now().Add(time.Hour))
+	r.Joined("alice")
 	if n, _, _ := r.Lookup("alice"); !r.Connected("alice") || !n.Connected || !n.Checked.IsZero() || r.Stats().Connected != 1 {
 		t.Errorf("not connected with its configuration: %+v, %+v", n, r.Stats())
 	}
@@ -69,7 +70,7 @@ func TestConnectedFromItsConfigurationOn(t *testing.T) {
 		t.Error("no Broker has named alice for 90 s, and bob was")
 	}
 	_, events, _ := r.Lookup("alice")
-	if got := details(events); len(got) != 3 || got[1] != "connected: connected: a Broker asked for its RTC configuration" {
+	if got := details(events); len(got) != 3 || got[2] != "connected: connected: a Broker asked for its RTC configuration" {
 		t.Errorf("events %q", got)
 	}
 }
@@ -79,7 +80,7 @@ func TestNotConnectedOnceTheBrokerIsTold(t *testing.T) {
 	c := newClock()
 	r := newRegistry(t, Config{Now: c.now})
 	for name, tell := range map[string]func(node, detail string){"validity": r.NamedInvalid, "configuration": r.ConfigurationRefused} {
-		r.Issued(name, c.now().Add(time.Hour))
+		r.Joined(name)
 		r.Validated([]string{name})
 		if _, err := r.Ban(name, "", 0); err != nil {
 			t.Fatal(err)

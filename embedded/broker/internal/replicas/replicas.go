@@ -83,7 +83,7 @@ func (r *Replicas) ask(ctx context.Context, question func(ctx context.Context) e
 	defer cancel()
 	err := question(limited)
 	switch {
-	case err == nil || errors.Is(err, redis.Nil):
+	case err == nil || errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE"): // a foreign key of a Node's name
 		if r.failing.CompareAndSwap(true, false) {
 			r.cfg.Logger.Info("Redis answers again")
 		}
@@ -210,6 +210,7 @@ func (r *Replicas) Extend(ctx context.Context, locks []Lock) (lost []Lock) {
 		part := locks[:min(len(locks), batch)]
 		locks = locks[len(part):]
 		extended := make([]*redis.Cmd, len(part))
+		unknown := false
 		run := func(ctx context.Context) error {
 			_, err := r.cfg.Client.Pipelined(ctx, func(p redis.Pipeliner) error {
 				for i, l := range part {
@@ -217,13 +218,18 @@ func (r *Replicas) Extend(ctx context.Context, locks []Lock) (lost []Lock) {
 				}
 				return nil
 			})
+			if unknown = redis.HasErrorPrefix(err, "NOSCRIPT"); unknown {
+				return nil // no failure: Redis was started anew, or has never seen the script
+			}
 			return err
 		}
 		err := r.ask(ctx, run)
-		if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-			// Redis has never seen the script, or was started anew.
-			_ = extend.Run(ctx, r.cfg.Client, []string{part[0].Node}, part[0].SID, r.cfg.TTL.Milliseconds()).Err()
-			err = r.ask(ctx, run)
+		if err == nil && unknown {
+			if err = r.ask(ctx, func(ctx context.Context) error {
+				return extend.Eval(ctx, r.cfg.Client, []string{part[0].Node}, part[0].SID, r.cfg.TTL.Milliseconds()).Err()
+			}); err == nil {
+				err = r.ask(ctx, run)
+			}
 		}
 		if err != nil && !isAnswer(err) {
 			return lost
