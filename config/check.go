@@ -17,6 +17,7 @@ func (l *loader) good(keys ...string) bool {
 // contradictions finds what is wrong with keys together. Keys that are wrong by themselves are left out.
 func (l *loader) contradictions() {
 	l.checkPublic()
+	l.checkBroker()
 	all := l.sockets()
 	l.checkSockets(all)
 	l.checkRelayPorts(all)
@@ -73,6 +74,9 @@ func (l *loader) sockets() []bound {
 		one("redis.listen", l.cfg.Redis.Listen)
 	}
 	one("admin.listen", l.cfg.Admin.Listen)
+	if l.cfg.Broker.Enabled && l.cfg.Broker.Asked { // else it makes do without a port that is taken
+		one("broker.listen", l.cfg.Broker.Listen)
+	}
 	return all
 }
 

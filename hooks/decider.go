@@ -168,15 +168,15 @@ func (d *Decider) Configuration(_ context.Context, node string) (json.RawMessage
 	if answer, bad := d.impossible("resolve", start, node); bad {
 		return nil, answer
 	}
-	ice, answer := d.configuration(start, node)
+	ice, answer := d.configuration(start, node, false)
 	if !answer.OK() {
 		return nil, answer
 	}
 	return d.rtc.Load().append(nil, ice), answer
 }
 
-// configuration makes what is a Node's own of its RTC configuration.
-func (d *Decider) configuration(start time.Time, node string) (ICE, policy.Answer) {
+// configuration makes what is a Node's own of its RTC configuration, for a webhook or for the Broker in this process.
+func (d *Decider) configuration(start time.Time, node string, webhook bool) (ICE, policy.Answer) {
 	answer, banned := d.banned(node)
 	if banned {
 		d.cfg.Registry.ConfigurationRefused(node, "RTC configuration refused: "+answer.Cause)
@@ -197,7 +197,7 @@ func (d *Decider) configuration(start time.Time, node string) (ICE, policy.Answe
 		d.log.Info("RTC configurations can be given to Nodes again")
 	}
 	if ice.Username != "" {
-		d.cfg.Registry.Issued(node, ice.Expires)
+		d.cfg.Registry.Issued(node, ice.Expires, webhook)
 	}
 	d.observe("resolve", start, policy.Yes)
 	return ice, policy.Answer{Verdict: policy.Yes}

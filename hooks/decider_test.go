@@ -86,8 +86,8 @@ func TestDeciderWithoutHTTP(t *testing.T) {
 		"; Ben validity: named invalid to the Broker: banned by the operator: spam; Mallory validity: named invalid to the Broker: token expired 3s ago" {
 		t.Errorf("notes %s", got)
 	}
-	if got := strings.Join(r.registry.connected, " "); got != "Alice Bob Fay" {
-		t.Errorf("connected %s", got)
+	if len(r.registry.connected) > 0 {
+		t.Errorf("connected %s: the Broker in the process says so itself", r.registry.connected)
 	}
 	if len(r.registry.issued) != 1 || !slices.Equal(r.registry.authorized, []string{"Alice Bob"}) {
 		t.Errorf("issued %q, authorized %q", r.registry.issued, r.registry.authorized)

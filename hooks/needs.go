@@ -22,9 +22,10 @@ type Registry interface {
 	AuthorizationRefused(node, detail string)
 	// NamedInvalid adds that the Broker was told to disconnect the Node.
 	NamedInvalid(node, detail string)
-	// Issued is told that the Node was given a credential, and when it ends.
-	Issued(node string, expires time.Time)
-	// Validated is told of Nodes that a Broker has connected now and that were not refused: a part of all, perhaps with
+	// Issued is told that the Node was given a credential, and when it ends. joins: a Broker elsewhere asked, as it does when
+	// the Node joins it.
+	Issued(node string, expires time.Time, joins bool)
+	// Validated is told of Nodes that a Broker elsewhere has connected now and that were not refused: a part of all, perhaps with
 	// duplicates. The slice must not be kept.
 	Validated(nodes []string)
 	// Authorized is told that from may talk to to, as the Broker was just told.

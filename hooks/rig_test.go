@@ -56,7 +56,7 @@ func (r *registry) note(node, kind, detail string) {
 	r.notes = append(r.notes, fmt.Sprintf("%s %s: %s", node, kind, detail))
 }
 
-func (r *registry) Issued(node string, expires time.Time) {
+func (r *registry) Issued(node string, expires time.Time, _ bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.issued = append(r.issued, fmt.Sprintf("%s %d", node, expires.Unix()))

@@ -111,7 +111,7 @@ func lively(t *testing.T, token string) *server {
 	s.admin.tick = 100 * time.Millisecond // so that the plot fills
 	s.registry.Validated([]string{"Alice", "Bob", hostile})
 	for i, id := range []string{"Alice", "Bob", hostile} {
-		s.registry.Issued(id, now.Add(12*time.Hour))
+		s.registry.Issued(id, now.Add(12*time.Hour), true)
 		s.registry.SeenAt(id, netip.MustParseAddr("198.51.100.7"))
 		s.registry.Opened(id, "allocation 203.0.113.5:50123 over udp from 198.51.100.7:4000 for 600 s")
 		a := allocation(fmt.Sprint("a", i), id)

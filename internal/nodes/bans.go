@@ -35,6 +35,7 @@ func (b Ban) over(now time.Time) bool { return !b.Until.IsZero() && !now.Before(
 // Banned is what a ban did.
 type Banned struct {
 	Closed   int  // live allocations
+	Cut      bool // its connection to the Broker in this process was ended
 	Replaced bool // reason and time of an earlier ban
 	Kept     bool // it is on disk; false: the disk did not take it, and it is written as soon as that is possible
 }
@@ -64,7 +65,8 @@ func (r *Registry) Ban(node, reason string, lasting time.Duration) (done Banned,
 	return c.did, err
 }
 
-// cut ends what a ban that has just come into force forbids, and returns how many allocations that were. The store of bans
+// cut ends what a ban that has just come into force forbids: the connection to the Broker in this process, and relays. It
+// returns how many allocations that were. The store of bans
 // calls it for each ban, whoever made it.
 func (r *Registry) cut(c *change) (closed int) {
 	b := c.ban
@@ -75,10 +77,23 @@ func (r *Registry) cut(c *change) (closed int) {
 	if !b.Until.IsZero() {
 		detail += ", until " + Clock(b.Until, b.Since)
 	}
-	if relays := r.attached(); relays != nil {
+	relays, broker := r.attached()
+	if broker != nil {
+		c.did.Cut = broker.Disconnect(b.Node, detail)
+	}
+	if relays != nil {
 		closed = relays.CloseNode(b.Node, detail)
 	}
-	r.note(b.Node, stranger, KindBanned, true, detail+"; "+plural(closed, "allocation")+" closed")
+	ended := plural(closed, "allocation") + " closed"
+	if c.did.Cut {
+		ended += ", and its connection to the Broker"
+	}
+	r.noteAnd(b.Node, stranger, KindBanned, true, detail+"; "+ended, func(n *entry) {
+		if c.did.Cut { // a Broker elsewhere knows nothing of the ban yet
+			n.joined = false
+			n.leave()
+		}
+	})
 	said := []any{"node", b.Node}
 	if b.Reason != "" {
 		said = append(said, "reason", b.Reason)
@@ -86,7 +101,7 @@ func (r *Registry) cut(c *change) (closed int) {
 	if !b.Until.IsZero() { // what is left out is for good: a time, where there is one, can be read as one
 		said = append(said, "until", b.Until)
 	}
-	r.log.Info(c.by+" banned a Node", append(said, "closed", closed, "replaced", c.did.Replaced, "kept", c.did.Kept)...)
+	r.log.Info(c.by+" banned a Node", append(said, "closed", closed, "disconnected", c.did.Cut, "replaced", c.did.Replaced, "kept", c.did.Kept)...)
 	return closed
 }
 

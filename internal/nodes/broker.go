@@ -8,11 +8,11 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
-// Issued notes that a Broker asked for the Node's RTC configuration and got one, with a credential that ends at ends. A Broker
-// does so when a Node joins it, so the Node is connected from now on.
-func (r *Registry) Issued(id string, ends time.Time) {
+// Issued notes that the Node was given a credential that ends at ends. joins: a Broker elsewhere asked for it, as it does when
+// the Node joins it, so that the Node is connected from now on.
+func (r *Registry) Issued(id string, ends time.Time, joins bool) {
 	now := r.now()
-	if !nodeid.Synthetic(id) {
+	if joins && !nodeid.Synthetic(id) {
 		r.join(id, now, "connected: a Broker asked for its RTC configuration", func(*entry) {})
 	}
 	r.noteAnd(id, known, KindCredential, false, "credential issued, ends "+Clock(ends, now), func(n *entry) {
@@ -62,9 +62,11 @@ func (r *Registry) Validated(ids []string) {
 	}
 }
 
-// Connected reports whether node has joined a Broker. That begins when a Broker asks for its RTC configuration, and lasts
-// until ConnectedFor after the last validity check that named it, or until a Broker is told to disconnect it. Each Broker
-// names its own Nodes alone.
+// Connected reports whether node has joined a Broker. At the Broker in this process that is so from Joined to Left, and
+// ConnectedFor longer if the connection was lost. For a Broker elsewhere it begins when that asks for the Node's RTC
+// configuration, and lasts until ConnectedFor after the last validity check that named it, or until it is told to disconnect
+// it; each Broker names its own Nodes alone. Those that were connected when the process ended are for ConnectedFor after the
+// start.
 func (r *Registry) Connected(node string) bool {
 	now := r.now()
 	s := r.shardOf(node)

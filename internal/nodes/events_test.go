@@ -25,7 +25,7 @@ func details(events []Event) []string {
 func TestWhyRecord(t *testing.T) {
 	c := newClock()
 	r := newRegistry(t, Config{Now: c.now})
-	r.Issued("alice", c.now().Add(5*time.Minute))
+	r.Issued("alice", c.now().Add(5*time.Minute), true)
 	c.add(time.Minute)
 	for range 3 {
 		c.add(time.Second)
