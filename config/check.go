@@ -18,6 +18,7 @@ func (l *loader) good(keys ...string) bool {
 // contradictions finds keys that are at odds with each other. Those that are wrong by themselves are left out.
 func (l *loader) contradictions() {
 	l.checkPublic()
+	l.checkBroker()
 	all := l.sockets()
 	l.checkSockets(all)
 	l.checkRelayPorts(all)
@@ -75,6 +76,9 @@ func (l *loader) sockets() []bound {
 		one("redis.listen", l.cfg.Redis.Listen)
 	}
 	one("admin.listen", l.cfg.Admin.Listen)
+	if l.cfg.Broker.Enabled && l.cfg.Broker.Asked { // else it makes do without a port that is taken
+		one("broker.listen", l.cfg.Broker.Listen)
+	}
 	return all
 }
 

@@ -20,6 +20,8 @@ type Config struct {
 	Credentials Credentials
 	Hooks       Hooks
 	Certs       Certs
+	Broker      Broker
+	Fleet       Fleet
 	Redis       Redis
 	Admin       Admin
 }
@@ -165,6 +167,35 @@ type Upstream struct {
 	FailOpen        bool
 	MessageQueue    int
 	MessageWorkers  int
+}
+
+// Broker is the table [broker].
+type Broker struct {
+	Enabled        bool
+	Listen         string
+	Asked          bool // Enabled or Listen is set by somebody, and no default
+	Open           bool
+	Origins        []string // "*", or SCHEME://HOST[:PORT]
+	TrustedProxies []string // addresses and prefixes
+	P2P            bool
+	RelayMessages  bool
+	SameID         string // ask, refuse
+	CheckSender    bool
+	RelaysEndAfter time.Duration // 0: never
+	Limits         BrokerLimits
+}
+
+// BrokerLimits is the table [broker.limits].
+type BrokerLimits struct {
+	Connections       int // 0: by the files that the process may open
+	ConnectionsPerIP  int
+	MessagesPerSecond int
+	WaitingBytes      int64
+}
+
+// Fleet is the table [fleet].
+type Fleet struct {
+	RedisURL Secret // it may have a password
 }
 
 // Certs is the table [certs]. CertFile and KeyFile are both set or both empty.

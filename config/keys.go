@@ -39,6 +39,7 @@ func Tables() []Table {
 	tables = append(tables, turnTables()...)
 	tables = append(tables, credentialsTable())
 	tables = append(tables, hooksTables()...)
+	tables = append(tables, brokerTables()...)
 	return append(tables, certsTable(), redisTable(), adminTable())
 }
 

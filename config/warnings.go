@@ -31,6 +31,9 @@ func (c *Config) Warnings() []string {
 	c.warnPeers(add)
 	c.warnSecrets(add)
 	c.warnHooks(add)
+	if c.Broker.Enabled && c.Broker.Open && c.Hooks.Authenticate.Mode == "allow" && listen.Exposed(c.Broker.Listen) {
+		add("broker.open is true: whoever reaches %s is given relays", c.Broker.Listen)
+	}
 	if c.Redis.Enabled && listen.Exposed(c.Redis.Listen) {
 		add("redis.listen is %s: the Redis in this process is for development only", c.Redis.Listen)
 	}

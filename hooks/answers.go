@@ -56,7 +56,7 @@ func (s *Server) resolve(c *call) *errAnswer {
 	if failed != nil {
 		return failed
 	}
-	ice, answer := s.decider.configuration(c.start, node, trial(c.r, node))
+	ice, answer := s.decider.configuration(c.start, node, !trial(c.r, node))
 	s.see(c.r, node)
 	switch answer.Verdict {
 	case policy.Yes:

@@ -178,8 +178,9 @@ func (d *Decider) Configuration(_ context.Context, node string) (json.RawMessage
 	return d.rtc.Load().append(nil, ice), answer
 }
 
-// configuration makes what is a Node's own of its RTC configuration. A trial is not for a Node that joins a Broker.
-func (d *Decider) configuration(start time.Time, node string, trial bool) (ICE, policy.Answer) {
+// configuration makes what is a Node's own of its RTC configuration. joins reports that a Broker elsewhere asks, as it does
+// when the Node joins it; the Broker in this process tells the registry by itself.
+func (d *Decider) configuration(start time.Time, node string, joins bool) (ICE, policy.Answer) {
 	node = nodeid.Canonical(node)
 	answer, banned := d.banned(node)
 	if banned {
@@ -200,8 +201,8 @@ func (d *Decider) configuration(start time.Time, node string, trial bool) (ICE, 
 	if d.failing.CompareAndSwap(true, false) {
 		d.log.Info("RTC configurations can be given to Nodes again")
 	}
-	if !trial {
-		d.cfg.Registry.Joined(node)
+	if joins {
+		d.cfg.Registry.JoinedElsewhere(node)
 	}
 	if ice.Username != "" {
 		d.cfg.Registry.Issued(node, ice.Expires)

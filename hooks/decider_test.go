@@ -88,8 +88,8 @@ func TestDeciderWithoutHTTP(t *testing.T) {
 		"; Ben validity: named invalid to the Broker: banned by the operator: spam; Mallory validity: named invalid to the Broker: token expired 3s ago" {
 		t.Errorf("notes %s", got)
 	}
-	if got := strings.Join(r.registry.connected, " "); got != "Alice Bob Fay" {
-		t.Errorf("connected %s", got)
+	if len(r.registry.connected) > 0 {
+		t.Errorf("connected %s: the Broker in the process says so itself", r.registry.connected)
 	}
 	if len(r.registry.issued) != 1 || !slices.Equal(r.registry.authorized, []string{"Alice Bob"}) {
 		t.Errorf("issued %q, authorized %q", r.registry.issued, r.registry.authorized)
@@ -144,7 +144,8 @@ func TestJoined(t *testing.T) {
 	if got := r.registry.joined; len(got) != 1 || got[0] != "Alice" || r.BrokerSeen().IsZero() {
 		t.Errorf("joined %v, seen %s", got, r.BrokerSeen())
 	}
-	if _, answer := r.decider.Configuration(t.Context(), "Bob"); !answer.OK() || len(r.registry.joined) != 2 {
+	// The Broker in this process tells by itself who has joined it.
+	if _, answer := r.decider.Configuration(t.Context(), "Bob"); !answer.OK() || len(r.registry.joined) != 1 {
 		t.Errorf("%v, joined %v", answer, r.registry.joined)
 	}
 }

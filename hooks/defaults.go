@@ -17,7 +17,7 @@ func (noRegistry) AuthenticationRefused(string, string) {}
 func (noRegistry) ConfigurationRefused(string, string)  {}
 func (noRegistry) AuthorizationRefused(string, string)  {}
 func (noRegistry) NamedInvalid(string, string)          {}
-func (noRegistry) Joined(string)                        {}
+func (noRegistry) JoinedElsewhere(string)               {}
 func (noRegistry) Issued(string, time.Time)             {}
 func (noRegistry) Validated([]string)                   {}
 func (noRegistry) Authorized(string, string)            {}

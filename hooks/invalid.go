@@ -10,11 +10,12 @@ import (
 )
 
 // Invalid calls name for each of a Broker's connected nodes that must be disconnected, in the Broker's own spelling:
-// impossible ids, banned Nodes, and those that the policy refuses. The others count as connected. nodes may be gone
-// through several times. An error: the policy could not ask everybody that it should; whoever was named must go all the
-// same, and the others stay, since one hiccup must not cut every Node off.
+// impossible ids, banned Nodes, and those that the policy refuses. The registry is not told of the others: the Broker in
+// this process tells it by itself who is connected. nodes may be gone through several times. An error: the policy could
+// not ask everybody that it should; whoever was named must go all the same, and the others stay, since one hiccup must not
+// cut every Node off.
 func (d *Decider) Invalid(ctx context.Context, nodes iter.Seq[string], name func(node, cause string)) error {
-	v := validity{d: d, start: d.cfg.Now(), name: name}
+	v := validity{d: d, start: d.cfg.Now(), name: name, here: true}
 	for node := range nodes {
 		if err := nodeid.Valid(node); err != nil {
 			v.named = true
@@ -37,6 +38,7 @@ type validity struct {
 	d     *Decider
 	start time.Time
 	name  func(node, cause string)
+	here  bool // the Broker in this process asks
 	named bool // somebody was
 	gone  map[string]struct{}
 }
@@ -80,15 +82,8 @@ func (v *validity) finish(ctx context.Context, nodes iter.Seq[string], body []by
 		err = v.d.cfg.Policy.Invalid(ctx, stay, body, v.refuse)
 		break
 	}
-	part := make([]string, 0, 32)
-	for node := range stay {
-		if part = append(part, nodeid.Canonical(node)); len(part) == mostValidated {
-			v.d.cfg.Registry.Validated(part)
-			part = part[:0]
-		}
-	}
-	if len(part) > 0 {
-		v.d.cfg.Registry.Validated(part)
+	if !v.here {
+		v.tell(stay)
 	}
 	switch {
 	case err != nil:
@@ -99,4 +94,18 @@ func (v *validity) finish(ctx context.Context, nodes iter.Seq[string], body []by
 		v.d.observe("validity", v.start, policy.Yes)
 	}
 	return err
+}
+
+// tell tells the registry of Nodes that are connected.
+func (v *validity) tell(nodes iter.Seq[string]) {
+	part := make([]string, 0, mostValidated)
+	for node := range nodes {
+		if part = append(part, nodeid.Canonical(node)); len(part) == mostValidated {
+			v.d.cfg.Registry.Validated(part)
+			part = part[:0]
+		}
+	}
+	if len(part) > 0 {
+		v.d.cfg.Registry.Validated(part)
+	}
 }

@@ -23,11 +23,11 @@ type Registry interface {
 	AuthorizationRefused(node, detail string)
 	// NamedInvalid adds that the Broker was told to disconnect the Node.
 	NamedInvalid(node, detail string)
-	// Joined is told that a Broker got an RTC configuration for the Node, which joins it.
-	Joined(node string)
+	// JoinedElsewhere is told that a Broker elsewhere got an RTC configuration for the Node, which joins it.
+	JoinedElsewhere(node string)
 	// Issued is told that the Node was given a credential, and when it ends.
 	Issued(node string, expires time.Time)
-	// Validated is told of Nodes that a Broker has connected now and that were not refused: a part of all, perhaps with
+	// Validated is told of Nodes that a Broker elsewhere has connected now and that were not refused: a part of all, perhaps with
 	// duplicates. The slice must not be kept.
 	Validated(nodes []string)
 	// Authorized is told that from may talk to to, as the Broker was just told.

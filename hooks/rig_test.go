@@ -57,7 +57,7 @@ func (r *registry) note(node, kind, detail string) {
 	r.notes = append(r.notes, fmt.Sprintf("%s %s: %s", node, kind, detail))
 }
 
-func (r *registry) Joined(node string) {
+func (r *registry) JoinedElsewhere(node string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.joined = append(r.joined, node)

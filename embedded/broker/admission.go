@@ -87,7 +87,11 @@ func (b *Broker) settle(c *conn, o *outcome) {
 		return
 	}
 	b.unclaim(c)
-	b.observe(Event{Kind: kind, Node: c.join.Node, Cause: o.cause, From: c.from, Version: c.join.Version, Runtime: c.join.Runtime})
+	answer := ""
+	if o.refusal == textUnauthorized {
+		answer = Unauthorized
+	}
+	b.observe(Event{Kind: kind, Node: c.join.Node, Answer: answer, Cause: o.cause, From: c.from, Version: c.join.Version, Runtime: c.join.Runtime})
 }
 
 // connect answers a CONNECT. The first one was decided before the handshake ended.

@@ -125,6 +125,21 @@ func (b *Broker) Handler() http.Handler { return http.HandlerFunc(b.serveHTTP) }
 // Drain has newcomers told to try again from now on (503), while those who have joined stay.
 func (b *Broker) Drain() { b.draining.Store(true) }
 
+// LetGo does what Drain does, and sends those away who have joined (41), so that they look for another Broker, or for this one
+// when it is started anew. It does not wait for them.
+func (b *Broker) LetGo() {
+	b.Drain()
+	b.mu.RLock()
+	all := make([]*conn, 0, len(b.live))
+	for c := range b.live {
+		all = append(all, c)
+	}
+	b.mu.RUnlock()
+	for _, c := range all {
+		c.end(0, "the Broker stops")
+	}
+}
+
 // Run serves until ctx ends. Then newcomers are told to try again, every Node is sent 41 and its TCP connection ended, its
 // lock is released, and Run returns when all that it started has ended: nil if ctx ended it.
 func (b *Broker) Run(ctx context.Context) error {
@@ -172,7 +187,7 @@ func (b *Broker) Run(ctx context.Context) error {
 // endAll says goodbye to everybody and waits, within StopTimeout, for it to be heard.
 func (b *Broker) endAll() {
 	b.mu.Lock()
-	b.stopped = true
+	b.stopped = true // nobody who passed Drain before can join any more
 	all := make([]*conn, 0, len(b.live))
 	for c := range b.live {
 		all = append(all, c)

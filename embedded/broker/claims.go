@@ -140,14 +140,17 @@ func (b *Broker) unclaim(c *conn) {
 		b.shared.Release(ctx, c.join.Node, sid)
 		cancel()
 	}
-	b.forget(c)
 	if !joinedAt.IsZero() {
-		cause := c.cause
-		if !c.ended.Load() {
-			cause = "it left"
+		cause := causeLeft
+		if c.ended.Load() {
+			cause = c.cause
 		}
-		b.observe(Event{Kind: Left, Node: c.join.Node, Cause: cause, From: c.from, Version: c.join.Version, Runtime: c.join.Runtime, Took: time.Since(joinedAt)})
+		b.observe(Event{
+			Kind: Left, Node: c.join.Node, Cause: cause, From: c.from, Version: c.join.Version, Runtime: c.join.Runtime,
+			Took: time.Since(joinedAt), Lost: cause != causeLeft && !c.dismissed.Load(),
+		})
 	}
+	b.forget(c) // only now may another join with the id
 }
 
 // forget is unclaim's part in this process.

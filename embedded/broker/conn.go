@@ -14,6 +14,9 @@ import (
 	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/engineio"
 )
 
+// causeLeft is the end of a connection that the Node itself meant.
+const causeLeft = "it left"
+
 // strangersWaiting is what may wait for a connection that has not joined.
 const strangersWaiting = 256 << 10
 
@@ -52,9 +55,11 @@ type conn struct {
 	proven   bool // guarded by b.mu
 	everJoin atomic.Bool
 	ended    atomic.Bool
-	endOnce  sync.Once
-	cause    string // why it ended; set once, before ctx ends
-	stats    traffic
+	// dismissed: Disconnect has ended it.
+	dismissed atomic.Bool
+	endOnce   sync.Once
+	cause     string // why it ended; set once, before ctx ends
+	stats     traffic
 
 	// The reader's own.
 	decoder  engineio.Decoder

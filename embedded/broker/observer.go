@@ -12,15 +12,22 @@ type Kind uint8
 const (
 	// Joined: Node is connected. From, Version, Runtime; Took since the connection was opened.
 	Joined Kind = iota + 1
-	// JoinRefused: Node was told no, for Cause. From, Version, Runtime.
+	// JoinRefused: Node was told no, for Cause; Answer is Unauthorized if a policy said so. From, Version, Runtime.
 	JoinRefused
 	// JoinFailed: Node was told to try again, for Cause. From, Version, Runtime.
 	JoinFailed
-	// Left: Node is not connected any more, for Cause; Took since it joined.
+	// Left: Node is not connected any more, for Cause; Took since it joined. Lost where neither the Node nor [Broker.Disconnect]
+	// ended the connection. It is observed before another connection can join with the id.
 	Left
 	// Answered: Node sent the event Name for Peer, of Bytes, and was given Answer; Cause where a policy said no. Candidate
 	// where it was an ICE candidate.
 	Answered
+)
+
+// Answers of an [Event] that others look at.
+const (
+	OK           = answerOK
+	Unauthorized = answerUnauthorized
 )
 
 // Event is something that happened to a Node. Contents of messages are never in it.
@@ -36,6 +43,7 @@ type Event struct {
 	From       netip.Addr
 	Bytes      int
 	Took       time.Duration
+	Lost       bool
 }
 
 // Observer is told what happens. It is called from many goroutines at once and must not block.

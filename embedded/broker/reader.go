@@ -173,7 +173,7 @@ func (c *conn) closed(body []byte) error {
 		}
 	}
 	answer := body[:min(len(body), 2)]
-	if c.finish("it left") {
+	if c.finish(causeLeft) {
 		c.lastWords(c.out.finish(&c.b.waiting, func(put func(ws.OpCode, []byte)) { put(ws.OpClose, answer) }))
 	}
 	return io.EOF

@@ -107,6 +107,7 @@ func (b *Broker) Disconnect(node, cause string) bool {
 	if c == nil || c.ended.Load() {
 		return false
 	}
+	c.dismissed.Store(true)
 	c.end(0, cause)
 	return true
 }

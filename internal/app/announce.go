@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"path/filepath"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/version"
 )
 
-// announce writes what [App.Announce] says to w, or to log if nobody reads w as it is.
+// announce begins with what a person needs first. It writes what [App.Announce] says to w, or to log if nobody reads w as it is.
 func (r *reporter) announce(log *logging.Logger, w io.Writer, file string) {
 	urls := r.told.load().all()
 	env := r.brokerEnv()
@@ -22,26 +23,44 @@ func (r *reporter) announce(log *logging.Logger, w io.Writer, file string) {
 		lines = []string{"printed by: " + brokerEnvCall(file)}
 	}
 	if !log.IsText() {
+		if r.broker != nil {
+			log.Info("Nodes connect to this process", "url", r.nodesURL(), "dashboard", r.dashboard())
+		}
 		log.Info("listening", "turn", r.turnListeners(), "others", r.otherListeners())
 		log.Info("clients are told", "urls", urls)
-		log.Info("a Broker needs this environment", "lines", lines)
+		if r.broker == nil {
+			log.Info("a Broker needs this environment", "lines", lines)
+		}
 		return
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "crolang-aio %s\n", version.Get().Version)
+	if r.broker != nil {
+		fmt.Fprintf(&b, "Nodes connect to %s\n", r.nodesURL())
+	}
+	fmt.Fprintf(&b, "Dashboard:\n  %s\n", r.dashboard())
+	fmt.Fprintf(&b, "Clients are told:\n  %s\n", strings.Join(urls, "\n  "))
+	fmt.Fprintf(&b, "crolang-aio %s listens on\n", version.Get().Version)
 	for _, l := range r.turnListeners() {
 		fmt.Fprintf(&b, "  turn   %-5s %s\n", l.Transport, l.Address)
 	}
 	for _, l := range r.otherListeners() {
 		fmt.Fprintf(&b, "  %-6s %-5s %s\n", l.Part, l.Transport, l.Address)
 	}
-	fmt.Fprintf(&b, "Clients are told:\n  %s\n", strings.Join(urls, "\n  "))
-	fmt.Fprintf(&b, "Dashboard:\n  %s\n", r.dashboard())
+	if r.broker != nil {
+		_, _ = io.WriteString(w, b.String())
+		return // what other Brokers need says broker-env
+	}
 	fmt.Fprintf(&b, "A Broker needs this environment:\n  %s\n", strings.Join(lines, "\n  "))
 	if !env.HasSecret() && len(env.Hints()) > 0 {
 		fmt.Fprintf(&b, "A Broker in a container cannot reach %s: see %s\n", env.Base.Host, brokerEnvCall(file))
 	}
 	_, _ = io.WriteString(w, b.String())
+}
+
+// nodesURL is where Nodes connect to the Broker in this process.
+func (r *reporter) nodesURL() string {
+	at, _ := netip.ParseAddrPort(r.broker.Addr().String())
+	return "http://" + brokerenv.Reachable(at, r.now.Load().public.Machine())
 }
 
 // dashboard says where it is, and where the token that it asks for.

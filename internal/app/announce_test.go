@@ -18,6 +18,9 @@ func TestAnnounceDashboard(t *testing.T) {
 			s := startSite(t, c.config+"[log]\nformat = 'text'\n")
 			var b strings.Builder
 			s.report.announce(s.App.log, &b, "")
+			if !strings.HasPrefix(b.String(), "Nodes connect to http://127.0.0.1:") || strings.Contains(b.String(), "NODES_AUTHENTICATION_WEBHOOK_URL") {
+				t.Errorf("%s", b.String())
+			}
 			if want := regexp.MustCompile(`\nDashboard:\n  ` + c.want); !want.MatchString(b.String()) {
 				t.Errorf("%s\nlacks %s", b.String(), want)
 			}
@@ -25,5 +28,15 @@ func TestAnnounceDashboard(t *testing.T) {
 				t.Error("the token itself is told")
 			}
 		})
+	}
+}
+
+// Broker containers are told what they need where they are needed.
+func TestAnnounceBrokers(t *testing.T) {
+	s := startSite(t, "[broker]\nenabled = false\n[log]\nformat = 'text'\n")
+	var b strings.Builder
+	s.report.announce(s.App.log, &b, "")
+	if s.broker != nil || strings.Contains(b.String(), "Nodes connect") || !strings.Contains(b.String(), "NODES_AUTHENTICATION_WEBHOOK_URL=http://127.0.0.1:") {
+		t.Errorf("%s", b.String())
 	}
 }

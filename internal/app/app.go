@@ -11,8 +11,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"github.com/crolang-p2p/crolang-aio/certs"
 	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/embedded/broker"
 	"github.com/crolang-p2p/crolang-aio/embedded/redis"
 	"github.com/crolang-p2p/crolang-aio/hooks"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
@@ -24,6 +27,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/logging"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
+	"github.com/crolang-p2p/crolang-aio/internal/stories"
 	"github.com/crolang-p2p/crolang-aio/internal/systemd"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
@@ -46,6 +50,10 @@ type parts struct {
 	hooks     *hooks.Server
 	admin     *admin.Admin
 	guard     *webguard.Guard // the admin listener
+	stories   *stories.Keeper
+	leavers   *leavers
+	shared    goredis.UniversalClient // what Brokers share; nil: nothing
+	broker    *broker.Broker          // nil: off, or its port is taken
 }
 
 // holding is what holds at a moment. It never changes: a reload, or another address of this machine, replaces it.
@@ -79,6 +87,15 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 	a.found = findings.NewSet(a.part("setup"))
 	a.clock = clock.New(a.found)
 	a.report = &reporter{parts: &a.parts, now: &a.now, told: &a.told, found: a.found, log: a.part("losses"), life: a.life, started: time.Now()}
+	a.stories = stories.New()
+	a.leavers = &leavers{
+		after: func() time.Duration { return a.cfg().Broker.RelaysEndAfter },
+		here: func(node string) bool {
+			_, here := a.broker.Node(node)
+			return here
+		},
+		closeOf: func(node, cause string) int { return a.turn.CloseNode(node, cause) },
+	}
 	a.supervisor = &supervisor{parts: &a.parts, life: a.life, log: a.log.Logger}
 	a.now.Store(&holding{cfg: cfg})
 	defer func() {
@@ -93,7 +110,7 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 		return nil, err
 	}
 	for _, build := range []func() error{
-		a.openCerts, a.openNodes, a.openTURN, a.openRedis, a.openHooks, a.openAdmin, a.supervisor.closeUnused,
+		a.openCerts, a.openNodes, a.openTURN, a.openRedis, a.openHooks, a.openAdmin, a.openBroker, a.supervisor.closeUnused,
 	} {
 		if err := build(); err != nil {
 			return nil, err
@@ -245,6 +262,10 @@ func (a *App) Close() error {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	var errs []error
+	if a.broker != nil {
+		errs = append(errs, a.broker.Close())
+	}
+	errs = append(errs, a.closeShared())
 	if a.hooks != nil {
 		errs = append(errs, a.hooks.Close())
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks"
@@ -44,6 +45,7 @@ func (a *App) prepare(ctx context.Context, next *config.Config) (change.Change, 
 	all.Add(a.prepareCerts(next, public))
 	all.Add(a.turn.Prepare(turnSettings(next)))
 	all.Add(a.prepareMove(public))
+	all.Add(a.prepareBroker(next))
 	all.Add(a.log.Prepare(next.Log.Level, next.Log.Format))
 	all.Add(change.New(func() {
 		a.hold(&holding{cfg: next, public: public, secrets: kept})
@@ -87,6 +89,17 @@ func (a *App) policySettings(cfg *config.Config) policy.Config {
 	c := PolicySettings(cfg.Hooks)
 	c.Logger, c.Dated = a.part("hooks"), a.clock.Upstream
 	return c
+}
+
+// prepareBroker checks other settings of the Broker, if it is up.
+func (a *App) prepareBroker(next *config.Config) (change.Change, error) {
+	if a.broker == nil {
+		return change.Change{}, nil
+	}
+	if err := next.CheckBroker(); err != nil { // of what a reload keeps and what it changes
+		return change.Change{}, fmt.Errorf("broker.listen: %w", err)
+	}
+	return a.broker.Prepare(brokerSettings(next))
 }
 
 // prepareCerts gets the certificate of other settings ready.

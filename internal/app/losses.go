@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 
+	"github.com/crolang-p2p/crolang-aio/embedded/broker"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/losses"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
@@ -14,6 +15,13 @@ func turnedAway(s turnsrv.StreamStats) map[string]uint64 {
 	return map[string]uint64{
 		"over_share": s.OverShare, "full": s.Full, "displaced": s.Displaced, "silent": s.Silent, "bad_handshake": s.BadHandshake,
 		"unserved": s.Unserved, "stale_cookies": s.StaleCookies, "panicked": s.Panicked,
+	}
+}
+
+// letGo are the Broker's connections that were turned away, or ended by it, by cause.
+func letGo(s broker.Stats) map[string]uint64 {
+	return map[string]uint64{
+		"turned_away": s.TurnedAway, "bad_request": s.BadRequests, "displaced": s.Displaced, "unread": s.Unread, "taken_over": s.TakenOver,
 	}
 }
 
@@ -42,6 +50,11 @@ func (r *reporter) losses() (all []losses.Count) {
 	add(losses.Upstream, map[string]uint64{"failed": policy.UpstreamFailures, "busy": policy.UpstreamBusy})
 	add(losses.Messages, map[string]uint64{"dropped": policy.MessagesDropped})
 	add(losses.HTTP, r.meters.Refused())
+	if r.broker != nil {
+		s := r.broker.Stats()
+		add(losses.Broker, letGo(s))
+		add(losses.Broker, map[string]uint64{"join_failed": s.Failed, "redis_failed": s.RedisFailures})
+	}
 	if r.redis != nil {
 		add(losses.Redis, map[string]uint64{"refused": r.redis.Stats().Refused})
 	}

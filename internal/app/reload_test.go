@@ -81,6 +81,7 @@ func (s *site) write(text string) {
 	tables := map[string]string{
 		"": "drain_timeout = '0s'\n", "public": "ipv4 = '127.0.0.1'\nipv6 = 'off'\n", "turn": "listen = ['127.0.0.1:0']\nlisten_tls = []\nrelay_ports = '26000-26099'\n",
 		"admin": "listen = '127.0.0.1:0'\n", "hooks": "listen = '127.0.0.1:0'\n",
+		"broker": "listen = '127.0.0.1:0'\n",
 	}
 	name := ""
 	var rest strings.Builder
@@ -104,14 +105,21 @@ func (s *site) write(text string) {
 		}
 		tables[name] = kept + strings.TrimRight(line, "\n") + "\n"
 	}
+	all := []string{"public", "turn", "admin", "hooks", "broker"}
+	if strings.HasPrefix(text, noBroker) {
+		all = all[:4]
+	}
 	text = tables[""]
-	for _, name := range []string{"public", "turn", "admin", "hooks"} {
+	for _, name := range all {
 		text += "[" + name + "]\n" + tables[name]
 	}
 	if err := os.WriteFile(s.file, []byte(text+rest.String()), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 }
+
+// noBroker begins a configuration that says nothing of the Broker.
+const noBroker = "# nothing of the Broker\n"
 
 // reloadTo applies another configuration, and fails where that was refused.
 func (s *site) reloadTo(text string) {

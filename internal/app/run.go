@@ -16,13 +16,17 @@ import (
 // touchEvery is how often the data_dir is marked as in use, by which the next start judges the clock.
 const touchEvery = time.Minute
 
-// Run serves until ctx ends or [App.Drain] is called. Then the parts end one after the other: the TURN server drains, the
-// admin listener closes, the webhooks close when nothing else listens any more, and last what they stand on. reload, which
+// Run serves until ctx ends or [App.Drain] is called. Then the parts end one after the other: the Broker lets its Nodes go
+// while the TURN server drains, Broker and admin listener close, the webhooks close when nothing else listens any more, and
+// last what they stand on. reload, which
 // may be nil, runs beside them.
 func (a *App) Run(ctx context.Context, reload stages.Part) error {
 	front := []stages.Part{a.guard.Run, a.admin.Run, a.certs.Run, a.peers.Run, a.watch, a.watchNetwork, a.clock.Run, a.touch, a.report.watchLosses}
 	if a.redis != nil {
 		front = append(front, a.redis.Run)
+	}
+	if a.broker != nil {
+		front = append(front, a.broker.Run, a.leavers.Run)
 	}
 	if reload != nil {
 		front = append(front, reload)
@@ -51,16 +55,18 @@ func (a *App) Run(ctx context.Context, reload stages.Part) error {
 	cancel()
 	finish()
 	waiting.Wait()
-	return errors.Join(err, a.dir.Close())
+	return errors.Join(err, a.closeShared(), a.dir.Close())
 }
 
-// Drain begins the end: no new allocation is taken, live ones and the webhooks go on, and Run ends when none is left or
+// Drain begins the end: no new allocation is taken, Nodes are told to join again, live allocations and the webhooks go on, and
+// Run ends when none is left or
 // drain_timeout is over. It returns at once, and does nothing if called again.
 func (a *App) Drain() {
 	a.life.end(func() {
 		a.turn.Drain()
+		a.letNodesGo()
 		a.hooks.LetGo()
-		a.log.Info("draining: no new allocations are taken", "allocations", a.turn.Live(), "drain_timeout", a.cfg().DrainTimeout.String())
+		a.log.Info("draining: no new allocations are taken, and Nodes are told to join again", "allocations", a.turn.Live(), "drain_timeout", a.cfg().DrainTimeout.String())
 	})
 }
 

@@ -114,10 +114,27 @@ func (r *reporter) newMetrics() (err error) {
 				Connections: s.Connections, Commands: s.Commands, Refused: s.Refused,
 			}, true
 		},
+		Broker: r.brokerStats,
 		Policy: r.policyStats,
 		State:  func() (ready, draining bool) { return len(r.life.notReady()) == 0, r.life.draining() },
 	})
 	return err
+}
+
+// brokerStats brings the Broker's counters to the metrics; false if there is none.
+func (r *reporter) brokerStats() (metrics.BrokerStats, bool) {
+	if r.broker == nil {
+		return metrics.BrokerStats{}, false
+	}
+	s := r.broker.Stats()
+	return metrics.BrokerStats{
+		Connections: s.Connections, Nodes: s.Nodes, Waiting: s.Waiting,
+		Joins: map[string]uint64{
+			"joined": s.Joined, "unauthorized": s.Unauthorized, "id_taken": s.Taken, "malformed": s.Malformed, "failed": s.Failed,
+		},
+		Answers: s.Answers, Asked: s.Asked, LetGo: letGo(s), SlowedDown: s.SlowedDown,
+		Received: s.ReceivedBytes, Relayed: s.RelayedBytes, RedisFailures: s.RedisFailures,
+	}, true
 }
 
 func (r *reporter) policyStats() metrics.PolicyStats {
@@ -167,6 +184,9 @@ func (p *parts) turnListeners() []adminapi.Listener {
 // otherListeners are the HTTP and Redis listeners that are up.
 func (p *parts) otherListeners() []adminapi.Listener {
 	var out []adminapi.Listener
+	if p.broker != nil {
+		out = append(out, adminapi.Listener{Part: "broker", Transport: "http", Address: p.broker.Addr().String()})
+	}
 	if p.hooks != nil {
 		out = append(out, adminapi.Listener{Part: "hooks", Transport: "http", Address: p.hooks.Addr().String()})
 	}

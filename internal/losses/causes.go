@@ -61,6 +61,15 @@ var causes = map[Area]map[string]Cause{
 		"admin 401": {"the admin listener is called without its token", "give callers admin.token; close the port to strangers", some},
 		"admin 403": {"the admin listener is called under a name that is not its own, or by another site's page", "call it by an address of this machine, or by public.host", 1},
 	},
+	Broker: {
+		"turned_away":  {"connections of Nodes are told to try again: every place is taken, or the server ends", "raise broker.limits, or the limit of open files", 1},
+		"bad_request":  {"what comes to the Broker is no Node's connection", flood, mass},
+		"displaced":    {"connections that have not joined the Broker give way to newer ones", flood, many},
+		"unread":       {"Nodes are let go that do not read what they are sent", look, some},
+		"taken_over":   {"connections are taken over by newer ones of the same id, since nothing comes from them any more", "usual where Nodes change their network", many},
+		"join_failed":  {"Nodes that want to join are told to try again: what decides, or the Redis that Brokers share, has no answer", "look at the log of crolang-aio and of your webhook", 1},
+		"redis_failed": {"the Redis that Brokers share gives no answer", "look after it; nothing has to be restarted here", 1},
+	},
 	Redis: {
 		"refused": {"the embedded Redis refuses connections or cuts them off", "its limits are for development; look at the server's log", 1},
 	},

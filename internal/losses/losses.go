@@ -19,11 +19,14 @@ const (
 	Upstream    Area = "upstream"    // questions to the operator's own webhooks
 	Messages    Area = "messages"    // notices of messages to them
 	HTTP        Area = "http"        // requests to the listeners of HTTP; a cause is "admin 401"
+	Broker      Area = "broker"      // connections of Nodes to the Broker in this process
 	Redis       Area = "redis"       // connections to the embedded Redis
 )
 
 // Areas lists them.
-func Areas() []Area { return []Area{Requests, Connections, Datagrams, Upstream, Messages, HTTP, Redis} }
+func Areas() []Area {
+	return []Area{Requests, Connections, Datagrams, Upstream, Messages, HTTP, Broker, Redis}
+}
 
 // Count is how often something was lost for one cause since the start.
 type Count struct {
@@ -65,5 +68,5 @@ func Causes(area Area) map[string]Cause { return causes[area] }
 var general = map[Area]string{
 	Requests: "requests of clients are refused", Connections: "connections of clients are turned away", Datagrams: "datagrams are dropped",
 	Upstream: "questions to your own webhook have no answer", Messages: "notices of messages are dropped",
-	HTTP: "HTTP requests are refused", Redis: "connections to the embedded Redis are refused",
+	HTTP: "HTTP requests are refused", Broker: "connections of Nodes are let go", Redis: "connections to the embedded Redis are refused",
 }

@@ -35,6 +35,7 @@ func (b Ban) over(now time.Time) bool { return !b.Until.IsZero() && !now.Before(
 // Banned is what a ban did.
 type Banned struct {
 	Closed   int  // live allocations
+	Cut      bool // its connection to the Broker in this process was ended
 	Replaced bool // reason and time of an earlier ban
 	Kept     bool // it is on disk; false: the disk did not take it, and it is written as soon as that is possible
 }
@@ -64,8 +65,8 @@ func (r *Registry) Ban(node, reason string, lasting time.Duration) (done Banned,
 	return c.did, err
 }
 
-// cut closes the allocations of a Node whose ban has just come into force, and returns how many there were. The store of
-// bans calls it for every ban, whoever made it.
+// cut ends the connection to the Broker in this process and closes the allocations of a Node whose ban has just come into
+// force. It returns how many allocations there were. The store of bans calls it for every ban, whoever made it.
 func (r *Registry) cut(c *change) (closed int) {
 	b := c.ban
 	detail := "banned by " + c.by
@@ -75,10 +76,23 @@ func (r *Registry) cut(c *change) (closed int) {
 	if !b.Until.IsZero() {
 		detail += ", until " + Clock(b.Until, b.Since)
 	}
-	if relays := r.attached(); relays != nil {
+	relays, broker := r.attached()
+	if broker != nil {
+		c.did.Cut = broker.Disconnect(b.Node, detail)
+	}
+	if relays != nil {
 		closed = relays.CloseNode(b.Node, detail)
 	}
-	r.note(b.Node, stranger, KindBanned, true, detail+"; "+plural(closed, "allocation")+" closed")
+	ended := plural(closed, "allocation") + " closed"
+	if c.did.Cut {
+		ended += ", and its connection to the Broker"
+	}
+	r.noteAnd(b.Node, stranger, KindBanned, true, detail+"; "+ended, func(n *entry) {
+		if c.did.Cut { // a Broker elsewhere knows nothing of the ban yet
+			n.joined = false
+			n.leave()
+		}
+	})
 	said := []any{"node", b.Node}
 	if b.Reason != "" {
 		said = append(said, "reason", b.Reason)
@@ -86,7 +100,7 @@ func (r *Registry) cut(c *change) (closed int) {
 	if !b.Until.IsZero() { // left out for good, so that what is there can be read as a time
 		said = append(said, "until", b.Until)
 	}
-	r.log.Info(c.by+" banned a Node", append(said, "closed", closed, "replaced", c.did.Replaced, "kept", c.did.Kept)...)
+	r.log.Info(c.by+" banned a Node", append(said, "closed", closed, "disconnected", c.did.Cut, "replaced", c.did.Replaced, "kept", c.did.Kept)...)
 	return closed
 }
 

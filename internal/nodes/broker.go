@@ -8,9 +8,9 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
-// Joined notes that a Broker asked for the Node's RTC configuration and got one. A Broker asks when a Node joins it, so the
+// JoinedElsewhere notes that a Broker elsewhere asked for the Node's RTC configuration and got one. A Broker asks when a Node joins it, so the
 // Node counts as connected from now on. The ids with which this program tests itself are ignored.
-func (r *Registry) Joined(id string) {
+func (r *Registry) JoinedElsewhere(id string) {
 	if !nodeid.Synthetic(id) {
 		r.join(id, r.now(), "connected: a Broker asked for its RTC configuration", func(*entry) {})
 	}
@@ -66,9 +66,11 @@ func (r *Registry) Validated(ids []string) {
 	}
 }
 
-// Connected reports whether node has joined a Broker. That begins when a Broker asks for its RTC configuration, and lasts
-// until ConnectedFor after the last validity check that named it, or until a Broker is told to disconnect it. Each Broker
-// names its own Nodes alone.
+// Connected reports whether node has joined a Broker. At the Broker in this process that is so from Joined to Left, and
+// ConnectedFor longer if the connection was lost. For a Broker elsewhere it begins when that asks for the Node's RTC
+// configuration, and lasts until ConnectedFor after the last validity check that named it, or until it is told to disconnect
+// it; each Broker names its own Nodes alone. Those that were connected when the process ended are for ConnectedFor after the
+// start.
 func (r *Registry) Connected(node string) bool {
 	now := r.now()
 	s := r.shardOf(node)

@@ -47,7 +47,7 @@ func TestConnectedFromItsConfigurationOn(t *testing.T) {
 	c := newClock()
 	r := newRegistry(t, Config{Now: c.now})
 	for _, id := range []string{nodeid.Dashboard, nodeid.DoctorPrefix + "12ab"} {
-		if r.Joined(id); r.Connected(id) {
+		if r.JoinedElsewhere(id); r.Connected(id) {
 			t.Errorf("%s stands for a Node, and no Broker has it", id)
 		}
 	}
@@ -56,7 +56,7 @@ func TestConnectedFromItsConfigurationOn(t *testing.T) {
 	if r.Connected("alice") {
 		t.Error("connected before a Broker has asked for its configuration")
 	}
-	r.Joined("alice")
+	r.JoinedElsewhere("alice")
 	if n, _, _ := r.Lookup("alice"); !r.Connected("alice") || !n.Connected || !n.Checked.IsZero() || r.Stats().Connected != 1 {
 		t.Errorf("not connected with its configuration: %+v, %+v", n, r.Stats())
 	}
@@ -80,7 +80,7 @@ func TestNotConnectedOnceTheBrokerIsTold(t *testing.T) {
 	c := newClock()
 	r := newRegistry(t, Config{Now: c.now})
 	for name, tell := range map[string]func(node, detail string){"validity": r.NamedInvalid, "configuration": r.ConfigurationRefused} {
-		r.Joined(name)
+		r.JoinedElsewhere(name)
 		r.Validated([]string{name})
 		if _, err := r.Ban(name, "", 0); err != nil {
 			t.Fatal(err)

@@ -24,6 +24,8 @@ const (
 	KindValidity       Kind = "validity"         // a Broker was told to disconnect it
 	KindCredential     Kind = "credential"       // a credential was issued
 	KindConnected      Kind = "connected"        // it has joined a Broker
+	KindLeft           Kind = "disconnected"     // it has left the Broker in this process, or could not join it
+	KindSignal         Kind = "signal"           // it asked another Node for a connection through that Broker, or was asked
 	KindBanned         Kind = "banned"           // a ban came into force
 	KindUnbanned       Kind = "unbanned"         // a ban ended, by the operator or by the clock
 	KindLost           Kind = "lost"             // to subscribers only: events that they were too slow for
@@ -33,7 +35,7 @@ const (
 // kept are the kinds that a why-record may hold.
 var kept = [...]Kind{
 	KindAllocated, KindClosed, KindRefused, KindObserved, KindAuthentication, KindConfiguration, KindAuthorization,
-	KindValidity, KindCredential, KindConnected, KindBanned, KindUnbanned,
+	KindValidity, KindCredential, KindConnected, KindBanned, KindUnbanned, KindLeft, KindSignal,
 }
 
 // Event is one thing that happened to a Node.
@@ -102,6 +104,7 @@ func (r *Registry) noteAnd(node string, c class, kind Kind, failed bool, detail 
 	r.with(node, c, now, func(s *shard, n *entry) {
 		if change != nil {
 			change(n)
+			s.classify(n)
 		}
 		s.record(n, now, kind, failed, detail)
 		switch kind {

@@ -2,9 +2,10 @@
 // Broker says that it is connected, whom it was authorised to talk to, from where it was seen, and the why-record: its last
 // events in plain words, from which an operator learns why a connection failed.
 //
-// Everything but the bans is bounded memory and lost at a restart. Strangers may invent as many Node ids as they like: the
-// least recently seen are forgotten first, ids known only from strangers before those that a Broker vouched for. A ban is
-// never forgotten, and a Node with live allocations is never dropped.
+// Everything but the bans, and who was connected at the end, is bounded memory and lost at a restart. Strangers may invent
+// as many Node ids as they like: the least recently seen are forgotten first, ids known only from strangers before those
+// that a Broker vouched for. A ban is never forgotten, and a Node that has live allocations, or is connected to the Broker
+// in this process, is never dropped.
 //
 // The webhooks and the TURN server meet a *Registry through small interfaces of their own. It tells Nodes apart by their ids
 // as they are: whoever calls it gives the canonical spelling (see [nodeid.Canonical]).
@@ -61,6 +62,13 @@ type Relays interface {
 	LiveByNode() map[string]int
 }
 
+// Broker is what the registry asks of the Broker in this process. It may be called from any goroutine.
+type Broker interface {
+	// Disconnect ends the connection of node, if it has one, and reports whether it had. When it returns nothing that the
+	// Node sends is handled any more. cause is shown to operators.
+	Disconnect(node, cause string) bool
+}
+
 // Registry is what is known of each Node. All its methods may be called from any goroutine, and none but New, Ban and Unban
 // waits for a disk.
 type Registry struct {
@@ -76,8 +84,11 @@ type Registry struct {
 	seen   sightings
 	bans   *banStore
 
+	here presence
+
 	mu     sync.Mutex
 	relays Relays
+	broker Broker
 }
 
 // New reads the bans in cfg.DataDir. A file that cannot be read is an error ([ErrBansFile]), never an empty list.
@@ -122,6 +133,7 @@ func New(cfg Config) (*Registry, error) {
 	for i := range r.shards {
 		r.shards[i].init(cfg.MaxNodes/n, logBudget/n)
 	}
+	r.recallPresent(cfg.DataDir)
 	return r, nil
 }
 
@@ -132,10 +144,18 @@ func (r *Registry) Attach(relays Relays) {
 	r.mu.Unlock()
 }
 
-func (r *Registry) attached() Relays {
+// AttachBroker names the Broker in this process, whose connection a ban ends. Until then a ban ends none.
+func (r *Registry) AttachBroker(broker Broker) {
+	r.mu.Lock()
+	r.broker = broker
+	r.mu.Unlock()
+}
+
+// attached returns what is attached, nil where nothing is.
+func (r *Registry) attached() (Relays, Broker) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.relays
+	return r.relays, r.broker
 }
 
 // How long it takes until what the disk did not take is written again: at first, and at most.
@@ -156,6 +176,7 @@ func (r *Registry) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			r.bans.catchUp()
+			r.keepPresent()
 			return nil
 		case <-tick.C:
 			r.tidy()
@@ -176,7 +197,8 @@ func (r *Registry) tidy() {
 	for _, id := range r.bans.expire() {
 		r.note(id, stranger, KindUnbanned, false, "the ban has ended: its time is over")
 	}
-	relays := r.attached()
+	r.keepPresent()
+	relays, _ := r.attached()
 	if relays == nil {
 		return
 	}

@@ -12,7 +12,7 @@ type class uint8
 const (
 	stranger class = iota // only ever met in TURN packets or refused requests: anyone can invent these
 	known                 // a Broker vouched for it, or it was issued a credential
-	live                  // has open allocations: never dropped
+	live                  // has open allocations, or is connected to the Broker in this process: never dropped
 	classes
 )
 
@@ -24,6 +24,7 @@ type entry struct {
 	seen       int64  // last time anything was heard of it, Unix nanoseconds
 	checked    int64  // last validity check that named it; 0: none
 	vouched    int64  // when a Broker last showed that it is connected; 0: it is not, or was never
+	joined     bool   // connected to the Broker in this process
 	ends       int64  // end of the credential issued last
 	issued     uint32 // credentials issued
 	relays     int32  // live allocations, as noted
@@ -34,9 +35,11 @@ type entry struct {
 }
 
 // connected reports whether n has joined a Broker, see [Registry.Connected].
-func (n *entry) connected(now time.Time) bool { return n.vouched > now.Add(-ConnectedFor).UnixNano() }
+func (n *entry) connected(now time.Time) bool {
+	return n.joined || n.vouched > now.Add(-ConnectedFor).UnixNano()
+}
 
-// leave notes that a Broker disconnects n.
+// leave notes that a Broker elsewhere disconnects n.
 func (n *entry) leave() { n.vouched = 0 }
 
 // sighting is an address and when the Node was last seen there.
@@ -120,10 +123,16 @@ func (s *shard) evict() int {
 // addRelays counts allocations opened (by > 0) or closed (by < 0).
 func (s *shard) addRelays(n *entry, by int32) {
 	n.relays = max(n.relays+by, 0)
+	s.classify(n)
+}
+
+// classify brings n to the class that its relays and its connection give it.
+func (s *shard) classify(n *entry) {
+	held := n.relays > 0 || n.joined
 	switch {
-	case n.relays > 0 && n.class != live:
+	case held && n.class != live:
 		s.move(n, live)
-	case n.relays == 0 && n.class == live:
+	case !held && n.class == live:
 		s.move(n, known)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 // The names that passed sockets go by (FileDescriptorName= of a socket unit).
 const (
+	NameBroker  = "broker"
 	NameHooks   = "hooks"
 	NameAdmin   = "admin"
 	NameRedis   = "redis"
@@ -22,7 +23,7 @@ const (
 )
 
 // Names are all of them.
-var Names = []string{NameHooks, NameAdmin, NameRedis, NameTURN, NameTURNTLS}
+var Names = []string{NameBroker, NameHooks, NameAdmin, NameRedis, NameTURN, NameTURNTLS}
 
 const (
 	firstFD = 3  // SD_LISTEN_FDS_START

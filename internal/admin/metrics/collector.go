@@ -19,6 +19,8 @@ type collector struct {
 	known, connected, banned, forgotten, events, eventsLost,
 	limits, certificate, certificateOK, upstream, messages, messagesQueued, tokensWatched, checksWaiting, checksRefused, refused, ready, draining,
 	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused *prometheus.Desc
+
+	broker brokerDescs
 }
 
 func newCollector(cfg Config, own *Metrics) *collector {
@@ -26,7 +28,7 @@ func newCollector(cfg Config, own *Metrics) *collector {
 		return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
 	}
 	return &collector{
-		cfg: cfg, own: own,
+		cfg: cfg, own: own, broker: newBrokerDescs(desc),
 		allocations: desc("turn", "allocations", "Live allocations, by the transport of their clients.", "transport"),
 		opened:      desc("turn", "allocations_opened_total", "Allocations made since the start.", "transport"),
 		connections: desc("turn", "connections", "Open client connections; none over udp.", "transport"),
@@ -149,6 +151,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ready, draining := c.cfg.State()
 		s.flag(c.ready, ready)
 		s.flag(c.draining, draining)
+	}
+	if c.cfg.Broker != nil {
+		st, up := c.cfg.Broker()
+		c.broker.collect(s, st, up)
 	}
 	c.redis(s)
 }

@@ -27,6 +27,7 @@ type Config struct {
 	Limits      func() map[string]int64              // by configuration key; 0: no limit
 	Certificate func() (notAfter time.Time, ok bool) // of the certificate that clients get; ok: it is the one meant, and in its time
 	Redis       func() (RedisStats, bool)            // false: it is off
+	Broker      func() (BrokerStats, bool)           // false: it is off
 	Policy      func() PolicyStats
 	State       func() (ready, draining bool)
 }
@@ -53,6 +54,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 	handler  http.Handler
 	hooks    *prometheus.HistogramVec
+	joins    prometheus.Histogram
 
 	mu      sync.Mutex
 	allowed map[string]map[string]bool // label values met, by label
@@ -68,6 +70,11 @@ func New(cfg Config) (*Metrics, error) {
 			Help:    "Time from a webhook request's header to its answer, by hook and result.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30},
 		}, []string{"hook", "result"}),
+		joins: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: namespace, Subsystem: "broker", Name: "join_duration_seconds",
+			Help:    "Time from a Node's connection to the Broker in this process until it is told AUTHENTICATED.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5, 30},
+		}),
 		allowed: make(map[string]map[string]bool),
 		refused: make(map[[2]string]uint64),
 	}
@@ -77,7 +84,7 @@ func New(cfg Config) (*Metrics, error) {
 	})
 	info.Set(1)
 	for _, c := range []prometheus.Collector{
-		m.hooks, info, newCollector(cfg, m),
+		m.hooks, m.joins, info, newCollector(cfg, m),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	} {
@@ -97,6 +104,9 @@ func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.handler.
 func (m *Metrics) ObserveHook(hook, result string, took time.Duration) {
 	m.hooks.WithLabelValues(m.bounded("hook", hook), m.bounded("result", result)).Observe(took.Seconds())
 }
+
+// ObserveJoin notes how long a Node took from the beginning of its connection until it had joined the Broker in this process.
+func (m *Metrics) ObserveJoin(took time.Duration) { m.joins.Observe(took.Seconds()) }
 
 // CountRefused notes an HTTP request that a listener ("hooks", "admin") refused with a status of 401 or 403.
 func (m *Metrics) CountRefused(listener string, status int) {

@@ -44,6 +44,13 @@ func full() Config {
 		},
 		Certificate: func() (time.Time, bool) { return time.Unix(1_800_000_000, 0), true },
 		Redis:       func() (RedisStats, bool) { return RedisStats{1, 2, 3, 4, 5, 6}, true },
+		Broker: func() (BrokerStats, bool) {
+			return BrokerStats{
+				Connections: 12, Nodes: 11, Waiting: 13, Joins: map[string]uint64{"joined": 14, "unauthorized": 2},
+				Answers: map[string]map[string]uint64{"SOCKET_MSG_EXCHANGE": {"OK": 15, "ERROR": 1}}, Asked: 16,
+				LetGo: map[string]uint64{"unread": 1}, SlowedDown: 17, Received: 18, Relayed: 19, RedisFailures: 20,
+			}, true
+		},
 		Policy: func() PolicyStats {
 			return PolicyStats{
 				Upstream: map[string]uint64{"answered": 7, "busy": 1}, Messages: map[string]uint64{"forwarded": 8, "dropped": 1},

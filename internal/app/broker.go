@@ -1,0 +1,135 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/embedded/broker"
+	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
+	"github.com/crolang-p2p/crolang-aio/internal/systemd"
+)
+
+// openBroker builds the Broker, last of all listeners: where nobody has asked for it, what is configured has the port.
+func (a *App) openBroker() (err error) {
+	if !a.cfg().Broker.Enabled {
+		return nil
+	}
+	ln, err := a.listenBroker()
+	if ln == nil || err != nil {
+		return err
+	}
+	if a.shared, err = a.openShared(); err == nil {
+		a.broker, err = broker.New(broker.Config{
+			Listener: ln, Decider: decider{a.decider, &a.now}, Settings: brokerSettings(a.cfg()), Redis: a.shared,
+			Observer: &watcher{nodes: a.nodes, stories: a.stories, meters: a.report.meters, leavers: a.leavers}, Logger: a.part("broker"),
+		})
+	}
+	if err != nil {
+		ln.Close()
+		return err
+	}
+	a.nodes.AttachBroker(a.broker)
+	return nil
+}
+
+// listenBroker returns the Broker's listener, nil if it has to do without one.
+func (a *App) listenBroker() (net.Listener, error) {
+	b := a.cfg().Broker
+	passed, err := a.supervisor.passed(systemd.NameBroker, "broker.listen", b.Listen, b.Open || a.cfg().Hooks.Authenticate.Mode != "allow")
+	if err != nil {
+		return nil, err
+	}
+	if passed != nil {
+		return passed, nil
+	}
+	if b.Asked {
+		ln, err := listen.TCP(b.Listen)
+		if err != nil {
+			return nil, fmt.Errorf("broker.listen: %w", err)
+		}
+		return ln, nil
+	}
+	err = answers(b.Listen)
+	if err == nil {
+		var ln net.Listener
+		if ln, err = listen.TCP(b.Listen); err == nil {
+			return ln, nil
+		}
+	}
+	a.found.Replace("broker.port", []findings.Finding{{
+		ID:     "broker.port",
+		Detail: "the Broker in this process is off, everything else runs: " + err.Error(),
+		Remedy: "set broker.listen to a free port for Nodes to connect to; or broker.enabled = false if a Broker of its own runs there",
+	}})
+	return nil, nil
+}
+
+// answers is an error if somebody accepts connections at address: some systems let a second program listen there all the
+// same, and take connections away from the first.
+func answers(address string) error {
+	c, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
+	if err != nil {
+		return nil //nolint:nilerr // nobody is there
+	}
+	c.Close()
+	return fmt.Errorf("another program answers on %s", address)
+}
+
+// openShared makes the client of the Redis that Brokers share, nil if there is none. [App.Run] closes it.
+func (a *App) openShared() (redis.UniversalClient, error) {
+	switch at := a.cfg().Fleet.RedisURL; {
+	case at.IsSet():
+		return broker.OpenRedis(at.Reveal())
+	case a.redis == nil:
+		return nil, nil
+	}
+	u := url.URL{Scheme: "redis", Host: brokerenv.Reachable(a.redis.Addr().AddrPort(), "127.0.0.1")}
+	if password := a.now.Load().secrets.redis; password != "" {
+		u.User = url.UserPassword("", password)
+	}
+	return broker.OpenRedis(u.String())
+}
+
+// letNodesGo has the Broker's newcomers try again, here when the process is started anew or at another Broker, and sends
+// those away who are connected.
+func (a *App) letNodesGo() {
+	if a.broker != nil {
+		a.broker.LetGo()
+	}
+}
+
+// closeShared closes the client of the shared Redis.
+func (p *parts) closeShared() error {
+	if p.shared == nil {
+		return nil
+	}
+	return p.shared.Close()
+}
+
+func brokerSettings(cfg *config.Config) broker.Settings {
+	b := cfg.Broker
+	s := broker.Settings{
+		P2P: b.P2P, RelayMessages: b.RelayMessages, CheckSender: b.CheckSender, SameID: broker.SameID(b.SameID), Origins: b.Origins,
+		Limits: broker.Limits{
+			Connections: b.Limits.Connections, ConnectionsPerIP: b.Limits.ConnectionsPerIP,
+			MessagesPerSecond: b.Limits.MessagesPerSecond, WaitingBytes: int(b.Limits.WaitingBytes),
+		},
+	}
+	for _, text := range b.TrustedProxies { // config has checked them
+		if p, err := netip.ParsePrefix(text); err == nil {
+			s.TrustedProxies = append(s.TrustedProxies, p)
+		} else if ip, err := netip.ParseAddr(text); err == nil {
+			ip = ip.Unmap()
+			s.TrustedProxies = append(s.TrustedProxies, netip.PrefixFrom(ip, ip.BitLen()))
+		}
+	}
+	return s
+}

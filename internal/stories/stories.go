@@ -1,0 +1,192 @@
+// Package stories keeps what passed through the Broker between two Nodes: who asked whom for a connection, what came of it,
+// and which candidates were exchanged, so that a connection that failed has one story. Contents are never kept.
+package stories
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// The events of the protocol between Node and Broker, by name.
+const (
+	Attempt    = "CONNECTION_ATTEMPT"
+	Acceptance = "CONNECTION_ACCEPTANCE"
+	Refusal    = "CONNECTION_REFUSAL"
+	NotAllowed = "INCOMING_CONNECTIONS_NOT_ALLOWED"
+	ToAsked    = "ICE_CANDIDATES_EXCHANGE_INITIATOR_TO_RESPONDER"
+	ToAsker    = "ICE_CANDIDATES_EXCHANGE_RESPONDER_TO_INITIATOR"
+	Message    = "SOCKET_MSG_EXCHANGE"
+)
+
+// OK is the Broker's answer to what it has passed on.
+const OK = "OK"
+
+// Pairs are kept in two lists, so that a Node which asks for many that there are not displaces its like only.
+const (
+	maxMet   = 8192
+	maxUnmet = 2048
+)
+
+// Signal is something that a Node sent another through the Broker.
+type Signal struct {
+	From, To  string
+	Event     string // one of the names above; others are passed over
+	Answer    string // the Broker's
+	Cause     string // why a policy said no
+	Candidate string // host, srflx, prflx, relay; empty: of another kind
+	Bytes     int
+	At        time.Time
+}
+
+// Story is what passed between two Nodes. Candidates and the reply are those of the last attempt.
+type Story struct {
+	Asker, Asked string         // of the last attempt; empty: there was none
+	At           time.Time      // of the last attempt
+	Attempts     int            // of both
+	Answer       string         // the Broker's to the last attempt
+	Cause        string         // why a policy said no to it
+	Reply        string         // the event with which Asked answered; empty: none came
+	FromAsker    map[string]int // candidates by kind
+	FromAsked    map[string]int
+	Messages     int // of both, that were passed on
+	Bytes        uint64
+	Last         time.Time // when anything came last
+}
+
+// Keeper keeps stories. Its methods may be called from any goroutine; New makes one.
+type Keeper struct {
+	mu         sync.Mutex
+	met, unmet *lru.LRU[[2]string, *Story]
+}
+
+// New makes a Keeper that knows nothing.
+func New() *Keeper {
+	k := &Keeper{}
+	k.met, _ = lru.NewLRU[[2]string, *Story](maxMet, nil) // only a size below 1 is an error
+	k.unmet, _ = lru.NewLRU[[2]string, *Story](maxUnmet, nil)
+	return k
+}
+
+func pair(a, b string) [2]string { return [2]string{min(a, b), max(a, b)} }
+
+// Note keeps a signal.
+func (k *Keeper) Note(s Signal) {
+	if s.From == "" || s.To == "" || s.From == s.To {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	story := k.of(pair(s.From, s.To), s.Answer == OK)
+	story.Last = s.At
+	if s.Event == Attempt {
+		*story = Story{
+			Asker: s.From, Asked: s.To, At: s.At, Attempts: story.Attempts + 1, Answer: s.Answer, Cause: s.Cause,
+			FromAsker: map[string]int{}, FromAsked: map[string]int{}, Messages: story.Messages, Bytes: story.Bytes, Last: s.At,
+		}
+		return
+	}
+	if s.Answer != OK {
+		return
+	}
+	switch s.Event {
+	case Acceptance, Refusal, NotAllowed:
+		if s.From == story.Asked {
+			story.Reply = s.Event
+		}
+	case ToAsked, ToAsker:
+		story.candidate(s)
+	case Message:
+		story.Messages++
+		story.Bytes += uint64(s.Bytes)
+	}
+}
+
+func (s *Story) candidate(sig Signal) {
+	if s.FromAsker == nil { // the attempt was before the process's time, or was forgotten
+		s.FromAsker, s.FromAsked = map[string]int{}, map[string]int{}
+	}
+	kind := sig.Candidate
+	if kind == "" {
+		kind = "other"
+	}
+	if sig.From == s.Asker {
+		s.FromAsker[kind]++
+	} else {
+		s.FromAsked[kind]++
+	}
+}
+
+// of finds a pair's story, and makes it if need be. Held: k.mu.
+func (k *Keeper) of(p [2]string, ok bool) *Story {
+	if s, there := k.met.Get(p); there {
+		return s
+	}
+	s, there := k.unmet.Get(p)
+	if !there {
+		s = &Story{}
+	}
+	if ok {
+		k.unmet.Remove(p)
+		k.met.Add(p, s)
+	} else if !there {
+		k.unmet.Add(p, s)
+	}
+	return s
+}
+
+// Between returns the story of two Nodes; ok is false if there is none.
+func (k *Keeper) Between(a, b string) (story Story, ok bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s, ok := k.met.Peek(pair(a, b))
+	if !ok {
+		s, ok = k.unmet.Peek(pair(a, b))
+	}
+	if !ok {
+		return Story{}, false
+	}
+	story = *s
+	story.FromAsker, story.FromAsked = copied(s.FromAsker), copied(s.FromAsked)
+	return story, true
+}
+
+func copied(m map[string]int) map[string]int {
+	out := make(map[string]int, len(m))
+	for kind, n := range m {
+		out[kind] = n
+	}
+	return out
+}
+
+// Partners lists those with whom a Node has a story, the latest first, at most limit of them.
+func (k *Keeper) Partners(node string, limit int) []string {
+	type met struct {
+		node string
+		at   time.Time
+	}
+	var all []met
+	k.mu.Lock()
+	for _, list := range []*lru.LRU[[2]string, *Story]{k.met, k.unmet} {
+		for _, p := range list.Keys() {
+			if p[0] != node && p[1] != node {
+				continue
+			}
+			s, _ := list.Peek(p)
+			other := p[0]
+			if other == node {
+				other = p[1]
+			}
+			all = append(all, met{other, s.Last})
+		}
+	}
+	k.mu.Unlock()
+	slices.SortFunc(all, func(x, y met) int { return y.at.Compare(x.at) })
+	names := []string{}
+	for _, m := range all[:min(len(all), limit)] {
+		names = append(names, m.node)
+	}
+	return names
+}

@@ -1,0 +1,68 @@
+package stories
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+)
+
+func TestStory(t *testing.T) {
+	k, now := New(), time.Unix(1000, 0)
+	note := func(from, to, event, answer, candidate string, bytes int) {
+		now = now.Add(time.Second)
+		k.Note(Signal{From: from, To: to, Event: event, Answer: answer, Candidate: candidate, Bytes: bytes, At: now})
+	}
+	note("Alice", "Bob", Attempt, "NOT_CONNECTED", "", 10)
+	if s, ok := k.Between("Bob", "Alice"); !ok || s.Answer != "NOT_CONNECTED" || s.Attempts != 1 || s.Asker != "Alice" {
+		t.Errorf("%+v, %v", s, ok)
+	}
+	note("Alice", "Bob", Attempt, OK, "", 10)
+	note("Alice", "Bob", ToAsked, OK, "host", 10)
+	note("Alice", "Bob", ToAsked, OK, "relay", 10)
+	note("Alice", "Bob", Acceptance, OK, "", 10) // by the wrong one
+	if s, _ := k.Between("Alice", "Bob"); s.Reply != "" {
+		t.Errorf("%+v", s)
+	}
+	note("Bob", "Alice", Acceptance, OK, "", 10)
+	note("Bob", "Alice", ToAsker, OK, "", 10)
+	note("Bob", "Alice", ToAsker, "NOT_CONNECTED", "host", 10)
+	note("Bob", "Alice", Message, OK, "", 7)
+	s, ok := k.Between("Alice", "Bob")
+	if !ok || s.Reply != Acceptance || !maps.Equal(s.FromAsker, map[string]int{"host": 1, "relay": 1}) || !maps.Equal(s.FromAsked, map[string]int{"other": 1}) ||
+		s.Messages != 1 || s.Bytes != 7 || s.Attempts != 2 || s.Last != now {
+		t.Errorf("%+v, %v", s, ok)
+	}
+	note("Bob", "Alice", Attempt, OK, "", 10)
+	if s, _ := k.Between("Alice", "Bob"); s.Asker != "Bob" || s.Reply != "" || len(s.FromAsker)+len(s.FromAsked) != 0 || s.Messages != 1 {
+		t.Errorf("a new attempt begins anew: %+v", s)
+	}
+	note("Alice", "Alice", Message, OK, "", 1)
+	note("Alice", "", Message, "ERROR", "", 1)
+	note("Carol", "Alice", Message, OK, "", 1)
+	if got := k.Partners("Alice", 10); !slices.Equal(got, []string{"Carol", "Bob"}) {
+		t.Errorf("partners %q", got)
+	}
+	if _, ok := k.Between("Alice", "Alice"); ok {
+		t.Error("a story with oneself")
+	}
+}
+
+// Who asks for Nodes that there are not displaces no story of those that there are.
+func TestStoriesAreBounded(t *testing.T) {
+	k := New()
+	k.Note(Signal{From: "Alice", To: "Bob", Event: Attempt, Answer: OK})
+	for i := range 3 * maxUnmet {
+		k.Note(Signal{From: "Mallory", To: fmt.Sprint(i), Event: Attempt, Answer: "NOT_CONNECTED"})
+	}
+	if _, ok := k.Between("Alice", "Bob"); !ok || k.unmet.Len() != maxUnmet {
+		t.Errorf("%v, %d kept", ok, k.unmet.Len())
+	}
+	for i := range 2 * maxMet {
+		k.Note(Signal{From: "Mallory", To: fmt.Sprint(i), Event: Message, Answer: OK})
+	}
+	if k.met.Len() != maxMet {
+		t.Errorf("%d kept", k.met.Len())
+	}
+}
