@@ -46,6 +46,8 @@ type Config struct {
 	Turn func() adminapi.TurnStats
 	// Losses reads the counters of what was refused, displaced or dropped; nil: none are shown.
 	Losses func() []losses.Count
+	// Figures reads what else the dashboard shows as a number; nil: nothing.
+	Figures func() []adminapi.Figure
 	// Metrics serves /metrics; nil: 404.
 	Metrics http.Handler
 	// RTC makes the RTC configuration, with a fresh credential, that the webhook would give to node: for the dashboard's
@@ -97,6 +99,9 @@ func New(cfg Config) (*Admin, error) {
 	}
 	if cfg.Losses == nil {
 		cfg.Losses = func() []losses.Count { return nil }
+	}
+	if cfg.Figures == nil {
+		cfg.Figures = func() []adminapi.Figure { return nil }
 	}
 	if cfg.Draining == nil {
 		cfg.Draining = func() *adminapi.Drain { return nil }

@@ -206,6 +206,12 @@ type Loss struct {
 	Count uint64 `json:"count"`
 }
 
+// Figure is a number with its name in plain words.
+type Figure struct {
+	Name  string `json:"name"`
+	Value uint64 `json:"value"`
+}
+
 // Live is the data of a "stats" event of GET /api/events: totals since the start unless said otherwise.
 type Live struct {
 	Time         time.Time         `json:"time"`
@@ -221,6 +227,7 @@ type Live struct {
 	DatagramsOut uint64            `json:"datagrams_out"`
 	Drops        uint64            `json:"drops"`
 	Losses       []Loss            `json:"losses"`   // but for refusals: what was displaced, dropped or turned away, by cause
+	Figures      []Figure          `json:"figures"`  // what else is counted
 	Refusals     map[string]uint64 `json:"refusals"` // "486 node_full": n; code 0: by the webhooks, such as "0 authentication"
 	Draining     bool              `json:"draining"`
 	Drain        *Drain            `json:"drain,omitempty"` // while draining
