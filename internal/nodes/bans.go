@@ -101,7 +101,10 @@ func (r *Registry) cut(c *change) (closed int) {
 	if !b.Until.IsZero() { // what is left out is for good: a time, where there is one, can be read as one
 		said = append(said, "until", b.Until)
 	}
-	r.log.Info(c.by+" banned a Node", append(said, "closed", closed, "disconnected", c.did.Cut, "replaced", c.did.Replaced, "kept", c.did.Kept)...)
+	if c.did.Cut {
+		said = append(said, "disconnected", true)
+	}
+	r.log.Info(c.by+" banned a Node", append(said, "closed", closed, "replaced", c.did.Replaced, "kept", c.did.Kept)...)
 	return closed
 }
 
