@@ -93,8 +93,8 @@ type teller struct {
 	out   adminapi.Story
 }
 
-func (t *teller) step(name string, state adminapi.StepState, format string, args ...any) {
-	t.out.Steps = append(t.out.Steps, adminapi.StoryStep{Name: name, State: state, Detail: fmt.Sprintf(format, args...)})
+func (t *teller) step(name string, state adminapi.StepState, detail string) {
+	t.out.Steps = append(t.out.Steps, adminapi.StoryStep{Name: name, State: state, Detail: detail})
 }
 
 func (t *teller) tell() adminapi.Story {
@@ -126,7 +126,7 @@ func (t *teller) joined() {
 		}
 		words = append(words, s.quoted()+" "+what)
 	}
-	t.step("joined", state, "%s", strings.Join(words, "; "))
+	t.step("joined", state, strings.Join(words, "; "))
 }
 
 func (t *teller) asked() {
@@ -140,7 +140,7 @@ func (t *teller) asked() {
 	if t.s.Attempts > 1 {
 		times = fmt.Sprintf(", of %d attempts the last one", t.s.Attempts)
 	}
-	t.step("asked", adminapi.StepDone, "%s asked %s for a connection%s", asker, asked, times)
+	t.step("asked", adminapi.StepDone, fmt.Sprintf("%s asked %s for a connection%s", asker, asked, times))
 	switch t.s.Answer {
 	case stories.OK:
 		t.step("authorized", adminapi.StepDone, "it may, and the Broker passed it on")
@@ -149,24 +149,24 @@ func (t *teller) asked() {
 		if cause == "" {
 			cause = "see its why-record"
 		}
-		t.step("authorized", adminapi.StepFailed, "it may not: %s", cause)
+		t.step("authorized", adminapi.StepFailed, fmt.Sprintf("it may not: %s", cause))
 	case "NOT_CONNECTED":
-		t.step("authorized", adminapi.StepFailed, "%s was not connected when it was asked", asked)
+		t.step("authorized", adminapi.StepFailed, fmt.Sprintf("%s was not connected when it was asked", asked))
 	case "DISABLED":
 		t.step("authorized", adminapi.StepFailed, "broker.p2p is false")
 	default:
-		t.step("authorized", adminapi.StepFailed, "the Broker could not take it: %s", t.s.Answer)
+		t.step("authorized", adminapi.StepFailed, fmt.Sprintf("the Broker could not take it: %s", t.s.Answer))
 	}
 }
 
 func (t *teller) answered() {
 	switch asked := t.sides[1].quoted(); t.s.Reply {
 	case stories.Acceptance:
-		t.step("accepted", adminapi.StepDone, "%s accepted", asked)
+		t.step("accepted", adminapi.StepDone, fmt.Sprintf("%s accepted", asked))
 	case stories.Refusal:
-		t.step("accepted", adminapi.StepFailed, "%s refused", asked)
+		t.step("accepted", adminapi.StepFailed, fmt.Sprintf("%s refused", asked))
 	case stories.NotAllowed:
-		t.step("accepted", adminapi.StepFailed, "%s takes no connections", asked)
+		t.step("accepted", adminapi.StepFailed, fmt.Sprintf("%s takes no connections", asked))
 	default:
 		t.step("accepted", adminapi.StepMissing, "no answer came")
 	}
@@ -177,7 +177,7 @@ func (t *teller) candidates() {
 	if len(t.s.FromAsker) == 0 || len(t.s.FromAsked) == 0 {
 		state = adminapi.StepMissing
 	}
-	t.step("candidates", state, "of %s %s; of %s %s", t.sides[0].quoted(), kinds(t.s.FromAsker), t.sides[1].quoted(), kinds(t.s.FromAsked))
+	t.step("candidates", state, fmt.Sprintf("of %s %s; of %s %s", t.sides[0].quoted(), kinds(t.s.FromAsker), t.sides[1].quoted(), kinds(t.s.FromAsked)))
 }
 
 // kinds counts candidates by kind.
@@ -200,13 +200,13 @@ func (t *teller) relays() {
 		if of(x)+of(y) == 0 {
 			state = adminapi.StepMissing
 		}
-		t.step(name, state, "%s %d, %s %d", x.quoted(), of(x), y.quoted(), of(y))
+		t.step(name, state, fmt.Sprintf("%s %d, %s %d", x.quoted(), of(x), y.quoted(), of(y)))
 	}
 	say("allocations", func(s *side) uint64 { return uint64(s.allocations) })
 	say("permissions", func(s *side) uint64 { return uint64(s.permissions) })
 	say("datagrams", func(s *side) uint64 { return s.sent + s.got })
 	if x.drops+y.drops > 0 {
-		t.step("dropped", adminapi.StepFailed, "%s %d, %s %d datagrams", x.quoted(), x.drops, y.quoted(), y.drops)
+		t.step("dropped", adminapi.StepFailed, fmt.Sprintf("%s %d, %s %d datagrams", x.quoted(), x.drops, y.quoted(), y.drops))
 	}
 }
 
