@@ -11,6 +11,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/embedded/broker"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
@@ -132,4 +133,19 @@ func brokerSettings(cfg *config.Config) broker.Settings {
 		}
 	}
 	return s
+}
+
+// links shows the Broker to the admin API.
+type links struct{ *parts }
+
+// Link implements [admin.Broker].
+func (l links) Link(node string) (adminapi.BrokerLink, bool) {
+	if l.broker == nil {
+		return adminapi.BrokerLink{}, false
+	}
+	n, ok := l.broker.Node(node)
+	return adminapi.BrokerLink{
+		From: n.From, Runtime: n.Runtime, Version: n.Version, Since: n.Since, Attempts: n.Attempts, Acceptances: n.Acceptances,
+		Refusals: n.Refusals, Candidates: n.Candidates, Messages: n.Messages, SentBytes: n.SentBytes, GotBytes: n.GotBytes,
+	}, ok
 }

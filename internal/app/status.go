@@ -41,7 +41,7 @@ func (r *reporter) status() adminapi.Status {
 	}
 	return adminapi.Status{
 		Version: v.Version, Commit: v.Commit, Go: v.Go, Now: time.Now().UTC(), Started: r.started.UTC(), BrokerSeen: r.hooks.BrokerSeen(),
-		Listeners: append(r.turnListeners(), r.otherListeners()...), URLs: r.told.load().all(),
+		Listeners: append(r.turnListeners(), r.otherListeners()...), URLs: r.told.load().all(), NodesURL: r.nodesURL(),
 		Public: adminapi.Public{
 			Host: hold.public.Machine(), IPv4: text(hold.public.IPv4.Advertise), IPv6: text(hold.public.IPv6.Advertise),
 		},
