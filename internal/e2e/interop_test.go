@@ -56,7 +56,7 @@ func writeTrials(page string) error {
 	}
 	slices.SortFunc(rows, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
 	table = "\n" + strings.Join(append(head, rows...), "\n") + "\n\n"
-	return os.WriteFile(page, []byte(before+"<!-- tried: make interop -->\n"+table+"<!-- /tried -->"+after), 0o644) //nolint:gosec // a page of the documentation
+	return os.WriteFile(page, []byte(before+"<!-- tried: make interop -->\n"+table+"<!-- /tried -->"+after), 0o644)
 }
 
 // npmVersion is the version of a package that is installed in a folder.

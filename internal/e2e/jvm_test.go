@@ -305,6 +305,9 @@ func twoJVMNodes(t *testing.T, classpath, class string, env ...string) {
 	gone := alice.await(t, "the ban", from[alice], func(e jvmEvent) bool { return e.Event == "disconnected" })
 	alice.await(t, "the Broker's no", from[alice], func(e jvmEvent) bool { return e.Event == "refused" && saysUnauthorized(e.Cause) })
 	t.Logf("Alice noticed her ban after %d ms", gone.At-banned.UnixMilli())
+	if late := gone.At - banned.UnixMilli(); late > 10_000 { // a status check comes within 30 s, her own time-out after 45 s
+		t.Errorf("Alice noticed her ban after %d ms, want at once", late)
+	}
 	bob.await(t, "the end of Alice's relay", from[bob], func(e jvmEvent) bool { return e.Event == "closed" && e.Peer == "Alice" })
 	t.Logf("Bob noticed it after %v", time.Since(banned).Round(time.Millisecond))
 }
