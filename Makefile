@@ -71,6 +71,7 @@ bench: export CROLANG_AIO_REQUIRE_PEERS = 1
 bench: peers ## benchmarks, their peers in the same run
 	$(GO) run ./bench/compare
 	$(GO) run ./bench/broker
+	$(GO) run ./bench/attack
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./bench/... ./turnsrv/... ./internal/... ./hooks/...
 
 vuln: ## known vulnerabilities; needs the database of vuln.go.dev

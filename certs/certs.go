@@ -27,7 +27,8 @@ const (
 
 // Config says which certificate is kept. Only Dir, or CertFile and KeyFile, is required.
 type Config struct {
-	// Dir is the folder of the self-signed pair. It is made, with 0700, if it is missing. Unused with CertFile and KeyFile.
+	// Dir is the folder of the self-signed pair. It is made, with 0700, if it is missing. Unused with CertFile and
+	// KeyFile.
 	Dir string
 
 	// CertFile and KeyFile are PEM files of the operator: the chain, with the server's certificate first, and its key.
@@ -94,8 +95,8 @@ type Keeper struct {
 }
 
 // New finds the pair to present. If that of the files is unusable, a self-signed one stands in for it, which no client
-// trusts, until the files are right: what else the process serves does not depend on them. [Keeper.Doubts] says so, and
-// the log. The error is about cfg itself.
+// trusts, until the files are right: what else the process serves does not depend on them. [Keeper.Doubts] and the log
+// say so. The error is about cfg itself.
 func New(cfg Config) (*Keeper, error) {
 	cfg = cfg.complete()
 	if err := cfg.validate(); err != nil {
@@ -131,7 +132,7 @@ func Check(certFile, keyFile string, now time.Time) error {
 	return p.inTime(now)
 }
 
-// complete puts the defaults in place.
+// complete fills in the defaults.
 func (c Config) complete() Config {
 	c.Validity = cmp.Or(c.Validity, DefaultValidity)
 	c.RenewBefore = cmp.Or(c.RenewBefore, DefaultRenewBefore)
@@ -183,7 +184,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 }
 
-// view is what a source goes by now. Held: mu.
+// view returns what a source goes by now. Held: mu.
 func (k *Keeper) view() view {
 	return view{now: k.cfg.Now(), names: k.names, host: k.cfg.PublicHost, validity: k.cfg.Validity, renewBefore: k.cfg.RenewBefore}
 }
@@ -205,7 +206,7 @@ func (k *Keeper) refresh() {
 	k.complain()
 }
 
-// use makes p the pair in use. Held: mu.
+// use puts p into use. Held: mu.
 func (k *Keeper) use(p *pair) {
 	first := k.current.Load() == nil
 	v := k.view()
@@ -252,8 +253,8 @@ func (k *Keeper) Certificate() *tls.Certificate { return &k.current.Load().cert 
 // Info describes the pair in use.
 func (k *Keeper) Info() Info { return k.current.Load().info.clone() }
 
-// Usable reports whether the pair in use is the one that is meant, and in its time: it does not stand in for another,
-// and has neither ended nor yet to begin.
+// Usable reports whether the pair in use is the one that is meant, and valid now: it does not stand in for another, has
+// begun and has not ended.
 func (k *Keeper) Usable() bool {
 	p := k.current.Load()
 	return !p.info.StandIn && p.inTime(k.now()) == nil

@@ -17,8 +17,8 @@ const (
 	warnLast   = 48 * time.Hour
 )
 
-// Doubts are what is doubtful about the pair in use now. Their ids are soon, expired, early, kept, unusable, mode,
-// names and usage.
+// Doubts returns what an operator should know about the pair in use now. The ids are soon, expired, early, kept,
+// unusable, mode, names and usage.
 func (k *Keeper) Doubts() []findings.Finding {
 	k.mu.Lock()
 	defer k.mu.Unlock()

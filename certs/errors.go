@@ -2,8 +2,7 @@ package certs
 
 import "errors"
 
-// What can be wrong with a pair. Every error of this package wraps one of these; the text names the file and the
-// remedy.
+// What can be wrong with a pair. Every error of this package wraps one of these, and names the file and the remedy.
 var (
 	// ErrConfig: the Config contradicts itself.
 	ErrConfig = errors.New("certificate configuration")

@@ -15,12 +15,12 @@ import (
 // maxFile bounds what is read: a long chain is some 20 kB.
 const maxFile = 1 << 20
 
-// files are the operator's.
+// files is the source of a pair that the operator gives.
 type files struct{ certFile, keyFile string }
 
 func (f *files) kind() Kind { return Files }
 
-// look reads the pair; it is another one if a byte of it is.
+// look reads the pair. It is another one if any byte of it is.
 func (f *files) look(current *pair, _ view) (*pair, error) {
 	raw, err := readGiven(f.certFile, f.keyFile)
 	if err != nil || current != nil && raw.sum() == current.sum {
@@ -91,7 +91,7 @@ func bare(err error) string {
 	return oneLine(err)
 }
 
-// store writes a whole file or nothing, see [durable.Write]. It makes the folder where it is missing.
+// store writes a whole file or nothing, see [durable.Write]. It makes the folder if it is missing.
 func store(name string, data []byte) error {
 	dir := filepath.Dir(name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

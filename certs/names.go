@@ -13,7 +13,7 @@ import (
 // datagrams.
 const maxMachineAddrs = 32
 
-// names is what a self-signed certificate is for.
+// names are those in a self-signed certificate.
 type names struct {
 	dns   []string
 	addrs []netip.Addr // asked for: without one of these it is made anew
@@ -22,7 +22,7 @@ type names struct {
 	machine6 []netip.Addr
 }
 
-// namesFor is localhost, the public host, hosts and the machine's addresses.
+// namesFor returns localhost, the public host, hosts and the machine's addresses.
 func namesFor(publicHost string, hosts []string, machine func() ([]netip.Addr, error)) (names, error) {
 	n := names{
 		dns:   []string{"localhost"},
@@ -71,8 +71,7 @@ func (n *names) add(host string) error {
 	return nil
 }
 
-// validName accepts what certificates name: letters, digits, hyphens and, as is met in practice, underscores; a first
-// label may be a star.
+// validName accepts letters, digits, hyphens and, since they occur, underscores; the first label may be a star.
 func validName(name string) bool {
 	if len(name) == 0 || len(name) > 253 {
 		return false
@@ -95,7 +94,7 @@ func validName(name string) bool {
 
 func (n *names) allAddrs() []netip.Addr { return slices.Concat(n.addrs, n.machine6) }
 
-// missing is a name that c should have and has not, or nothing.
+// missing returns a name that c should have and does not, or nothing.
 func (n *names) missing(c *x509.Certificate) string {
 	for _, name := range n.dns {
 		if !slices.ContainsFunc(c.DNSNames, func(s string) bool { return strings.EqualFold(s, name) }) {

@@ -70,7 +70,7 @@ func (r rawPair) parse() (*pair, error) {
 	return p, nil
 }
 
-// inTime is an error if the certificate has ended, or has yet to begin.
+// inTime returns an error if the certificate has ended or has yet to begin.
 func (p *pair) inTime(now time.Time) error {
 	switch i := p.info; {
 	case now.After(i.NotAfter):
@@ -178,7 +178,7 @@ func (r rawPair) mismatch(chain []*x509.Certificate, key crypto.PrivateKey) erro
 	return p
 }
 
-// signedByItself: made with its own key. (CheckSignatureFrom would want a CA.)
+// signedByItself reports whether a certificate is signed with its own key. CheckSignatureFrom would want a CA.
 func signedByItself(c *x509.Certificate) bool {
 	return bytes.Equal(c.RawIssuer, c.RawSubject) &&
 		c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
@@ -192,7 +192,7 @@ func certNames(c *x509.Certificate) []string {
 	return out
 }
 
-// forHost is p with Verifiable set for the host that clients are told.
+// forHost returns p with Verifiable set for the host that clients are told.
 func (p *pair) forHost(host string, now time.Time) *pair {
 	q := *p
 	q.info.Verifiable = q.names(host) && q.inTime(now) == nil && (!q.info.SelfSigned || q.vouchedFor(now))
@@ -216,5 +216,5 @@ func (p *pair) vouchedFor(now time.Time) bool {
 	return err == nil
 }
 
-// oneLine keeps a foreign error's text to one line.
+// oneLine makes one line of an error's text.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -115,7 +115,7 @@ func reasonToRenew(p *pair, v view) string {
 	return ""
 }
 
-// standIn makes a pair for while there is none to use. It is not kept.
+// standIn makes a pair for as long as there is no other. It is not kept.
 func standIn(v view) (*pair, error) {
 	p, _, err := makeSelfSigned("", v)
 	if err == nil {

@@ -3,10 +3,14 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/BurntSushi/toml"
 
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
@@ -14,8 +18,7 @@ import (
 // recommended is the entry of turn.peers.deny that stands for what should never be reached.
 const recommended = "recommended"
 
-// address is where something listens. What it gives is normal: an address in its shortest form, or nothing before the
-// colon.
+// address is where something listens. It is stored in its shortest form, or with nothing before the colon.
 func address() kind[string] {
 	return kind[string]{name: "address", env: envText, parse: one(func(v any) (string, error) {
 		s, ok := v.(string)
@@ -47,7 +50,34 @@ func portRange() kind[PortRange] {
 	})}
 }
 
-// isHost is the check of a host name or address. A star may be the first label where star is set.
+// portTable is turn.public_ports: ports outside, by those inside.
+func portTable() kind[map[uint16]uint16] {
+	const want = `a table of ports such as {"3478" = 13478}`
+	outer := number[int64](1, 65535)
+	return kind[map[uint16]uint16]{name: "table of ports", env: envTOML, parse: func(v any) (map[uint16]uint16, []fault) {
+		t, ok := v.(map[string]any)
+		if !ok {
+			return nil, []fault{{err: wrongType(want, v)}}
+		}
+		ports := make(map[uint16]uint16, len(t))
+		var faults []fault
+		for _, name := range slices.Sorted(maps.Keys(t)) {
+			at := "." + toml.Key{name}.String()
+			inner, err := strconv.ParseUint(name, 10, 16)
+			if err != nil || inner == 0 {
+				faults = append(faults, fault{at: at, sub: at, err: errors.New("is no port from 1 to 65535")})
+			}
+			n, wrong := outer.parse(t[name])
+			for _, f := range wrong {
+				faults = append(faults, fault{at: at, sub: at, err: f.err})
+			}
+			ports[uint16(inner)] = uint16(n)
+		}
+		return ports, faults
+	}}
+}
+
+// isHost accepts a host name or an address. Its first label may be a star if star is set.
 func isHost(s string, star bool) error {
 	if s == "" {
 		return notEmpty(s)
@@ -79,7 +109,7 @@ func isLabel(s string) bool {
 	return s != "" && len(s) <= 63 && s[0] != '-' && s[len(s)-1] != '-'
 }
 
-// isAddress refuses addresses that no client can be told.
+// isAddress refuses addresses that no client can reach.
 func isAddress(s string, a netip.Addr) error {
 	if a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
 		return fmt.Errorf("%s is no address that a client can reach", quoted(s))
@@ -87,7 +117,7 @@ func isAddress(s string, a netip.Addr) error {
 	return nil
 }
 
-// publicHost is the check of public.host.
+// publicHost checks public.host.
 func publicHost(s string) error {
 	if s == "auto" {
 		return nil
@@ -95,7 +125,7 @@ func publicHost(s string) error {
 	return isHost(s, false)
 }
 
-// stunURL is the check of an entry of public.stun.
+// stunURL checks an entry of public.stun.
 func stunURL(s string) error {
 	if !strings.HasPrefix(s, "stun:") {
 		return fmt.Errorf("%s must be like stun:HOST:PORT", quoted(s))
@@ -103,13 +133,13 @@ func stunURL(s string) error {
 	return iceURL(s)
 }
 
-// certHost is the check of an entry of certs.hosts.
+// certHost checks an entry of certs.hosts.
 func certHost(s string) error { return isHost(s, true) }
 
-// certainHost is the check of an entry of hooks.hosts and admin.hosts.
+// certainHost checks an entry of hooks.hosts and admin.hosts.
 func certainHost(s string) error { return isHost(s, false) }
 
-// urlPath is the check of admin.path.
+// urlPath checks admin.path.
 func urlPath(s string) error {
 	if !strings.HasPrefix(s, "/") || strings.Contains(s, "//") || strings.Contains(s, "/.") {
 		return fmt.Errorf(`%s must be a path such as "/turn/"`, quoted(s))
@@ -122,7 +152,7 @@ func urlPath(s string) error {
 	return nil
 }
 
-// family is the check of public.ipv4 and public.ipv6.
+// family checks public.ipv4 and public.ipv6.
 func family(what string, is func(netip.Addr) bool) func(string) error {
 	return func(s string) error {
 		if s == "auto" || s == "off" {
@@ -142,7 +172,7 @@ func is6(a netip.Addr) bool { return a.Is6() && !a.Is4In6() }
 
 var errPrefix = errors.New("neither an address nor a prefix")
 
-// prefix is the check of an entry of turn.peers.allow.
+// prefix checks an entry of turn.peers.allow.
 func prefix(s string) error {
 	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
 		return nil
@@ -159,7 +189,7 @@ func prefix(s string) error {
 	return nil
 }
 
-// denied is the check of an entry of turn.peers.deny.
+// denied checks an entry of turn.peers.deny.
 func denied(s string) error {
 	if s == recommended {
 		return nil
@@ -171,7 +201,7 @@ func denied(s string) error {
 	return err
 }
 
-// webURL is the check of an http or https URL, which may be empty. Its error does not hold it: it may have a password.
+// webURL accepts an http or https URL, or nothing. Its error does not show the URL, which may hold a password.
 func webURL(s string) error {
 	if s == "" {
 		return nil
@@ -183,7 +213,7 @@ func webURL(s string) error {
 	return nil
 }
 
-// iceURL is the check of a URL of RFC 7064 or RFC 7065.
+// iceURL accepts a URL as of RFC 7064 or RFC 7065.
 func iceURL(s string) error {
 	scheme, rest, _ := strings.Cut(s, ":")
 	if strings.Contains(rest, "@") {

@@ -3,24 +3,26 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
-// good tells whether none of the keys has a mistake of its own.
+// good reports whether each of the keys is right by itself.
 func (l *loader) good(keys ...string) bool {
 	return !slices.ContainsFunc(keys, func(k string) bool { return l.bad[k] })
 }
 
-// contradictions finds what is wrong with keys together. Keys that are wrong by themselves are left out.
+// contradictions finds keys that are at odds with each other. Those that are wrong by themselves are left out.
 func (l *loader) contradictions() {
 	l.checkPublic()
 	l.checkBroker()
 	all := l.sockets()
 	l.checkSockets(all)
 	l.checkRelayPorts(all)
+	l.checkPublicPorts()
 	l.checkCerts()
 	l.checkTokens()
 	l.checkCredentials()
@@ -40,15 +42,15 @@ type bound struct {
 	tcp, udp bool
 }
 
-// sockets are all that would be bound, in the order of the documentation.
+// sockets lists all that would be bound, in the order of the documentation.
 func (l *loader) sockets() []bound {
 	var all []bound
 	add := func(key, at, address string, tcp, udp bool) {
-		if a, err := listen.Parse(address); err == nil { // not so of an entry that is wrong
+		if a, err := listen.Parse(address); err == nil { // else the entry is known to be wrong
 			all = append(all, bound{a, key, at, tcp, udp})
 		}
 	}
-	// Whatever is meant with transports that are wrong, most likely there is one of TCP and one of UDP.
+	// Wrong transports most likely stand for some over TCP and some over UDP.
 	has := func(names ...string) bool {
 		return !l.good("turn.transports") || len(l.cfg.Turn.Transports) == 0 ||
 			slices.ContainsFunc(names, func(n string) bool { return slices.Contains(l.cfg.Turn.Transports, n) })
@@ -86,7 +88,7 @@ func covered(a string, list []string) bool {
 	return ok && port != "0" && slices.Contains(list, "[::]:"+port)
 }
 
-// checkSockets finds listeners that are missing, and those that cannot be bound beside each other.
+// checkSockets finds out whether there are listeners, and which of them cannot be bound beside each other.
 func (l *loader) checkSockets(all []bound) {
 	t := l.cfg.Turn
 	if l.good("turn.transports") && len(t.Transports) == 0 {
@@ -125,6 +127,25 @@ func (l *loader) checkRelayPorts(all []bound) {
 	}
 }
 
+// checkPublicPorts finds ports that no TURN listener has. A listener whose port the system chooses may have any.
+func (l *loader) checkPublicPorts() {
+	const key = "turn.public_ports"
+	if !l.good(key, "turn.listen", "turn.listen_tls") {
+		return
+	}
+	inner := map[uint16]bool{}
+	for _, text := range slices.Concat(l.cfg.Turn.Listen, l.cfg.Turn.ListenTLS) {
+		if a, err := listen.Parse(text); err == nil {
+			inner[a.Port()] = true
+		}
+	}
+	for _, port := range slices.Sorted(maps.Keys(l.cfg.Turn.PublicPorts)) {
+		if !inner[port] && !inner[0] {
+			l.fail(key, fmt.Sprintf(".%d", port), fmt.Errorf("port %d is that of no address in turn.listen and turn.listen_tls", port))
+		}
+	}
+}
+
 func (l *loader) checkCerts() {
 	const cert, key, validity, renew = "certs.cert_file", "certs.key_file", "certs.validity", "certs.renew_before"
 	c := l.cfg.Certs
@@ -140,8 +161,7 @@ func (l *loader) checkCerts() {
 	}
 }
 
-// checkCredentials finds settings that undo each other. Only one of them need be set for them to be at odds by their
-// defaults, so that is no mistake.
+// checkCredentials finds settings that undo each other. It is a mistake only if both are set: a default may give way.
 func (l *loader) checkCredentials() {
 	const strict, connected, ttl, session = "credentials.strict_expiry", "credentials.while_connected", "credentials.ttl", "credentials.max_session"
 	c := l.cfg.Credentials

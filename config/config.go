@@ -1,6 +1,6 @@
 // Package config reads the configuration: defaults, a TOML file, environment variables, in this order, into one
-// validated Config. One table of keys (see Tables) is the source for decoding, for the names of the variables, for what
-// `config init` prints and for the reference. Only the main package imports it.
+// validated Config. Decoding, the names of the variables, what `config init` prints and the reference all come from one
+// table of keys, see [Tables]. Only internal/app and internal/cli import it: the parts have settings of their own.
 package config
 
 import (
@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// Config is a whole configuration. Load makes it; it is never changed afterwards. Relative paths in it are already
-// relative to the working directory, or absolute.
+// Config is a whole configuration. [Load] makes it, and nobody changes it afterwards. Its paths are absolute, or
+// relative to the working directory.
 type Config struct {
 	DataDir      string        // folder of what serve makes and keeps
-	DrainTimeout time.Duration // 0: nothing is waited for
+	DrainTimeout time.Duration // 0: none
 
 	Log         Log
 	Public      Public
@@ -47,12 +47,14 @@ type Turn struct {
 	ListenTLS  []string
 	Transports []string // of udp, tcp, tls, dtls; at least one, each once
 	RelayPorts PortRange
-	Software   string
-	Limits     Limits
-	Peers      Peers
+	// PublicPorts maps the ports of listeners to those that clients are told, if they differ. Never nil.
+	PublicPorts map[uint16]uint16
+	Software    string
+	Limits      Limits
+	Peers       Peers
 }
 
-// PortRange is a range of ports with both ends in it. Min is at least 1 and at most Max.
+// PortRange is a range of ports, both ends included. Min is at least 1 and at most Max.
 type PortRange struct{ Min, Max uint16 }
 
 // Limits is the table [turn.limits]. 0 means no limit.
@@ -120,7 +122,7 @@ type Authenticate struct {
 	JWT    JWT
 }
 
-// JWT is the table [hooks.authenticate.jwt]. At most one of the four sources of keys is set, one in mode jwt.
+// JWT is the table [hooks.authenticate.jwt]. At most one of the four sources of keys is set.
 type JWT struct {
 	Secret        Secret
 	PublicKeyFile string
@@ -143,7 +145,7 @@ type Authorize struct {
 
 // Rule is an entry of hooks.authorize.rules.
 type Rule struct {
-	From, To string // a glob, or @ and the name of a group that there is
+	From, To string // a glob, or @ and the name of a group
 	Action   string // allow, deny
 }
 

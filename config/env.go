@@ -14,11 +14,11 @@ import (
 
 const maxSecretFile = 64 << 10 // bytes of a file that a variable names
 
-// linked are the variables that Kubernetes and Docker make of a service of this name, next to which we may run. None of
-// them can be a key.
+// linked matches the variables that Kubernetes and Docker make for a service of this name that runs beside us. No key
+// can have such a name.
 var linked = regexp.MustCompile(`^CROLANG_AIO(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
 
-// readEnviron takes the variables. One that is no key's is a mistake: it is a misspelt one.
+// readEnviron reads the variables. One that belongs to no key is a mistake: most likely it is misspelt.
 func (l *loader) readEnviron() {
 	set := map[string]string{}
 	for _, line := range l.environ {
@@ -51,9 +51,9 @@ func (l *loader) readEnviron() {
 	}
 }
 
-// CheckVariable is an error if a variable's value has something round it that is hardly meant: quotes, which a shell takes
-// off and Docker's --env-file and Kubernetes do not, or blanks, such as the carriage return of a file with CRLF. It does not
-// hold the value.
+// CheckVariable returns an error if a variable's value has something round it that is hardly meant: quotes, which a
+// shell takes off and Docker's --env-file and Kubernetes do not, or blanks, such as the carriage return of a file with
+// CRLF. The error does not show the value.
 func CheckVariable(value string) error {
 	switch trimmed := strings.TrimSpace(value); {
 	case strings.HasSuffix(value, "\r"):
@@ -99,10 +99,10 @@ func (l *loader) readVariable(k Key, name string, read func(string) any, text st
 	l.store(k, name, v)
 }
 
-// readSecretFile stores what the file has that a variable names. Its errors do not hold the path, which may be the
+// readSecretFile stores the content of the file that a variable names. Its errors do not show the path: it may be the
 // secret itself, put there by mistake.
 func (l *loader) readSecretFile(k Key, path string, both bool) {
-	l.source[k.Name] = k.EnvFile // whatever becomes of it
+	l.source[k.Name] = k.EnvFile
 	if both {
 		l.fail(k.Name, "", fmt.Errorf("%s is set too: only one of them can be", k.Env))
 		return
@@ -128,7 +128,7 @@ func (l *loader) readSecretFile(k Key, path string, both bool) {
 	l.readVariable(k, k.EnvFile, k.fromFile, text)
 }
 
-// linesOf is the list of what stands on each line.
+// linesOf splits at line ends, and drops empty lines.
 func linesOf(text string) any {
 	list := []any{}
 	for line := range strings.Lines(text) {

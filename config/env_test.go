@@ -61,6 +61,7 @@ func TestEnviron(t *testing.T) {
 			[]Rule{{"a", "*", "deny"}}},
 		{`HOOKS_AUTHORIZE_GROUPS={ops = ["a", "b,c"]}`, func(c *Config) any { return c.Hooks.Authorize.Groups },
 			map[string][]string{"ops": {"a", "b,c"}}},
+		{`TURN_PUBLIC_PORTS={3478 = 13478}`, func(c *Config) any { return c.Turn.PublicPorts }, map[uint16]uint16{3478: 13478}},
 		{"HOOKS_AUTHENTICATE_JWT_LEEWAY=0", func(c *Config) any { return c.Hooks.Authenticate.JWT.Leeway }, time.Duration(0)},
 		{"REDIS_ENABLED=true", func(c *Config) any { return c.Redis.Enabled }, true},
 	} {

@@ -84,7 +84,7 @@ func authorizeTable() Table {
 			func(c *Config) *string { return &c.Hooks.Authorize.Mode },
 			"allow: all. deny: none. rules: those below decide. upstream: your own webhook decides."),
 		define("hooks.authorize.default", "deny", oneOf("allow", "deny"), func(c *Config) *string { return &c.Hooks.Authorize.Default },
-			"What holds where no rule matches: allow or deny."),
+			"What holds if no rule matches: allow or deny."),
 		define("hooks.authorize.rules", none(), tableList(ruleKind()), func(c *Config) *[]Rule { return &c.Hooks.Authorize.Rules },
 			"The first rule that matches decides. from and to are a Node id, a pattern with * and ?, or @ and the name of a group.").
 			example(`[{from = "@admins", to = "*", action = "allow"}, {from = "sensor-*", to = "hub", action = "allow"}]`),
@@ -113,7 +113,7 @@ func upstreamTable() Table {
 		at("authenticate_url", "Asked in mode upstream of hooks.authenticate.", func(u *Upstream) *string { return &u.AuthenticateURL }).
 			example(`"https://hooks.example.org/authenticate"`),
 		at("authorize_url", "Asked in mode upstream of hooks.authorize.", func(u *Upstream) *string { return &u.AuthorizeURL }),
-		at("validity_url", "Asked, where set, which of the connected Nodes must go; in every mode.", func(u *Upstream) *string { return &u.ValidityURL }),
+		at("validity_url", "If set, asked in every mode which of the connected Nodes must go.", func(u *Upstream) *string { return &u.ValidityURL }),
 		at("messages_url", "Told of messages in mode upstream of hooks.messages.", func(u *Upstream) *string { return &u.MessagesURL }),
 		define("hooks.upstream.token", "", secret(visible), func(c *Config) *Secret { return &c.Hooks.Upstream.Token },
 			"Sent as Authorization: Bearer. Empty: none is sent."),

@@ -9,7 +9,7 @@ func turnTables() []Table {
 	return []Table{
 		{Name: "turn", Doc: "The STUN and TURN server.", Keys: []Key{
 			define("turn.realm", "crolang", text(all(notEmpty, notLonger(127))), func(c *Config) *string { return &c.Turn.Realm },
-				"Realm that clients are asked for credentials of.").restart(),
+				"Realm of the credentials that clients are asked for.").restart(),
 			define("turn.listen", []any{":3478"}, list(address()), func(c *Config) *[]string { return &c.Turn.Listen },
 				"Addresses for UDP and TCP. TLS and DTLS are recognised here too. Without an address before the colon: all of this machine.").
 				example(`["192.0.2.10:3478", "[2001:db8::10]:3478"]`).restart(),
@@ -21,6 +21,9 @@ func turnTables() []Table {
 			define("turn.relay_ports", "49152-65535", portRange(), func(c *Config) *PortRange { return &c.Turn.RelayPorts },
 				"UDP ports of relays, the first and the last. Each allocation takes one. A firewall must let them in; "+
 					"a container must publish them.").restart(),
+			define("turn.public_ports", any(map[string]any{}), portTable(), func(c *Config) *map[uint16]uint16 { return &c.Turn.PublicPorts },
+				"Ports that clients are told in place of those of turn.listen and turn.listen_tls, if a router or a container "+
+					"changes them: the port of the listener, and the one outside.").example(`{"3478" = 13478, "5349" = 15349}`),
 			define("turn.software", "", text(notLonger(127)), func(c *Config) *string { return &c.Turn.Software },
 				"Name of the server in its answers. Empty: none, which keeps answers to strangers small."),
 		}},
@@ -30,7 +33,7 @@ func turnTables() []Table {
 			define("turn.limits.allocations_per_node", 128, limit(), func(c *Config) *int { return &c.Turn.Limits.AllocationsPerNode },
 				"Allocations at once of one Node."),
 			define("turn.limits.bits_per_second", 0, number[int64](0, math.MaxInt64), func(c *Config) *int64 { return &c.Turn.Limits.BitsPerSecond },
-				"Bits per second of one allocation, each way. What comes faster is dropped.").example("10_000_000"),
+				"Bits per second of one allocation, each way, with the headers of IP and UDP. What comes faster is dropped.").example("10_000_000"),
 			define("turn.limits.connections_per_ip", 4096, limit(), func(c *Config) *int { return &c.Turn.Limits.ConnectionsPerIP },
 				"TCP and TLS connections at once from one address."),
 			define("turn.limits.unauthenticated_per_second", 200, limit(), func(c *Config) *int { return &c.Turn.Limits.UnauthenticatedPerSecond },

@@ -14,16 +14,16 @@ import (
 
 // fault is one thing wrong with a value.
 type fault struct {
-	at  string // below the key, for its line: "", "[1]", "[1].from", ".group[0]"
-	sub string // below the key, for its name: "" or ".group"
+	at  string // where below the key, to find its line: "", "[1]", "[1].from", ".group[0]"
+	sub string // what is added to the key's name: "" or ".group"
 	err error
 }
 
-// parser reads a TOML value: string, int64, float64, bool, time.Time, []any or map[string]any; or, from a variable,
-// an unreadable.
+// parser reads a TOML value: string, int64, float64, bool, time.Time, []any or map[string]any; or, from a variable, an
+// unreadable.
 type parser[T any] func(v any) (T, []fault)
 
-// unreadable stands for a variable's text that is no value of the kind that is wanted.
+// unreadable stands for the text of a variable that is no value of the wanted kind.
 type unreadable struct{}
 
 // kind is a type of value.
@@ -31,10 +31,10 @@ type kind[T any] struct {
 	name   string // for people
 	parse  parser[T]
 	env    func(text string) any // a variable's text as a TOML value
-	file   func(text string) any // that of a file which a variable names; nil where secret is false
+	file   func(text string) any // that of a file which a variable names; nil unless secret
 	values []string              // of an enumeration
 	secret bool
-	partly bool // what is right of a wrong value is of use to find what else is wrong: the rest of it is zero
+	partly bool // of a wrong value, what is right is stored all the same, to find what else is wrong; the rest is zero
 }
 
 func one[T any](f func(v any) (T, error)) parser[T] {
@@ -47,7 +47,7 @@ func one[T any](f func(v any) (T, error)) parser[T] {
 	}
 }
 
-// wrongType says what a value should be, and what type it is of: never the value.
+// wrongType says what a value should be and which type it has, but does not show it.
 func wrongType(want string, v any) error {
 	got := ""
 	switch v.(type) {
@@ -71,7 +71,7 @@ func wrongType(want string, v any) error {
 	return fmt.Errorf("must be %s, not %s", want, got)
 }
 
-// quoted is a value that is no secret, for an error.
+// quoted shows a value in an error. It must be no secret.
 func quoted(s string) string {
 	const most = 80
 	if len(s) > most {
@@ -130,10 +130,10 @@ func text(check func(string) error) kind[string] {
 	return kind[string]{name: "string", parse: parseText(check), env: envText}
 }
 
-// anything is the check of a text that may be anything.
+// anything accepts every text.
 func anything(string) error { return nil }
 
-// notLonger is the check of a text of at most n characters.
+// notLonger accepts texts of at most n characters.
 func notLonger(n int) func(string) error {
 	return func(s string) error {
 		if utf8.RuneCountInString(s) > n {
@@ -150,7 +150,7 @@ func notEmpty(s string) error {
 	return nil
 }
 
-// all is the check that passes what every one of checks does.
+// all accepts what each of checks does.
 func all(checks ...func(string) error) func(string) error {
 	return func(s string) error {
 		for _, check := range checks {
@@ -202,7 +202,7 @@ func boolean() kind[bool] {
 	})}
 }
 
-// number is a whole one from low to high, both included.
+// number is a whole number from low to high, both included.
 func number[N int | int64](low, high int64) kind[N] {
 	return kind[N]{name: "number", env: envNumber, parse: one(func(v any) (N, error) {
 		n, ok := v.(int64)
@@ -220,7 +220,7 @@ func number[N int | int64](low, high int64) kind[N] {
 	})}
 }
 
-// limit is a number from 0, which fits an int on every machine.
+// limit is a number of at least 0 that fits an int on every machine.
 func limit() kind[int] { return number[int](0, math.MaxInt32) }
 
 // list is a list of at most 100 000 entries of k.
@@ -251,7 +251,7 @@ func list[T any](k kind[T]) kind[[]T] {
 	}}
 }
 
-// distinct is a list in which no entry is there twice.
+// distinct is a list without duplicates.
 func distinct(k kind[string]) kind[[]string] {
 	l := list(k)
 	parse := l.parse
@@ -289,7 +289,7 @@ func secret(check func(string) error) kind[Secret] {
 	}}
 }
 
-// visible is the check of a secret that a header can carry.
+// visible accepts a secret that a header can carry.
 func visible(s string) error {
 	if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return errors.New("must be of printable ASCII characters without spaces: a header cannot carry others")
@@ -297,8 +297,8 @@ func visible(s string) error {
 	return nil
 }
 
-// unreserved is the check of a secret that the Broker's webhook URLs carry: its HTTP client sends user-info as it is
-// written, without decoding what is escaped.
+// unreserved accepts a secret that the Broker's webhook URLs can carry: its HTTP client sends user-info as it is
+// written and does not decode escapes.
 func unreserved(s string) error {
 	for _, r := range s {
 		if (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && !strings.ContainsRune("-._~", r) {

@@ -13,7 +13,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/nearest"
 )
 
-// envTOML reads a variable that holds what the file would have after the "=".
+// envTOML reads a variable that holds what would stand behind the "=" in the file.
 func envTOML(text string) any {
 	var doc map[string]any
 	if err := decodeTOML("value = "+text, &doc); err != nil || len(doc) != 1 {
@@ -22,7 +22,7 @@ func envTOML(text string) any {
 	return plain(doc["value"])
 }
 
-// plain makes every array of tables a list like any other.
+// plain makes arrays of tables lists like any other.
 func plain(v any) any {
 	switch v := v.(type) {
 	case []map[string]any:
@@ -43,8 +43,8 @@ func plain(v any) any {
 	return v
 }
 
-// decodeTOML is toml.Decode into a map. The library says of its own mistakes that they are bugs by a panic; here they
-// are an error, since what is read is not ours.
+// decodeTOML is toml.Decode into a map. The library panics at its own mistakes. Here that is an error, since others
+// write what is read.
 func decodeTOML(text string, into *map[string]any) (err error) {
 	defer func() {
 		if recover() != nil {

@@ -7,9 +7,9 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// findLines says where every key, table and entry of a list stands: the line of each, by paths such as "turn.limits",
-// "turn.listen[1]" or "hooks.authorize.rules[0].from". text must be TOML that the library took, of which it tells the
-// values only. What is not understood here has no line.
+// findLines returns the line of every key, table and entry of a list, by paths such as "turn.limits", "turn.listen[1]"
+// or "hooks.authorize.rules[0].from". text must be TOML that the library has taken; it tells the values only. What is
+// not understood here has no line.
 func findLines(text string) map[string]int {
 	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} { // as the library does
 		if rest, ok := strings.CutPrefix(text, mark); ok {
@@ -54,7 +54,7 @@ func (s *scanner) take(what string) bool {
 	return true
 }
 
-// skip passes over white space, ends of lines and comments.
+// skip skips white space, line ends and comments.
 func (s *scanner) skip() {
 	for s.text != "" {
 		switch s.text[0] {
@@ -102,7 +102,7 @@ func (s *scanner) part() string {
 	return raw
 }
 
-// header reads the name of a table. Where a part of it is an array of tables, its last one is meant.
+// header reads the name of a table. A part of it that is an array of tables stands for its last one.
 func (s *scanner) header(array bool) string {
 	path := ""
 	for !s.lost {
@@ -165,7 +165,7 @@ func (s *scanner) value(path string) {
 	}
 }
 
-// more tells whether another entry follows, and takes the comma before it or the end.
+// more reports whether another entry follows, and takes the comma before it, or the end.
 func (s *scanner) more(end string) bool {
 	if s.skip(); s.take(",") {
 		s.skip()

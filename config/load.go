@@ -20,20 +20,20 @@ type Option func(*loader)
 // WithEnviron takes the environment from "NAME=value" lines in place of the process's own.
 func WithEnviron(environ []string) Option { return func(l *loader) { l.environ = environ } }
 
-// WithRead has Load call read with the path of every file that the configuration is read from, and of every one that it
-// names for somebody to read, before any of them is read: whoever watches them knows which, even if Load fails.
+// WithRead has Load call read with the path of each file that it is about to read, and of each that the configuration
+// names for a part to read. So whoever watches them knows them all, even if Load fails.
 func WithRead(read func(path string)) Option { return func(l *loader) { l.read = read } }
 
-// WithCheck adds a check by a part that knows more of its settings. It is called with a Config whose every value has the
-// right shape. Its mistakes need Key and Err, and may have Because: Load adds the place. Entry n of a list, counted from
-// 0, is KEY[n]. A mistake about a key that Load itself has found wrong is left out.
+// WithCheck adds a check by a part that knows more of its settings. It is called with a Config whose every value has
+// the right shape. Its mistakes need Key and Err, and may have Because: Load adds the place. Entry n of a list, counted
+// from 0, is KEY[n]. A mistake about a key that Load itself has found wrong is left out.
 func WithCheck(check func(*Config) []*Error) Option {
 	return func(l *loader) { l.checks = append(l.checks, check) }
 }
 
 // Load reads the configuration: defaults, then the file, then the environment. An empty path means no file. Its error
-// names every mistake at once, one a line, each an *Error; it holds no secret. It is ErrInvalid, or, where the file
-// cannot be read, what that failed with.
+// names every mistake at once, one a line, each an *Error; it holds no secret. It is ErrInvalid, or, if the file cannot
+// be read, what that failed with.
 func Load(path string, options ...Option) (*Config, error) {
 	l := &loader{file: path, environ: os.Environ(), read: func(string) {}}
 	for _, o := range options {
@@ -68,7 +68,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 	return b, err
 }
 
-// bare is err without the path that it repeats, which might be a secret in the wrong variable.
+// bare drops the path that an error repeats: it might be a secret in the wrong variable.
 func bare(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {
@@ -77,7 +77,7 @@ func bare(err error) error {
 	return err
 }
 
-// loader gathers one Config and all that is wrong with it.
+// loader makes one Config, and gathers all that is wrong with it.
 type loader struct {
 	file    string
 	dir     string // that paths are relative to
@@ -103,7 +103,7 @@ func (l *loader) load(text string) (*Config, error) {
 	l.readText(text)
 	l.readEnviron()
 	l.resolvePaths()
-	if !l.unread { // what is in the file could be at odds with the rest, or not
+	if !l.unread { // else nobody knows what the file would set
 		l.contradictions()
 		l.runChecks()
 	}
@@ -117,8 +117,8 @@ func (l *loader) load(text string) (*Config, error) {
 	return &l.cfg, nil
 }
 
-// fail notes a mistake about a key, or about what at names below it. If nothing sets the key, the mistake is placed at the
-// first of others that is set: what the key is at odds with.
+// fail notes a mistake about a key, or about what at names below it. If nothing sets the key, the mistake is placed at
+// the first of others, with which the key is at odds, that is set.
 func (l *loader) fail(key, at string, err error, others ...string) {
 	l.bad[key] = true
 	e := &Error{Key: key, Err: err}
@@ -126,7 +126,7 @@ func (l *loader) fail(key, at string, err error, others ...string) {
 	l.mistakes = append(l.mistakes, e)
 }
 
-// place says where a mistake stands.
+// place fills in where a mistake is.
 func (l *loader) place(e *Error, key, at string, others ...string) {
 	path := key + at
 	if e.Source = l.sourceOf(key); e.Source == "" {
@@ -142,7 +142,7 @@ func (l *loader) place(e *Error, key, at string, others ...string) {
 	}
 }
 
-// sourceOf is what sets a key; or, for a path, what sets the key that it is in, or the first key that is in it.
+// sourceOf is what sets a key. For another path it is what sets the key that it is in, or the first key that is in it.
 func (l *loader) sourceOf(path string) string {
 	if s := l.source[path]; s != "" {
 		return s
@@ -192,7 +192,7 @@ func (l *loader) readText(text string) {
 	l.readTable("", doc)
 }
 
-// readTable takes what stands in a table of the file.
+// readTable stores what a table of the file sets.
 func (l *loader) readTable(path string, table map[string]any) {
 	for _, name := range slices.Sorted(maps.Keys(table)) {
 		at, v := below(path, toml.Key{name}.String()), plain(table[name])
@@ -240,7 +240,7 @@ func (l *loader) resolvePaths() {
 	}
 }
 
-// runChecks asks the parts. What they say of a key that is known to be wrong is left out.
+// runChecks asks the parts. What they say about a key that is known to be wrong is left out.
 func (l *loader) runChecks() {
 	for _, check := range l.checks {
 		for _, e := range check(&l.cfg) {

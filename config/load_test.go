@@ -24,7 +24,7 @@ func TestDefaults(t *testing.T) {
 		Public: Public{Host: "auto", IPv4: "auto", IPv6: "auto", STUN: []string{}},
 		Turn: Turn{
 			Realm: "crolang", Listen: []string{":3478"}, ListenTLS: []string{":5349"}, Transports: []string{"udp", "tcp", "tls", "dtls"},
-			RelayPorts: PortRange{49152, 65535},
+			RelayPorts: PortRange{49152, 65535}, PublicPorts: map[uint16]uint16{},
 			Limits: Limits{
 				AllocationsPerNode: 128, ConnectionsPerIP: 4096, UnauthenticatedPerSecond: 200, AllocationLifetime: 10 * time.Minute,
 			},
@@ -74,6 +74,9 @@ listen = [
   "[::ffff:127.0.0.1]:3478", # a comment
   "[::1]:3478",
 ]
+[turn.public_ports]
+3478 = 13478
+"5349" = 443
 [credentials]
 previous_secrets = ["hush-hush"]
 [[hooks.rtc.extra_ice_servers]]
@@ -106,6 +109,7 @@ func TestFile(t *testing.T) {
 		{c.Public, Public{"203.0.113.1", "192.0.2.1", "off", []string{"stun:stun.example.org", "stun:192.0.2.7:19302"}}},
 		{c.Turn.Listen, []string{"127.0.0.1:3478", "[::1]:3478"}},
 		{c.Turn.ListenTLS, []string{":5349"}},
+		{c.Turn.PublicPorts, map[uint16]uint16{3478: 13478, 5349: 443}},
 		{c.Credentials.PreviousSecrets[0].Reveal(), "hush-hush"},
 		{c.Hooks.RTC.ExtraICEServers[0].URLs, []string{"stun:[2001:db8::1]:3478", "stuns:stun.example.org"}},
 		{c.Hooks.Authenticate.JWT.PublicKeyFile, filepath.Join(dir, "keys/jwt.pem")},

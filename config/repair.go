@@ -11,7 +11,7 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// How many mistakes in the TOML itself are told of in one go: each costs another reading.
+// Bounds of how many mistakes in the TOML itself are named in one go: each costs another reading.
 const (
 	maxRepairs   = 20
 	maxRepairing = 1 << 20 // bytes to read again, but for the first mistake
@@ -22,9 +22,9 @@ var (
 	yamlLine   = regexp.MustCompile(`^(?:---|%YAML|[ \t]*-[ \t]|[ \t]*[A-Za-z_"'][^=\n]*:(?:[ \t]|$))`)
 )
 
-// decode reads the text of the file. A mistake in the TOML itself is noted, and its statement taken out, so that what is
-// wrong elsewhere is found too: repaired has l.broken lines with 0 for a value that could not be read. It is not whole if
-// the rest cannot be read either.
+// decode reads the text of the file. A statement that is no TOML is noted as a mistake and taken out, so that what is
+// wrong elsewhere is found too. repaired is the text that was read: in the lines of l.broken the value is 0. whole is
+// false if the rest cannot be read either.
 func (l *loader) decode(text string) (doc map[string]any, repaired string, whole bool) {
 	last := &Error{}
 	for n := range 1 + min(maxRepairs, max(1, maxRepairing/(1+len(text)))) {
@@ -42,7 +42,7 @@ func (l *loader) decode(text string) (doc map[string]any, repaired string, whole
 		var at toml.ParseError
 		isParse := errors.As(err, &at)
 		end := isParse && at.Position.Start >= len(strings.TrimRight(text, " \t\r\n"))
-		// The end comes too early where a statement before it was taken out in the middle.
+		// After a statement was taken out in its middle, the text may end too early: that is no other mistake.
 		if said := syntaxError(l.file, err); n == 0 || !end && (said.Line != last.Line || said.Column != last.Column) {
 			l.mistakes = append(l.mistakes, said)
 			last = said
@@ -55,12 +55,12 @@ func (l *loader) decode(text string) (doc map[string]any, repaired string, whole
 	return nil, "", false
 }
 
-// takeOut replaces the statement with a mistake by one of as many lines. Its value is 0, or, if that is not where the
-// mistake is, nothing of it is left.
+// takeOut returns text with as many lines, in which the statement with the mistake has the value 0. If that was tried,
+// or the mistake is not in the value, nothing of the statement is left.
 func (l *loader) takeOut(text string, at toml.ParseError) string {
 	lines := strings.SplitAfter(text, "\n")
 	starts := func(i int) bool { return heads(lines[i]) || assigns(lines[i]) != "" }
-	wrong := strings.Count(text[:min(max(0, at.Position.Start), len(text))], "\n") // the library counts below 0 sometimes
+	wrong := strings.Count(text[:min(max(0, at.Position.Start), len(text))], "\n") // the library's is below 0 sometimes
 	begin, end := wrong, wrong+1
 	for i := wrong - 1; i >= 0; i-- {
 		if !starts(i) {
@@ -72,7 +72,7 @@ func (l *loader) takeOut(text string, at toml.ParseError) string {
 		break
 	}
 	if begin < wrong && starts(wrong) {
-		end = wrong // what is wrong is that the one before does not end
+		end = wrong // the mistake is that the one before does not end
 	}
 	for isTable := heads(lines[begin]); end < len(lines) && !heads(lines[end]) && (isTable || assigns(lines[end]) == ""); {
 		end++
@@ -85,7 +85,7 @@ func (l *loader) takeOut(text string, at toml.ParseError) string {
 	return strings.Join(lines[:begin], "") + first + strings.Repeat("\n", end-begin) + strings.Join(lines[end:], "")
 }
 
-// assigns is the key, with the sign behind it, that a line gives a value; empty: none.
+// assigns returns the key that a line sets, with the "=" behind it, or nothing.
 func assigns(line string) string {
 	if strings.IndexByte(line, '=') < 0 {
 		return ""
@@ -114,7 +114,7 @@ func open(text string) bool {
 	return depth > 0
 }
 
-// foreign is an error for a text that is not meant to be TOML.
+// foreign returns an error for a text that was never meant to be TOML.
 func foreign(text string) error {
 	const begin = "; `crolang-aio config init` writes one to begin with"
 	trimmed := strings.TrimSpace(strings.TrimPrefix(text, "\xef\xbb\xbf"))
@@ -142,7 +142,7 @@ func foreign(text string) error {
 	return nil
 }
 
-// binary reports whether a text that is not UTF-8 has control characters, as one in another encoding does not.
+// binary reports whether a text has control characters: one that is only in another encoding has none.
 func binary(text string) bool {
 	return bytes.ContainsFunc([]byte(text), func(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' })
 }

@@ -11,8 +11,8 @@ func Changed(a, b *Config) []string {
 	return names
 }
 
-// Keep returns next as a process that was started with old can take it: whatever needs a restart is as in old, so that
-// what is shown is what holds. stays names the keys that differ and stay, in the order of the file.
+// Keep returns next as a process that was started with old can apply it: what needs a restart is as in old. stays names
+// the keys that differ and stay as they were, in the order of the file.
 func Keep(old, next *Config) (c *Config, stays []string) {
 	kept := *next
 	for _, k := range Keys() {

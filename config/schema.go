@@ -9,8 +9,8 @@ import (
 // envPrefix begins the name of every variable.
 const envPrefix = "CROLANG_AIO_"
 
-// notKeys are the variables with the prefix that are no keys: the command line's own, and one of the tests, which run
-// the program with the environment that they were given.
+// notKeys are variables with the prefix that belong to no key: those of the command line, and one of the tests, which
+// hand on their environment to the program.
 var notKeys = []string{envPrefix + "CONFIG", envPrefix + "REQUIRE_PEERS", envPrefix + "DOCTOR_PASSWORD"}
 
 // Table is a table of the configuration, with its keys in the order of the documentation.
@@ -56,7 +56,8 @@ func Keys() []Key {
 	return all
 }
 
-// Counts returns the numbers below the table of this name, such as "turn.limits", by the names of their keys.
+// Counts returns the numbers in the table of this name, such as "turn.limits", by the names of their keys. Texts,
+// durations and the like are left out.
 func (c *Config) Counts(table string) map[string]int64 {
 	counts := map[string]int64{}
 	for _, k := range Keys() {
@@ -67,7 +68,7 @@ func (c *Config) Counts(table string) map[string]int64 {
 	return counts
 }
 
-// define makes a Key. standard is its default as a TOML value, and at where the value is kept.
+// define makes a Key. standard is its default as a TOML value; at returns where the value is kept.
 func define[T any](name string, standard any, k kind[T], at func(*Config) *T, doc string) Key {
 	key := Key{
 		Name: name, Type: k.name, Default: render(standard), Doc: doc, Values: k.values, Secret: k.secret,
@@ -146,7 +147,7 @@ func render(v any) string {
 	return "{}"
 }
 
-// standardValue is a default as the TOML library would give it.
+// standardValue converts a default to what the TOML library would give.
 func standardValue(v any) any {
 	if n, ok := v.(int); ok {
 		return int64(n)

@@ -8,14 +8,14 @@ import (
 	"log/slog"
 )
 
-// hidden is what a Secret that is set shows of itself.
+// hidden is shown in place of a Secret.
 const hidden = "[secret]"
 
-// Secret is a text that nothing prints: no verb of fmt, no encoder, no slog handler. The zero Secret is not set. It is a
-// value, safe for concurrent use. Reveal is the one way to its text.
+// Secret is a text that nothing prints: no verb of fmt, no encoder, no slog handler. [Secret.Reveal] is the one way to
+// its text. The zero Secret is not set. It is a value and may be used from any goroutine.
 //
-// The text is kept behind a pointer: where fmt cannot call Format, since the Secret stands in an unexported field, it
-// prints an address.
+// The text is kept behind a pointer: fmt cannot call Format of a Secret in an unexported field, and prints an address
+// then.
 type Secret struct{ text *string }
 
 // NewSecret makes a Secret. An empty text makes one that is not set.
@@ -26,7 +26,7 @@ func NewSecret(text string) Secret {
 	return Secret{&text}
 }
 
-// Reveal returns the text, empty where the Secret is not set. What is revealed must not be logged.
+// Reveal returns the text, which is empty if the Secret is not set. What is revealed must not be logged.
 func (s Secret) Reveal() string {
 	if s.text == nil {
 		return ""
@@ -34,10 +34,10 @@ func (s Secret) Reveal() string {
 	return *s.text
 }
 
-// IsSet tells whether there is a text.
+// IsSet reports whether there is a text.
 func (s Secret) IsSet() bool { return s.text != nil }
 
-// Equal tells whether given is the Secret's text, in a time that depends on neither. A Secret that is not set equals
+// Equal reports whether given is the Secret's text, in a time that depends on neither. A Secret that is not set equals
 // nothing, not even the empty text.
 func (s Secret) Equal(given string) bool {
 	own, other := sha256.Sum256([]byte(s.Reveal())), sha256.Sum256([]byte(given))

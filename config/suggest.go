@@ -7,7 +7,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/nearest"
 )
 
-// unknown is the error for a name that is none, with the name that was perhaps meant.
+// unknown is the error for a name that does not exist, with the one that was perhaps meant.
 func unknown(what, meant string) error {
 	if meant == "" {
 		return fmt.Errorf("unknown %s", what)
@@ -15,8 +15,8 @@ func unknown(what, meant string) error {
 	return fmt.Errorf("unknown %s; did you mean %s?", what, meant)
 }
 
-// nearestKey is the key or table that an unknown path may have meant: the same name in another table, or one that is
-// spelt nearly so.
+// nearestKey returns the key or table that an unknown path may stand for: the same name in another table, or one that
+// is spelt much like it.
 func nearestKey(path string, keys []Key, tables bool) string {
 	leaf := path[strings.LastIndexByte(path, '.')+1:]
 	table := strings.TrimSuffix(strings.TrimSuffix(path, leaf), ".")
@@ -34,7 +34,7 @@ func nearestKey(path string, keys []Key, tables bool) string {
 		}
 		if k.Leaf() == leaf {
 			if same != "" {
-				same = "-" // in several tables: which is meant cannot be told
+				same = "-" // in several tables: any of them may be meant
 			} else {
 				same = k.Name
 			}

@@ -17,8 +17,8 @@ type nestingError struct{ line int }
 
 func (*nestingError) Error() string { return "lists, tables or dotted keys are nested too deep" }
 
-// checkNesting refuses what would cost the TOML library stack, memory and time without bounds. It reads strings and
-// comments as TOML does, up to the first mistake, where the library stops too.
+// checkNesting refuses what would cost the TOML library unbounded stack, memory and time. It reads strings and comments
+// as TOML does, up to the first mistake, at which the library stops too.
 func checkNesting(text string) *nestingError {
 	depth, dots := 0, 0
 	for i := 0; i < len(text); {
@@ -46,7 +46,7 @@ func checkNesting(text string) *nestingError {
 	return nil
 }
 
-// lineLen is the length of what stands before the end of the line.
+// lineLen is the length of the first line, without its end.
 func lineLen(text string) int {
 	if i := strings.IndexByte(text, '\n'); i >= 0 {
 		return i
@@ -54,8 +54,8 @@ func lineLen(text string) int {
 	return len(text)
 }
 
-// stringLen is the length of the TOML string that text begins with, its quotes included; all of text where it does not
-// end.
+// stringLen is the length of the TOML string that text begins with, quotes included, or of all of text if the string
+// does not end.
 func stringLen(text string) int {
 	quote := text[:1]
 	if strings.HasPrefix(text, quote+quote+quote) {
@@ -80,8 +80,8 @@ func stringLen(text string) int {
 	return len(text)
 }
 
-// syntaxMessages are what the library says of a value, and what is said instead: its words quote the value, which may
-// be a secret that lacks its quotes.
+// syntaxMessages replace what the library says about values: it quotes them, and one may be a secret that lacks its
+// quotes.
 var syntaxMessages = []struct{ has, say string }{
 	{"expected a top-level item to end", "nothing can stand behind a value or a [table] in its line; a text, a time or a size needs quotes"},
 	{"strings cannot contain newlines", "the text does not end in its line: it lacks the quote at its end"},
@@ -103,7 +103,7 @@ var syntaxMessages = []struct{ has, say string }{
 // harmless are the beginnings of messages that quote at most one character, or the name of a key.
 var harmless = []string{"expected ", "unexpected ", "Key '", "TOML files ", "files cannot ", "invalid UTF-8", "strings cannot ", "newlines not "}
 
-// syntaxError is a mistake in the TOML itself, with its place and without any value.
+// syntaxError makes an Error of a mistake in the TOML itself. It does not show any value.
 func syntaxError(file string, err error) *Error {
 	out := &Error{Source: file, Err: errors.New("not TOML")}
 	var nesting *nestingError

@@ -11,11 +11,11 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
-// fewest is the number of characters below which a secret can be guessed.
+// fewest characters make a secret that cannot be guessed.
 const fewest = 32
 
-// examples are secrets that documentation and habit have made known to everybody. Those that are longer, or have digits
-// or signs around them, are found too.
+// examples are secrets that everybody knows from documentation and habit. They are found with digits and signs round
+// them, and repeated, too.
 var examples = []string{
 	"the-secret", "thesecret", "north", "secret", "changeme", "change-me", "change_me", "password", "passwd", "test", "testing",
 	"example", "default", "admin", "token", "demo", "letmein", "qwerty", "crolang", "crolang-aio", "coturn", "turn", "redis",
@@ -23,8 +23,8 @@ var examples = []string{
 	"dev", "development", "0123456789abcdef", "abcdefghijklmnopqrstuvwxyz",
 }
 
-// Warnings are sentences about what is allowed but unwise, or has no effect, in the order of the documentation. None
-// holds a secret.
+// Warnings names what is allowed but unwise or has no effect, in the order of the documentation: a sentence each,
+// without any secret.
 func (c *Config) Warnings() []string {
 	var w []string
 	add := func(format string, args ...any) { w = append(w, fmt.Sprintf(format, args...)) }
@@ -113,8 +113,8 @@ func (c *Config) warnSecrets(add func(string, ...any)) {
 	}
 }
 
-// wellKnown tells whether a secret is one of the examples, perhaps repeated or with digits and signs at its ends, or has
-// hardly a different character.
+// wellKnown reports whether a secret is one of the examples, perhaps repeated or with digits and signs at its ends, or
+// consists of the same few characters.
 func wellKnown(s string) bool {
 	s = strings.ToLower(s)
 	different := map[rune]bool{}

@@ -20,7 +20,7 @@ func (s *Server) authenticate(c *call) *errAnswer {
 		return failed
 	}
 	answer := s.decider.authenticate(c.r.Context(), c.start, policy.Request{Node: node, Data: data, Body: c.body})
-	s.see(node)
+	s.see(c.r, node)
 	c.out = append(c.out, either(answer, authenticatedTrue, authenticatedFalse)...)
 	return nil
 }
@@ -32,7 +32,7 @@ func (s *Server) authorize(c *call) *errAnswer {
 		return failed
 	}
 	answer := s.decider.authorize(c.r.Context(), c.start, from, to, c.body)
-	s.see(from)
+	s.see(c.r, from)
 	c.out = append(c.out, either(answer, authorizedTrue, authorizedFalse)...)
 	return nil
 }
@@ -56,8 +56,8 @@ func (s *Server) resolve(c *call) *errAnswer {
 	if failed != nil {
 		return failed
 	}
-	ice, answer := s.decider.configuration(c.start, node, true)
-	s.see(node)
+	ice, answer := s.decider.configuration(c.start, node, !trial(c.r, node))
+	s.see(c.r, node)
 	switch answer.Verdict {
 	case policy.Yes:
 		c.out = s.decider.rtc.Load().appendAnswer(c.out, ice)

@@ -21,9 +21,9 @@ type DeciderConfig struct {
 	Registry Registry    // nil: nothing is known, nobody is banned
 	Policy   Policy      // nil: everybody may do everything
 
-	// Observe is told of each question: the hook ("authenticate", "resolve", "authorize", "validity", "message", and over
-	// HTTP "other"), one of the Result constants, and how long it took; over HTTP from the request's header on. It must not
-	// block. May be nil.
+	// Observe is told of each question: the hook ("authenticate", "resolve", "authorize", "validity", "message", and
+	// over HTTP "other"), one of the Result constants, and how long it took; over HTTP from the request's header on. It
+	// must not block. May be nil.
 	Observe func(hook, result string, took time.Duration)
 	Logger  *slog.Logger     // nil discards
 	Now     func() time.Time // nil: time.Now
@@ -35,7 +35,7 @@ const (
 	ResultRefused      = "refused"      // answered no
 	ResultFailed       = "failed"       // answered no, since nobody could decide
 	ResultUnauthorized = "unauthorized" // no or wrong token
-	ResultForeign      = "foreign"      // a foreign Host or Origin, where no token is asked for
+	ResultForeign      = "foreign"      // a foreign Host or Origin, and no token is asked for
 	ResultNotFound     = "not_found"
 	ResultMethod       = "method"
 	ResultType         = "content_type"
@@ -46,15 +46,15 @@ const (
 )
 
 // Decider answers what a Broker asks about its Nodes, whether the Broker calls webhooks (see [Server]) or lives in this
-// process and calls the Decider itself. Bans, the why-records of Nodes and the metrics of questions are its business, so
-// that they are the same for both.
+// process and calls the Decider itself. Bans, the why-records of Nodes and the metrics of questions are its business,
+// so that they are the same for both.
 //
-// An [policy.Answer] of No is a decision: banned, or refused by the policy. Failed is none: an upstream that is down, keys
-// that are not loaded, too many tokens waiting to be checked. A Node that is told "authentication failed" gives up for good,
-// so a Broker does better to tell one that nobody could decide on to come back.
+// A [policy.Answer] of No is a decision: banned, or refused by the policy. Failed is none: an upstream that is down,
+// keys that are not loaded, too many tokens waiting to be checked. A Node that is told "authentication failed" gives up
+// for good, so a Broker does better to tell one that nobody could decide on to come back.
 //
-// A Decider is made by NewDecider, has nothing to close, and may be used by many goroutines at once. Its methods wait for
-// the policy at most as long as their context lasts.
+// A Decider is made by NewDecider, has nothing to close, and may be used by many goroutines at once. Its methods wait
+// for the policy at most as long as their context lasts.
 type Decider struct {
 	cfg     DeciderConfig
 	log     *slog.Logger
@@ -100,9 +100,9 @@ func (d *Decider) Prepare(rtc RTC) (change.Change, error) {
 	return change.New(func() { d.rtc.Store(next) }, nil), nil
 }
 
-// Authenticate decides whether a Node may come in. data is what it sent along, any JSON text, nil where it sent nothing;
-// source is where it connects from, so that nobody's tries delay those of others: the zero value where that is not known.
-// An impossible node id is refused.
+// Authenticate decides whether a Node may come in. data is what it sent along, any JSON text, nil if it sent nothing;
+// source is the address that it connects from, so that nobody's tries delay those of others, or the zero value if that
+// is not known. An impossible node id is refused.
 func (d *Decider) Authenticate(ctx context.Context, node string, data []byte, source netip.Addr) policy.Answer {
 	start := d.cfg.Now()
 	if answer, bad := d.impossible("authenticate", start, node); bad {
@@ -113,27 +113,28 @@ func (d *Decider) Authenticate(ctx context.Context, node string, data []byte, so
 
 // authenticate is Authenticate of a valid id. A ban that came while the policy was asked counts.
 func (d *Decider) authenticate(ctx context.Context, start time.Time, r policy.Request) policy.Answer {
-	answer, banned := d.banned(r.Node)
+	node := nodeid.Canonical(r.Node)
+	answer, banned := d.banned(node)
 	if !banned {
 		answer = d.cfg.Policy.Authenticate(ctx, r)
-		if ban, banned := d.banned(r.Node); banned {
+		if ban, banned := d.banned(node); banned {
 			answer = ban
 		}
 	}
 	switch {
 	case !answer.OK():
-		d.cfg.Registry.AuthenticationRefused(r.Node, "authentication refused: "+answer.Cause)
+		d.cfg.Registry.AuthenticationRefused(node, "authentication refused: "+answer.Cause)
 	case answer.Cause != "":
-		d.cfg.Registry.Authenticated(r.Node, "authenticated: "+answer.Cause)
+		d.cfg.Registry.Authenticated(node, "authenticated: "+answer.Cause)
 	default:
-		d.cfg.Registry.Authenticated(r.Node, "authenticated")
+		d.cfg.Registry.Authenticated(node, "authenticated")
 	}
 	d.observe("authenticate", start, answer.Verdict)
 	return answer
 }
 
-// Authorize decides whether the Node from may talk to the Node to. It is asked for every message, so a yes is not noted in
-// from's why-record. An impossible id is refused.
+// Authorize decides whether the Node from may talk to the Node to. It is asked for every message, so a yes is not noted
+// in from's why-record. An impossible id is refused.
 func (d *Decider) Authorize(ctx context.Context, from, to string) policy.Answer {
 	start := d.cfg.Now()
 	if answer, bad := d.impossible("authorize", start, from, to); bad {
@@ -143,12 +144,14 @@ func (d *Decider) Authorize(ctx context.Context, from, to string) policy.Answer 
 }
 
 func (d *Decider) authorize(ctx context.Context, start time.Time, from, to string, body []byte) policy.Answer {
+	asked := [2]string{from, to}
+	from, to = nodeid.Canonical(from), nodeid.Canonical(to)
 	answer, banned := d.banned(from)
 	if !banned {
 		if answer, banned = d.banned(to); banned {
 			answer.Cause = "that Node is " + answer.Cause
 		} else {
-			answer = d.cfg.Policy.Authorize(ctx, from, to, body)
+			answer = d.cfg.Policy.Authorize(ctx, asked[0], asked[1], body)
 		}
 	}
 	if answer.OK() {
@@ -160,9 +163,9 @@ func (d *Decider) authorize(ctx context.Context, start time.Time, from, to strin
 	return answer
 }
 
-// Configuration is the RTC configuration of a Node, with a fresh credential of its own in it, as the JSON object that the
-// Node reads; nil unless the answer is Yes. A banned Node gets none. Failed: no credential could be made, or there is no
-// server to name. The context is there for what may have to ask others one day.
+// Configuration is the RTC configuration of a Node, with a fresh credential of its own in it, as the JSON object that
+// the Node reads; nil unless the answer is Yes. A banned Node gets none. Failed: no credential could be made, or there
+// is no server to name. The context is there for what may have to ask others one day.
 func (d *Decider) Configuration(_ context.Context, node string) (json.RawMessage, policy.Answer) {
 	start := d.cfg.Now()
 	if answer, bad := d.impossible("resolve", start, node); bad {
@@ -175,8 +178,10 @@ func (d *Decider) Configuration(_ context.Context, node string) (json.RawMessage
 	return d.rtc.Load().append(nil, ice), answer
 }
 
-// configuration makes what is a Node's own of its RTC configuration, for a webhook or for the Broker in this process.
-func (d *Decider) configuration(start time.Time, node string, webhook bool) (ICE, policy.Answer) {
+// configuration makes what is a Node's own of its RTC configuration. joins reports that a Broker elsewhere asks, as it does
+// when the Node joins it; the Broker in this process tells the registry by itself.
+func (d *Decider) configuration(start time.Time, node string, joins bool) (ICE, policy.Answer) {
+	node = nodeid.Canonical(node)
 	answer, banned := d.banned(node)
 	if banned {
 		d.cfg.Registry.ConfigurationRefused(node, "RTC configuration refused: "+answer.Cause)
@@ -196,8 +201,11 @@ func (d *Decider) configuration(start time.Time, node string, webhook bool) (ICE
 	if d.failing.CompareAndSwap(true, false) {
 		d.log.Info("RTC configurations can be given to Nodes again")
 	}
+	if joins {
+		d.cfg.Registry.JoinedElsewhere(node)
+	}
 	if ice.Username != "" {
-		d.cfg.Registry.Issued(node, ice.Expires, webhook)
+		d.cfg.Registry.Issued(node, ice.Expires)
 	}
 	d.observe("resolve", start, policy.Yes)
 	return ice, policy.Answer{Verdict: policy.Yes}
@@ -244,7 +252,7 @@ func (d *Decider) impossible(hook string, start time.Time, ids ...string) (polic
 	return policy.Answer{}, false
 }
 
-// banned is the answer about a banned Node.
+// banned is the answer about a banned Node, by the canonical spelling of its id.
 func (d *Decider) banned(node string) (answer policy.Answer, banned bool) {
 	reason, banned := d.cfg.Registry.BanReason(node)
 	switch {

@@ -3,12 +3,14 @@ package hooks
 import (
 	"encoding/json"
 	"maps"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 // TestDeciderWithoutHTTP asks as a Broker in this process does, and looks at what a Server would have left behind too:
@@ -129,6 +131,25 @@ func TestConfigurationFailuresAreLoggedOnce(t *testing.T) {
 	}
 }
 
+// A Node joins a Broker with its RTC configuration. What doctor asks for in its name is a trial.
+func TestJoined(t *testing.T) {
+	r := start(t, nil)
+	if got := r.post(PathResolve, `{"id":"Alice"}`, func(q *http.Request) { q.Header.Set("User-Agent", nodeid.DoctorAgent) }); got.status != http.StatusOK {
+		t.Fatal(got.status)
+	}
+	if len(r.registry.joined) != 0 || !r.BrokerSeen().IsZero() || len(r.registry.issued) != 1 {
+		t.Errorf("joined %v, seen %s, issued %v", r.registry.joined, r.BrokerSeen(), r.registry.issued)
+	}
+	r.post(PathResolve, `{"id":"Alice"}`, nil)
+	if got := r.registry.joined; len(got) != 1 || got[0] != "Alice" || r.BrokerSeen().IsZero() {
+		t.Errorf("joined %v, seen %s", got, r.BrokerSeen())
+	}
+	// The Broker in this process tells by itself who has joined it.
+	if _, answer := r.decider.Configuration(t.Context(), "Bob"); !answer.OK() || len(r.registry.joined) != 1 {
+		t.Errorf("%v, joined %v", answer, r.registry.joined)
+	}
+}
+
 func TestBrokerSeen(t *testing.T) {
 	r := start(t, nil)
 	for _, body := range []string{`{"id":"dashboard-test"}`, `{"id":"crolang-aio-doctor-0123"}`, `{}`} {
@@ -147,5 +168,40 @@ func TestBrokerSeen(t *testing.T) {
 		if r.post(path, body, nil); r.BrokerSeen().IsZero() && path != PathMessage { // whose answer comes first
 			t.Errorf("%s does not count", path)
 		}
+	}
+}
+
+// TestSpellings has a Node whose Broker spells its id in another way than the operator did.
+func TestSpellings(t *testing.T) {
+	const composed, spelt = "Zo\u00eb b", "Zoe\u0308\u00a0b"
+	r := start(t, nil)
+	r.registry.bans[composed] = "spam"
+	ctx := t.Context()
+	if got := r.decider.Authenticate(ctx, spelt, nil, netip.Addr{}); got.Cause != "banned by the operator: spam" {
+		t.Errorf("authenticate: %+v", got)
+	}
+	for _, pair := range [][2]string{{spelt, "Alice"}, {"Alice", spelt}} {
+		if got := r.decider.Authorize(ctx, pair[0], pair[1]); got.OK() {
+			t.Errorf("authorize %q: %+v", pair, got)
+		}
+	}
+	if rtc, answer := r.decider.Configuration(ctx, spelt); answer.OK() {
+		t.Errorf("configuration: %s", rtc)
+	}
+	got := r.post(PathValidity, `{"connectedNodesIds":["Alice","`+spelt+`"]}`, nil)
+	if got.body != `{"invalidNodesIds":["`+spelt+`"]}` { // as the Broker knows it
+		t.Errorf("validity: %s", got.body)
+	}
+	for _, note := range r.registry.notes {
+		if strings.Contains(note, spelt) {
+			t.Errorf("the registry is told of another Node: %s", note)
+		}
+	}
+	delete(r.registry.bans, composed)
+	if got := r.decider.Authenticate(ctx, spelt, nil, netip.Addr{}); !got.OK() || !strings.Contains(strings.Join(r.policy.asked, ""), spelt) {
+		t.Errorf("the policy is not asked as the Broker spells it: %v", r.policy.asked)
+	}
+	if _, answer := r.decider.Configuration(ctx, spelt); !answer.OK() || len(r.registry.issued) != 1 || !strings.HasPrefix(r.registry.issued[0], composed+" ") {
+		t.Errorf("issued: %q", r.registry.issued)
 	}
 }

@@ -88,7 +88,7 @@ func (c *call) nodeID() (string, error) {
 	return text, nil
 }
 
-// text reads a value as a string. whole is false where it holds half of a surrogate pair.
+// text reads a value as a string. whole is false if it holds half of a surrogate pair.
 func (c *call) text() (text string, whole bool, err error) {
 	if kind, err := c.json.Kind(); err != nil {
 		return "", false, err
@@ -106,7 +106,7 @@ func (c *call) text() (text string, whole bool, err error) {
 	return string(plain), whole, nil
 }
 
-// decodeNode reads {"id" or "nodeId": …, "data": …}. data is the raw JSON in c.body, nil where there is none.
+// decodeNode reads {"id" or "nodeId": …, "data": …}. data is the raw JSON in c.body, nil if there is none.
 func (c *call) decodeNode() (node string, data []byte, _ *errAnswer) {
 	if failed := c.readBody(); failed != nil {
 		return "", nil, failed

@@ -17,7 +17,8 @@ func (noRegistry) AuthenticationRefused(string, string) {}
 func (noRegistry) ConfigurationRefused(string, string)  {}
 func (noRegistry) AuthorizationRefused(string, string)  {}
 func (noRegistry) NamedInvalid(string, string)          {}
-func (noRegistry) Issued(string, time.Time, bool)       {}
+func (noRegistry) JoinedElsewhere(string)               {}
+func (noRegistry) Issued(string, time.Time)             {}
 func (noRegistry) Validated([]string)                   {}
 func (noRegistry) Authorized(string, string)            {}
 

@@ -1,7 +1,7 @@
 // Package hooks answers a CrolangP2P Broker's questions about its Nodes: who may come in and who may talk to whom, as a
-// [Policy] decides (package policy has the usual ones), with which RTC configuration, and who must go. A [Decider] answers
-// them. A [Server] is the five webhooks through which a Broker in another process asks: every answer of it is one that a
-// Broker lives with, JSON with every documented key, and 204 on the message webhook whatever comes.
+// [Policy] decides (package policy has the usual ones), with which RTC configuration, and who must go. A [Decider]
+// answers them. A [Server] is the five webhooks through which a Broker in another process asks: every answer of it is
+// one that a Broker lives with, JSON with every documented key, and 204 on the message webhook, whatever it is sent.
 package hooks
 
 import (
@@ -29,8 +29,8 @@ const (
 	PathMessage      = "/authenticated-socket-msg"
 )
 
-// Webhooks are the five webhooks, each with the variable of the Broker's environment that has its URL, in the order of the
-// Broker's documentation.
+// Webhooks are the five webhooks, each with the variable of the Broker's environment that has its URL, in the order of
+// the Broker's documentation.
 var Webhooks = [...]struct{ Path, Variable string }{
 	{PathAuthenticate, "NODES_AUTHENTICATION_WEBHOOK_URL"},
 	{PathResolve, "RTC_CONFIGURATION_RESOLVER_WEBHOOK_URL"},
@@ -43,10 +43,10 @@ var Webhooks = [...]struct{ Path, Variable string }{
 type Config struct {
 	Decider  *Decider     // answers
 	Listen   string       // TCP address; port 0 takes a free one
-	Listener net.Listener // used in place of Listen where set; Run closes it
+	Listener net.Listener // used in place of Listen if set; Run closes it
 	Token    string       // what calls must carry; "" lets everybody call
 	Hosts    []string     // further host names by which it may be called where Token is ""; without port
-	Machine  []string     // host names and addresses of this machine, likewise
+	Machine  []string     // host names and addresses of this machine, for the same
 	MaxBody  int64        // bytes of a request's body, default 16 MiB
 	InFlight int          // requests handled at once, default 256; more wait
 
@@ -54,7 +54,8 @@ type Config struct {
 	StopTimeout time.Duration // what requests in flight are given at the end, default 5 s
 	Linger      time.Duration // what Brokers are given before that to let go of kept connections; default 0
 
-	// Refused is told of each call refused for its token, Host or Origin, with the status. It must not block. May be nil.
+	// Refused is told of each call refused for its token, Host or Origin, with the status. It must not block. May be
+	// nil.
 	Refused func(status int)
 	Logger  *slog.Logger // nil discards
 }
@@ -66,6 +67,7 @@ type Server struct {
 	log     *slog.Logger
 	guard   *webguard.Guard
 	maxBody atomic.Int64
+	budget  *budget
 	seen    atomic.Int64 // when a Broker called last, in Unix seconds; 0: none has
 	routes  map[string]*route
 	calls   sync.Pool // *call
@@ -82,7 +84,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, decider: cfg.Decider, log: cfg.Logger}
+	s := &Server{cfg: cfg, decider: cfg.Decider, log: cfg.Logger, budget: newBudget()}
 	s.setMaxBody(cfg.MaxBody)
 	s.calls.New = func() any { return &call{} }
 	s.routes = map[string]*route{
@@ -147,20 +149,19 @@ func (s *Server) setMaxBody(n int64) {
 	s.maxBody.Store(n)
 }
 
-// Addr is the bound address.
+// Addr returns the bound address.
 func (s *Server) Addr() net.Addr { return s.guard.Addr() }
 
 // Close releases the listener of a Server that is not Run.
 func (s *Server) Close() error { return s.guard.Close() }
 
-// Alive makes a request to the own listener and returns nil when it is answered; no webhook is called.
+// Alive makes a request to the Server's own listener and returns nil when it is answered. No webhook is called.
 func (s *Server) Alive(ctx context.Context) error { return s.guard.Alive(ctx) }
 
-// LetGo makes every answer from now on the last one of its connection, so that no Broker keeps one that Run's end would
-// close under it.
+// LetGo makes every answer from now on the last one of its connection, so that no Broker still keeps one when Run ends.
 func (s *Server) LetGo() { s.guard.LetGo() }
 
-// Run answers until ctx ends and returns when all that it started has ended, nil where ctx ended it.
+// Run answers until ctx ends and returns when all that it started has ended, nil if ctx ended it.
 func (s *Server) Run(ctx context.Context) error {
 	if err := s.guard.Run(ctx); err != nil {
 		return fmt.Errorf("webhooks: %w", err)
@@ -168,8 +169,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// find is the route of a path, nil where there is none. A base URL joined carelessly must not cost a Broker its life, so
-// slashes around the name do not matter.
+// find returns the route of a path, nil if there is none. A base URL joined carelessly must not cost a Broker its life,
+// so slashes around the name do not matter.
 func (s *Server) find(path string) *route {
 	if found := s.routes[path]; found != nil {
 		return found

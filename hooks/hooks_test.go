@@ -248,8 +248,8 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
-// TestPagesOfOtherSites has a page in a browser on this machine call the webhooks where no token is asked for: by a name
-// that was made to lead here, and across sites.
+// TestPagesOfOtherSites has a page in a browser on this machine call the webhooks where no token is asked for: by a
+// name that was made to lead here, and across sites.
 func TestPagesOfOtherSites(t *testing.T) {
 	for _, token := range []string{"", testToken} {
 		r := start(t, func(cfg *setup) { cfg.Token = token })

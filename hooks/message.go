@@ -15,7 +15,7 @@ const (
 )
 
 // message answers 204 before anything else, to whatever came: any other answer, or none, ends the Broker. Only then is
-// the token looked at and the body read, to its end, so that the connection can be used again. Where the end cannot be
+// the token looked at and the body read, to its end, so that the connection can be used again. If the end cannot be
 // found, the connection is given up: what follows must not be taken for a request.
 func (s *Server) message(c *call) {
 	control := http.NewResponseController(c.w)
@@ -58,6 +58,6 @@ func (s *Server) takeMessage(c *call) string {
 		return failed.result
 	}
 	s.decider.message(c.start, policy.Message{From: from, To: to, Body: c.body})
-	s.see(from)
+	s.see(c.r, from)
 	return ""
 }

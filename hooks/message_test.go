@@ -125,7 +125,8 @@ func TestMessageIsAnsweredBeforeItsBody(t *testing.T) {
 	read()
 }
 
-// TestMessageOfBrokenChunks has what follows a malformed chunk look like a request: the connection ends with the answer.
+// TestMessageOfBrokenChunks has what follows a malformed chunk look like a request: the connection ends with the
+// answer.
 func TestMessageOfBrokenChunks(t *testing.T) {
 	smuggled := "POST " + PathResolve + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + testToken +
 		"\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n" + `{"id":"Alice"}`
@@ -271,7 +272,9 @@ func FuzzDecoders(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		request := func() *call {
 			r, _ := http.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
-			return &call{r: r, limit: 1 << 20}
+			c := &call{r: r, limit: 1 << 20}
+			c.paid = counted{share: share{of: newBudget()}, call: c}
+			return c
 		}
 		node, data, failed := request().decodeNode()
 		if failed == nil && (node == "" || len(data) > len(body)) {

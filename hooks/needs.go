@@ -8,8 +8,9 @@ import (
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 )
 
-// Registry is what is known of Nodes beyond one question. It is called from many goroutines at once, only with valid Node
-// ids, and must not block for long. A detail says what happened in plain words.
+// Registry is what is known of Nodes beyond one question. It is called from many goroutines at once and must not block
+// for long. Ids are valid, in their canonical spelling, and must be cloned to be kept: they may be part of a larger
+// text. A detail says what happened in plain words.
 type Registry interface {
 	// BanReason reports whether the Node is banned, and the operator's reason, which may be empty.
 	BanReason(node string) (reason string, banned bool)
@@ -22,9 +23,10 @@ type Registry interface {
 	AuthorizationRefused(node, detail string)
 	// NamedInvalid adds that the Broker was told to disconnect the Node.
 	NamedInvalid(node, detail string)
-	// Issued is told that the Node was given a credential, and when it ends. joins: a Broker elsewhere asked, as it does when
-	// the Node joins it.
-	Issued(node string, expires time.Time, joins bool)
+	// JoinedElsewhere is told that a Broker elsewhere got an RTC configuration for the Node, which joins it.
+	JoinedElsewhere(node string)
+	// Issued is told that the Node was given a credential, and when it ends.
+	Issued(node string, expires time.Time)
 	// Validated is told of Nodes that a Broker elsewhere has connected now and that were not refused: a part of all, perhaps with
 	// duplicates. The slice must not be kept.
 	Validated(nodes []string)
@@ -32,18 +34,18 @@ type Registry interface {
 	Authorized(from, to string)
 }
 
-// Policy decides; package policy has the usual ones. It is called from many goroutines at once, only with valid Node ids.
-// A request's body must not be kept.
+// Policy decides; package policy has the usual ones. It is called from many goroutines at once. Ids are valid, as the
+// Broker spells them. A request's body must not be kept.
 type Policy interface {
 	// Authenticate decides whether a Node may come in.
 	Authenticate(ctx context.Context, r policy.Request) policy.Answer
-	// Authorize decides whether from may talk to to. body is the Broker's call as it came, nil where there is none.
+	// Authorize decides whether from may talk to to. body is the Broker's call as it came, nil if there is none.
 	Authorize(ctx context.Context, from, to string, body []byte) policy.Answer
-	// NeedsBody reports whether Invalid has a use for the Broker's call as it came; it is nil otherwise, since it can be
-	// megabytes.
+	// NeedsBody reports whether Invalid has a use for the Broker's call as it came; it is nil otherwise, since it can
+	// be megabytes.
 	NeedsBody() bool
-	// Invalid calls name for each of the connected nodes that must go. It may go through nodes more than once, while it is
-	// called. An error: not everything that decides could be asked.
+	// Invalid calls name for each of the connected nodes that must go. It may go through nodes more than once, while it
+	// is called. An error: not everything that decides could be asked.
 	Invalid(ctx context.Context, nodes iter.Seq[string], body []byte, name func(node, cause string)) error
 	// Message takes a message between two Nodes. It must not block.
 	Message(m policy.Message)
@@ -56,7 +58,8 @@ type ICE struct {
 	Expires            time.Time
 }
 
-// ICEProvider issues credentials. It is called from many goroutines at once, only with valid Node ids.
+// ICEProvider issues credentials. It is called from many goroutines at once, only with valid Node ids in their
+// canonical spelling.
 type ICEProvider interface {
 	ICE(node string) (ICE, error)
 }

@@ -31,6 +31,7 @@ type registry struct {
 	bans       map[string]string
 	notes      []string
 	issued     []string
+	joined     []string
 	connected  []string
 	authorized []string
 }
@@ -56,7 +57,13 @@ func (r *registry) note(node, kind, detail string) {
 	r.notes = append(r.notes, fmt.Sprintf("%s %s: %s", node, kind, detail))
 }
 
-func (r *registry) Issued(node string, expires time.Time, _ bool) {
+func (r *registry) JoinedElsewhere(node string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.joined = append(r.joined, node)
+}
+
+func (r *registry) Issued(node string, expires time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.issued = append(r.issued, fmt.Sprintf("%s %d", node, expires.Unix()))
@@ -74,8 +81,8 @@ func (r *registry) Authorized(from, to string) {
 	r.authorized = append(r.authorized, from+" "+to)
 }
 
-// asking is a Policy that remembers what it was asked. Eve may not come in or be talked to, Mallory is invalid, and about
-// Fay nothing can be decided.
+// asking is a Policy that remembers what it was asked. Eve may not come in or be talked to, Mallory is invalid, and
+// about Fay nothing can be decided.
 type asking struct {
 	mu       sync.Mutex
 	asked    []string

@@ -13,11 +13,11 @@ import (
 // ICEServer is an entry of iceServers that every Node is given.
 type ICEServer struct {
 	URLs               []string
-	Username, Password string // left out where empty
+	Username, Password string // left out if empty
 }
 
-// RTC is the part of an RTC configuration that is the same for every Node. An empty policy takes the default that
-// stands with it.
+// RTC is the part of an RTC configuration that is the same for every Node. An empty policy takes the default
+// given with it.
 type RTC struct {
 	ICETransportPolicy   string // all (default), relay, nohost, none
 	BundlePolicy         string // max-bundle (default), balanced, max-compat

@@ -1,13 +1,14 @@
 package hooks
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
-// BrokerSeen is when a Broker last called a webhook that it was answered, to the second; zero where none has yet. Calls
-// about the Nodes that this program makes up to test itself are nobody's.
+// BrokerSeen returns when a Broker last called a webhook and was answered, to the second; zero if none has yet. Calls
+// by which this program tests itself do not count.
 func (s *Server) BrokerSeen() time.Time {
 	if at := s.seen.Load(); at != 0 {
 		return time.Unix(at, 0).UTC()
@@ -16,10 +17,15 @@ func (s *Server) BrokerSeen() time.Time {
 }
 
 // see notes a Broker's call about a Node.
-func (s *Server) see(node string) {
-	if !nodeid.Synthetic(node) {
+func (s *Server) see(r *http.Request, node string) {
+	if !trial(r, node) {
 		s.seenNow()
 	}
+}
+
+// trial reports whether a call is one of this program's, to test itself, and no Broker's.
+func trial(r *http.Request, node string) bool {
+	return nodeid.Synthetic(node) || r.UserAgent() == nodeid.DoctorAgent
 }
 
 func (s *Server) seenNow() { s.seen.Store(s.decider.cfg.Now().Unix()) }

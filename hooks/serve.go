@@ -2,6 +2,7 @@ package hooks
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -11,7 +12,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
 
-// route is one webhook.
+// route is a webhook.
 type route struct {
 	name     string
 	negative string                   // documented key and refusing value, added to every error
@@ -24,17 +25,18 @@ type call struct {
 	r     *http.Request
 	start time.Time
 	limit int64
-	body  []byte // as it came
-	out   []byte // the answer
+	paid  counted // the body as it is read
+	body  []byte  // as it came
+	out   []byte  // the answer
 	json  strictjson.Reader
 	names [][]byte // field names seen
-	nodes []string
+	nodes nodeList
 }
 
 // errAnswer is an answer other than 200. Its text holds nothing of the request.
 type errAnswer struct {
 	status int
-	result string // a mistake of the caller, to be observed; empty where the Decider has answered
+	result string // a mistake of the caller, to be observed; empty if the Decider has answered
 	text   string
 }
 
@@ -61,6 +63,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := s.calls.Get().(*call)
 	defer s.release(c)
 	c.w, c.r, c.start, c.limit = w, r, s.decider.cfg.Now(), s.maxBody.Load()
+	c.paid = counted{share: share{of: s.budget}, call: c, guard: s.guard}
 	switch {
 	case found == nil:
 		s.fail(c, "other", "", errNotFound)
@@ -96,13 +99,15 @@ func (s *Server) observe(c *call, hook, result string) {
 	s.decider.cfg.Observe(hook, result, s.decider.cfg.Now().Sub(c.start))
 }
 
-// release gives a call's buffers back, but for those that one large request has blown up.
+// release returns a call's buffers to the pool, except large ones.
 func (s *Server) release(c *call) {
 	c.w, c.r = nil, nil
+	c.paid.giveBack()
+	c.paid = counted{}
 	clear(c.names)
-	clear(c.nodes)
-	c.body, c.out, c.names, c.nodes = c.body[:0], c.out[:0], c.names[:0], c.nodes[:0]
-	if cap(c.body) > 64<<10 || cap(c.out) > 64<<10 || cap(c.nodes) > 4096 {
+	c.nodes.reset()
+	c.body, c.out, c.names = c.body[:0], c.out[:0], c.names[:0]
+	if cap(c.body) > 64<<10 || cap(c.out) > 64<<10 {
 		*c = call{}
 	}
 	s.calls.Put(c)
@@ -134,14 +139,14 @@ func isJSON(header []string) bool {
 
 // readBody reads the whole body into c.body.
 func (c *call) readBody() *errAnswer {
-	body := c.r.Body
+	body := io.Reader(c.r.Body)
 	if c.r.ContentLength < 0 {
-		body = http.MaxBytesReader(c.w, body, c.limit)
+		body = http.MaxBytesReader(c.w, c.r.Body, c.limit)
 	}
 	if c.body == nil {
 		c.body = make([]byte, 0, 2048)
 	}
-	err := c.read(body)
+	err := c.read(c.paidFor(body))
 	switch {
 	case err != nil:
 		return bodyError(err)
@@ -149,6 +154,12 @@ func (c *call) readBody() *errAnswer {
 		return errCut
 	}
 	return nil
+}
+
+// paidFor is a body that is read as far as there is memory for it.
+func (c *call) paidFor(body io.Reader) io.Reader {
+	c.paid.body, c.paid.credit = body, bodyFree
+	return &c.paid
 }
 
 // bodyError is the answer to a body that could not be read or parsed.

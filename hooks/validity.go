@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"net/http"
-	"slices"
 	"unicode/utf8"
 
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
@@ -17,9 +16,9 @@ var (
 )
 
 // validity names the Nodes that a Broker has to disconnect. It reads as a stream, since a Broker sends all its Nodes at
-// once, and takes whatever an id looks like: a strange entry must not keep the others from being checked.
+// once, and takes an entry of any kind: a strange one must not keep the others from being checked.
 func (s *Server) validity(c *call) *errAnswer {
-	body := io.Reader(http.MaxBytesReader(c.w, c.r.Body, c.limit))
+	body := c.paidFor(http.MaxBytesReader(c.w, c.r.Body, c.limit))
 	var kept *bytes.Buffer
 	if s.decider.cfg.Policy.NeedsBody() {
 		kept = &bytes.Buffer{}
@@ -37,7 +36,8 @@ func (s *Server) validity(c *call) *errAnswer {
 	if kept != nil {
 		raw = kept.Bytes()
 	}
-	_ = v.finish(c.r.Context(), slices.Values(c.nodes), raw) // whoever could not be asked about stays
+	c.nodes.done()
+	_ = v.finish(c.r.Context(), c.nodes.all, raw) // whoever could not be asked about stays
 	if v.named {
 		c.out = c.out[:len(c.out)-1] // the last comma
 	}
@@ -94,7 +94,7 @@ func (c *call) decodeConnected(body io.Reader, entry func(raw []byte, escaped bo
 	return nil
 }
 
-// takeEntry adds an id to the connected ones, or names it invalid: in the Broker's own spelling where it cannot be a
+// takeEntry adds an id to the connected ones, or names it invalid: in the Broker's own spelling if it cannot be a
 // Node's.
 func (c *call) takeEntry(v *validity, raw []byte, escaped bool) {
 	plain, whole := raw, true
@@ -104,7 +104,7 @@ func (c *call) takeEntry(v *validity, raw []byte, escaped bool) {
 	id := string(plain)
 	if whole && nodeid.Valid(id) == nil {
 		if !v.banned(id) {
-			c.nodes = append(c.nodes, id)
+			c.nodes.add(plain)
 		}
 		return
 	}

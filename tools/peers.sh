@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the tests talk to and is not there yet: a C compiler for the
-# race detector, coturn's client, Chromium, Node.js, what makes networks for
-# benchmarks, and the npm packages of every folder that has a lock file.
+# race detector, coturn's client, Chromium, Node.js, a JDK with Maven, Python's
+# ICE stacks, what makes networks for benchmarks, the npm packages of every
+# folder that has a lock file, and the jars of every folder that has a pom.xml.
 # Debian; apt-get runs as root or through sudo.
 set -eu
 cd "$(dirname "$0")/.."
@@ -25,6 +26,10 @@ need iproute2 ip
 need ethtool ethtool
 need nodejs node
 need npm npm
+need default-jdk-headless java javac
+need maven mvn
+[ -d /usr/lib/python3/dist-packages/aioice ] || missing="$missing python3-aioice"
+[ -d /usr/lib/python3/dist-packages/aiortc ] || missing="$missing python3-aiortc"
 
 if [ -n "$missing" ]; then
 	echo "installing:$missing"
@@ -54,4 +59,17 @@ find . -name node_modules -prune -o -name package-lock.json -print | while read 
 	[ "$dir/node_modules/.package-lock.json" -nt "$lock" ] && continue
 	echo "npm ci in $dir"
 	(cd "$dir" && npm ci --no-audit --no-fund --loglevel=error)
+done
+
+# From what Maven keeps of earlier runs if that is enough, else from its registry.
+find . -name node_modules -prune -o -name pom.xml -print | while read -r pom; do
+	dir=$(dirname "$pom")
+	[ "$dir/target/lib" -nt "$pom" ] && continue
+	echo "mvn dependency:copy-dependencies in $dir"
+	(
+		cd "$dir"
+		rm -rf target/lib
+		mvn -q -B -o dependency:copy-dependencies >/dev/null 2>&1 || mvn -q -B dependency:copy-dependencies
+		touch target/lib
+	)
 done

@@ -18,7 +18,7 @@ const (
 	complaintPause = time.Minute
 )
 
-// accept takes connections until the listener is closed. Nothing else ends it: without descriptors it waits for some.
+// accept takes connections until the listener is closed. Nothing else ends it: if descriptors run out, it waits.
 func (s *streams) accept(ctx context.Context, l *net.TCPListener) {
 	pause := time.Duration(0)
 	for {
@@ -35,8 +35,7 @@ func (s *streams) accept(ctx context.Context, l *net.TCPListener) {
 		}
 		s.complain(err)
 		// Without descriptors the kernel says so before it looks whether anybody waits.
-		if isExhausted(err) && isWaiting(l) && s.places.displace() {
-			s.counts.displaced.Add(1)
+		if isExhausted(err) && isWaiting(l) && s.displace() {
 			continue
 		}
 		pause = min(max(2*pause, firstPause), longestPause)
@@ -48,7 +47,16 @@ func (s *streams) accept(ctx context.Context, l *net.TCPListener) {
 	}
 }
 
-// complain logs an error of accept, once a minute.
+// displace ends a stranger's connection, and reports whether there was one.
+func (s *streams) displace() (done bool) {
+	defer s.guard.contain(func() {})
+	if done = s.places.displace(); done {
+		s.counts.displaced.Add(1)
+	}
+	return done
+}
+
+// complain logs an error of accept, at most once a minute.
 func (s *streams) complain(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -59,7 +67,8 @@ func (s *streams) complain(err error) {
 }
 
 // admit starts a connection if it gets a place; it reports whether it did.
-func (s *streams) admit(ctx context.Context, c *net.TCPConn) bool {
+func (s *streams) admit(ctx context.Context, c *net.TCPConn) (admitted bool) {
+	defer s.guard.contain(func() { reset(c) })
 	seat := s.seat(unmapped(c.RemoteAddr()).Addr(), descriptor(c), func() { reset(c) })
 	if seat == nil {
 		reset(c)
@@ -71,9 +80,10 @@ func (s *streams) admit(ctx context.Context, c *net.TCPConn) bool {
 
 // start serves a connection that has a place.
 func (s *streams) start(ctx context.Context, c *net.TCPConn, seat *seat) {
-	t := relay.Tuple{Transport: relay.TCP, Client: unmapped(c.RemoteAddr()), Server: unmapped(c.LocalAddr())}
 	s.conns.Go(func() {
 		defer s.places.release(seat)
+		defer s.guard.contain(func() { reset(c) })
+		t := relay.Tuple{Transport: relay.TCP, Client: unmapped(c.RemoteAddr()), Server: unmapped(c.LocalAddr())}
 		s.serve(ctx, c, t, seat)
 	})
 }
@@ -93,9 +103,9 @@ func (s *streams) seat(client netip.Addr, descriptor int, leave func()) *seat {
 	return seat
 }
 
-// serve looks at what the client speaks, and hands the connection on. It returns when the connection has ended.
+// serve finds out what the client speaks and hands the connection on. It returns when the connection has ended.
 func (s *streams) serve(ctx context.Context, c *net.TCPConn, t relay.Tuple, seat *seat) {
-	// The whole handshake has to fit in.
+	// The whole handshake has to fit in this time.
 	_ = c.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout))
 	first, conn, err := peekFirst(s.cfg.Plane, c)
 	switch {
@@ -140,7 +150,8 @@ func (s *streams) handOn(ctx context.Context, c *net.TCPConn, conn net.Conn, t r
 		return // reset already
 	}
 	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true})
-	_ = s.cfg.Plane.ServeStream(ctx, conn, t, func(live bool) { s.places.keep(seat, live) }) // it has told whoever has to know
+	// The data plane tells whoever has to know how it ended.
+	_ = s.cfg.Plane.ServeStream(ctx, conn, t, func(live bool) { s.places.keep(seat, live) })
 }
 
 func (s *streams) fail(c *net.TCPConn, counter *atomic.Uint64) {
@@ -148,7 +159,7 @@ func (s *streams) fail(c *net.TCPConn, counter *atomic.Uint64) {
 	reset(c)
 }
 
-// reset closes a connection at once and leaves nothing of it behind, not even TIME-WAIT.
+// reset closes a connection at once and leaves nothing behind, not even TIME-WAIT.
 func reset(c *net.TCPConn) {
 	_ = c.SetLinger(0)
 	_ = c.Close()

@@ -4,7 +4,7 @@ package turnsrv
 
 import "net"
 
-// peekFirst waits for the first byte. conn is what to read on from, with that byte.
+// peekFirst waits for the first byte. conn is what to go on reading from, that byte included.
 func peekFirst(plane streamServer, c *net.TCPConn) (first byte, conn net.Conn, err error) {
 	p, err := plane.NonBlocking(c)
 	if err != nil {
@@ -17,11 +17,11 @@ func peekFirst(plane streamServer, c *net.TCPConn) (first byte, conn net.Conn, e
 	return b[0], p, nil
 }
 
-// descriptor is 0: handles are not numbered there in the order of their making.
+// descriptor is 0: handles are not numbered here in the order in which they are made.
 func descriptor(*net.TCPConn) int { return 0 }
 
-// isWaiting says whether a connection waits to be accepted, as far as that can be known.
+// isWaiting would report whether a connection waits to be accepted. That cannot be known here, so it reports true.
 func isWaiting(*net.TCPListener) bool { return true }
 
-// takesBothFamilies says whether a listener on the IPv6 wildcard takes IPv4 too, as far as that can be known.
+// takesBothFamilies would report whether a listener on the IPv6 wildcard takes IPv4 too. That cannot be known here.
 func takesBothFamilies(*net.TCPListener) bool { return false }

@@ -11,7 +11,7 @@ import (
 )
 
 // peekFirst waits for the first byte and leaves it in the socket, so that nothing stands between the socket and the
-// data plane. conn is what to read on from: c.
+// data plane. conn is what to go on reading from: c.
 func peekFirst(_ streamServer, c *net.TCPConn) (first byte, conn net.Conn, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -39,7 +39,7 @@ func peekFirst(_ streamServer, c *net.TCPConn) (first byte, conn net.Conn, err e
 	return b[0], c, nil
 }
 
-// descriptor is the number of c's: the lowest that was free, so that at least as many are open.
+// descriptor is c's descriptor: the lowest number that was free, so at least as many are open.
 func descriptor(c *net.TCPConn) (n int) {
 	if raw, err := c.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { n = int(fd) })
@@ -47,7 +47,7 @@ func descriptor(c *net.TCPConn) (n int) {
 	return n
 }
 
-// isWaiting says whether a connection waits to be accepted.
+// isWaiting reports whether a connection waits to be accepted.
 func isWaiting(l *net.TCPListener) bool {
 	raw, err := l.SyscallConn()
 	if err != nil {
@@ -62,7 +62,7 @@ func isWaiting(l *net.TCPListener) bool {
 	return waiting
 }
 
-// takesBothFamilies says whether a listener on the IPv6 wildcard takes IPv4 too.
+// takesBothFamilies reports whether a listener on the IPv6 wildcard takes IPv4 too.
 func takesBothFamilies(l *net.TCPListener) bool {
 	raw, err := l.SyscallConn()
 	if err != nil {

@@ -77,13 +77,13 @@ func bindEach(network string, addr netip.AddrPort, bind func(netip.AddrPort) (ne
 	return out, nil
 }
 
-// isMissingFamily says whether the machine has no IPv6 at all: its wildcard cannot be bound.
+// isMissingFamily reports whether the machine has no IPv6 at all: its wildcard cannot be bound.
 func isMissingFamily(err error) bool {
 	return errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EPROTONOSUPPORT) ||
 		errors.Is(err, syscall.EADDRNOTAVAIL)
 }
 
-// isExhausted says whether there are no descriptors, or no memory for sockets, at the moment.
+// isExhausted reports whether the machine is out of descriptors, or of memory for sockets, at the moment.
 func isExhausted(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOBUFS) ||
 		errors.Is(err, syscall.ENOMEM)

@@ -9,14 +9,14 @@ const (
 	mostSpareFiles = 512
 )
 
-// clientFiles is how many descriptors may be open before no more are taken for clients and relays. Whoever opens
-// allocations or connections without end would take the webhooks and the operator's commands down otherwise.
+// clientFiles returns how many descriptors may be open before no more go to clients and relays. Otherwise whoever opens
+// allocations or connections without end would take down the webhooks and the operator's commands.
 func clientFiles(limit uint64) int {
 	spare := min(max(limit/16, spareFiles), mostSpareFiles, limit/2)
 	return int(min(limit-spare, math.MaxInt32))
 }
 
-// connectionsWithin is how many connections a limit of open files leaves room for. Each may have a relay, whose
+// connectionsWithin returns how many connections a limit of open files leaves room for. Each may have a relay, whose
 // socket takes a descriptor too.
 func connectionsWithin(files uint64) int {
 	if files <= spareFiles {

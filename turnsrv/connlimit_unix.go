@@ -4,7 +4,7 @@ package turnsrv
 
 import "syscall"
 
-// openFiles is how many descriptors this process may have. The runtime has raised the soft limit to the hard one.
+// openFiles returns how many descriptors this process may have. The runtime has raised the soft limit to the hard one.
 func openFiles() uint64 {
 	var r syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r); err != nil {

@@ -8,29 +8,28 @@ import (
 	"time"
 )
 
-// panicPause is how often a contained panic is logged at most: a stranger's message may have caused it.
+// panicPause is how often a panic is logged at most: a stranger's message may have caused it.
 const panicPause = time.Minute
 
-// containment keeps a panic in the handling of one message from ending the process. No message should cause one; should
-// one do so all the same, it is dropped and counted, and nobody else loses a call.
+// containment counts the panics that were stopped before they could end the process. Nothing should cause one; should
+// something do so all the same, it ends the allocation and connection of the client in whose path it was, and nobody
+// else loses a call. What cannot be stopped: a panic in pion/turn's own loop and timers, which see nothing but the two
+// kinds of request that package control rebuilds, and in goroutines that pion/dtls has of its own.
 type containment struct {
 	count  atomic.Uint64
 	logged atomic.Int64 // when, Unix nanoseconds
 }
 
-// contain is to be deferred.
-func (c *containment) contain(log *slog.Logger) {
-	cause := recover()
-	if cause == nil {
-		return
-	}
+// stopped counts a panic, and logs it once a minute. It is called from the deferred function that called recover, so
+// that the stack is still there.
+func (c *containment) stopped(log *slog.Logger, cause any) {
 	c.count.Add(1)
 	last, now := c.logged.Load(), time.Now().UnixNano()
 	if now-last >= int64(panicPause) && c.logged.CompareAndSwap(last, now) {
-		log.Error("a message was dropped that should never fail: please report this",
+		log.Error("a client was cut off by what should never fail: please report this",
 			"panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
 	}
 }
 
-// Panics is how many messages were dropped because handling them panicked: always 0, but for a mistake of ours.
+// Panics returns how many panics were stopped before they could end the process: always 0, but for a mistake of ours.
 func (s *Server) Panics() uint64 { return s.panics.count.Load() }

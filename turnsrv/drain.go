@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// drainReport is how often a drain says in the log how far it is.
+// drainReport is how often a drain logs its progress.
 const drainReport = 5 * time.Second
 
-// Progress is how far a drain is.
+// Progress tells how far a drain has come.
 type Progress struct {
 	Allocations int           // still live
 	Left        time.Duration // until Run ends them
 }
 
-// Drain refuses new allocations with 508 from now on and begins to count DrainTimeout. Live ones go on. The caller then
-// ends Run's context, which does this too.
+// Drain refuses new allocations with 508 from now on and starts DrainTimeout; live allocations go on. The caller then
+// ends the context of [Server.Run], which would do the same.
 func (s *Server) Drain() {
 	ends := time.Now().Add(time.Duration(s.drainTimeout.Load()))
 	s.drainEnds.CompareAndSwap(nil, &ends)
 	s.control.Drain()
 }
 
-// Draining is the progress of a drain; it is not ok before Drain.
+// Draining returns the progress of a drain; ok is false before [Server.Drain].
 func (s *Server) Draining() (p Progress, ok bool) {
 	ends := s.drainEnds.Load()
 	if ends == nil {
@@ -32,7 +32,7 @@ func (s *Server) Draining() (p Progress, ok bool) {
 	return Progress{Allocations: s.control.Live(), Left: max(0, time.Until(*ends))}, true
 }
 
-// awaitAllocations waits until none is live, DrainTimeout has passed since Drain, or ctx ends.
+// awaitAllocations waits until no allocation is live, DrainTimeout has passed since Drain, or ctx ends.
 func (s *Server) awaitAllocations(ctx context.Context) {
 	p, _ := s.Draining()
 	if p.Allocations == 0 {

@@ -13,14 +13,16 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
-// associations are the DTLS clients of all UDP listeners, by 5-tuple. A ClientHello with the right cookie makes one: its
-// sender receives what is sent to its address, and limits by address hold for it. Whoever has not shown that costs nothing.
+// associations are the DTLS clients of all UDP listeners, by 5-tuple. A ClientHello with the right cookie makes one:
+// its sender receives what is sent to its address, and limits by address hold for it. Whoever has not shown that costs
+// nothing.
 type associations struct {
 	cfg     streamsConfig
 	counts  *streamCounters
 	options []dtls.ServerOption
 	cookies *cookies
 	places  *places
+	guard   *guard
 
 	ctx  context.Context // of every association
 	stop context.CancelFunc
@@ -43,15 +45,18 @@ type association struct {
 // errAnew is why an association ends whose client has begun another one from the same port (RFC 6347 §4.2.8).
 var errAnew = errors.New("the client began anew from the same port")
 
-func newAssociations(cfg streamsConfig, counts *streamCounters) *associations {
+func newAssociations(cfg streamsConfig, counts *streamCounters, guard *guard) *associations {
 	t := &associations{
-		cfg: cfg, counts: counts, cookies: newCookies(), tuples: make(map[relay.Tuple]*association),
+		cfg: cfg, counts: counts, guard: guard, cookies: newCookies(), tuples: make(map[relay.Tuple]*association),
 		places: newPlaces(cfg.Associations, cfg.DTLSStrangers, cfg.ConnectionsPerIP),
 		options: []dtls.ServerOption{
 			dtls.WithCipherSuites(cipherSuites...),
 			dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret),
 			dtls.WithLoggerFactory(silence{logging.NewDefaultLeveledLoggerForScope("", logging.LogLevelDisabled, io.Discard)}),
-			dtls.WithGetCertificate(func(h *dtls.ClientHelloInfo) (*tls.Certificate, error) { return cfg.Certificate(tlsHello(h)) }),
+			dtls.WithGetCertificate(func(h *dtls.ClientHelloInfo) (c *tls.Certificate, err error) {
+				defer guard.contain(func() { c, err = nil, errPanicked })
+				return cfg.Certificate(tlsHello(h))
+			}),
 		},
 	}
 	t.ctx, t.stop = context.WithCancel(context.Background())
@@ -76,6 +81,7 @@ func (t *associations) close() {
 
 // datagram hands DTLS records to their association. b is not kept.
 func (t *associations) datagram(src relay.Source, b []byte) {
+	defer t.guard.contain(func() {})
 	h, isHello := parseHello(b)
 	switch {
 	case isHello && h.sequence == 0:
@@ -89,29 +95,22 @@ func (t *associations) datagram(src relay.Source, b []byte) {
 	case isHello && h.sequence == 1:
 		t.second(src, &h, b)
 	default:
-		t.mu.Lock()
-		a := t.tuples[src.Tuple]
-		t.mu.Unlock()
-		if a != nil {
+		if a := t.at(src.Tuple); a != nil {
 			a.link.push(b)
 		}
 	}
 }
 
+func (t *associations) at(tuple relay.Tuple) *association {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tuples[tuple]
+}
+
 // second handles a ClientHello with the right cookie: it makes an association, in the place of any that the client has
 // forgotten, or is one that the client sends again.
 func (t *associations) second(src relay.Source, h *hello, b []byte) {
-	t.mu.Lock()
-	a := t.tuples[src.Tuple]
-	var away *seat
-	if a == nil || a.random != h.random() {
-		if a != nil {
-			a.link.mute() // the client would take an alert for one of its new handshake
-			t.drop(a, errAnew)
-		}
-		a, away = t.begin(src, h, b)
-	}
-	t.mu.Unlock()
+	a, away := t.of(src, h, b)
 	if away != nil {
 		t.counts.displaced.Add(1)
 		away.leave()
@@ -121,12 +120,27 @@ func (t *associations) second(src relay.Source, h *hello, b []byte) {
 	}
 }
 
+// of is the association of a ClientHello, new or not; away has to leave for it.
+func (t *associations) of(src relay.Source, h *hello, b []byte) (a *association, away *seat) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a = t.tuples[src.Tuple]
+	if a != nil && a.random == h.random() {
+		return a, nil
+	}
+	if a != nil {
+		a.link.mute() // the client would take an alert for one of its new handshake
+		t.drop(a, errAnew)
+	}
+	return t.begin(src, h, b)
+}
+
 // begin makes an association for a ClientHello if it gets a place; away has to leave for it. Called with the lock held.
 func (t *associations) begin(src relay.Source, h *hello, b []byte) (a *association, away *seat) {
 	if t.ctx.Err() != nil {
 		return nil, nil
 	}
-	a = &association{link: newLink(src, h), tuple: src.Tuple, random: h.random()}
+	a = &association{link: newLink(src, h, t.guard), tuple: src.Tuple, random: h.random()}
 	seat, away, v := t.places.take(src.Client.Addr(), false, func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
@@ -170,6 +184,7 @@ func (t *associations) run(ctx context.Context, a *association, options []dtls.S
 		defer t.mu.Unlock()
 		t.drop(a, nil)
 	}()
+	defer t.guard.contain(func() {})
 	conn, err := dtls.ServerWithOptions(a.link, a.link.remote, options...)
 	if err != nil {
 		t.counts.badHandshake.Add(1)

@@ -40,8 +40,8 @@ func datagramHello(t testing.TB, options ...dtls.ClientOption) []byte {
 	return buf[:n]
 }
 
-// TestDatagramFlood is SECURITY case 3: 2 000 ClientHellos that nothing follows cost no place, and honest handshakes are done
-// meanwhile.
+// TestDatagramFlood is SECURITY case 3: 2 000 ClientHellos that nothing follows cost no place, and honest handshakes
+// are done meanwhile.
 func TestDatagramFlood(t *testing.T) {
 	before := runtime.NumGoroutine()
 	s := newSite(t, streamsConfig{HandshakeTimeout: 3 * time.Second, ConnectionsPerIP: 4})

@@ -16,10 +16,11 @@ import (
 )
 
 // Before a stranger's ClientHello costs anything, its sender has to show that it receives what is sent to its address
-// (RFC 6347 §4.2.1). Package dtls makes a connection for the first ClientHello of anybody, with goroutines and some 40 kB,
-// and keeps the cookie there. So the cookie is ours: it is computed anew from the second ClientHello, and nothing is kept in
-// between. Package dtls comes in when it was right. It is told of a first ClientHello, which is the second one without its
-// cookie, its HelloVerifyRequest goes nowhere, and the cookie that it chose is replaced by the one that the client has.
+// (RFC 6347 §4.2.1). Package dtls makes a connection for the first ClientHello of anybody, with goroutines and some 40
+// kB, and keeps the cookie there. So the cookie is ours: it is computed anew from the second ClientHello, and nothing
+// is kept in between. Package dtls comes in when it was right. It is told of a first ClientHello, which is the second
+// one without its cookie, its HelloVerifyRequest goes nowhere, and the cookie that it chose is replaced by the one that
+// the client has.
 
 const (
 	cookieLen = 20 // as package dtls has it
@@ -48,8 +49,8 @@ func newCookies() *cookies {
 	return c
 }
 
-// bake writes the cookie for a ClientHello from src in a period into dst: the period's last bits, then a MAC of both ends'
-// addresses, the period, and what no client changes between its two hellos.
+// bake writes the cookie for a ClientHello from src in a period into dst: the period's last bits, then a MAC of both
+// ends' addresses, the period, and what no client changes between its two hellos.
 func (m *cookieMAC) bake(dst []byte, src relay.Source, h *hello, period int64) {
 	m.Reset()
 	b := binary.BigEndian.AppendUint64(m.in[:0], uint64(period))
@@ -102,9 +103,9 @@ func (c *cookies) valid(src relay.Source, h *hello) bool {
 	return hmac.Equal(want[:], h.cookie)
 }
 
-// setCookie makes conn, a server, take cookie for the one that it has chosen itself; it reports whether it could. Package
-// dtls has no option for that. What it calls its cookie is read by reflection, and overwritten in place; the caller is on
-// the goroutine that does conn's handshake.
+// setCookie makes conn, a server, take cookie for the one that it has chosen itself; it reports whether it could.
+// Package dtls has no option for that. What it calls its cookie is read by reflection, and overwritten in place; the
+// caller is on the goroutine that does conn's handshake.
 func setCookie(conn *dtls.Conn, cookie []byte) bool {
 	state := reflect.ValueOf(conn).Elem().FieldByName("state")
 	if state.Kind() != reflect.Struct {

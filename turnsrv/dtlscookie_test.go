@@ -46,8 +46,8 @@ func (s *site) halfDTLS(pc *net.UDPConn, hello []byte) {
 	}
 }
 
-// inFragments splits the handshake messages in a datagram of one record into fragments, each in a record of its own. Records
-// are numbered from the datagram's number on.
+// inFragments splits the handshake messages in a datagram of one record into fragments, each in a record of its own.
+// Records are numbered from the datagram's number on.
 func inFragments(b []byte, size int) (records [][]byte) {
 	f, _, _ := cutFragment(b[recordHeader:])
 	for at := 0; at < len(f.body); at += size {
@@ -249,8 +249,8 @@ func (l *lossy) ReadFrom(b []byte) (int, net.Addr, error) {
 	}
 }
 
-// TestHandshakeOverLossyLines loses each of the first datagrams in turn, the answers of the server among them, and has all of
-// them arrive twice.
+// TestHandshakeOverLossyLines loses each of the first datagrams in turn, the answers of the server among them, and has
+// all of them arrive twice.
 func TestHandshakeOverLossyLines(t *testing.T) {
 	s := newSite(t, streamsConfig{})
 	var all sync.WaitGroup
@@ -347,7 +347,7 @@ func FuzzDatagram(f *testing.F) {
 		}
 		offersProtocol(b)
 		renumber(bytes.Clone(b))
-		l := newLink(relay.Source{}, &hello0)
+		l := newLink(relay.Source{}, &hello0, &s.guard)
 		l.push(b)
 		_, _ = c.WriteTo(b, net.UDPAddrFromAddrPort(s.udp[0]))
 		if open, _, _ := s.dtls.places.size(); open > 16 {

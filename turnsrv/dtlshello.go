@@ -100,8 +100,8 @@ func (f *fragment) append(b []byte) []byte {
 }
 
 // withoutCookie is the second ClientHello of a client, or fragments of it, as its first one was: what b has of it, with
-// message number 0 and without the cookie. It is empty where b has nothing of it. The numbers of records are doubled, as
-// renumber leaves room for.
+// message number 0 and without the cookie. It is empty where b has nothing of it. The numbers of records are doubled,
+// as renumber leaves room for.
 func withoutCookie(b []byte) (out []byte) {
 	for {
 		record, rest, ok := cutRecord(b)
@@ -181,8 +181,8 @@ func isVerifyRequest(b []byte) bool {
 // isPlaintext reports whether the first record is of epoch 0: of a handshake that has not agreed on keys.
 func isPlaintext(b []byte) bool { return len(b) >= recordHeader && b[3] == 0 && b[4] == 0 }
 
-// offersProtocol reports whether a ClientHello has one of our ALPN names, by looking for its bytes: package dtls refuses a
-// client that knows other names only, so it may know of ours only if the client does too.
+// offersProtocol reports whether a ClientHello has one of our ALPN names, by looking for its bytes: package dtls
+// refuses a client that knows other names only, so it may know of ours only if the client does too.
 func offersProtocol(hello []byte) bool {
 	for _, p := range protocols {
 		if bytes.Contains(hello, append([]byte{byte(len(p))}, p...)) {

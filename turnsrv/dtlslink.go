@@ -23,11 +23,12 @@ const (
 
 var linkBuffers = sync.Pool{New: func() any { return new([usualDatagram]byte) }}
 
-// dtlsLink is the socket that package dtls sees of one association: datagrams are pushed into it, and what it is
-// given to write goes out by the relay.Source. Nobody who pushes or writes waits.
+// dtlsLink is the socket that package dtls sees for one association. What clients send is pushed into it, and what
+// package dtls writes leaves through the [relay.Source]. Neither pushing nor writing ever waits.
 type dtlsLink struct {
 	src           relay.Source
 	local, remote *net.UDPAddr
+	guard         *guard
 
 	record uint64 // the number of the ClientHello that made it
 	cookie [cookieLen]byte
@@ -39,7 +40,7 @@ type dtlsLink struct {
 	queue   []queuedDatagram
 	next    int // in queue
 	bytes   int // in queue
-	budget  int // of controlBudget
+	budget  int // what is left of controlBudget
 	settled bool
 	muted   bool
 	expired bool
@@ -51,24 +52,24 @@ type queuedDatagram struct {
 	pooled *[usualDatagram]byte // nil: b is its own
 }
 
-func newLink(src relay.Source, h *hello) *dtlsLink {
+func newLink(src relay.Source, h *hello, guard *guard) *dtlsLink {
 	l := &dtlsLink{
-		src: src, local: net.UDPAddrFromAddrPort(src.Server), remote: net.UDPAddrFromAddrPort(src.Client),
+		src: src, guard: guard, local: net.UDPAddrFromAddrPort(src.Server), remote: net.UDPAddrFromAddrPort(src.Client),
 		record: h.record, cookie: [cookieLen]byte(h.cookie), budget: controlBudget,
 	}
 	l.filled.L = &l.mu
 	return l
 }
 
-// of tells the link which server it is for, before that begins its handshake.
+// of tells the link which connection it serves, before the handshake begins.
 func (l *dtlsLink) of(server *dtls.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.server = server
 }
 
-// push queues a copy of b, or drops it: when the reader is behind, and when it is more handshake than any client has
-// reason to send. Package dtls would keep up to 2 MB of that.
+// push queues a copy of b. It drops b if the reader is behind, or if the client has sent more handshake data than any
+// client has reason to: package dtls would keep up to 2 MB of that.
 func (l *dtlsLink) push(b []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -117,7 +118,7 @@ func (l *dtlsLink) settle() {
 	l.settled = true
 }
 
-// mute makes everything that is written from now on go nowhere.
+// mute drops everything that is written from now on.
 func (l *dtlsLink) mute() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,7 +126,8 @@ func (l *dtlsLink) mute() {
 }
 
 // ReadFrom waits for a datagram.
-func (l *dtlsLink) ReadFrom(b []byte) (int, net.Addr, error) {
+func (l *dtlsLink) ReadFrom(b []byte) (n int, from net.Addr, err error) {
+	defer l.guard.contain(func() { n, from, err = 0, nil, errPanicked })
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
@@ -141,7 +143,7 @@ func (l *dtlsLink) ReadFrom(b []byte) (int, net.Addr, error) {
 				l.queue, l.next = l.queue[:0], 0
 			}
 			l.bytes -= len(q.b)
-			n := copy(b, q.b)
+			n = copy(b, q.b)
 			if q.pooled != nil {
 				linkBuffers.Put(q.pooled)
 			}
@@ -152,7 +154,8 @@ func (l *dtlsLink) ReadFrom(b []byte) (int, net.Addr, error) {
 }
 
 // WriteTo sends to the client, whatever the address. The HelloVerifyRequest is not sent: the client has had it.
-func (l *dtlsLink) WriteTo(b []byte, _ net.Addr) (int, error) {
+func (l *dtlsLink) WriteTo(b []byte, _ net.Addr) (n int, err error) {
+	defer l.guard.contain(func() { n, err = 0, errPanicked })
 	l.mu.Lock()
 	closed, muted := l.closed, l.muted
 	if !closed && isVerifyRequest(b) {
@@ -191,7 +194,7 @@ func (l *dtlsLink) Close() error {
 	return nil
 }
 
-// SetReadDeadline knows deadlines that have passed and none: package dtls sets no others.
+// SetReadDeadline supports only deadlines that have passed, and none: package dtls sets no others.
 func (l *dtlsLink) SetReadDeadline(t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -206,5 +209,5 @@ func (l *dtlsLink) SetWriteDeadline(time.Time) error { return nil }
 // SetDeadline is SetReadDeadline.
 func (l *dtlsLink) SetDeadline(t time.Time) error { return l.SetReadDeadline(t) }
 
-// LocalAddr is the listener's address, as the client sees it.
+// LocalAddr returns the listener's address, as the client sees it.
 func (l *dtlsLink) LocalAddr() net.Addr { return l.local }

@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// takePassed listens on a passed socket that has the address. One on the IPv6 wildcard that takes IPv4 as well stands for
-// both wildcards.
+// takePassed uses the passed socket that listens at addr, if there is one. A socket on the IPv6 wildcard that takes
+// IPv4 as well stands for both wildcards.
 func (s *streams) takePassed(addr netip.AddrPort) bool {
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	for _, l := range s.cfg.Passed {
@@ -26,7 +26,7 @@ func (s *streams) takePassed(addr netip.AddrPort) bool {
 	return false
 }
 
-// unused is an error that names a passed socket which listen was not asked for, and closes all of them.
+// unused closes the passed sockets that listen was not asked for, and returns an error that names one of them.
 func (s *streams) unused() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

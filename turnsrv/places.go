@@ -2,7 +2,9 @@ package turnsrv
 
 import (
 	"container/list"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -14,12 +16,13 @@ const grace = 3 * time.Second
 // smallestShare is the part of all places that one source may hold: an eighth.
 const smallestShare = 8
 
-// places hands out a bounded number of places fairly, so that a crowd of connections displaces its own and nobody else's.
+// places hands out a bounded number of places fairly, so that a crowd of connections displaces its own and nobody
+// else's.
 //
-// A client with a live allocation keeps its place. Every other one is a stranger, whatever it has sent so far, and may be
-// displaced at any time. Where there is no place left, a stranger of the source that has most of them gives way: counted
-// by address (IPv6: by /64), then, where no source has more than one, by /24 (IPv6: /56), and then by /48. A source
-// without strangers thus always gets a place unless all of them are kept. No source holds more than its share.
+// A client with a live allocation keeps its place. Every other one is a stranger, whatever it has sent so far, and may
+// be displaced at any time. Where there is no place left, a stranger of the source that has most of them gives way:
+// counted by address (IPv6: by /64), then, where no source has more than one, by /24 (IPv6: /56), and then by /48. A
+// source without strangers thus always gets a place unless all of them are kept. No source holds more than its share.
 //
 // All of it takes constant time. Its methods are safe for concurrent use.
 type places struct {
@@ -108,22 +111,23 @@ func wider(ip netip.Addr, width int) netip.Addr {
 }
 
 // take gives a client at ip a place, as a stranger that is not settled. leave ends the client if it is displaced; it is
-// called at most once, from any goroutine. crowded says that another stranger must give way whatever the limits say.
+// called at most once, from any goroutine. If crowded is set, another stranger must give way whatever the limits are.
 func (p *places) take(ip netip.Addr, crowded bool, leave func()) (s *seat, away *seat, v verdict) {
 	s = &seat{source: sourceOf(ip), leave: leave}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := p.now()
 	strangers := p.ranks[altogether].most
 	switch {
 	case p.held[s.source] >= p.share():
-		if away = p.overdue(s.source); away == nil {
+		if away = p.overdue(s.source, now); away == nil {
 			return nil, nil, overShare
 		}
 	case crowded || p.open >= p.total || strangers >= p.strangers:
 		if strangers == 0 {
 			return nil, nil, full
 		}
-		if away = p.victim(s.source); away == nil {
+		if away = p.victim(s.source, now); away == nil {
 			return nil, nil, overShare
 		}
 	}
@@ -133,7 +137,7 @@ func (p *places) take(ip netip.Addr, crowded bool, leave func()) (s *seat, away 
 	p.open++
 	p.held[s.source]++
 	p.unsettled[s] = struct{}{}
-	p.enter(s)
+	p.enter(s, now)
 	return s, away, seated
 }
 
@@ -147,7 +151,7 @@ func (p *places) share() int {
 }
 
 // victim is the stranger that gives way to a newcomer from source; nil: the newcomer itself does, or there is none.
-func (p *places) victim(source netip.Addr) *seat {
+func (p *places) victim(source netip.Addr, now time.Time) *seat {
 	mine := p.strangersOf(source, byAddress)
 	for i := range p.ranks {
 		r := &p.ranks[i]
@@ -158,13 +162,13 @@ func (p *places) victim(source netip.Addr) *seat {
 			continue
 		case mine > 0 && p.strangersOf(source, i)+1 >= r.most || mine > 0 && i == altogether:
 			// Nobody gains where two sources with equally many displace each other in turn.
-			return p.overdue(source)
+			return p.overdue(source, now)
 		}
 		g := r.counts[r.most].Front().Value.(*group)
 		oldest := g.seats.Front().Value.(*seat)
-		// Of one source those that came first are closest to their allocation. Of many, the last to come must not be the
-		// first to go: nobody new would ever get in.
-		if i == byAddress && !p.hadTime(oldest) {
+		// Of one source those that came first are closest to their allocation. Of many, the last to come must not be
+		// the first to go: nobody new would ever get in.
+		if i == byAddress && !oldest.hadTime(now) {
 			return g.seats.Back().Value.(*seat)
 		}
 		return oldest
@@ -181,22 +185,22 @@ func (p *places) strangersOf(source netip.Addr, width int) int {
 }
 
 // overdue is the oldest stranger of a source, if it has had its time.
-func (p *places) overdue(source netip.Addr) *seat {
+func (p *places) overdue(source netip.Addr, now time.Time) *seat {
 	g := p.ranks[byAddress].groups[source]
 	if g == nil {
 		return nil
 	}
-	if s := g.seats.Front().Value.(*seat); p.hadTime(s) {
+	if s := g.seats.Front().Value.(*seat); s.hadTime(now) {
 		return s
 	}
 	return nil
 }
 
-func (p *places) hadTime(s *seat) bool { return p.now().Sub(s.since) >= grace }
+func (s *seat) hadTime(now time.Time) bool { return now.Sub(s.since) >= grace }
 
 // enter makes s a stranger's.
-func (p *places) enter(s *seat) {
-	s.since = p.now()
+func (p *places) enter(s *seat, now time.Time) {
+	s.since = now
 	for i := range p.ranks {
 		s.groups[i], s.at[i] = p.ranks[i].add(wider(s.source, i), s)
 	}
@@ -230,7 +234,7 @@ func (p *places) keep(s *seat, allocated bool) {
 	}
 	p.withdraw(s)
 	if !allocated {
-		p.enter(s)
+		p.enter(s, p.now())
 	}
 }
 
@@ -256,25 +260,27 @@ func (p *places) drop(s *seat) {
 
 // displace takes a stranger's place away and ends the client; it reports whether there was a stranger.
 func (p *places) displace() bool {
-	p.mu.Lock()
-	s := p.victim(netip.Addr{})
-	if s != nil {
-		p.drop(s)
-	}
-	p.mu.Unlock()
+	s := p.outcast()
 	if s != nil {
 		s.leave()
 	}
 	return s != nil
 }
 
+func (p *places) outcast() *seat {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.victim(netip.Addr{}, p.now())
+	if s != nil {
+		p.drop(s)
+	}
+	return s
+}
+
 // displaceUnsettled ends every client whose handshake is not done, at the end of the server.
 func (p *places) displaceUnsettled() {
 	p.mu.Lock()
-	var all []*seat
-	for s := range p.unsettled {
-		all = append(all, s)
-	}
+	all := slices.Collect(maps.Keys(p.unsettled))
 	for _, s := range all {
 		p.drop(s)
 	}

@@ -9,13 +9,14 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
-// bind makes the data plane and binds every listener of the configuration.
+// bind makes the data plane and binds every configured listener.
 func (s *Server) bind(workers int) error {
 	var err error
 	if s.plane, err = relay.New(relay.Config{
 		Handler:       handler{s},
 		DTLS:          func(src relay.Source, b []byte) { s.streams.datagram(src, b) },
-		OnClientGone:  func(r *relay.Relay, _ string) { s.control.ClientGone(r) },
+		OnClientGone:  func(r *relay.Relay, cause string) { s.control.ClientGone(r, cause) },
+		OnPanic:       func(cause any) { s.panics.stopped(s.log, cause) },
 		IPv4:          s.cfg.IPv4,
 		IPv6:          s.cfg.IPv6,
 		PortMin:       s.cfg.PortMin,
@@ -36,6 +37,7 @@ func (s *Server) bind(workers int) error {
 	if s.streams, err = newStreams(streamsConfig{
 		Plane: counted{s.plane, &s.open}, TCP: s.has("tcp"), TLS: s.has("tls"), DTLS: s.has("dtls"), Certificate: s.cfg.Certificate,
 		Passed: s.cfg.Passed, ConnectionsPerIP: s.cfg.Settings.ConnectionsPerIP, Files: clientFiles(openFiles()), Logger: s.log,
+		OnPanic: func(cause any) { s.panics.stopped(s.log, cause) },
 	}); err != nil {
 		return err
 	}
@@ -55,7 +57,7 @@ func (s *Server) bind(workers int) error {
 	return nil
 }
 
-// counted is the data plane, with the connections that it serves counted by transport.
+// counted is the data plane, and counts the connections that it serves, by transport.
 type counted struct {
 	*relay.Plane
 	open *connections
@@ -63,30 +65,30 @@ type counted struct {
 
 type connections [4]atomic.Int64 // by relay.Transport
 
-// ServeStream is the Plane's.
+// ServeStream calls [relay.Plane.ServeStream].
 func (c counted) ServeStream(ctx context.Context, conn net.Conn, t relay.Tuple, relaying func(bool)) error {
 	c.open[t.Transport].Add(1)
 	defer c.open[t.Transport].Add(-1)
 	return c.Plane.ServeStream(ctx, conn, t, relaying)
 }
 
-// ServeMessages is the Plane's.
+// ServeMessages calls [relay.Plane.ServeMessages].
 func (c counted) ServeMessages(ctx context.Context, conn net.Conn, t relay.Tuple, relaying func(bool)) error {
 	c.open[t.Transport].Add(1)
 	defer c.open[t.Transport].Add(-1)
 	return c.Plane.ServeMessages(ctx, conn, t, relaying)
 }
 
-// Connections is the number of open connections of a transport whose handshake is done; 0 for UDP, which has none.
+// Connections returns how many connections of a transport are open and have finished their handshake; 0 for UDP, which
+// has none.
 func (s *Server) Connections(t relay.Transport) int { return int(s.open[t].Load()) }
 
-// handler keeps plain STUN away from control where UDP is off and its sockets are there for DTLS alone.
+// handler keeps plain STUN away from control if UDP is off and its sockets are there for DTLS alone.
 type handler struct{ s *Server }
 
-// HandleSTUN is relay.Handler's.
+// HandleSTUN implements [relay.Handler].
 func (h handler) HandleSTUN(src relay.Source, msg []byte) {
 	if src.Transport != relay.UDP || h.s.has("udp") {
-		defer h.s.panics.contain(h.s.log)
 		h.s.control.HandleSTUN(src, msg)
 	}
 }

@@ -26,12 +26,13 @@ import (
 // Family is where relays of one address family are bound and which address clients are told.
 type Family = relay.Family
 
-// Config is what a Server is made of. Zero values mean what their comments say.
+// Config configures a [Server]. Zero values mean what their comments say.
 type Config struct {
 	Listen     []string // UDP and TCP; "host:port", ":port" for all addresses
 	ListenTLS  []string // TLS and DTLS; every port takes plain and encrypted clients alike
 	Transports []string // any of udp, tcp, tls, dtls
-	// Passed listen already, at addresses of Listen or ListenTLS, in whose place New uses them. The Server closes them.
+	// Passed are sockets that listen already at addresses of Listen or ListenTLS; New uses them instead of binding
+	// those itself. The Server closes them.
 	Passed     []*net.TCPListener
 	Realm      string
 	IPv4, IPv6 Family // an invalid Bind turns that family off
@@ -44,7 +45,7 @@ type Config struct {
 	Peers       *peers.Policy
 	Nodes       control.Directory
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	// Protected are listeners of this process outside this package, such as the webhooks: never a peer.
+	// Protected returns this process's other listeners, such as the webhooks, which are never a peer. May be nil.
 	Protected func() []netip.AddrPort
 	Now       func() time.Time
 	Logger    *slog.Logger
@@ -58,13 +59,14 @@ type Settings struct {
 	ConnectionsPerIP int           // TCP and TLS together, and as many with DTLS; 0: no limit
 }
 
-// Listener is one socket address that is really up.
+// Listener is a socket address that the server listens on.
 type Listener struct {
 	Transport string // udp, tcp, tls, dtls
 	Addr      netip.AddrPort
 }
 
-// Server is a running or about-to-run TURN server. Its methods are safe for concurrent use.
+// Server is a TURN server. Make it with [New], then [Server.Run] or [Server.Close] it. Its methods are safe for
+// concurrent use.
 type Server struct {
 	cfg       Config
 	log       *slog.Logger
@@ -98,6 +100,7 @@ func New(cfg Config) (*Server, error) {
 	s.control, err = control.New(control.Config{
 		Realm: cfg.Realm, Keys: cfg.Keys, Nodes: cfg.Nodes, CheckPeer: s.checkPeer, OwnListener: s.ownListener,
 		Settings: cfg.Settings.Settings, Engines: workers, Now: cfg.Now, Logger: cfg.Logger,
+		OnPanic: func(cause any) { s.panics.stopped(s.log, cause) },
 	})
 	if err != nil {
 		return nil, err
@@ -110,7 +113,7 @@ func New(cfg Config) (*Server, error) {
 
 func (s *Server) has(transport string) bool { return slices.Contains(s.cfg.Transports, transport) }
 
-// Listeners are the sockets that are up: UDP first, then TCP, TLS and DTLS.
+// Listeners returns what the server listens on: UDP first, then TCP, TLS and DTLS.
 func (s *Server) Listeners() []Listener { return slices.Clone(s.listeners) }
 
 // Run serves until ctx ends, then refuses new allocations, waits for live ones until none is left or DrainTimeout has
@@ -141,7 +144,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(err, s.control.Close())
 }
 
-// Close releases what New bound, for a Server that is not Run.
+// Close releases what [New] bound, for a Server that is not [Server.Run].
 func (s *Server) Close() error {
 	var errs []error
 	if s.streams != nil {
@@ -155,8 +158,8 @@ func (s *Server) Close() error {
 	return errors.Join(append(errs, s.control.Close())...)
 }
 
-// Prepare gets other settings ready. Live allocations and connections stay; the rate limit holds for them too, and another
-// DrainTimeout for a Drain that has not begun.
+// Prepare gets other settings ready. Live allocations and connections stay; the rate limit holds for them too, and
+// another DrainTimeout for a Drain that has not begun.
 func (s *Server) Prepare(next Settings) (change.Change, error) {
 	return change.New(func() {
 		s.control.Apply(next.Settings)
@@ -166,9 +169,9 @@ func (s *Server) Prepare(next Settings) (change.Change, error) {
 	}, nil), nil
 }
 
-// PrepareMove gets ready to replace Config.IPv4 and Config.IPv6 for new allocations; live ones keep the address that they
-// were told. Every address that clients were told and that is in use counts as this server's in Config.Peers. The caller
-// calls Recheck after it.
+// PrepareMove gets ready to replace Config.IPv4 and Config.IPv6 for new allocations; live ones keep the address that
+// they were told. Every address that clients were told and that is in use counts as this server's in Config.Peers. The
+// caller calls Recheck after it.
 func (s *Server) PrepareMove(v4, v6 Family) (change.Change, error) {
 	move, err := s.plane.PrepareMove(v4, v6)
 	if err != nil {
@@ -177,29 +180,30 @@ func (s *Server) PrepareMove(v4, v6 Family) (change.Change, error) {
 	return change.New(func() { s.cfg.Peers.SetPublic(move()) }, nil), nil
 }
 
-// Recheck brings live allocations into line with a peer policy that has changed: when it returns, nothing more is relayed
-// to and from peers that are denied now.
+// Recheck brings live allocations into line with a peer policy that has changed: when it returns, nothing more is
+// relayed to and from peers that are denied now.
 func (s *Server) Recheck() { s.control.Recheck() }
 
-// Live is the number of live allocations.
+// Live returns the number of live allocations.
 func (s *Server) Live() int { return s.control.Live() }
 
-// Allocations lists the live allocations, oldest first.
+// Allocations returns the live allocations, oldest first.
 func (s *Server) Allocations() []control.Allocation { return s.control.Allocations() }
 
-// CloseNode ends every live allocation of a Node and says how many; when it returns none of them relays any more.
+// CloseNode ends every live allocation of a Node and returns how many there were. When it returns, none of them relays
+// any more.
 func (s *Server) CloseNode(node, cause string) int { return s.control.CloseNode(node, cause) }
 
-// CloseAllocation ends one allocation by its id and says whether there was one.
+// CloseAllocation ends one allocation by its id and reports whether there was one.
 func (s *Server) CloseAllocation(id, cause string) bool { return s.control.CloseAllocation(id, cause) }
 
-// Streams is a snapshot of the counters of TCP, TLS and DTLS.
+// Streams returns a snapshot of the counters of TCP, TLS and DTLS.
 func (s *Server) Streams() StreamStats { return s.streams.stats() }
 
-// FreePorts is the number of relay ports that are not taken, of all families.
+// FreePorts returns how many relay ports are free, in all families together.
 func (s *Server) FreePorts() int { return s.plane.FreePorts(4) + s.plane.FreePorts(6) }
 
-// Stats is a snapshot of the control plane's counters.
+// Stats returns a snapshot of the control plane's counters.
 func (s *Server) Stats() control.Stats { return s.control.Stats() }
 
 func (s *Server) checkPeer(ip netip.Addr) (allowed bool, cause string) {
@@ -207,7 +211,7 @@ func (s *Server) checkPeer(ip netip.Addr) (allowed bool, cause string) {
 	return v.Allowed, v.Cause
 }
 
-// ownListener says whether a is a socket that this process listens on: relaying to it would turn the server against
+// ownListener reports whether a is a socket that this process listens on: relaying to it would turn the server against
 // itself, whatever the peer policy allows.
 func (s *Server) ownListener(a netip.AddrPort) bool {
 	for _, l := range s.bound {

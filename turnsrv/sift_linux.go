@@ -36,13 +36,18 @@ func (s *streams) drain(ctx context.Context, l *net.TCPListener) {
 // sift starts the connection of an accepted descriptor if it gets a place, and resets it if not.
 func (s *streams) sift(ctx context.Context, fd uintptr, client netip.Addr) {
 	c := new(sifted)
+	ours := true // the descriptor is
+	defer s.guard.contain(func() {
+		if ours {
+			resetNow(fd)
+		}
+	})
 	seat := s.seat(client, int(fd), c.leave)
 	if seat == nil {
-		linger := unix.Linger{Onoff: 1}
-		_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_LINGER, uintptr(unsafe.Pointer(&linger)), unix.SizeofLinger, 0)
-		_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
+		resetNow(fd)
 		return
 	}
+	ours = false
 	conn, err := connOf(fd)
 	if err != nil { // no descriptors are left
 		s.places.release(seat)
@@ -77,6 +82,13 @@ func connOf(fd uintptr) (*net.TCPConn, error) {
 		return nil, err
 	}
 	return c.(*net.TCPConn), nil
+}
+
+// resetNow is reset for a descriptor, without telling Go's scheduler.
+func resetNow(fd uintptr) {
+	linger := unix.Linger{Onoff: 1}
+	_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_LINGER, uintptr(unsafe.Pointer(&linger)), unix.SizeofLinger, 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, fd, 0, 0)
 }
 
 // acceptNow accepts without waiting, and without telling Go's scheduler.

@@ -21,19 +21,19 @@ const (
 	defaultDTLSStrangers    = 2048
 )
 
-// streamServer is what streams need of the data plane: *relay.Plane.
+// streamServer is what streams need of the data plane. *[relay.Plane] implements it.
 type streamServer interface {
 	ServeStream(ctx context.Context, conn net.Conn, t relay.Tuple, relaying func(bool)) error
 	ServeMessages(ctx context.Context, conn net.Conn, t relay.Tuple, relaying func(bool)) error
 	NonBlocking(c *net.TCPConn) (*relay.Conn, error)
 }
 
-// streamsConfig is what streams are made of.
+// streamsConfig configures streams.
 type streamsConfig struct {
 	Plane          streamServer
-	TCP, TLS, DTLS bool // the transports that are served; clients of others are turned away
+	TCP, TLS, DTLS bool // the transports to serve; clients of others are turned away
 	Certificate    func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	Passed         []*net.TCPListener // listen takes one of these where it has the address
+	Passed         []*net.TCPListener // listening already: listen uses the one at its address, if any
 
 	ConnectionsPerIP int // of an IPv4 address or an IPv6 /64, TCP and TLS together, and as many with DTLS; 0: its share alone
 	Connections      int // TCP and TLS in all; 0: what the limit of open files allows
@@ -44,10 +44,14 @@ type streamsConfig struct {
 
 	HandshakeTimeout time.Duration // from the accepting to the end of the handshake; default 5 s
 	Logger           *slog.Logger  // nil: discard
+	// OnPanic is called with the value of a panic that ended one connection, from within the deferred function that
+	// stopped it. nil: the panic is logged.
+	OnPanic func(cause any)
 }
 
 // streams accepts clients on TCP, tells TLS from plain by the first byte, does the handshakes of TLS and DTLS within
-// limits, and hands the clients to the data plane. Make it with newStreams, bind with listen, then Run or Close it.
+// limits, and hands the clients to the data plane. Make it with newStreams, bind with listen, then Run or Close it. It
+// is safe for concurrent use.
 type streams struct {
 	cfg    streamsConfig
 	log    *slog.Logger
@@ -55,6 +59,7 @@ type streams struct {
 	places *places
 	dtls   *associations
 	counts streamCounters
+	guard  guard
 
 	mu        sync.Mutex
 	listeners []*net.TCPListener
@@ -127,9 +132,14 @@ func newStreams(cfg streamsConfig) (*streams, error) {
 	if cfg.Connections <= 0 {
 		cfg.Connections = connectionsWithin(openFiles())
 	}
+	if cfg.OnPanic == nil {
+		log := new(containment)
+		cfg.OnPanic = func(cause any) { log.stopped(cfg.Logger, cause) }
+	}
 	s := &streams{cfg: cfg, log: cfg.Logger, tls: serverTLS(cfg.Certificate)}
+	s.guard = guard{&s.counts, cfg.OnPanic}
 	s.places = newPlaces(cfg.Connections, cfg.Strangers, cfg.ConnectionsPerIP)
-	s.dtls = newAssociations(cfg, &s.counts)
+	s.dtls = newAssociations(cfg, &s.counts, &s.guard)
 	return s, nil
 }
 
@@ -165,7 +175,7 @@ func (s *streams) limit(perIP int) {
 func (s *streams) datagram(src relay.Source, b []byte) { s.dtls.datagram(src, b) }
 
 // Run accepts until ctx ends, then closes every listener and connection and waits for all of them. The data plane
-// should run on until Run has returned, so that DTLS clients are told of the end.
+// should keep running until Run has returned, so that DTLS clients are told of the end.
 func (s *streams) Run(ctx context.Context) error {
 	var accepting sync.WaitGroup
 	s.mu.Lock()
@@ -181,7 +191,7 @@ func (s *streams) Run(ctx context.Context) error {
 	return err
 }
 
-// Close releases what listen has bound and ends DTLS. It is for streams that are not Run.
+// Close releases what listen has bound and ends DTLS, for streams that are not Run.
 func (s *streams) Close() error {
 	s.mu.Lock()
 	var errs []error
@@ -194,7 +204,7 @@ func (s *streams) Close() error {
 	return errors.Join(errs...)
 }
 
-// stats is a snapshot of the counters.
+// stats returns a snapshot of the counters.
 func (s *streams) stats() StreamStats {
 	open, strangers, half := s.places.size()
 	a, b, h := s.dtls.places.size()
@@ -207,7 +217,7 @@ func (s *streams) stats() StreamStats {
 	}
 }
 
-// unmapped is a TCP address as relay.Tuple has it.
+// unmapped returns a TCP address the way [relay.Tuple] has it.
 func unmapped(a net.Addr) netip.AddrPort {
 	t, ok := a.(*net.TCPAddr)
 	if !ok {

@@ -131,7 +131,14 @@ func newSite(t testing.TB, cfg streamsConfig, on ...string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler.plane, cfg.Plane = plane, plane
+	handler.plane = plane
+	if w, ok := cfg.Plane.(interface {
+		around(streamServer) streamServer
+	}); ok {
+		cfg.Plane = w.around(plane)
+	} else {
+		cfg.Plane = plane
+	}
 	cfg.Logger = slog.New(slog.NewTextHandler(s.log, nil))
 	if cfg.Certificate == nil {
 		c := selfSigned(t, ecdsaPair(), ecdsaPair().Public())

@@ -14,7 +14,7 @@ const recordHandshake = 22
 // The protocol names of RFC 7443.
 var protocols = []string{"stun.turn", "stun.nat-discovery"}
 
-// serverTLS is the configuration of the TLS listeners: TLS 1.2 with AEAD at least.
+// serverTLS returns the configuration of the TLS listeners: at least TLS 1.2 with AEAD.
 func serverTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
 	plain := &tls.Config{
 		MinVersion:     tls.VersionTLS12,
@@ -30,7 +30,7 @@ func serverTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error))
 	}
 	named := plain.Clone()
 	named.NextProtos = protocols
-	// A client that knows other protocols only is served all the same: crypto/tls would refuse it.
+	// crypto/tls would refuse a client that knows other protocols only; it is served all the same.
 	named.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 		if slices.ContainsFunc(h.SupportedProtos, func(p string) bool { return slices.Contains(protocols, p) }) {
 			return nil, nil
@@ -40,7 +40,7 @@ func serverTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error))
 	return named
 }
 
-// cipherSuites are those of DTLS 1.2 that have AEAD, and that OpenSSL's and browsers' clients know.
+// cipherSuites are the suites of DTLS 1.2 that have AEAD and that OpenSSL and browsers know.
 var cipherSuites = []dtls.CipherSuiteID{
 	dtls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
 	dtls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
@@ -50,7 +50,7 @@ var cipherSuites = []dtls.CipherSuiteID{
 	dtls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
-// tlsHello is a DTLS ClientHello in the words of crypto/tls, as far as those who pick a certificate need it.
+// tlsHello turns a DTLS ClientHello into one of crypto/tls, as far as it matters for choosing a certificate.
 func tlsHello(h *dtls.ClientHelloInfo) *tls.ClientHelloInfo {
 	out := &tls.ClientHelloInfo{ServerName: h.ServerName, SupportedVersions: []uint16{tls.VersionTLS12}}
 	for _, id := range h.CipherSuites {

@@ -27,8 +27,7 @@ const (
 
 type counters struct{ connections, commands, refused atomic.Uint64 }
 
-// client is one connection. Its reader goroutine owns all of it but conn, out
-// and resp3, which publishers use too.
+// client is one connection. Its reader goroutine owns everything but conn, out and resp3, which publishers use too.
 type client struct {
 	s     *Server
 	id    int64
@@ -104,7 +103,7 @@ func (c *client) serve() {
 	}
 }
 
-// next waits for a command without a deadline, and for the rest of one with.
+// next waits for a command without a deadline, and for the rest of one with a deadline.
 func (c *client) next() ([][]byte, error) {
 	var before time.Time // none: a quiet subscriber stays
 	if !c.authenticated {
@@ -130,7 +129,7 @@ func (c *client) next() ([][]byte, error) {
 	return c.in.read(lim)
 }
 
-// refuse answers what the client sent wrong; not every end is worth an answer.
+// refuse tells the client what it did wrong. Not every end is worth an answer.
 func (c *client) refuse(err error) {
 	var wrong protocolError
 	var timeout net.Error
@@ -221,7 +220,7 @@ func (r *replyBuffer) Write(p []byte) (int, error) {
 
 var errReplyTooLong = errors.New("reply too long")
 
-// take is the reply, which the caller may keep.
+// takeReply returns the reply, which is the caller's.
 func (c *client) takeReply() []byte {
 	c.peer.Flush()
 	reply := c.reply.b

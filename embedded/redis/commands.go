@@ -28,9 +28,8 @@ type command struct {
 	subscribed bool // also while subscribed
 }
 
-// commands is all that is offered. What is not here (scripts but two, blocking reads,
-// bit operations, transactions, other types) is refused: some of it can stop or
-// end miniredis, and no Broker asks for it.
+// commands is all that is offered. Everything else (scripts but two, blocking reads, bit operations, transactions,
+// other types) is refused: some of it can stop or end miniredis, and no Broker asks for it.
 var commands = map[string]command{
 	"AUTH":    {run: auth, min: 1, max: 2, stranger: true},
 	"HELLO":   {run: hello, min: 0, max: 6, stranger: true},
@@ -82,10 +81,10 @@ var commands = map[string]command{
 	"FLUSHALL": {run: flush, min: 0, max: 1},
 }
 
-// read passes a command on that adds nothing to what is kept.
+// read passes on a command that adds nothing to what is kept.
 func read(c *client, name string, args [][]byte) { c.dispatch(name, args, effect{}) }
 
-// write passes a command on that may keep its arguments.
+// write passes on a command that may keep its arguments.
 func write(c *client, name string, args [][]byte) {
 	cost := int64(0)
 	for i := 0; i < len(args); i += 2 {
@@ -128,8 +127,7 @@ func (c *client) dispatch(name string, args [][]byte, e effect) {
 	c.send(c.takeReply())
 }
 
-// set checks what miniredis would let through to an overflow, or to a time to
-// live that outlasts its key.
+// set checks for what miniredis would overflow at, and for a time to live that would outlast its key.
 func set(c *client, name string, args [][]byte) {
 	var ttl time.Duration
 	for i := 2; i < len(args); i++ {
@@ -163,7 +161,7 @@ func setex(c *client, name string, args [][]byte) {
 	c.keep(name, args, args[0], args[2], ttl)
 }
 
-// keep passes a command on that keeps one value.
+// keep passes on a command that keeps one value.
 func (c *client) keep(name string, args [][]byte, key, value []byte, ttl time.Duration) {
 	if !c.fits(key, value) {
 		return
@@ -192,8 +190,7 @@ func (c *client) invalidTTL(name string) {
 	c.fail("ERR invalid expire time in '" + strings.ToLower(name) + "' command")
 }
 
-// parseTTL lets through what is no number at all, as one unit: miniredis
-// answers that.
+// parseTTL takes what is no number for one unit: miniredis will answer it.
 func parseTTL(arg []byte, unit time.Duration) (ttl time.Duration, ok bool) {
 	n, err := strconv.ParseInt(string(arg), 10, 64)
 	if errors.Is(err, strconv.ErrSyntax) {
@@ -235,8 +232,7 @@ func flush(c *client, name string, args [][]byte) {
 	c.ok()
 }
 
-// keys and scan match by themselves: miniredis makes a regular expression of a
-// pattern, and panics when it is none.
+// keys and scan match by themselves: miniredis makes a regular expression of a pattern, and panics if it is none.
 func keys(c *client, _ string, args [][]byte) {
 	if list, ok := c.match(args[0]); ok {
 		c.sendList(nil, list)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// version is the Redis whose behaviour the offered commands have.
+// version is that of the Redis that the offered commands behave like.
 const version = "7.2.0"
 
 func auth(c *client, _ string, args [][]byte) {

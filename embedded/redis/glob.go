@@ -3,9 +3,8 @@ package redis
 // maxSteps bounds what one KEYS or SCAN may cost: some tenths of a second.
 const maxSteps = 100_000_000
 
-// glob says whether s matches a Redis pattern: * ? [a-c] [^a-c] and \ before a
-// character that stands for itself. What it
-// costs is taken off steps; with none left the answer is false. Only the last star is ever taken back, so the cost
+// glob reports whether s matches a Redis pattern: * ? [a-c] [^a-c] and \ before a character that stands for itself. What
+// it costs is taken off steps; with none left the answer is false. Only the last star is ever taken back, so the cost
 // is at most about the product of both lengths.
 func glob(pattern, s string, steps *int) bool {
 	p, i := 0, 0
@@ -37,8 +36,7 @@ func glob(pattern, s string, steps *int) bool {
 	return p == len(pattern)
 }
 
-// globOne matches the one element of pattern at p, which is no star, and
-// returns where the next begins.
+// globOne matches the one element of pattern at p, which is no star, and returns where the next begins.
 func globOne(pattern string, p int, c byte) (next int, ok bool) {
 	if p >= len(pattern) {
 		return p, false
@@ -56,8 +54,7 @@ func globOne(pattern string, p int, c byte) (next int, ok bool) {
 	return p + 1, pattern[p] == c
 }
 
-// globClass matches a class whose inside begins at p. One that does not end
-// ends with the pattern, as in Redis.
+// globClass matches a class whose inside begins at p. One that does not end ends with the pattern, as in Redis.
 func globClass(pattern string, p int, c byte) (next int, ok bool) {
 	not := p < len(pattern) && pattern[p] == '^'
 	if not {

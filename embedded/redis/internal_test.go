@@ -148,8 +148,8 @@ func TestGlob(t *testing.T) {
 	}
 }
 
-// FuzzReader: whatever comes, a command stays within its limits, costs no more
-// memory than was sent, and is what was sent.
+// FuzzReader: whatever comes, a command stays within its limits, costs no more memory than was sent, and is what was
+// sent.
 func FuzzReader(f *testing.F) {
 	f.Add([]byte("*1\r\n$4\r\nPING\r\n"))
 	f.Add([]byte("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$0\r\n\r\n*0\r\n*-1\r\n*1\r\n$4\r\nQUIT\r\n"))
@@ -215,8 +215,8 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// FuzzCommand: words separated by spaces, lines by newlines; no command that is
-// offered makes miniredis panic, and each is answered.
+// FuzzCommand: words separated by spaces, lines by newlines; no command that is offered makes miniredis panic, and each
+// is answered.
 func FuzzCommand(f *testing.F) {
 	for _, seed := range []string{
 		"SET k v PX 100 NX\nGET k\nPEXPIRE k 5 GT\nDEL k", "SETEX k 1 v\nTTL k\nKEYS [z-a]\nSCAN 0 MATCH * COUNT 3",

@@ -283,3 +283,46 @@ func TestListensWhereItIsTold(t *testing.T) {
 		}
 	}
 }
+
+// Subscriptions count for the limit of memory, and give back what they took.
+func TestSubscriptionsCountForMemory(t *testing.T) {
+	c := newClock()
+	s := start(t, embedded.Config{MaxMemory: 1 << 20, Now: c.now})
+	r, other := dial(t, s), dial(t, s)
+	name := func(i int) string { return fmt.Sprintf("%01000d", i) }
+	n := 0
+	for ; ; n++ {
+		answer := r.do("SUBSCRIBE", name(n))
+		if e, ok := answer.(replyError); ok {
+			if !strings.HasPrefix(string(e), "OOM ") {
+				t.Fatal(e)
+			}
+			break
+		}
+		if n > 1100 {
+			t.Fatal("more than 1 MiB of names went into 1 MiB")
+		}
+	}
+	if n < 200 {
+		t.Errorf("full after %d subscriptions", n)
+	}
+	if m := s.Stats().Memory; m < 1<<19 || m > 1<<20 {
+		t.Errorf("%d bytes are counted", m)
+	}
+	other.wantError("OOM", "SET", "k", strings.Repeat("v", 4000))
+	full := false
+	for i := 0; i < 3 && !full; i++ {
+		_, full = other.do("PSUBSCRIBE", fmt.Sprintf("%0250d*", i)).(replyError)
+	}
+	if !full {
+		t.Error("patterns are not counted")
+	}
+	r.want(list("unsubscribe", name(0), n-1), "UNSUBSCRIBE", name(0))
+	r.want(list("unsubscribe", name(1), n-2), "UNSUBSCRIBE", name(1))
+	r.want(list("unsubscribe", "never", n-2), "UNSUBSCRIBE", "never")
+	r.want(list("subscribe", name(0), n-1), "SUBSCRIBE", name(0))
+	r.want(list("subscribe", name(0), n-1), "SUBSCRIBE", name(0)) // once more costs nothing
+	r.conn.Close()
+	other.conn.Close()
+	eventually(t, "what has left gives its memory back", func() bool { return s.Stats().Memory == 0 })
+}

@@ -8,8 +8,7 @@ import (
 )
 
 const (
-	// writeChunk is written under one deadline, so that a slow client is told
-	// from one that does not read.
+	// writeChunk is written under one deadline, so that a slow client is told from one that does not read.
 	writeChunk = 256 << 10
 	// busyOutput is how much unread output makes a client's next command wait.
 	busyOutput = 1 << 20
@@ -19,8 +18,8 @@ const (
 	goodbye = 5 * time.Second
 )
 
-// frame is a reply, or a message that several clients are sent. Its bytes are
-// never changed. Its room is given back when the last holder lets go.
+// frame is a reply, or a message that several clients are sent. Its bytes are never changed. Its room is given back
+// when the last holder lets go.
 type frame struct {
 	data    []byte
 	taken   int // of buffers
@@ -36,8 +35,8 @@ func (f *frame) release() {
 	}
 }
 
-// outbox is what a client has still to be sent. put never waits: publishers
-// must not depend on a subscriber. One goroutine, write, empties it.
+// outbox holds what is still to be sent to a client. put never waits: publishers must not depend on a subscriber. One
+// goroutine, write, empties it.
 type outbox struct {
 	conn    net.Conn
 	timeout time.Duration
@@ -57,7 +56,7 @@ func newOutbox(conn net.Conn, timeout time.Duration, most int) *outbox {
 	return o
 }
 
-// put queues f and holds it. It is false when this client has too much unread.
+// put queues f and holds it. It returns false if this client has too much unread.
 func (o *outbox) put(f *frame) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -81,7 +80,7 @@ func (o *outbox) pending() (bytes, frames int) {
 	return o.bytes, len(o.frames)
 }
 
-// waitFree returns when little enough is pending for another command.
+// waitFree waits until little enough is pending for another command.
 func (o *outbox) waitFree() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -119,8 +118,7 @@ func (o *outbox) sent(n int) {
 	o.changed.Broadcast()
 }
 
-// write sends until the outbox has ended and is empty, or the client is gone
-// or does not read.
+// write sends until the outbox has ended and is empty, or the client is gone or does not read.
 func (o *outbox) write() {
 	defer o.drop()
 	for {
@@ -144,7 +142,7 @@ func (o *outbox) write() {
 	}
 }
 
-// next waits for frames and returns up to a chunk of them, still queued.
+// next waits for frames and returns up to a chunk of them. They stay queued.
 func (o *outbox) next() (chunk net.Buffers, n int, ended bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -10,12 +10,11 @@ import (
 	"time"
 )
 
-// ErrNotReady is that the server does not answer a PING.
+// ErrNotReady means that the server does not answer a PING.
 var ErrNotReady = errors.New("redis does not answer")
 
-// Ping connects as a client does, gives the password and asks for a PONG:
-// readiness as a Broker would find it. Without a deadline in ctx it takes 2 s
-// at most.
+// Ping connects as a client does, gives the password and asks for a PONG: readiness as a Broker would find it. Without
+// a deadline in ctx it takes 2 s at most.
 func (s *Server) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	// maxChannels and maxPatterns are what all clients together may subscribe
-	// to, each counted once per client; maxChannelName bounds what a match costs.
+	// maxChannels and maxPatterns are what all clients together may subscribe to, each counted once per client;
+	// maxChannelName bounds what a match costs.
 	maxChannels    = 1 << 16
 	maxPatterns    = 1 << 10
 	maxChannelName = 1 << 10
@@ -54,6 +54,10 @@ func (t *topics) remove(name string, c *client) {
 	t.n--
 }
 
+// subscriptionCost is an upper estimate of the bytes that a subscription takes: the name, once for the client and once
+// for all, and entries in three maps, one of which may be new.
+func subscriptionCost(topic string) int64 { return 400 + 2*int64(len(topic)) }
+
 // subscriptions are those of one client, in both kinds.
 type subscriptions struct{ channels, patterns map[string]struct{} }
 
@@ -74,9 +78,8 @@ func (c *client) kindOf(name string) kind {
 	return kind{strings.ToLower(name), maxChannelName, &c.subs.channels, &c.s.pubsub.channels}
 }
 
-// subscribe and unsubscribe answer each name by itself, with the number of
-// subscriptions after it. The answers are queued before anything is published
-// to them.
+// subscribe and unsubscribe answer each name by itself, with the number of subscriptions after it. The answers are
+// queued before anything is published to them.
 func subscribe(c *client, name string, args [][]byte) {
 	k, ps := c.kindOf(name), c.s.pubsub
 	ps.mu.Lock()
@@ -89,7 +92,12 @@ func subscribe(c *client, name string, args [][]byte) {
 				b = appendError(b, "ERR a name to subscribe to is too long for the embedded Redis")
 				continue
 			}
+			if !c.s.store.hold(subscriptionCost(topic)) {
+				b = appendError(b, errFull.Error())
+				continue
+			}
 			if !k.all.add(topic, c) {
+				c.s.store.release(subscriptionCost(topic))
 				b = appendError(b, "ERR too many subscriptions for the embedded Redis")
 				continue
 			}
@@ -118,6 +126,7 @@ func unsubscribe(c *client, name string, args [][]byte) {
 		if _, have := (*k.own)[topic]; have {
 			k.all.remove(topic, c)
 			delete(*k.own, topic)
+			c.s.store.release(subscriptionCost(topic))
 		}
 		b = c.appendSubscription(b, k.word, topic)
 	}
@@ -138,12 +147,16 @@ func (c *client) appendSubscription(b []byte, word, topic string) []byte {
 func (ps *pubsub) leave(c *client) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
+	cost := int64(0)
 	for topic := range c.subs.channels {
 		ps.channels.remove(topic, c)
+		cost += subscriptionCost(topic)
 	}
 	for topic := range c.subs.patterns {
 		ps.patterns.remove(topic, c)
+		cost += subscriptionCost(topic)
 	}
+	c.s.store.release(cost)
 	c.subs = subscriptions{}
 }
 
@@ -160,9 +173,8 @@ func publish(c *client, _ string, args [][]byte) {
 	c.send(appendInt(nil, n))
 }
 
-// publish queues a message for everybody who subscribed, and counts them. One
-// that does not read is cut off rather than waited for. It is false when there
-// was no room for the message.
+// publish queues a message for everybody who subscribed, and counts them. One that does not read is cut off rather than
+// waited for. ok is false if there was no room for the message.
 func (s *Server) publish(channel string, payload []byte) (n int64, ok bool) {
 	ps := s.pubsub
 	ps.mu.Lock()

@@ -1,12 +1,10 @@
-// Package redis is a Redis inside the process, for development: what Brokers
-// need of one (locks with a time to live, publish and subscribe) and what a
-// developer likes to look with.
+// Package redis is a Redis inside the process, for development: what Brokers need of one (locks with a time to live,
+// publish and subscribe) and what a developer likes to look with.
 //
-// miniredis keeps the keys. It was made for tests, where nobody sends a length
-// of nine quintillion, so nothing of a client reaches it unseen: this package
-// has the listener, parses every command within limits, knows which commands
-// it offers, bounds memory and connections, and does publish and subscribe by
-// itself, since there a subscriber that does not read would stop everybody.
+// miniredis keeps the keys. It was made for tests, where nobody sends a length of nine quintillion, so nothing of a
+// client reaches it unseen: this package has the listener, parses every command within limits, knows which commands it
+// offers, bounds memory and connections, and does publish and subscribe by itself, since there a subscriber that does
+// not read would stop everybody.
 package redis
 
 import (
@@ -23,7 +21,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
-// ErrConfig is an error of New: a limit is negative.
+// ErrConfig is returned by [New] if a limit is negative.
 var ErrConfig = errors.New("redis configuration")
 
 // Defaults of Config.
@@ -37,16 +35,15 @@ const (
 	DefaultWriteTimeout       = time.Minute
 )
 
-// Config says where the server listens and within which limits it stays. Zero
-// limits are the defaults.
+// Config says where the server listens and within which limits it stays. Zero limits are the defaults.
 type Config struct {
 	Listen   string           // as listen.Parse reads it
-	Listener *net.TCPListener // used in place of Listen where set; Run closes it
+	Listener *net.TCPListener // used in place of Listen if set; Run closes it
 	Password string           // empty: none is asked for
 
 	MaxConns           int   // connections; the next one is refused
 	MaxUnauthenticated int   // of them without AUTH, with a Password; the oldest gives way
-	MaxMemory          int64 // bytes of keys and values, estimated; writes are refused beyond
+	MaxMemory          int64 // bytes of keys, values and subscriptions, estimated; further ones are refused
 	MaxCommand         int   // bytes of one command, all arguments together
 
 	AuthTimeout    time.Duration // from the connection to a right AUTH, with a Password
@@ -89,8 +86,7 @@ type Server struct {
 	unauth  []*client // oldest first
 }
 
-// New binds the listener. Connections are served as soon as Run runs, and wait
-// till then.
+// New binds the listener. Connections wait until Run runs.
 func New(cfg Config) (*Server, error) {
 	if cfg.MaxConns < 0 || cfg.MaxUnauthenticated < 0 || cfg.MaxMemory < 0 || cfg.MaxCommand < 0 ||
 		cfg.AuthTimeout < 0 || cfg.CommandTimeout < 0 || cfg.WriteTimeout < 0 {
@@ -134,9 +130,8 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Run serves until ctx ends; then it closes the listener and every connection,
-// waits for all of them, and returns nil. It is called once; with a ctx that has
-// ended it releases what New had bound.
+// Run serves until ctx ends; then it closes the listener and every connection, waits for all of them, and returns nil.
+// It is called once; with a ctx that has ended it releases what New had bound.
 func (s *Server) Run(ctx context.Context) error {
 	accepting := make(chan struct{})
 	go func() {
@@ -262,8 +257,8 @@ func (s *Server) closeAll() {
 // noRoom is said to a client whose command or reply finds none.
 const noRoom = "out of buffer memory, other clients send too much or do not read"
 
-// room takes n bytes of the buffers that all clients share. When there are
-// none left, the client that is furthest behind with reading goes.
+// room takes n bytes of the buffers that all clients share. When there are none left, the client that is furthest
+// behind with reading goes.
 func (s *Server) room(n int) bool {
 	for !s.buffers.take(n) {
 		slow := s.furthestBehind()
@@ -276,8 +271,8 @@ func (s *Server) room(n int) bool {
 	return true
 }
 
-// furthestBehind is the client with most unread output. One that has a single
-// message to read, however long, is not behind.
+// furthestBehind is the client with most unread output. One that has a single message to read, however long, is not
+// behind.
 func (s *Server) furthestBehind() *client {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -291,8 +286,7 @@ func (s *Server) furthestBehind() *client {
 	return found
 }
 
-// frame is data for clients' outboxes, held by the caller; nil when there is
-// no room for it.
+// frame is data for clients' outboxes, held by the caller; nil when there is no room for it.
 func (s *Server) frame(data []byte) *frame {
 	f := &frame{data: data, buffers: &s.buffers}
 	if len(data) > freeFrame {

@@ -12,8 +12,7 @@ import (
 const (
 	// maxHeader bounds "*1024\r\n" and "$33554432\r\n".
 	maxHeader = 24
-	// smallArg is allocated at once; what is longer grows as it arrives, so
-	// that a length alone costs nothing.
+	// smallArg is allocated at once; what is longer grows as it arrives, so that a length alone costs nothing.
 	smallArg = 16 << 10
 	// bufferFactor times the longest command is the room for all clients' buffers.
 	bufferFactor = 8
@@ -49,8 +48,8 @@ func (b *budget) take(n int) bool {
 
 func (b *budget) give(n int) { b.used.Add(int64(-n)) }
 
-// reader parses commands: arrays of bulk strings. Inline commands are refused:
-// no client library sends them, and a browser that posts to this port would.
+// reader parses commands: arrays of bulk strings. Inline commands are refused: no client library sends them, and a
+// browser that posts to this port would.
 type reader struct {
 	r       *bufio.Reader
 	room    func(n int) bool // takes of buffers
@@ -58,8 +57,8 @@ type reader struct {
 	taken   int // of buffers, for the command that was read last
 }
 
-// read returns the next command; no arguments at all for an empty array, which
-// Redis ignores. The arguments are the caller's; release is due after use.
+// read returns the next command; no arguments at all for an empty array, which Redis ignores. The arguments are the
+// caller's; release is due after use.
 func (r *reader) read(lim limits) ([][]byte, error) {
 	n, err := r.header('*', lim.args, "too many arguments")
 	if err != nil || n <= 0 {
@@ -178,7 +177,7 @@ func midway(err error) error {
 	return err
 }
 
-// Replies are appended to a buffer; RESP3 differs where a parameter says so.
+// Replies are appended to a buffer; RESP3 differs if a parameter says so.
 
 func appendError(b []byte, text string) []byte {
 	b = append(append(b, '-'), text...)

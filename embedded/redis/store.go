@@ -13,16 +13,13 @@ import (
 )
 
 const (
-	// keyCost is what miniredis needs for a key beside its name and value: a
-	// place in six maps.
+	// keyCost is what miniredis needs for a key beside its name and value: a place in six maps.
 	keyCost = 400
-	// tickShare bounds the time that letting keys expire takes: miniredis looks
-	// at all of them each time its clock moves, so with many keys its clock
-	// moves in steps of tickShare times what a look takes.
+	// tickShare bounds the time that letting keys expire takes: miniredis looks at all of them each time its clock
+	// moves, so with many keys its clock moves in steps of tickShare times what a look takes.
 	tickShare = 20
 	minTick   = time.Millisecond
-	// cheapTick is a step so short that the clock may move for a single
-	// command, which keeps short lives exact.
+	// cheapTick is a step so short that the clock may move for a single command, which keeps short lives exact.
 	cheapTick = 200 * time.Millisecond
 	// rebuildEvery is how often a full store may be looked through.
 	rebuildEvery = time.Second
@@ -36,16 +33,16 @@ var (
 
 // store is the keys: a miniredis without a network, one command at a time.
 //
-// miniredis remembers a version for every key that ever was. So used counts up
-// with each write, and when it reaches most, what is alive moves into a new
-// miniredis: that frees the rest, and gives the exact size.
+// miniredis remembers a version for every key that ever was. So used counts up with each write, and when it reaches
+// most, what is alive moves into a new miniredis: that frees the rest, and gives the exact size.
 type store struct {
 	now func() time.Time
 	log *slog.Logger
 
 	mu      sync.Mutex
 	mr      *miniredis.Miniredis
-	used    int64
+	used    int64 // bytes of keys and values, an upper estimate
+	held    int64 // bytes of subscriptions, likewise
 	most    int64
 	built   time.Time     // last rebuild
 	ticked  time.Time     // miniredis' clock
@@ -93,8 +90,7 @@ func (s *store) advance() {
 	}
 }
 
-// exact is for a command that gives a key ttl to live: a clock that is behind
-// would take its lag off that. Held: mu.
+// exact is for a command that gives a key ttl to live: a clock that is behind would take its lag off that. Held: mu.
 func (s *store) exact(ttl time.Duration) {
 	if lag := s.now().Sub(s.ticked); lag > ttl/100 && s.tick <= cheapTick {
 		s.move()
@@ -126,8 +122,7 @@ type effect struct {
 	ttl   time.Duration // 0: it gives none
 }
 
-// dispatch executes words for c, whose reply buffer has the answer then.
-// An error is an answer by itself.
+// dispatch executes words for c, whose reply buffer has the answer then. An error is an answer by itself.
 func (s *store) dispatch(c *client, words []string, e effect) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,16 +184,38 @@ func (s *store) broken(command string, cause any) error {
 	return errBroken
 }
 
-// room says whether cost more bytes may be kept, and counts them. Held: mu.
+// room reports whether cost more bytes of keys and values may be kept, and counts them. Held: mu.
 func (s *store) room(cost int64) bool {
-	if s.used+cost > s.most && s.now().Sub(s.built).Abs() >= rebuildEvery {
-		s.rebuild()
-	}
-	if s.used+cost > s.most {
+	if !s.fits(cost) {
 		return false
 	}
 	s.used += cost
 	return true
+}
+
+// fits reports whether cost more bytes may be kept. Held: mu.
+func (s *store) fits(cost int64) bool {
+	if s.used+s.held+cost > s.most && s.now().Sub(s.built).Abs() >= rebuildEvery {
+		s.rebuild()
+	}
+	return s.used+s.held+cost <= s.most
+}
+
+// hold counts a subscription of cost bytes, if there is room for it. release gives them back.
+func (s *store) hold(cost int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.fits(cost) {
+		return false
+	}
+	s.held += cost
+	return true
+}
+
+func (s *store) release(cost int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held -= cost
 }
 
 // rebuild moves what is alive into a new miniredis. Held: mu.
@@ -262,7 +279,7 @@ func (s *store) ttl(db int, key string) (left time.Duration, found bool) {
 	return d.TTL(key), d.Exists(key)
 }
 
-// size is the number of keys and an upper estimate of their bytes.
+// size is the number of keys, and an upper estimate of the bytes of all that is kept.
 func (s *store) size() (keys int, bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -270,7 +287,7 @@ func (s *store) size() (keys int, bytes int64) {
 	for i := range databases {
 		keys += len(s.mr.DB(i).Keys())
 	}
-	return keys, s.used
+	return keys, s.used + s.held
 }
 
 // keyspace is that section of INFO.

@@ -28,14 +28,14 @@ func failed(cause string) Answer { return Answer{Failed, cause} }
 // Request is a Node that wants to come in.
 type Request struct {
 	Node   string     // a valid id, as the Broker spells it
-	Source netip.Addr // where the Node connects from; the zero value where only its Broker knows
-	Data   []byte     // whatever the Node sent along, as JSON text; nil where it sent nothing
-	Body   []byte     // the Broker's call as it came; nil where the Broker is in this process
+	Source netip.Addr // the address that the Node connects from; the zero value if only its Broker knows
+	Data   []byte     // what the Node sent along, any JSON text; nil if it sent nothing
+	Body   []byte     // the Broker's call as it came; nil if the Broker is in this process
 }
 
 // Message is one that went from a Node to another through the Broker.
 type Message struct {
 	From, To  string // any text
 	Connected bool   // whether the Broker has To
-	Body      []byte // the Broker's call as it came; nil where the Broker is in this process
+	Body      []byte // the Broker's call as it came; nil if the Broker is in this process
 }

@@ -46,7 +46,7 @@ func parseArgon(text string) (*argonHash, error) {
 	return h, nil
 }
 
-// cost is how much work the hash is: KiB that are filled.
+// cost is the work that the hash takes, in KiB that are filled.
 func (h *argonHash) cost() uint64 { return uint64(h.memory) * uint64(h.time) }
 
 // hasher computes hashes, one at a time, in turns.
@@ -67,8 +67,8 @@ func newHasher(log *slog.Logger) *hasher {
 	return h
 }
 
-// match reports whether token is the one of any of the lines, all of which are tried. It takes as long as cost says, but
-// does no more than it must. undecided: it could not be tried now.
+// match reports whether token is that of one of the lines; all of them are tried. A refusal takes as long as cost says,
+// though no more is computed than must be. undecided: the token could not be tried now.
 func (h *hasher) match(ctx context.Context, r Request, token string, lines []*argonHash, cost uint64) (found, undecided bool) {
 	if !h.enter(ctx, r.Source, r.Node, len(lines) == 0) {
 		h.complain()
@@ -97,7 +97,7 @@ func (h *hasher) match(ctx context.Context, r Request, token string, lines []*ar
 	return found, false
 }
 
-// complain says now and then that tokens are not checked.
+// complain logs, at most once a minute, that tokens are not checked.
 func (h *hasher) complain() {
 	now, last := time.Now().Unix(), h.said.Load()
 	if now-last >= 60 && h.said.CompareAndSwap(last, now) {
@@ -106,7 +106,7 @@ func (h *hasher) complain() {
 	}
 }
 
-// try hashes, in a turn.
+// try computes the hashes. The caller has the turn.
 func (h *hasher) try(ctx context.Context, token string, lines []*argonHash) (bool, error) {
 	found := 0
 	for _, line := range lines {

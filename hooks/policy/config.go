@@ -36,7 +36,7 @@ func (e *KeyError) Error() string {
 	return key + ": " + e.Err.Error()
 }
 
-// Unwrap gives the mistake, and ErrConfig.
+// Unwrap returns the mistake and [ErrConfig].
 func (e *KeyError) Unwrap() []error { return []error{e.Err, ErrConfig} }
 
 // Config is what a Policy is made of. Its zero value allows everything.
@@ -46,11 +46,11 @@ type Config struct {
 	Messages     Messages
 	Upstream     Upstream
 
-	// Dated is told the time of each answer of the upstream, in whole seconds and by its own clock; nil: nobody. It must not
-	// block, and the one given to New stays.
+	// Dated is told the time of each answer of the upstream, in whole seconds and by its own clock; may be nil. It must
+	// not block, and the one given to New stays.
 	Dated  func(time.Time)
 	Logger *slog.Logger     // nil discards; the one given to New stays
-	Now    func() time.Time // nil: time.Now; likewise
+	Now    func() time.Time // nil: time.Now; the one given to New stays
 }
 
 // Authenticate says who may come in.
@@ -68,8 +68,8 @@ type JWT struct {
 	JWKSURL       string        // fetched by Run, and again every JWKSRefresh
 	JWKSRefresh   time.Duration // default 1 h, at least 1 s
 	Claim         string        // must equal the Node id; default sub
-	Audience      string        // must be among the token's, where set
-	Issuer        string        // must be the token's, where set
+	Audience      string        // must be among the token's, if set
+	Issuer        string        // must be the token's, if set
 	Leeway        time.Duration // by which clocks may differ
 }
 
@@ -96,9 +96,9 @@ type Messages struct {
 type Upstream struct {
 	AuthenticateURL string
 	AuthorizeURL    string
-	ValidityURL     string // asked in whatever mode, where set
+	ValidityURL     string // asked in every mode, if set
 	MessagesURL     string
-	Token           string        // sent as Bearer, where set
+	Token           string        // sent as Bearer, if set
 	Timeout         time.Duration // for one answer; default 5 s
 	MaxInFlight     int           // default 64; more fail at once
 	Cache           time.Duration // for which an answer on a pair of Nodes is used again; 0: not at all
@@ -107,7 +107,7 @@ type Upstream struct {
 	MessageWorkers  int           // default 4
 }
 
-// Check returns all mistakes of cfg at once, joined, without a connection to anywhere. Files that it names are read.
+// Check returns all mistakes of cfg at once, joined, without connecting anywhere. It reads the files that cfg names.
 func Check(cfg Config) error {
 	_, err := compile(cfg, nil)
 	return err

@@ -9,7 +9,7 @@ import (
 // maxToken is the longest token that is looked at. A Node sends its token in a query string.
 const maxToken = 16 << 10
 
-// The causes for which no token is found in what a Node sent.
+// The reasons why no token is found in what a Node sent.
 const (
 	causeNoToken    = "no token"
 	causeLongToken  = "token longer than 16 KiB"
@@ -20,9 +20,9 @@ const (
 
 var errTwoTokens = errors.New(causeTwice)
 
-// tokenFrom finds the token in a request's data, which is whatever a Node put into its query string: an object
+// tokenFrom finds the token in a request's data, which is what a Node put into its query string: an object
 // {"token": "…"}, the same as JSON text in a string, an array whose first string counts, or a string that is the token.
-// cause is empty where one was found.
+// cause is empty if one was found.
 func tokenFrom(data []byte) (token, cause string) {
 	var r strictjson.Reader
 	r.ResetBytes(data)

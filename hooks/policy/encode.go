@@ -7,8 +7,8 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
 
-// What follows writes calls as the TypeScript Broker's code does, for an upstream that is to be asked on behalf of a Broker
-// in this process.
+// What follows writes calls as the TypeScript Broker's code does, for an upstream that is to be asked on behalf of a
+// Broker in this process.
 
 func encodeRequest(r Request) []byte {
 	body := strictjson.AppendString([]byte(`{"id":`), r.Node)

@@ -12,21 +12,21 @@ import (
 
 // glob is a compiled pattern for Node ids:
 //
-//   - any run of characters, also none
-//     ?        any one character
-//     [abc] [a-z] [!a-z]  one of these characters, or none of them
-//     {ab,c*}  one of these patterns
-//     \x       the character x itself
+//	?                   any one character
+//	*                   any run of characters, also none
+//	[abc] [a-z] [!a-z]  one of these characters, or none of them
+//	{ab,c*}             one of these patterns
+//	\x                  the character x itself
 //
-// Everything else stands for itself; nothing separates, and case counts. Matching takes time linear in the id, whatever
-// the pattern: the ids are a stranger's.
+// Everything else stands for itself; no character separates parts of an id, and case counts. Matching takes time linear
+// in the id for every pattern: the ids are a stranger's.
 type glob struct {
 	text    string
-	literal string         // the only id it matches, where exact
+	literal string         // the only id it matches, if exact
 	exact   bool           // no wildcard at all
-	prefix  string         // where match is nil: literal, then anything
-	match   *regexp.Regexp // nil where exact or prefix says it all
-	tokens  []globToken    // nil where it has classes or alternatives
+	prefix  string         // if match is nil: literal, then anything
+	match   *regexp.Regexp // nil if exact or prefix says it all
+	tokens  []globToken    // nil if it has classes or alternatives
 }
 
 // globToken is a literal character or a wildcard of a plain pattern.
@@ -58,6 +58,7 @@ func compileGlob(text string) (*glob, error) {
 	case !utf8.ValidString(text), strings.ContainsFunc(text, unicode.IsControl):
 		return nil, errGlobNever
 	}
+	text = nodeid.Spell(text)
 	p := globParser{rest: text, plain: true}
 	if err := p.sequence(0); err != nil {
 		return nil, err
@@ -107,7 +108,7 @@ func (g *glob) compile(expr string) (err error) {
 	return err
 }
 
-// Match tells whether the pattern matches a valid Node id.
+// Match reports whether the pattern matches a valid Node id in its canonical spelling.
 func (g *glob) Match(node string) bool {
 	switch {
 	case g.exact:
@@ -118,7 +119,7 @@ func (g *glob) Match(node string) bool {
 	return g.match.MatchString(node)
 }
 
-// covers tells whether g surely matches all that other matches. It may miss that where one of them has classes or
+// covers reports whether g surely matches all that other matches. It may miss that if one of them has classes or
 // alternatives.
 func (g *glob) covers(other *glob) bool {
 	switch {
@@ -154,7 +155,7 @@ func coverTokens(wide, narrow []globToken) bool {
 	return reach[len(narrow)]
 }
 
-// quoteGlob is the pattern that matches only this id. Spaces at its ends survive trimming.
+// quoteGlob returns the pattern that matches only this id. Spaces at its ends survive trimming.
 func quoteGlob(id string) string {
 	var b strings.Builder
 	for i, r := range id {

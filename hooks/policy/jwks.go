@@ -22,13 +22,14 @@ const (
 	jwksWaiting    = 32              // Nodes that may
 )
 
-// jwks is a key set that is kept up to date by run. The last good set serves for as long as no newer one can be had.
+// jwks is a key set that is kept up to date by run. The last good set stays in use until there is a newer one.
 type jwks struct {
-	source  string // tells whether a reload may take the keys over
+	source  string // a reload takes the keys over if it is the same
 	fetch   func(ctx context.Context) ([]byte, error)
 	refresh time.Duration
 	now     func() time.Time
 	set     atomic.Pointer[keySet]
+	said    *once         // of keys that are passed over
 	asked   chan struct{} // an unknown key id was seen
 	waiting atomic.Int32
 
@@ -39,7 +40,7 @@ type jwks struct {
 }
 
 func newJWKS(source string, fetch func(context.Context) ([]byte, error), refresh time.Duration, now func() time.Time) *jwks {
-	return &jwks{source: source, fetch: fetch, refresh: refresh, now: now, asked: make(chan struct{}, 1), round: make(chan struct{})}
+	return &jwks{source: source, fetch: fetch, refresh: refresh, now: now, said: &once{}, asked: make(chan struct{}, 1), round: make(chan struct{})}
 }
 
 func fileFetcher(path string) func(context.Context) ([]byte, error) {
@@ -47,7 +48,7 @@ func fileFetcher(path string) func(context.Context) ([]byte, error) {
 }
 
 func urlFetcher(url string) func(context.Context) ([]byte, error) {
-	client := &http.Client{Timeout: jwksTimeout, Transport: newTransport(1)}
+	client := &http.Client{Timeout: jwksTimeout, Transport: newTransport(1), CheckRedirect: sameHost}
 	return func(ctx context.Context) ([]byte, error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
@@ -74,7 +75,7 @@ func urlFetcher(url string) func(context.Context) ([]byte, error) {
 	}
 }
 
-// load fetches the set once and wakes who waits for it.
+// load fetches the set once and wakes those who wait for it.
 func (k *jwks) load(ctx context.Context) error {
 	k.mu.Lock()
 	k.tried, k.loading = k.now(), true
@@ -86,7 +87,7 @@ func (k *jwks) load(ctx context.Context) error {
 	text, err := k.fetch(ctx)
 	if err == nil {
 		var set *keySet
-		if set, err = parseKeySet(text); err == nil {
+		if set, err = parseKeySet(withoutBOM(text)); err == nil {
 			k.set.Store(set)
 		}
 	}
@@ -105,6 +106,7 @@ func (k *jwks) run(ctx context.Context, log *slog.Logger) {
 		wait = k.refresh
 	}
 	for {
+		k.sayPassedOver(log)
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -139,31 +141,55 @@ func backoff(failures int, limit time.Duration) time.Duration {
 	return wait/2 + rand.N(wait/2+1)
 }
 
-// key finds the key of a token, after one more fetch where that may help.
-func (k *jwks) key(ctx context.Context, kid, algorithm string) (any, error) {
-	key, err := k.set.Load().find(kid, algorithm)
-	if !errors.Is(err, errUnknownKey) && !errors.Is(err, errNoKeys) {
-		return key, err
+// sayPassedOver logs each key of the set that cannot be used, once.
+func (k *jwks) sayPassedOver(log *slog.Logger) {
+	set := k.set.Load()
+	if set == nil {
+		return
 	}
-	round := k.ask()
-	if round == nil { // there was a fetch just now, perhaps since we looked
-		return k.set.Load().find(kid, algorithm)
+	for _, p := range set.passedOver {
+		if k.said.first(p) {
+			log.Warn("a key of the key set is passed over", "kid", p.id, "reason", p.reason)
+		}
 	}
-	defer k.waiting.Add(-1)
-	if k.waiting.Add(1) > jwksWaiting {
-		return nil, err
-	}
-	timer := time.NewTimer(jwksWait)
-	defer timer.Stop()
-	select {
-	case <-round:
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return k.set.Load().find(kid, algorithm)
 }
 
-// ask wants a fetch, and returns what is closed at its end. nil: there was one just now.
+// key finds the keys for a token, after one more fetch if that may help.
+func (k *jwks) key(ctx context.Context, kid, algorithm string) (any, error) {
+	set := k.set.Load()
+	key, err := set.find(kid, algorithm)
+	if errors.Is(err, errUnknownKey) || errors.Is(err, errNoKeys) {
+		if newer := k.newer(ctx, set); newer != nil {
+			return newer.find(kid, algorithm)
+		}
+	}
+	return key, err
+}
+
+func (k *jwks) again(ctx context.Context) bool { return k.newer(ctx, k.set.Load()) != nil }
+
+// newer waits for a fetch, unless there was one just now or too many wait for one already, and returns the set if it is
+// another one then.
+func (k *jwks) newer(ctx context.Context, than *keySet) *keySet {
+	if round := k.ask(); round != nil && k.waiting.Add(1) <= jwksWaiting {
+		timer := time.NewTimer(jwksWait)
+		select {
+		case <-round:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		k.waiting.Add(-1)
+	} else if round != nil {
+		k.waiting.Add(-1)
+	}
+	if set := k.set.Load(); set != than {
+		return set
+	}
+	return nil
+}
+
+// ask requests a fetch and returns a channel that is closed when it has ended; nil: there was one just now.
 func (k *jwks) ask() <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()

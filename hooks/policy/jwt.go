@@ -11,15 +11,17 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
-// The causes for which a JWT is refused. Nothing of the token is in them.
+// The causes for which a JWT is refused. They quote nothing of the token.
 const (
 	causeJWTMalformed = "token is no JWT"
 	causeJWTAlgorithm = "token is signed with an algorithm that is not accepted"
 	causeJWTSignature = "token signature is wrong"
 	causeJWTNoKey     = "token was signed with an unknown key"
-	causeJWTNoKeyID   = "token names no key, and there is more than one"
+	causeJWTCritical  = "token needs an extension that is not known (crit)"
 	causeJWTKeys      = "the keys that tokens are checked with are not loaded"
 	causeJWTAudience  = "token is for another audience"
 	causeJWTIssuer    = "token is from another issuer"
@@ -30,14 +32,17 @@ const (
 
 var (
 	errUnknownKey = errors.New(causeJWTNoKey)
-	errNoKeyID    = errors.New(causeJWTNoKeyID)
+	errCritical   = errors.New(causeJWTCritical)
 	errNoKeys     = errors.New(causeJWTKeys)
 	errAlgorithm  = errors.New(causeJWTAlgorithm)
 )
 
-// keySource finds the key for a token. kid is empty where the token names none.
+// keySource finds the key for a token: what a jwt.Keyfunc may return.
 type keySource interface {
+	// key finds it by the name that the token has for it, which may be empty.
 	key(ctx context.Context, kid, algorithm string) (any, error)
+	// again reports whether there may be other keys by now, after having looked for some.
+	again(ctx context.Context) bool
 }
 
 // jwtMode is the mode jwt.
@@ -50,7 +55,7 @@ type jwtMode struct {
 	expiries *lru.Cache[string, time.Time] // when each Node's token ends, for the validity check
 }
 
-// compileJWT makes the mode from its configuration. jwks is set where the keys have to be kept up to date.
+// compileJWT makes the mode from its configuration. jwks is set if the keys have to be kept up to date.
 func compileJWT(cfg *Authenticate, now func() time.Time, m *mistakes) (mode *jwtMode, keys *jwks) {
 	const table = "hooks.authenticate.jwt."
 	j := &cfg.JWT
@@ -122,7 +127,7 @@ func compileKeys(j *JWT, now func() time.Time, m *mistakes) (keySource, *jwks) {
 	return keys, keys
 }
 
-// singleKey is a secret or the key of a file. It does not care for a token's key id.
+// singleKey is a secret or the key of a file. It ignores a token's key id.
 type singleKey struct {
 	value      any
 	algorithms []string
@@ -134,6 +139,8 @@ func (k *singleKey) key(_ context.Context, _, algorithm string) (any, error) {
 	}
 	return k.value, nil
 }
+
+func (*singleKey) again(context.Context) bool { return false }
 
 func readPublicKey(path string) (*singleKey, error) {
 	text, err := readFile(path)
@@ -156,16 +163,15 @@ func readFile(path string) ([]byte, error) {
 
 // authenticate checks the token and remembers when it ends.
 func (j *jwtMode) authenticate(ctx context.Context, r Request) Answer {
-	node := r.Node
+	node := nodeid.Canonical(r.Node)
 	token, cause := tokenFrom(r.Data)
 	if cause != "" {
 		return no(cause)
 	}
-	claims := jwt.MapClaims{}
-	_, err := j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {
-		kid, _ := t.Header["kid"].(string)
-		return j.keys.key(ctx, kid, t.Method.Alg())
-	})
+	claims, named, err := j.parse(ctx, token)
+	if errors.Is(err, jwt.ErrTokenSignatureInvalid) && !named && j.keys.again(ctx) { // its key may be newer than the set
+		claims, _, err = j.parse(ctx, token)
+	}
 	switch {
 	case errors.Is(err, errNoKeys):
 		return failed(causeJWTKeys)
@@ -175,7 +181,7 @@ func (j *jwtMode) authenticate(ctx context.Context, r Request) Answer {
 	switch name, ok := claims[j.claim].(string); {
 	case !ok:
 		return no(causeJWTClaim)
-	case name != node:
+	case nodeid.Canonical(name) != node:
 		return no(causeJWTNode)
 	}
 	if end, err := claims.GetExpirationTime(); err == nil && end != nil {
@@ -186,9 +192,23 @@ func (j *jwtMode) authenticate(ctx context.Context, r Request) Answer {
 	return yes()
 }
 
+// parse checks signature and times. named: the token names its key.
+func (j *jwtMode) parse(ctx context.Context, token string) (claims jwt.MapClaims, named bool, err error) {
+	claims = jwt.MapClaims{}
+	_, err = j.parser.ParseWithClaims(token, claims, func(t *jwt.Token) (any, error) {
+		if _, critical := t.Header["crit"]; critical { // RFC 7515 §4.1.11
+			return nil, errCritical
+		}
+		kid, _ := t.Header["kid"].(string)
+		named = kid != ""
+		return j.keys.key(ctx, kid, t.Method.Alg())
+	})
+	return claims, named, err
+}
+
 // cause says in plain words why a token was refused.
 func (j *jwtMode) cause(err error, claims jwt.MapClaims) string {
-	for _, known := range []error{errUnknownKey, errNoKeyID, errAlgorithm} {
+	for _, known := range []error{errUnknownKey, errCritical, errAlgorithm} {
 		if errors.Is(err, known) {
 			return known.Error()
 		}
@@ -222,7 +242,7 @@ func nameExpired(expiries *lru.Cache[string, time.Time], nodes iter.Seq[string],
 		return
 	}
 	for node := range nodes {
-		if end, ok := expiries.Get(node); ok && now.After(end) {
+		if end, ok := expiries.Get(nodeid.Canonical(node)); ok && now.After(end) {
 			name(node, fmt.Sprintf("token expired %s ago", now.Sub(end).Round(time.Second)))
 		}
 	}

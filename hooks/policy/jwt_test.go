@@ -307,8 +307,8 @@ func TestKeySet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(set.keys) != 3 {
-		t.Errorf("%d keys", len(set.keys))
+	if len(set.keys) != 3 || len(set.passedOver) != 10 {
+		t.Errorf("%d keys, passed over: %q", len(set.keys), set.passedOver)
 	}
 	for _, c := range []struct {
 		kid, algorithm string
@@ -326,8 +326,12 @@ func TestKeySet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := two.find("", "RS256"); err != errNoKeyID { //nolint:errorlint // a sentinel, unwrapped
-		t.Errorf("no key id: %v", err)
+	for _, kid := range []string{"", "a"} {
+		key, err := two.find(kid, "RS256")
+		all, several := key.(jwt.VerificationKeySet)
+		if err != nil || several != (kid == "") || several && len(all.Keys) != 2 {
+			t.Errorf("key id %q: %v, %v", kid, key, err)
+		}
 	}
 	for text, want := range map[string]error{`{"keys":[]}`: errKeyNone, `{}`: errKeySet, `[]`: errKeySet, `<html>`: errKeySet, ``: errKeySet} {
 		if _, err := parseKeySet([]byte(text)); err != want { //nolint:errorlint // sentinels, unwrapped

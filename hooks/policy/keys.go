@@ -14,6 +14,10 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strings"
+	"sync"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 const maxKeys = 256 // of a set
@@ -26,8 +30,8 @@ var (
 	errKeyNone  = errors.New("it holds no key that tokens can be checked with")
 )
 
-// algorithmsFor says what a public key may have signed with. The key decides, never the token: a public key taken for
-// an HMAC secret is the oldest trick.
+// algorithmsFor returns the algorithms that a public key may have signed with. The key decides, never the token: a
+// public key taken for an HMAC secret is the oldest trick.
 func algorithmsFor(key crypto.PublicKey) []string {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
@@ -51,7 +55,7 @@ func algorithmsFor(key crypto.PublicKey) []string {
 
 // parsePublicKey reads the first PEM block: a public key or a certificate.
 func parsePublicKey(text []byte) (*singleKey, error) {
-	block, _ := pem.Decode(text)
+	block, _ := pem.Decode(withoutBOM(text))
 	if block == nil {
 		return nil, errKeyPEM
 	}
@@ -82,20 +86,27 @@ func parsePublicKey(text []byte) (*singleKey, error) {
 	return &singleKey{value: key, algorithms: algorithms}, nil
 }
 
-// keySet is a JSON Web Key Set (RFC 7517), as far as it is of use here. The nil set is not loaded.
-type keySet struct{ keys []setKey }
+// keySet is a JSON Web Key Set (RFC 7517), as far as it is of use here. A nil set is one that is not loaded yet.
+type keySet struct {
+	keys       []setKey
+	passedOver []passedOver
+}
 
 type setKey struct {
 	id string
 	singleKey
 }
 
-// find is the key for a token. One without a key id is served by the only key that fits its algorithm.
+// passedOver is a key that is of no use, and why.
+type passedOver struct{ id, reason string }
+
+// find returns the key for a token, or a [jwt.VerificationKeySet] of all keys that it may have been signed with: a
+// token need not name its key, and two keys may have the same name.
 func (s *keySet) find(kid, algorithm string) (any, error) {
 	if s == nil {
 		return nil, errNoKeys
 	}
-	var found *setKey
+	var fit []jwt.VerificationKey
 	named := false
 	for i := range s.keys {
 		key := &s.keys[i]
@@ -103,17 +114,15 @@ func (s *keySet) find(kid, algorithm string) (any, error) {
 			continue
 		}
 		named = true
-		if !slices.Contains(key.algorithms, algorithm) {
-			continue
+		if slices.Contains(key.algorithms, algorithm) {
+			fit = append(fit, key.value)
 		}
-		if found != nil {
-			return nil, errNoKeyID
-		}
-		found = key
 	}
 	switch {
-	case found != nil:
-		return found.value, nil
+	case len(fit) == 1:
+		return fit[0], nil
+	case len(fit) > 1:
+		return jwt.VerificationKeySet{Keys: fit}, nil
 	case named:
 		return nil, errAlgorithm
 	}
@@ -148,19 +157,16 @@ func parseKeySet(text []byte) (*keySet, error) {
 	set := &keySet{}
 	for _, raw := range document.Keys {
 		var k jsonKey
-		if json.Unmarshal(raw, &k) != nil || k.Use != "" && k.Use != "sig" || len(k.Ops) > 0 && !slices.Contains(k.Ops, "verify") {
+		if err := json.Unmarshal(raw, &k); err != nil {
+			set.passedOver = append(set.passedOver, passedOver{k.Kid, "it is malformed"})
 			continue
 		}
-		public := k.public()
-		algorithms := algorithmsFor(public)
-		if k.Alg != "" && slices.Contains(algorithms, k.Alg) {
-			algorithms = []string{k.Alg}
-		} else if k.Alg != "" {
+		key, reason := k.usable()
+		if reason != "" {
+			set.passedOver = append(set.passedOver, passedOver{k.Kid, reason})
 			continue
 		}
-		if algorithms != nil {
-			set.keys = append(set.keys, setKey{id: k.Kid, singleKey: singleKey{value: public, algorithms: algorithms}})
-		}
+		set.keys = append(set.keys, setKey{id: k.Kid, singleKey: *key})
 	}
 	if len(set.keys) == 0 {
 		return nil, errKeyNone
@@ -168,7 +174,46 @@ func parseKeySet(text []byte) (*keySet, error) {
 	return set, nil
 }
 
-// public is the key itself, nil where it is of no kind that is known, or malformed.
+// usable returns the key with the algorithms that it may have signed with, or the reason why it is of no use.
+func (k *jsonKey) usable() (_ *singleKey, reason string) {
+	switch {
+	case k.Use != "" && k.Use != "sig":
+		return nil, "its use is not sig"
+	case len(k.Ops) > 0 && !slices.Contains(k.Ops, "verify"):
+		return nil, "its key_ops do not have verify"
+	case k.Kty != "RSA" && k.Kty != "EC" && k.Kty != "OKP":
+		return nil, "its kty is none of RSA, EC and OKP"
+	}
+	public := k.public()
+	if public == nil {
+		return nil, "its numbers are malformed, or its crv is none of P-256, P-384, P-521 and Ed25519"
+	}
+	algorithms := algorithmsFor(public)
+	if algorithms == nil {
+		return nil, "it is RSA of fewer than 2048 bits, or of more than 8192"
+	}
+	if alg := oldName(k.Alg); alg != "" {
+		if !slices.Contains(algorithms, alg) {
+			return nil, "its alg does not go with its kind"
+		}
+		algorithms = []string{alg}
+	}
+	return &singleKey{value: public, algorithms: algorithms}, ""
+}
+
+// RFC 9864 calls EdDSA on Ed25519 by the curve's name. The library knows only the former name.
+func init() {
+	jwt.RegisterSigningMethod("Ed25519", func() jwt.SigningMethod { return jwt.SigningMethodEdDSA })
+}
+
+func oldName(algorithm string) string {
+	if algorithm == "Ed25519" {
+		return jwt.SigningMethodEdDSA.Alg()
+	}
+	return algorithm
+}
+
+// public returns the key itself, nil if it is malformed or of a kind that is not known.
 func (k *jsonKey) public() crypto.PublicKey {
 	switch k.Kty {
 	case "RSA":
@@ -195,18 +240,43 @@ func (k *jsonKey) public() crypto.PublicKey {
 			return key
 		}
 	case "OKP":
-		if x, err := base64.RawURLEncoding.DecodeString(k.X); err == nil && k.Crv == "Ed25519" && len(x) == ed25519.PublicKeySize {
+		if x, err := unpadded(k.X); err == nil && k.Crv == "Ed25519" && len(x) == ed25519.PublicKeySize {
 			return ed25519.PublicKey(x)
 		}
 	}
 	return nil
 }
 
+// unpadded reads base64url. There should be no padding (RFC 7515 §2), but some issuers add it.
+func unpadded(text string) ([]byte, error) {
+	return base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
+}
+
 // number reads an unsigned integer in base64url.
 func number(text string) *big.Int {
-	raw, err := base64.RawURLEncoding.DecodeString(text)
+	raw, err := unpadded(text)
 	if err != nil || len(raw) == 0 || len(raw) > 1100 {
 		return nil
 	}
 	return new(big.Int).SetBytes(raw)
+}
+
+// once remembers what was said. All methods may be called from any goroutine.
+type once struct {
+	mu   sync.Mutex
+	said map[passedOver]bool
+}
+
+// first reports whether p has not been said before. Once there is too much to remember, it reports false.
+func (o *once) first(p passedOver) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.said == nil {
+		o.said = map[passedOver]bool{}
+	}
+	if o.said[p] || len(o.said) >= 4*maxKeys {
+		return false
+	}
+	o.said[p] = true
+	return true
 }

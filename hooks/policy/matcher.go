@@ -1,6 +1,6 @@
 package policy
 
-// matcher is a set of globs. Those that match one id only are looked up, so that long lists of Nodes cost nothing.
+// matcher is a set of globs. Those that match a single id are looked up, so that long lists of Nodes cost nothing.
 type matcher struct {
 	exact map[string]struct{}
 	globs []*glob // the others
@@ -19,7 +19,7 @@ func newMatcher(globs []*glob) *matcher {
 	return m
 }
 
-// Match tells whether any of the globs matches.
+// Match reports whether any of the globs matches.
 func (m *matcher) Match(node string) bool {
 	if _, ok := m.exact[node]; ok {
 		return true
@@ -32,7 +32,7 @@ func (m *matcher) Match(node string) bool {
 	return false
 }
 
-// covers tells whether every id that other matches is surely matched by m.
+// covers reports whether every id that other matches is surely matched by m.
 func (m *matcher) covers(other *matcher) bool {
 	for _, narrow := range other.all {
 		if !m.coversGlob(narrow) {

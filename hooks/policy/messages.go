@@ -33,7 +33,7 @@ func (q *queue) resize(limit int) {
 	q.limit = limit
 }
 
-// put takes a message in, or counts it as dropped. It never waits.
+// put queues a message, or counts it as dropped. It never waits.
 func (q *queue) put(body []byte) {
 	q.mu.Lock()
 	full := len(q.items) >= q.limit
@@ -88,7 +88,7 @@ func (q *queue) length() int {
 	return len(q.items)
 }
 
-// empty throws all away and says how many there were.
+// empty drops all messages and returns how many there were.
 func (q *queue) empty() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -117,7 +117,7 @@ func (u *upstream) forward(ctx context.Context, q *queue) {
 	}
 }
 
-// deliver posts one message, again after a while where that may help.
+// deliver posts one message, and again after a while if that may help.
 func (u *upstream) deliver(ctx context.Context, body []byte) (err error) {
 	for attempt := 1; ; attempt++ {
 		_, err = u.post(ctx, u.messages.url, body, messageAnswer)
@@ -138,7 +138,7 @@ func (u *upstream) deliver(ctx context.Context, body []byte) (err error) {
 	}
 }
 
-// worthRetrying tells whether the same message may be taken later.
+// worthRetrying reports whether the same message may be taken later.
 func worthRetrying(err error) bool {
 	var status statusError
 	if !errors.As(err, &status) {

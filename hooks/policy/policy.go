@@ -1,5 +1,5 @@
-// Package policy decides who may come in and who may talk to whom: by a fixed answer, tokens, JWTs, rules, or the user's
-// own webhook. A Policy can be given another configuration while it is in use.
+// Package policy decides who may come in and who may talk to whom: by a fixed answer, tokens, JWTs, rules, or the
+// user's own webhook. A Policy can be given another configuration while it is in use.
 package policy
 
 import (
@@ -36,7 +36,7 @@ type Policy struct {
 	engine atomic.Pointer[engine]
 }
 
-// counters are shared by all that a Policy was and is.
+// counters are shared by all configurations that a Policy has had.
 type counters struct {
 	answered, failures, busy, cached, forwarded, dropped atomic.Uint64
 }
@@ -60,15 +60,15 @@ type engine struct {
 	authenticate func(ctx context.Context, r Request) Answer
 	authorize    func(ctx context.Context, from, to string, body []byte) Answer
 	tokens       *tokens
-	upstream     *upstream // nil where none of its URLs is used
+	upstream     *upstream // nil if none of its URLs is used
 	validity     bool      // the upstream is asked who is invalid
 	forward      bool      // messages go upstream
-	jwks         *jwks     // nil where no keys have to be kept up to date
+	jwks         *jwks     // nil if no keys have to be kept up to date
 	expiring     bool      // tokens end
 	warnings     []string
 }
 
-// New makes a Policy. The error joins a KeyError for each mistake.
+// New makes a Policy. The error joins a [KeyError] for each mistake.
 func New(cfg Config) (*Policy, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -93,9 +93,9 @@ func New(cfg Config) (*Policy, error) {
 	return p, nil
 }
 
-// Prepare gets another configuration ready; files that it names are read now. The error is as of New. When the change is
-// applied it takes effect at once for every question asked from then on. What tokens are known to end, and messages that
-// wait, are kept if the new configuration has a use for them. Config's Logger, Now and Dated are those given to New.
+// Prepare gets another configuration ready; files that it names are read now. The error is like that of New. Once the
+// change is applied it holds for every question that is asked from then on. Known ends of tokens, and messages that
+// wait, are kept if the new configuration has a use for them. Logger, Now and Dated are those given to New.
 func (p *Policy) Prepare(cfg Config) (change.Change, error) {
 	next, err := compile(cfg, p)
 	if err != nil {
@@ -113,6 +113,7 @@ func (p *Policy) swapTo(next *engine, queue int) {
 		p.log.Warn(warning)
 	}
 	if old := p.engine.Load(); old != nil && old.jwks != nil && next.jwks != nil && old.jwks.source == next.jwks.source {
+		next.jwks.said = old.jwks.said
 		next.jwks.set.CompareAndSwap(nil, old.jwks.set.Load())
 	}
 	p.queue.resize(queue)
@@ -126,7 +127,7 @@ func (p *Policy) swapTo(next *engine, queue int) {
 	}
 }
 
-// compile checks cfg and makes an engine. p may be nil where only the mistakes are of interest.
+// compile checks cfg and makes an engine. p may be nil if only the mistakes are of interest.
 func compile(cfg Config, p *Policy) (*engine, error) {
 	if p == nil {
 		p = &Policy{log: slog.New(slog.DiscardHandler), now: time.Now, hasher: newHasher(slog.New(slog.DiscardHandler))}
@@ -178,7 +179,7 @@ func compile(cfg Config, p *Policy) (*engine, error) {
 	return e, nil
 }
 
-// newCache makes a cache that forgets what was not used for longest when it is full.
+// newCache makes a cache of a fixed size. When it is full it forgets the entry that was used least recently.
 func newCache[K comparable, V any](size int) *lru.Cache[K, V] {
 	c, err := lru.New[K, V](size)
 	if err != nil {
@@ -203,8 +204,8 @@ func fixedAuthorize(ok bool) func(context.Context, string, string, []byte) Answe
 	return func(context.Context, string, string, []byte) Answer { return answer }
 }
 
-// Run fetches keys and forwards messages, in turn for each configuration, until ctx ends. It returns nil, when all that
-// it started has ended; messages still queued are dropped then.
+// Run fetches keys and forwards messages, for one configuration after the other, until ctx ends. It returns nil once
+// all that it started has ended; messages that are still queued are dropped.
 func (p *Policy) Run(ctx context.Context) error {
 	for {
 		select { // the engine that is loaded next is the one that was announced
@@ -249,7 +250,7 @@ func (p *Policy) Authenticate(ctx context.Context, r Request) Answer {
 	return p.engine.Load().authenticate(ctx, r)
 }
 
-// Authorize decides whether from may talk to to. body is the Broker's call as it came, nil where there is none.
+// Authorize decides whether from may talk to to. body is the Broker's call as it came, nil if there is none.
 func (p *Policy) Authorize(ctx context.Context, from, to string, body []byte) Answer {
 	return p.engine.Load().authorize(ctx, from, to, body)
 }
@@ -257,8 +258,8 @@ func (p *Policy) Authorize(ctx context.Context, from, to string, body []byte) An
 // NeedsBody reports whether Invalid has a use for the Broker's call as it came.
 func (p *Policy) NeedsBody() bool { return p.engine.Load().validity }
 
-// Invalid names those of the connected nodes whose token has expired and those that the upstream wants gone. nodes may be
-// gone through more than once, and body may be nil. An error: the upstream could not be asked, and has named nobody.
+// Invalid names those of the connected nodes whose token has expired and those that the upstream wants gone. nodes may
+// be gone through more than once, and body may be nil. An error: the upstream could not be asked, and has named nobody.
 func (p *Policy) Invalid(ctx context.Context, nodes iter.Seq[string], body []byte, name func(node, cause string)) error {
 	e := p.engine.Load()
 	if e.expiring {
@@ -270,7 +271,7 @@ func (p *Policy) Invalid(ctx context.Context, nodes iter.Seq[string], body []byt
 	return nil
 }
 
-// Stats is what has been done so far.
+// Stats returns what has been done so far.
 func (p *Policy) Stats() Stats {
 	return Stats{
 		UpstreamAnswered:  p.counts.answered.Load(),

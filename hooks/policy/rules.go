@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/crolang-p2p/crolang-aio/internal/nearest"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 // rules is the mode of that name.
@@ -23,6 +24,7 @@ type rule struct {
 const causeNoRule = "no rule matches, and hooks.authorize.default is deny"
 
 func (r *rules) authorize(from, to string) Answer {
+	from, to = nodeid.Canonical(from), nodeid.Canonical(to)
 	for i := range r.list {
 		if rule := &r.list[i]; rule.from.Match(from) && rule.to.Match(to) {
 			return rule.answer
@@ -34,7 +36,8 @@ func (r *rules) authorize(from, to string) Answer {
 	return no(causeNoRule)
 }
 
-// compileRules checks groups and rules in whatever mode, so that a mistake does not wait for the day it is switched on.
+// compileRules checks groups and rules in every mode, so that a mistake does not wait for the day that mode is switched
+// on.
 func compileRules(cfg *Authorize, m *mistakes) *rules {
 	const key = "hooks.authorize.rules"
 	m.mode("hooks.authorize.default", &cfg.Default, ModeDeny, ModeAllow)

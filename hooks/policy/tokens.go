@@ -29,7 +29,7 @@ const (
 var errTokenLine = errors.New(`must be "NODE sha256:HEX" or "NODE argon2id:$argon2id$…", as crolang-aio token new prints it`)
 
 // NewTokenLine makes a token of 256 random bits for a Node, and the line that lets this Node in with it. The token is a
-// secret, in base64url; the line is not, but only serves who can reach the configuration. The error is nodeid's.
+// secret, in base64url; the line is none. The error is one of package nodeid's.
 func NewTokenLine(node string) (token, line string, err error) {
 	if err := nodeid.Valid(node); err != nil {
 		return "", "", err
@@ -41,9 +41,9 @@ func NewTokenLine(node string) (token, line string, err error) {
 	return token, quoteGlob(node) + " sha256:" + hex.EncodeToString(sum[:]), nil
 }
 
-// tokens is the mode of that name. Whether a Node is unknown or its token wrong shows neither in the cause nor, as far
-// as the costly hash goes, in the time: a refusal takes as long for every Node. For Nodes that no costly line is about, the
-// time is only waited, so that a stranger who makes up ids costs nothing.
+// tokens is the mode of that name. Neither the cause nor, as far as the costly hash goes, the time shows whether a Node
+// is unknown or its token wrong: every refusal takes as long. If no costly line is about the Node, that time is only
+// waited, so that ids which a stranger makes up cost nothing.
 type tokens struct {
 	lines  []string // as configured
 	exact  map[string][]*tokenLine
@@ -106,7 +106,7 @@ type costs struct {
 
 func (c costs) plus(h *argonHash) costs { return costs{c.hashes + 1, c.cost + h.cost()} }
 
-// parseTokenLine reads a line. Its errors hold nothing of it: it might be a token put there by mistake.
+// parseTokenLine reads a line. Its errors quote nothing of it: it might be a token put there by mistake.
 func parseTokenLine(text string) (*tokenLine, error) {
 	text = strings.TrimSpace(text)
 	cut := strings.LastIndexFunc(text, unicode.IsSpace)
@@ -138,7 +138,7 @@ func parseTokenLine(text string) (*tokenLine, error) {
 
 // authenticate compares the token with every line that applies to the Node.
 func (t *tokens) authenticate(ctx context.Context, r Request) Answer {
-	node := r.Node
+	r.Node = nodeid.Canonical(r.Node)
 	token, cause := tokenFrom(r.Data)
 	if cause != "" {
 		return no(cause)
@@ -155,11 +155,11 @@ func (t *tokens) authenticate(ctx context.Context, r Request) Answer {
 			n++
 		}
 	}
-	for _, line := range t.exact[node] {
+	for _, line := range t.exact[r.Node] {
 		try(line)
 	}
 	for _, line := range t.globs {
-		if line.node.Match(node) {
+		if line.node.Match(r.Node) {
 			try(line)
 		}
 	}

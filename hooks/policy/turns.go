@@ -20,8 +20,8 @@ const (
 )
 
 // turns lets one at a time do what costs much. Whoever has never had a turn goes first, then whoever had the last one
-// longest ago: first by source, as far as sources are known, then by Node. So somebody who tries tokens without end delays
-// the others by one turn at most, however many he has waiting.
+// longest ago: first by source, as far as sources are known, then by Node. So somebody who keeps trying tokens delays
+// the others by one turn at most, however many of his wait.
 type turns struct {
 	mu      sync.Mutex
 	busy    bool
@@ -44,8 +44,8 @@ func newTurns() *turns {
 	return &turns{sources: newCache[netip.Prefix, uint64](turnsSeen), nodes: newCache[string, uint64](turnsSeen)}
 }
 
-// enter waits for a turn of node's, which connects from source. Unless idle is set, the caller then must call leave. False:
-// there are too many, it took too long, or ctx ended.
+// enter waits for a turn of node's, which connects from source. Unless idle is set, the caller then must call leave.
+// False: there are too many, it took too long, or ctx ended.
 func (t *turns) enter(ctx context.Context, source netip.Addr, node string, idle bool) bool {
 	mine := &ticket{source: household(source), node: node, idle: idle, turn: make(chan bool, 1)}
 	if !t.queue(mine) {

@@ -158,7 +158,8 @@ func TestTurnsEnd(t *testing.T) {
 	})
 }
 
-// TestHasherCostsStrangersNothing has unknown Nodes wait as long as a hash takes, and known ones have their token checked.
+// TestHasherCostsStrangersNothing has unknown Nodes wait as long as a hash takes, and known ones have their token
+// checked.
 func TestHasherCostsStrangersNothing(t *testing.T) {
 	h := newHasher(slog.New(slog.DiscardHandler))
 	line, err := parseArgon(strings.TrimPrefix(argonLine("a", "right", 64), "a argon2id:"))

@@ -23,10 +23,10 @@ const (
 	maxAnswer   = 64 << 10 // bytes of a yes or no
 	maxInvalid  = 16 << 20 // bytes of an answer that names Nodes
 	maxPairs    = 65536    // answers kept by the cache
-	maxMessages = 1 << 20  // messages queued, whatever the configuration says
+	maxMessages = 1 << 20  // messages queued, even if the configuration allows more
 )
 
-// What may go wrong with the user's webhook, in words for the why-record.
+// What may go wrong with the user's webhook, as the why-record says it.
 var (
 	errUnreachable = errors.New("upstream cannot be reached")
 	errSlow        = errors.New("upstream did not answer in time")
@@ -49,8 +49,8 @@ type verdict struct {
 	ends time.Time
 }
 
-// upstream is the user's own webhook. Its slowness must never pile requests up here: what is over the limit fails at
-// once, and failing is decided by fail_open.
+// upstream is the user's own webhook. If it is slow, requests must not pile up here: what is over the limit
+// fails at once, and fail_open decides what that counts as.
 type upstream struct {
 	cfg    Upstream
 	client *http.Client
@@ -74,7 +74,7 @@ func newUpstream(cfg Upstream, counts *counters, now func() time.Time, dated fun
 	u := &upstream{
 		cfg: cfg,
 		client: &http.Client{
-			Transport:     datedTransport{newTransport(cfg.MaxInFlight + cfg.MessageWorkers), dated},
+			Transport:     &renewed{conns: cfg.MaxInFlight + cfg.MessageWorkers, now: now, dated: dated},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		slots:  make(chan struct{}, cfg.MaxInFlight),
@@ -88,37 +88,6 @@ func newUpstream(cfg Upstream, counts *counters, now func() time.Time, dated fun
 	u.validity.hook, u.validity.url = "validity", cfg.ValidityURL
 	u.messages.hook, u.messages.url = "message", cfg.MessagesURL
 	return u
-}
-
-// datedTransport tells when each answer was made, by the clock of who made it.
-type datedTransport struct {
-	*http.Transport
-	dated func(time.Time)
-}
-
-// RoundTrip is http.RoundTripper's.
-func (d datedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := d.Transport.RoundTrip(request)
-	if err == nil && d.dated != nil {
-		if at, err := http.ParseTime(response.Header.Get("Date")); err == nil {
-			d.dated(at)
-		}
-	}
-	return response, err
-}
-
-// newTransport keeps as many connections as there may be requests.
-func newTransport(conns int) *http.Transport {
-	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout:    5 * time.Second,
-		MaxIdleConnsPerHost:    conns,
-		MaxConnsPerHost:        conns,
-		IdleConnTimeout:        60 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-		DisableCompression:     true,
-	}
 }
 
 // close lets idle connections go.
@@ -136,14 +105,20 @@ func (u *upstream) ask(ctx context.Context, t *target, body []byte, limit int64)
 	return u.post(ctx, t.url, body, limit)
 }
 
-// post sends one request. body is copied, since the transport may read it after the answer has come.
+// post sends one request, whose body is the caller's again when post returns. The other side may be asked twice: a call
+// is a question, and a message that comes twice is less harm than one that is lost.
 func (u *upstream) post(ctx context.Context, address string, body []byte, limit int64) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.cfg.Timeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(bytes.Clone(body)))
+	lend := lent{text: body}
+	defer lend.takeBack()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, nil)
 	if err != nil {
 		return nil, errUnreachable
 	}
+	request.Body, _ = lend.body()
+	request.GetBody, request.ContentLength = lend.body, int64(len(body))
+	safeToRepeat(request)
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", "application/json")
 	if u.cfg.Token != "" {
@@ -165,8 +140,11 @@ func (u *upstream) post(ctx context.Context, address string, body []byte, limit 
 	case int64(len(answer)) > limit:
 		return nil, errAnswerLarge
 	}
-	return answer, nil
+	return withoutBOM(answer), nil
 }
+
+// withoutBOM is a text without the byte order mark that some editors and servers put in front.
+func withoutBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
 
 // plainError makes an error of the client one for the why-record: without the URL, which may hold a secret.
 func plainError(err error) error {
@@ -185,7 +163,7 @@ func withoutURL(err error) error {
 	return err
 }
 
-// note counts failures, and logs only the first of a row and its end.
+// note counts failures. It logs the first one of a row, and its end.
 func (u *upstream) note(t *target, err error) {
 	switch {
 	case err == nil:
@@ -212,7 +190,7 @@ func (u *upstream) yes(ctx context.Context, t *target, field string, body []byte
 	return ok, err
 }
 
-// failed decides where the upstream could not.
+// failed is the answer when the upstream gave none.
 func (u *upstream) failed(err error) Answer {
 	var cause string
 	if errors.Is(err, errUnreachable) {
@@ -266,7 +244,7 @@ func (*upstream) verdict(ok bool) Answer {
 	return no("upstream says no")
 }
 
-// invalid asks which Nodes must go. Where that fails nobody goes, fail_open or not: one hiccup must not cut every Node
+// invalid asks which Nodes must go. If that fails nobody goes, fail_open or not: one hiccup must not cut every Node
 // off.
 func (u *upstream) invalid(ctx context.Context, nodes iter.Seq[string], body []byte, name func(node, cause string)) error {
 	if body == nil { // a Broker in this process, or the URL was set while the request was on its way

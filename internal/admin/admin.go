@@ -25,7 +25,7 @@ import (
 type Relays interface {
 	// Allocations lists the live allocations.
 	Allocations() []adminapi.Allocation
-	// CloseAllocation ends one and says whether there was one of that id.
+	// CloseAllocation ends the one with that id, and reports whether there was one.
 	CloseAllocation(id, cause string) bool
 }
 
@@ -35,18 +35,20 @@ type Config struct {
 	Relays Relays
 	// Status describes the running program. NotReady is filled in from the func below.
 	Status func() adminapi.Status
-	// NotReady names what is not ready to serve, "draining" where the server drains; empty: ready.
+	// NotReady names what is not ready to serve, "draining" while the server drains; empty: ready.
 	NotReady func() []string
-	// Degraded names what serves, but not all clients as it should; nil: nothing ever.
+	// Degraded names the parts that serve, but not all clients as they should. May be nil.
 	Degraded func() []string
 	// Drain begins the end of the program and returns at once; it may be called again. nil: /api/drain answers 404.
 	Drain func()
-	// Draining is how far that is; nil where the server does not drain, or is not told.
+	// Draining is how far that is; nil while the server does not drain. The func may be nil.
 	Draining func() *adminapi.Drain
 	// Turn reads the TURN server's counters; nil: none are shown.
 	Turn func() adminapi.TurnStats
 	// Losses reads the counters of what was refused, displaced or dropped; nil: none are shown.
 	Losses func() []losses.Count
+	// Figures reads what else the dashboard shows as a number; nil: nothing.
+	Figures func() []adminapi.Figure
 	// Metrics serves /metrics; nil: 404.
 	Metrics http.Handler
 	// Broker is the one in this process, and Stories what it passed on between Nodes; nil: there is none.
@@ -102,6 +104,9 @@ func New(cfg Config) (*Admin, error) {
 	if cfg.Losses == nil {
 		cfg.Losses = func() []losses.Count { return nil }
 	}
+	if cfg.Figures == nil {
+		cfg.Figures = func() []adminapi.Figure { return nil }
+	}
 	if cfg.Draining == nil {
 		cfg.Draining = func() *adminapi.Drain { return nil }
 	}
@@ -136,7 +141,7 @@ func New(cfg Config) (*Admin, error) {
 	return a, nil
 }
 
-// Run lets event streams be served until ctx ends, then ends them, so that the listener can close, and waits for them.
+// Run waits until ctx ends, then ends the event streams, so that the listener can close, and waits for them.
 func (a *Admin) Run(ctx context.Context) error {
 	<-ctx.Done()
 	a.mu.Lock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -189,5 +190,24 @@ func TestThousandBansAgainstThousandClients(t *testing.T) {
 	})
 	if n, bans := len(server.Allocations()), len(s.registry.Bans()); n != all || bans != 0 {
 		t.Errorf("%d allocations of %d, %d bans", n, all, bans)
+	}
+}
+
+// TestBanOfAnotherSpelling bans, looks up and lifts by a spelling that is not the canonical one.
+func TestBanOfAnotherSpelling(t *testing.T) {
+	s := serve(t, "", nil)
+	s.relays.list = append(s.relays.list, allocation("1", "Zo\u00eb"))
+	s.want("POST", "/api/bans", `{"node":"Zoe\u0308"}`, 201, `{"node":"Zoë","closed":1,"kept":true}`)
+	if !s.registry.Banned("Zo\u00eb") {
+		t.Error("the Node is not banned")
+	}
+	for _, path := range []string{"/api/nodes/Zoe%CC%88", "/api/node?id=Zoe%CC%88"} {
+		if status, _, body := s.do("GET", path, ""); status != 200 || !strings.Contains(body, `"banned":true`) {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	s.want("DELETE", "/api/bans/Zoe%CC%88", "", 204, "")
+	if s.registry.Banned("Zo\u00eb") {
+		t.Error("the ban was not lifted")
 	}
 }

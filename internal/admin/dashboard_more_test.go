@@ -82,7 +82,7 @@ func TestDashboardFollowsARestart(t *testing.T) {
 	p.open(s.url + "/")
 	p.wait(`document.querySelector("#state").textContent === "Live, ready"`)
 	s.stop()
-	p.wait(`document.querySelector("#banner").textContent.startsWith("The connection to the server is lost. What is shown is of ") && document.body.classList.contains("stale")`)
+	p.wait(`document.querySelector("#banner").textContent.startsWith("The connection to the server is lost. What you see is from ") && document.body.classList.contains("stale")`)
 	checkAccessibility(p, axeCore(t), "connection lost")
 	p.shot("lost")
 	again := lively(t, "")

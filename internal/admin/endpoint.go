@@ -23,13 +23,13 @@ const (
 	maxDepth = 16       // of its JSON
 )
 
-// call is what an endpoint may ask of its request besides the body.
+// call is what an endpoint sees of its request besides the body.
 type call struct {
 	id    string // of a path with {id}, unescaped
 	query url.Values
 }
 
-// part is what a request wants of a list: n items, all where n is 0, after the first skip ones.
+// part is what a request wants of a list: n items after the first skip ones; all of them if n is 0.
 type part struct{ skip, n int }
 
 // part reads ?limit= and ?offset=.
@@ -64,7 +64,7 @@ func cut[T any](list []T, p part) []T {
 	return list
 }
 
-// none is the body of a request that has none, or of an answer of 204.
+// none stands for no body: of a request, or of an answer of 204.
 type none struct{}
 
 // failure is an error with the status that it is answered with.
@@ -77,7 +77,7 @@ func (f *failure) Error() string { return f.text }
 
 func problem(status int, text string) error { return &failure{status, text} }
 
-// statusOf is the one place where errors become statuses.
+// statusOf turns an error into a status. Nothing else does.
 func statusOf(err error) int {
 	var f *failure
 	switch {
@@ -151,13 +151,13 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(append(data, '\n')) // a client that went away is no error of ours
 }
 
-// route is a path and what its methods do. A pattern ends in "/" where an id follows.
+// route is a path and what its methods do. A pattern that ends in "/" is followed by an id.
 type route struct {
 	pattern string
 	methods map[string]handler
 }
 
-// find returns the methods of an escaped path and the unescaped id in it; nil where there is no such path. The path is
+// find returns the methods of an escaped path and the unescaped id in it; nil if there is no such path. The path is
 // taken as it came, not cleaned, since an id may hold anything, "../" too.
 func find(routes []route, escaped string) (map[string]handler, string) {
 	for _, rt := range routes {

@@ -13,10 +13,11 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/losses"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
-// openStream counts a client in; false where there are too many, or the server is ending.
+// openStream counts a client in. It fails if there are too many, or the server is ending.
 func (a *Admin) openStream() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -63,7 +64,7 @@ func (a *Admin) events(w http.ResponseWriter, r *http.Request, _ string) error {
 	if r.Method == http.MethodHead || s.send("retry: 2000\n\n") != nil {
 		return nil
 	}
-	only := r.URL.Query().Get("node")
+	only := nodeid.Canonical(r.URL.Query().Get("node"))
 	tick := time.NewTicker(a.tick)
 	defer tick.Stop()
 	if only == "" && s.event("stats", a.live.get(a)) != nil {
@@ -117,7 +118,7 @@ func (s stream) event(name string, v any) error {
 }
 
 func (s stream) send(text string) error {
-	// Where the writer has no deadlines (a test's recorder) there is none to keep.
+	// A writer without deadlines, such as a test's recorder, has none to keep.
 	_ = s.c.SetWriteDeadline(time.Now().Add(s.wait))
 	if _, err := s.w.Write([]byte(text)); err != nil {
 		return err
@@ -142,8 +143,8 @@ func (l *liveCache) get(a *Admin) adminapi.Live {
 	return l.last
 }
 
-// refusedByWebhooks are the kinds of events that count as refusals when they failed. That a Broker is told to disconnect a
-// Node follows from another.
+// refusedByWebhooks are the kinds of events that count as refusals when they failed. KindValidity is not among them: that a
+// Broker is told to disconnect a Node follows from something else.
 var refusedByWebhooks = []nodes.Kind{nodes.KindAuthentication, nodes.KindAuthorization, nodes.KindConfiguration}
 
 // count adds up what a "stats" event says.
@@ -175,11 +176,11 @@ func (a *Admin) count() adminapi.Live {
 	for _, x := range turn.Refusals {
 		l.Refusals[strconv.Itoa(x.Code)+" "+x.Cause] += x.Count
 	}
-	l.Losses = a.losses()
+	l.Losses, l.Figures = a.losses(), append([]adminapi.Figure{}, a.cfg.Figures()...)
 	return l
 }
 
-// losses are those that Live.Refusals does not have, the most frequent first.
+// losses are those that are not in Live.Refusals, the most frequent first.
 func (a *Admin) losses() []adminapi.Loss {
 	list := []adminapi.Loss{}
 	for _, c := range a.cfg.Losses() {

@@ -36,7 +36,7 @@ func (a *Admin) ready(w http.ResponseWriter, _ *http.Request, _ string) error {
 	return nil
 }
 
-// drain answers POST /api/drain. Where the server drains already it says how far that is.
+// drain answers POST /api/drain. If the server drains already, the answer says how far that is.
 func (a *Admin) drain(_ *call, _ none) (adminapi.Drain, error) {
 	if a.cfg.Drain == nil {
 		return adminapi.Drain{}, problem(http.StatusNotFound, "this server cannot be drained from here")
@@ -111,12 +111,12 @@ func orEmpty(list []netip.Addr) []netip.Addr {
 	return list
 }
 
-// target is the id in the path, or in ?id=.
+// target is the id in the path, or in ?id=, in its canonical spelling.
 func (c *call) target() string {
 	if c.id != "" {
-		return c.id
+		return nodeid.Canonical(c.id)
 	}
-	return c.query.Get("id")
+	return nodeid.Canonical(c.query.Get("id"))
 }
 
 func (a *Admin) node(c *call, _ none) (adminapi.NodeRecord, error) {
@@ -141,8 +141,7 @@ func (a *Admin) node(c *call, _ none) (adminapi.NodeRecord, error) {
 	return answer, nil
 }
 
-// allocationOrders say which of two allocations is listed first, by the values of ?sort=. The newest follow where that is
-// the same.
+// allocationOrders compare two allocations, by the values of ?sort=. Of those that are equal the newest comes first.
 var allocationOrders = map[string]func(x, y adminapi.Allocation) int{
 	"":        func(_, _ adminapi.Allocation) int { return 0 },
 	"newest":  func(_, _ adminapi.Allocation) int { return 0 },
@@ -157,7 +156,7 @@ func (a *Admin) allocations(c *call, _ none) (adminapi.AllocationList, error) {
 	}
 	list := append([]adminapi.Allocation{}, a.cfg.Relays.Allocations()...)
 	if c.query.Has("node") {
-		list = slices.DeleteFunc(list, func(al adminapi.Allocation) bool { return al.Node != c.query.Get("node") })
+		list = slices.DeleteFunc(list, func(al adminapi.Allocation) bool { return al.Node != nodeid.Canonical(c.query.Get("node")) })
 	}
 	if q := c.query.Get("q"); q != "" {
 		list = slices.DeleteFunc(list, func(al adminapi.Allocation) bool {
@@ -198,6 +197,7 @@ func (a *Admin) ban(_ *call, req adminapi.BanRequest) (adminapi.BanAnswer, error
 	if err != nil {
 		return adminapi.BanAnswer{}, err
 	}
+	req.Node = nodeid.Canonical(req.Node)
 	done, err := a.cfg.Nodes.Ban(req.Node, req.Reason, lasting)
 	if err != nil {
 		return adminapi.BanAnswer{}, err

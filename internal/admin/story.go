@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/stories"
 )
 
@@ -42,7 +43,7 @@ func (a *Admin) partners(node string) []string {
 
 // story answers GET /api/story.
 func (a *Admin) story(c *call, _ none) (adminapi.Story, error) {
-	id, with := c.query.Get("id"), c.query.Get("with")
+	id, with := nodeid.Canonical(c.query.Get("id")), nodeid.Canonical(c.query.Get("with"))
 	if id == "" || with == "" || id == with {
 		return adminapi.Story{}, problem(http.StatusBadRequest, "a story is of two Nodes: ?id=NODE&with=OTHER")
 	}

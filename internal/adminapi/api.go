@@ -142,11 +142,12 @@ type BanAnswer struct {
 	Replaced bool   `json:"replaced,omitempty"`
 }
 
-// Readiness answers GET /readyz: 200 where NotReady is empty, else 503.
+// Readiness answers GET /readyz: 200 if NotReady is empty, else 503.
 type Readiness struct {
 	Ready    bool     `json:"ready"`
 	NotReady []string `json:"not_ready"` // names of parts, such as "turn" or "draining"
-	// Degraded names the parts that serve, but not all clients as they should, such as "certificate". The server is ready.
+	// Degraded names the parts that serve, but not all clients as they should, such as "certificate". The server is ready
+	// all the same.
 	Degraded []string `json:"degraded,omitempty"`
 	Drain    *Drain   `json:"drain,omitempty"`
 }
@@ -218,6 +219,8 @@ type TurnStats struct {
 	HalfOpen   int               // connections that have not said what they are, or not finished their handshake, now
 	Accepted   uint64            // connections of TCP and TLS, and DTLS associations
 	TurnedAway map[string]uint64 // those that were refused, displaced or broke off before they were served, by cause
+	Tables     int64             // bytes kept for Nodes' allocations, permissions and channels, by estimate, now
+	MostTables int64             // those of the Node that has most
 	Ports      int               // relay ports in the configuration; 0: unknown
 	PortsUsed  int
 	Panics     uint64 // messages at which a handler failed that should never fail
@@ -252,6 +255,12 @@ type Loss struct {
 	Count uint64 `json:"count"`
 }
 
+// Figure is a number with its name in plain words.
+type Figure struct {
+	Name  string `json:"name"`
+	Value uint64 `json:"value"`
+}
+
 // Live is the data of a "stats" event of GET /api/events: totals since the start unless said otherwise.
 type Live struct {
 	Time         time.Time         `json:"time"`
@@ -267,6 +276,7 @@ type Live struct {
 	DatagramsOut uint64            `json:"datagrams_out"`
 	Drops        uint64            `json:"drops"`
 	Losses       []Loss            `json:"losses"`   // but for refusals: what was displaced, dropped or turned away, by cause
+	Figures      []Figure          `json:"figures"`  // what else is counted
 	Refusals     map[string]uint64 `json:"refusals"` // "486 node_full": n; code 0: by the webhooks, such as "0 authentication"
 	Draining     bool              `json:"draining"`
 	Drain        *Drain            `json:"drain,omitempty"` // while draining

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -28,15 +27,15 @@ var (
 )
 
 const (
-	// NoSuchPath is the error of a path that there is not. This program's other listeners say it too.
+	// NoSuchPath is the error for an unknown path. This program's other listeners say it too.
 	NoSuchPath    = "no such path"
 	clientTimeout = 30 * time.Second
 	maxHeader     = 256 << 10 // bytes of an answer's header
 	maxText       = 500       // characters of an error that the server chose
 )
 
-// maxAnswer is how many bytes of an answer are read: one that a container's healthcheck asks for must not use up the
-// container's memory, and a list of everything can be long.
+// maxAnswer is how many bytes of an answer are read. The answer to a container's healthcheck must not use up the container's
+// memory, and a list of everything can be long.
 func maxAnswer(path string, q url.Values) int64 {
 	switch path {
 	case "/readyz", "/api/status", "/api/drain":
@@ -67,7 +66,7 @@ func NewClient(base, token string) (*Client, error) {
 		token: token,
 		http: &http.Client{
 			Timeout: clientTimeout,
-			// A command asks once, and by no proxy. The server does not compress.
+			// A command asks once, and through no proxy. The server does not compress.
 			Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxHeader},
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return http.ErrUseLastResponse // the token goes nowhere else
@@ -76,21 +75,14 @@ func NewClient(base, token string) (*Client, error) {
 	}, nil
 }
 
-// BaseURL is where this machine reaches a server that listens at address, the value of the configuration's key: loopback
-// for a wildcard.
+// BaseURL is where this machine reaches a server that listens at address, the value of the configuration's key. See
+// [listen.Address.Nearby].
 func BaseURL(key, address string) (string, error) {
 	a, err := listen.Parse(address)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", key, err)
 	}
-	at := a.AddrPort()
-	switch {
-	case !a.Wildcard():
-	case a.IP().Is6():
-		at = netip.AddrPortFrom(netip.IPv6Loopback(), a.Port())
-	default:
-		at = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Port())
-	}
+	at, _ := a.Nearby() // if there is none, connecting says so
 	return "http://" + at.String(), nil
 }
 
@@ -111,7 +103,8 @@ func (c *Client) Metrics(ctx context.Context) (text string, err error) {
 	return string(data), err
 }
 
-// Ready returns nil where the server is ready, an error that wraps ErrNotReady and names what is not, or ErrUnreachable.
+// Ready returns nil if the server is ready. Otherwise it returns an error that wraps [ErrNotReady] and names what is not, or
+// another such as [ErrUnreachable].
 func (c *Client) Ready(ctx context.Context) error {
 	var r Readiness
 	if err := c.call(ctx, http.MethodGet, "/readyz", nil, nil, &r); err != nil {
@@ -141,7 +134,7 @@ func (c *Client) Nodes(ctx context.Context, part string, limit int) (l NodeList,
 	return l, c.call(ctx, http.MethodGet, "/api/nodes", q, nil, &l)
 }
 
-// Node asks for all that is known of a Node; ErrNotFound where that is nothing.
+// Node asks for all that is known of a Node; [ErrNotFound] if that is nothing.
 func (c *Client) Node(ctx context.Context, id string) (n NodeRecord, err error) {
 	return n, c.call(ctx, http.MethodGet, "/api/node", url.Values{"id": {id}}, nil, &n)
 }
@@ -151,7 +144,7 @@ func (c *Client) Story(ctx context.Context, node, with string) (s Story, err err
 	return s, c.call(ctx, http.MethodGet, "/api/story", url.Values{"id": {node}, "with": {with}}, nil, &s)
 }
 
-// Allocations lists the live allocations, of one Node where node is not empty: the newest first, or by sort those with the
+// Allocations lists the live allocations, those of one Node if node is not empty: the newest first, or by sort those with the
 // most "traffic" or "drops".
 func (c *Client) Allocations(ctx context.Context, node, sort string, limit int) (l AllocationList, err error) {
 	q := query(limit)
@@ -164,7 +157,12 @@ func (c *Client) Allocations(ctx context.Context, node, sort string, limit int) 
 	return l, c.call(ctx, http.MethodGet, "/api/allocations", q, nil, &l)
 }
 
-// CloseAllocation ends an allocation; ErrNotFound where there is none of that id.
+// Find lists the live allocations with part in their Node's id or their addresses.
+func (c *Client) Find(ctx context.Context, part string) (l AllocationList, err error) {
+	return l, c.call(ctx, http.MethodGet, "/api/allocations", url.Values{"q": {part}}, nil, &l)
+}
+
+// CloseAllocation ends an allocation; [ErrNotFound] if there is none with that id.
 func (c *Client) CloseAllocation(ctx context.Context, id string) error {
 	return c.call(ctx, http.MethodDelete, "/api/allocations/"+url.PathEscape(id), nil, nil, nil)
 }
@@ -179,7 +177,7 @@ func (c *Client) Ban(ctx context.Context, req BanRequest) (a BanAnswer, err erro
 	return a, c.call(ctx, http.MethodPost, "/api/bans", nil, req, &a)
 }
 
-// Unban lifts a ban; ErrNotFound where there is none.
+// Unban lifts a ban; [ErrNotFound] if there is none.
 func (c *Client) Unban(ctx context.Context, id string) error {
 	return c.call(ctx, http.MethodDelete, "/api/bans", url.Values{"id": {id}}, nil, nil)
 }
@@ -192,7 +190,7 @@ func query(limit int) url.Values {
 	return q
 }
 
-// call is fetch, with the answer decoded into into, where that is not nil.
+// call is fetch with the answer decoded into into, unless that is nil.
 func (c *Client) call(ctx context.Context, method, path string, q url.Values, body, into any) error {
 	status, data, err := c.fetch(ctx, method, path, q, body)
 	if err != nil {
@@ -201,7 +199,7 @@ func (c *Client) call(ctx context.Context, method, path string, q url.Values, bo
 	return c.stranger(readAnswer(status, path, data, into))
 }
 
-// stranger says where the stranger is.
+// stranger adds the address to an ErrStranger.
 func (c *Client) stranger(err error) error {
 	if errors.Is(err, ErrStranger) {
 		return fmt.Errorf("%s: %w", c.base, err)
@@ -209,7 +207,7 @@ func (c *Client) stranger(err error) error {
 	return err
 }
 
-// fetch sends body as JSON, where it is not nil, and returns the answer.
+// fetch sends body as JSON, unless it is nil, and returns the answer.
 func (c *Client) fetch(ctx context.Context, method, path string, q url.Values, body any) (status int, answer []byte, err error) {
 	target := c.base + path
 	if len(q) > 0 {

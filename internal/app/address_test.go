@@ -135,7 +135,7 @@ func TestAddressChanges(t *testing.T) {
 		netip.AddrPortFrom(atA.Addr(), 9), netip.AddrPortFrom(atB.Addr(), 9),
 		netip.AddrPortFrom(atA.Addr(), atB.Port()), netip.AddrPortFrom(atB.Addr(), atA.Port()),
 	} {
-		if err := b.Permit(t.Context(), peer); turnclient.Code(err) != 403 {
+		if err := b.Bind(t.Context(), 0x4007, peer); turnclient.Code(err) != 403 {
 			t.Errorf("%s: %v", peer, err)
 		}
 	}

@@ -51,6 +51,7 @@ type parts struct {
 	admin     *admin.Admin
 	guard     *webguard.Guard // the admin listener
 	stories   *stories.Keeper
+	present   present
 	leavers   *leavers
 	shared    goredis.UniversalClient // what Brokers share; nil: nothing
 	broker    *broker.Broker          // nil: off, or its port is taken
@@ -91,7 +92,7 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 	a.leavers = &leavers{
 		after: func() time.Duration { return a.cfg().Broker.RelaysEndAfter },
 		here: func(node string) bool {
-			_, here := a.broker.Node(node)
+			_, here := links{&a.parts}.at(node)
 			return here
 		},
 		closeOf: func(node, cause string) int { return a.turn.CloseNode(node, cause) },
@@ -139,6 +140,7 @@ func (a *App) openData(pace Pace) (err error) {
 		return err
 	}
 	made.Apply()
+	a.found.Replace("data_dir.open", closedSecrets(a.dir))
 	a.now.Store(&hold)
 	a.keys, err = credential.NewKeyring(hold.secrets.credential, reveal(hold.cfg.Credentials.PreviousSecrets))
 	return err
@@ -160,7 +162,9 @@ func (a *App) openNodes() (err error) {
 
 func (a *App) openTURN() (err error) {
 	t, p := a.cfg().Turn, a.now.Load().public
-	if a.peers, err = peers.New(peers.Config{Deny: t.Peers.Deny, Allow: t.Peers.Allow, Public: p.Advertised(), Logger: a.part("turn")}); err != nil {
+	if a.peers, err = peers.New(peers.Config{
+		Deny: t.Peers.Deny, Allow: t.Peers.Allow, Public: p.Advertised(), Changed: func() { a.turn.Recheck() }, Logger: a.part("turn"),
+	}); err != nil {
 		return err
 	}
 	a.turn, err = turnsrv.New(turnsrv.Config{
@@ -223,7 +227,7 @@ func (a *App) openHooks() (err error) {
 func (a *App) openAdmin() (err error) {
 	if a.admin, err = admin.New(admin.Config{
 		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Status: a.report.status, NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats,
-		Losses: a.report.losses, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain, Draining: a.report.drainProgress, Logger: a.part("admin"),
+		Losses: a.report.losses, Figures: a.report.figures, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain, Draining: a.report.drainProgress, Logger: a.part("admin"),
 	}); err != nil {
 		return err
 	}

@@ -70,7 +70,9 @@ func (a *App) publish() {
 		hold := a.now.Load()
 		var up []publicaddr.Listener
 		for _, l := range a.turn.Listeners() {
-			up = append(up, publicaddr.Listener(l))
+			up = append(up, publicaddr.Listener{
+				Transport: l.Transport, Addr: l.Addr, Outside: hold.cfg.Turn.PublicPorts[l.Addr.Port()],
+			})
 		}
 		mode := hold.cfg.Hooks.RTC.AdvertiseTLS
 		return hold.public.ICEURLs(up, mode == "always" || mode == "auto" && a.certs.Verifiable())

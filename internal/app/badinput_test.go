@@ -12,6 +12,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/internal/logging"
 )
 
 // A certificate that is doubtful at the start, and one whose files go bad under a running server.
@@ -146,8 +149,31 @@ func TestDataDirOfAnotherUser(t *testing.T) {
 	if os.Chown(dir, 1, 1) != nil {
 		t.Skip("only root can give a folder away")
 	}
+	cfg, err := config.Load("", config.WithEnviron([]string{"CROLANG_AIO_DATA_DIR=" + dir}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := logging.New(io.Discard, cfg.Log.Level, cfg.Log.Format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(cfg, log, Pace{}); err == nil || !strings.Contains(err.Error(), "belongs to the user with id 1, whose secrets root does not take") {
+		t.Errorf("err = %v", err)
+	}
+}
+
+// A secret that others could read is closed to them, and that is told.
+func TestOpenSecretIsClosed(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "credentials.secret")
+	if err := os.WriteFile(file, []byte(strings.Repeat("ab", 32)+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	s := startSite(t, "data_dir = '"+dir+"'\n")
-	if !s.warns("data_dir.owner")() || !strings.Contains(s.log.String(), "belongs to the user with id 1") {
+	if !s.warns("data_dir.open")() || !strings.Contains(s.log.String(), file+" could be read by every user of this machine") {
 		t.Errorf("%+v\n%s", s.report.status().Warnings, s.log.String())
 	}
 }

@@ -100,8 +100,8 @@ func TestReloadPeersEndsLivePermissions(t *testing.T) {
 	if heard() != before || len(c.Data()) > 0 {
 		t.Errorf("%d datagrams went on, %d came", heard()-before, len(c.Data()))
 	}
-	if err := c.Permit(t.Context(), peer); turnclient.Code(err) != 403 {
-		t.Errorf("a permission for a peer that is denied now: %v", err)
+	if err := c.Bind(t.Context(), 0x4002, peer); turnclient.Code(err) != 403 {
+		t.Errorf("a channel to a peer that is denied now: %v", err)
 	}
 	exchange(t, c, other, at, otherAt) // relays of this server reach each other wherever they are
 
@@ -364,5 +364,36 @@ func TestCertificateReplacedUnderLiveAllocations(t *testing.T) {
 	}
 	if strings.Contains(s.log.String(), `"level":"ERROR"`) {
 		t.Error(s.log.String())
+	}
+}
+
+// Where a router or a container changes a port, clients are told the outer one.
+func TestPublicPorts(t *testing.T) {
+	s := startSite(t, "[turn]\ntransports = ['udp', 'tcp']\n")
+	ports := map[uint16]bool{} // TCP has the port of UDP, unless another process has that one
+	for _, l := range s.turn.Listeners() {
+		ports[l.Addr.Port()] = true
+	}
+	port := s.turn.Listeners()[0].Addr.Port()
+	told := func() string { return strings.Join(s.report.status().URLs, " ") }
+	inner := fmt.Sprintf("stun:127.0.0.1:%d", port)
+	if got := told(); !strings.Contains(got, inner) {
+		t.Fatal(got)
+	}
+	var outer []string
+	for p := range ports {
+		outer = append(outer, fmt.Sprintf("%d = 13478", p))
+	}
+	s.reloadTo("[turn]\ntransports = ['udp', 'tcp']\npublic_ports = {" + strings.Join(outer, ", ") + "}\n")
+	want := "stun:127.0.0.1:13478 turn:127.0.0.1:13478?transport=udp turn:127.0.0.1:13478?transport=tcp"
+	if got := told(); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if _, body := s.post("/resolve-rtc-configuration", `{"id":"n"}`, ""); !strings.Contains(body, "turn:127.0.0.1:13478?transport=tcp") {
+		t.Error(body)
+	}
+	s.reloadTo("[turn]\ntransports = ['udp', 'tcp']\n")
+	if got := told(); !strings.Contains(got, inner) {
+		t.Error(got)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/netwatch"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/internal/stages"
@@ -20,7 +21,7 @@ const touchEvery = time.Minute
 // last what they stand on. reload, which
 // may be nil, runs beside them.
 func (a *App) Run(ctx context.Context, reload stages.Part) error {
-	front := []stages.Part{a.guard.Run, a.admin.Run, a.certs.Run, a.peers.Run, a.watch, a.clock.Run, a.touch, a.report.watchLosses}
+	front := []stages.Part{a.guard.Run, a.admin.Run, a.certs.Run, a.peers.Run, a.watch, a.watchNetwork, a.clock.Run, a.touch, a.report.watchLosses, a.report.watchRelayPorts}
 	if a.redis != nil {
 		front = append(front, a.redis.Run)
 	}
@@ -71,6 +72,14 @@ func (a *App) Drain() {
 
 // watch follows the addresses of this machine.
 func (a *App) watch(ctx context.Context) error { return a.addresses.Run(ctx, a) }
+
+// watchNetwork has the addresses looked at when the kernel says that they have changed.
+func (a *App) watchNetwork(ctx context.Context) error {
+	return netwatch.Run(ctx, func() {
+		a.peers.Look()
+		a.addresses.Look()
+	})
+}
 
 // touch marks the data_dir as in use now and then.
 func (a *App) touch(ctx context.Context) error {

@@ -83,12 +83,8 @@ func turnSettings(cfg *config.Config) turnsrv.Settings {
 // certSettings are those that a reload can change.
 func certSettings(cfg *config.Config, p publicaddr.Public) certs.Config {
 	c := cfg.Certs
-	host := p.Host
-	if host == "" && p.IPv4.Advertise.IsValid() {
-		host = p.IPv4.Advertise.String()
-	}
 	return certs.Config{
-		CertFile: c.CertFile, KeyFile: c.KeyFile, PublicHost: host, Hosts: c.Hosts, Validity: c.Validity, RenewBefore: c.RenewBefore,
+		CertFile: c.CertFile, KeyFile: c.KeyFile, PublicHost: p.Machine(), Hosts: c.Hosts, Validity: c.Validity, RenewBefore: c.RenewBefore,
 	}
 }
 

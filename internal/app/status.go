@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -65,8 +66,9 @@ func text(a netip.Addr) string {
 func (r *reporter) turnStats() adminapi.TurnStats {
 	st, streams, hold := r.turn.Stats(), r.turn.Streams(), r.now.Load()
 	out := adminapi.TurnStats{
-		Drops:    map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited},
+		Drops:    map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "throttled": st.Throttled},
 		HalfOpen: streams.HalfOpen, Accepted: streams.Accepted, TurnedAway: turnedAway(streams),
+		Tables: st.TableBytes, MostTables: st.TableBytesMost,
 		Panics: r.turn.Panics(), Ports: int(hold.cfg.Turn.RelayPorts.Max) - int(hold.cfg.Turn.RelayPorts.Min) + 1,
 	}
 	out.Ports *= len(hold.public.Advertised())
@@ -228,4 +230,15 @@ func otherOwner(dir *datadir.Dir) []findings.Finding {
 		ID: "data_dir.owner", Remedy: "chown -R it to the user that serves, and always serve as that one",
 		Detail: fmt.Sprintf("data_dir %s belongs to the user with id %d, who cannot read what is made in it now", dir.Path(), uid),
 	}}
+}
+
+// closedSecrets finds secrets that other users may know.
+func closedSecrets(dir *datadir.Dir) (all []findings.Finding) {
+	if files := dir.Closed(); len(files) > 0 {
+		all = append(all, findings.Finding{
+			ID: "data_dir.open", Detail: strings.Join(files, ", ") + " could be read by every user of this machine, and is closed to them now",
+			Remedy: "if others use this machine, delete it and restart: a new one is made",
+		})
+	}
+	return all
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -188,16 +187,10 @@ func (s *supervisor) alive(ctx context.Context) error {
 // up the rate limit of its address, it is enough that the limit is being applied.
 func (s *supervisor) turnAnswers(ctx context.Context) error {
 	l := s.turn.Listeners()[0]
-	ip := l.Addr.Addr()
-	switch {
-	case ip == netip.IPv6Unspecified():
-		ip = netip.IPv6Loopback()
-	case ip.IsUnspecified():
-		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	}
+	at, _ := listen.Bound(l.Addr).Nearby()
 	limited := s.turn.Stats().Limited
 	for {
-		err := binding(ctx, l.Transport, netip.AddrPortFrom(ip, l.Addr.Port()).String())
+		err := binding(ctx, l.Transport, at.String())
 		if err == nil || s.turn.Stats().Limited > limited || s.life.served.Load() {
 			return nil
 		}

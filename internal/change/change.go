@@ -1,6 +1,6 @@
-// Package change is the one shape in which every part takes other settings while it runs. A part's Prepare checks the new
-// settings and gets all that they need ready; it returns either an error, and nothing has changed, or a [Change] that the
-// caller applies or drops. So a reload can prepare every part, and then apply all of the changes or none.
+// Package change is the one shape in which every part takes other settings while it runs. A part's Prepare checks the
+// new settings and gets all that they need ready; it returns either an error, and nothing has changed, or a [Change]
+// that the caller applies or drops. So a reload can prepare every part, and then apply all of the changes or none.
 package change
 
 import (
@@ -12,7 +12,7 @@ import (
 // zero value changes nothing.
 type Change struct{ apply, drop func() }
 
-// New makes a Change. apply must not fail: whatever can go wrong belongs before it. drop gives back what was taken to
+// New makes a Change. apply must not fail: what can go wrong belongs before it. drop gives back what was taken to
 // prepare the change, such as an open file or a bound socket. Either may be nil.
 func New(apply, drop func()) Change { return Change{apply, drop} }
 
@@ -36,7 +36,7 @@ type Set struct {
 	errs    []error
 }
 
-// Add takes what a Prepare returned: set.Add(part.Prepare(settings)). The Change is ignored where there is an error.
+// Add takes what a Prepare returned: set.Add(part.Prepare(settings)). The Change is ignored if there is an error.
 func (s *Set) Add(c Change, err error) {
 	if err != nil {
 		s.errs = append(s.errs, err)

@@ -167,7 +167,8 @@ func doctorLocal(c *cli.Context) (*doctor.Local, error) {
 	}
 	l := &doctor.Local{
 		Realm: cfg.Turn.Realm, Listen: slices.Concat(cfg.Turn.Listen, cfg.Turn.ListenTLS), DataDir: cfg.DataDir, Node: c.String("node"),
-		PortMin: cfg.Turn.RelayPorts.Min, PortMax: cfg.Turn.RelayPorts.Max, CertFile: cfg.Certs.CertFile,
+		PortMin: cfg.Turn.RelayPorts.Min, PortMax: cfg.Turn.RelayPorts.Max, CertFile: cfg.Certs.CertFile, KeyFile: cfg.Certs.KeyFile,
+		Upstreams: upstreams(cfg.Hooks),
 	}
 	if l.CertFile == "" {
 		l.CertFile = filepath.Join(cfg.DataDir, certs.SelfSignedFile)
@@ -190,7 +191,7 @@ func doctorLocal(c *cli.Context) (*doctor.Local, error) {
 	if l.HooksURL, err = adminapi.BaseURL("hooks.listen", cfg.Hooks.Listen); err != nil {
 		return nil, err
 	}
-	l.HooksToken = kept(secrets.HooksToken())
+	l.HooksToken, l.Secret = kept(secrets.HooksToken()), kept(secrets.Credential())
 	if cfg.Redis.Enabled {
 		u, err := adminapi.BaseURL("redis.listen", cfg.Redis.Listen)
 		if err != nil {
@@ -200,4 +201,20 @@ func doctorLocal(c *cli.Context) (*doctor.Local, error) {
 		l.RedisPassword = kept(secrets.RedisPassword())
 	}
 	return l, nil
+}
+
+// upstreams are the URLs that the server calls in the modes that hold.
+func upstreams(h config.Hooks) (out []doctor.Upstream) {
+	add := func(used bool, key, url string) {
+		if used && url != "" {
+			out = append(out, doctor.Upstream{Key: key, URL: url})
+		}
+	}
+	u := h.Upstream
+	add(h.Authenticate.Mode == "upstream", "hooks.upstream.authenticate_url", u.AuthenticateURL)
+	add(h.Authorize.Mode == "upstream", "hooks.upstream.authorize_url", u.AuthorizeURL)
+	add(true, "hooks.upstream.validity_url", u.ValidityURL)
+	add(h.Messages.Mode == "upstream", "hooks.upstream.messages_url", u.MessagesURL)
+	add(h.Authenticate.Mode == "jwt", "hooks.authenticate.jwt.jwks_url", h.Authenticate.JWT.JWKSURL)
+	return out
 }

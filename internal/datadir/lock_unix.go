@@ -4,9 +4,13 @@ package datadir
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"syscall"
+	"time"
 )
+
+const noFollow = syscall.O_NOFOLLOW
 
 // tryLock takes an advisory lock that ends with the process, however it ends.
 func tryLock(f *os.File) error {
@@ -17,12 +21,27 @@ func tryLock(f *os.File) error {
 	return err
 }
 
-// otherOwner is the user that a folder belongs to, where that is not this process's.
+// touch sets the times of an open file: its name may be another one's by now.
+func touch(f *os.File, now time.Time) error {
+	at := syscall.NsecToTimeval(now.UnixNano())
+	return syscall.Futimes(int(f.Fd()), []syscall.Timeval{at, at})
+}
+
+// otherOwner is the user that a folder belongs to, if that is not this process's.
 func otherOwner(path string) (uid int, other bool) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return 0, false
 	}
+	uid, ok := owner(st)
+	return uid, ok && uid != os.Geteuid()
+}
+
+// owner is the user that a file belongs to.
+func owner(st fs.FileInfo) (uid int, ok bool) {
 	sys, ok := st.Sys().(*syscall.Stat_t)
-	return int(sys.Uid), ok && int(sys.Uid) != os.Geteuid()
+	if !ok {
+		return 0, false
+	}
+	return int(sys.Uid), true
 }

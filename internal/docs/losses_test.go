@@ -3,8 +3,6 @@ package docs
 import (
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -32,19 +30,5 @@ func TestLosses(t *testing.T) {
 		}
 	}
 	b.WriteString("\n")
-	page := read(t, operations)
-	begin, end := strings.Index(page, lossesBegin), strings.Index(page, lossesEnd)
-	if begin < 0 || end < begin {
-		t.Fatalf("%s has no place for the causes", operations)
-	}
-	begin += len(lossesBegin)
-	switch {
-	case page[begin:end] == b.String():
-	case !*update:
-		t.Errorf("%s does not have the causes of package losses: go test ./internal/docs -run TestLosses -update", operations)
-	default:
-		if err := os.WriteFile(filepath.Join(root, operations), []byte(page[:begin]+b.String()+page[end:]), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	marked(t, operations, lossesBegin, lossesEnd, b.String())
 }

@@ -43,7 +43,7 @@ func selfSigned(c *x509.Certificate) bool {
 	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignature(c.SignatureAlgorithm, c.RawTBSCertificate, c.Signature) == nil
 }
 
-// certificate judges what the server showed as a client that was told the URL does.
+// certificate judges what the server showed, as a client does that was told the URL.
 func (p *probe) certificate(der [][]byte) {
 	c, err := parseChain(der)
 	if err != nil {
@@ -56,8 +56,8 @@ func (p *probe) certificate(der [][]byte) {
 	}
 }
 
-// judgeCertificate says all that is wrong with a chain for clients that were told host, or one OK. An authority that this
-// machine does not know is a warning: its clients may.
+// judgeCertificate returns all that is wrong with a chain for clients that were told host, or one OK. An authority that this
+// machine does not know is a warning, since clients may know it.
 func judgeCertificate(c chain, host string, roots *x509.CertPool, now time.Time) (out []Finding) {
 	add := func(status Status, detail, remedy string) {
 		out = append(out, Finding{Check: "certificate", Status: status, Detail: detail, Remedy: remedy})
@@ -151,7 +151,7 @@ func issuerOf(c *x509.Certificate) string {
 	return "an unnamed authority"
 }
 
-// days writes how long something is: days where there are some, hours and minutes where not.
+// days writes how long something is, in the largest unit of which there are two.
 func days(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:

@@ -134,8 +134,8 @@ func nonceOf(c *turnclient.Client) []byte {
 	return c.Nonce()
 }
 
-// nonceClock reads the server's clock from its nonce, where it is one of pion's: the time of making, then a MAC. skew is how
-// far the server's clock is ahead, to the minute. Other servers' nonces tell nothing of their clocks.
+// nonceClock reads the server's clock from its nonce, if that is one of pion's: the time at which it was made, then a MAC.
+// skew is how far the server's clock is ahead, to the minute. The nonces of other servers tell nothing of their clocks.
 func nonceClock(nonce []byte, now time.Time) (skew time.Duration, known bool) {
 	var at time.Time
 	if raw, err := hex.DecodeString(string(nonce)); err == nil && len(raw) == 40 { // milliseconds

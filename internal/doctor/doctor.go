@@ -1,4 +1,4 @@
-// Package doctor finds out whether a STUN or TURN server works, and where it does not, why and what to do about it. It looks
+// Package doctor finds out whether a STUN or TURN server works, and if not, why and what to do about it. It looks
 // from the outside, as a client does, at any server; of one that runs on this machine it also looks at the admin API, the
 // webhooks and the files.
 package doctor
@@ -29,14 +29,14 @@ type Finding struct {
 	Check  string `json:"check"` // a short name, the same in every run
 	Status Status `json:"status"`
 	Detail string `json:"detail"`
-	Remedy string `json:"remedy"` // empty where there is nothing to do
-	URL    string `json:"url"`    // empty where it is about the server as a whole
+	Remedy string `json:"remedy"` // empty if there is nothing to do
+	URL    string `json:"url"`    // empty if it is about the server as a whole
 }
 
 // Target is a URL to try. Username and Password are for TURN; Password is a secret.
 type Target struct{ URL, Username, Password string }
 
-// Config says what to look at: Targets, or Local and the URLs that its server tells. Everything else has a default.
+// Config names what to look at: Targets, or Local and the URLs that its server tells. Everything else has a default.
 type Config struct {
 	Targets  []Target
 	Local    *Local
@@ -66,9 +66,9 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// Run looks at everything and calls emit with the findings, in an order that is the same in every run and as soon as all
-// before them are there, from the calling goroutine. It ends early when ctx does: what was not finished is then a finding
-// too. Nothing that it started is left when it returns.
+// Run looks at everything and calls emit with the findings from the calling goroutine, always in the same order and each as
+// soon as those before it are there. It ends early when ctx does: what was not finished is then a finding too. Nothing that
+// it started is left when it returns.
 func Run(ctx context.Context, cfg Config, emit func(Finding)) {
 	cfg.setDefaults()
 	if cfg.Local != nil {

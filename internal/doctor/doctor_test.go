@@ -74,8 +74,8 @@ func TestUnreachable(t *testing.T) {
 	t.Cleanup(web.Close)
 	webTLS := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(webTLS.Close)
-	banner := listen(t, func(c net.Conn) { _, _ = c.Write([]byte("220 mail.example.org ESMTP\r\n")) })
-	hole := listen(t, func(net.Conn) {})
+	banner := listenTCP(t, func(c net.Conn) { _, _ = c.Write([]byte("220 mail.example.org ESMTP\r\n")) })
+	hole := listenTCP(t, func(net.Conn) {})
 	udp, tcp := turnServer(t, relays{}, nil)
 	ca := newAuthority(t)
 	onTLS := ca.issue(t, time.Now().Add(-time.Hour), time.Now().Add(2000*time.Hour), false, true)
@@ -126,7 +126,7 @@ func TestUnreachable(t *testing.T) {
 }
 
 // listen takes connections and keeps them open until the test ends.
-func listen(t *testing.T, f func(net.Conn)) string {
+func listenTCP(t *testing.T, f func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -29,6 +29,6 @@ func ephemeralPorts() (low, high int, ok bool) {
 
 // reservedPorts are those that the kernel keeps out of them, for inPorts.
 func reservedPorts() string {
-	b, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports") // none where it cannot be read
+	b, _ := os.ReadFile("/proc/sys/net/ipv4/ip_local_reserved_ports") // none if it cannot be read
 	return string(b)
 }

@@ -3,24 +3,20 @@ package doctor
 import (
 	"context"
 	"crypto/tls"
-	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
 
-// listeners asks every TURN listener, by an address of this machine: what fails only under its public name is a matter of
-// the way to it.
+// listeners asks every TURN listener at an address of this machine. What fails only under the public name is a matter of the
+// way to it.
 func (l *local) listeners(ctx context.Context) []Finding {
 	var n notes
 	good, tried := 0, 0
@@ -51,27 +47,20 @@ func (l *local) listeners(ctx context.Context) []Finding {
 			return x.Part == "turn" && strings.HasSuffix(x.Address, ":"+port)
 		})
 		if !up {
-			n.add(Warn, "listener", "the configuration has the TURN listener "+want+", but the running server does not", "restart the server: listeners do not change while it runs")
+			n.add(Fail, "listener", "the configuration has the TURN listener "+want+", but the running server does not", "restart the server: listeners do not change while it runs")
 		}
 	}
 	return n
 }
 
-// reachable is where this machine reaches a TURN listener.
-func (l *local) reachable(x adminapi.Listener) (netip.AddrPort, bool) {
-	at, err := netip.ParseAddrPort(x.Address)
+// reachable is where this machine reaches a TURN listener. It is not ok if the machine has no address of its family.
+func (l *local) reachable(x adminapi.Listener) (at netip.AddrPort, ok bool) {
+	bound, err := netip.ParseAddrPort(x.Address)
 	if err != nil || x.Part != "turn" {
-		return at, false
+		return bound, false
 	}
-	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	if at.Addr().Is6() {
-		loopback = netip.IPv6Loopback()
-	}
-	if at.Addr().IsUnspecified() {
-		at = netip.AddrPortFrom(loopback, at.Port())
-		return at, loopback.Is4() || slices.Contains(l.own, loopback)
-	}
-	return at, true
+	at, ok = listen.Bound(bound).Nearby()
+	return at, ok && at.Addr().Is4() == bound.Addr().Unmap().Is4()
 }
 
 func (l *local) dial(ctx context.Context, transport string, at netip.AddrPort) (*turnclient.Client, error) {
@@ -88,95 +77,6 @@ func nameOnly(host string) string {
 		return ""
 	}
 	return host
-}
-
-// certificate looks at what TLS and DTLS clients are shown, and whether it is what the file has.
-func (l *local) certificate(ctx context.Context) []Finding {
-	var n notes
-	for _, x := range l.status.Listeners {
-		at, ok := l.reachable(x)
-		if !ok || x.Transport != "tls" && x.Transport != "dtls" {
-			continue
-		}
-		c, err := l.dial(ctx, x.Transport, at)
-		if err != nil {
-			continue // said by listeners
-		}
-		shown, err := parseChain(c.PeerCertificates())
-		_ = c.Close()
-		if err != nil {
-			n.add(Fail, "certificate", "the certificate that the server shows cannot be read: "+err.Error(), "give certs.cert_file a certificate in order")
-			return n
-		}
-		if own := l.status.Certificate; own != nil && own.StandIn {
-			n.add(Fail, "certificate", "the certificate of the configuration cannot be used: the server shows a self-signed one, which clients refuse",
-				"its finding certificate.unusable says why: mend the files, they are read again when they change")
-			return n
-		}
-		l.judgeServed(&n, shown)
-		l.compareFile(&n, shown)
-		return n
-	}
-	return nil
-}
-
-// selfMade reports whether the server's certificate is the one that the program makes itself.
-func (l *local) selfMade() bool {
-	return l.status.Certificate != nil && l.status.Certificate.Kind == "self-signed"
-}
-
-// judgeServed judges the certificate: the program's own for its dates, an operator's for everything.
-func (l *local) judgeServed(n *notes, shown chain) {
-	if !l.selfMade() {
-		*n = append(*n, judgeCertificate(shown, l.status.Public.Host, l.cfg.Roots, l.cfg.Now())...)
-		return
-	}
-	left := shown.leaf.NotAfter.Sub(l.cfg.Now())
-	told := "turns: URLs are not told for that reason"
-	if slices.ContainsFunc(l.status.URLs, func(u string) bool { return strings.HasPrefix(u, "turns:") }) {
-		told = "turns: URLs are told all the same (hooks.rtc.advertise_tls)"
-	}
-	switch {
-	case left <= 0 || l.cfg.Now().Before(shown.leaf.NotBefore):
-		n.add(Fail, "certificate", fmt.Sprintf("the self-signed certificate is valid from %s to %s, and not now",
-			shown.leaf.NotBefore.UTC().Format(time.DateTime), shown.leaf.NotAfter.UTC().Format(time.DateTime)),
-			"correct the clock; the running server renews the certificate by itself")
-	default:
-		n.add(OK, "certificate", fmt.Sprintf("self-signed, %s left, renewed by itself; browsers refuse it, and %s", days(left), told), "")
-	}
-}
-
-// compareFile says where the server shows another certificate than the file has.
-func (l *local) compareFile(n *notes, shown chain) {
-	data, err := os.ReadFile(l.CertFile)
-	switch {
-	case errors.Is(err, fs.ErrPermission) && l.selfMade():
-		return // only the server's own user reads it
-	case err != nil && l.selfMade():
-		n.add(Warn, "certificate", fmt.Sprintf("%s cannot be read: %s; the server still shows the one that it had", l.CertFile, lastOf(err)),
-			"put it back, or let the next start make another, which clients then have to trust anew")
-		return
-	case err != nil:
-		n.add(Warn, "certificate", fmt.Sprintf("%s cannot be read: %s; the server still shows the one that it had", l.CertFile, lastOf(err)),
-			"put it back: without it the next start shows clients one that they refuse (certs.cert_file)")
-		return
-	}
-	for {
-		var block *pem.Block
-		block, data = pem.Decode(data)
-		switch {
-		case block == nil:
-			n.add(Warn, "certificate", l.CertFile+" has no certificate in it; the server still shows the one that it had", "put the chain back, as PEM (certs.cert_file)")
-			return
-		case block.Type != "CERTIFICATE":
-		case string(block.Bytes) == string(shown.leaf.Raw):
-			return
-		default:
-			n.add(Warn, "certificate", fmt.Sprintf("the server shows another certificate, until %s, than %s has", shown.leaf.NotAfter.UTC().Format(time.DateOnly), l.CertFile),
-				"look in the server's log for why it does not take the file's: certificate and key must belong together; a new file is taken within seconds")
-			return
-		}
-	}
 }
 
 // public judges the names and addresses that clients are told.
@@ -211,7 +111,7 @@ func (l *local) public(ctx context.Context) []Finding {
 	return n
 }
 
-// saidBefore says whether the server's own warnings are about how far the relayed address reaches.
+// saidBefore reports whether the server's own warnings are about how far the relayed address reaches.
 func (l *local) saidBefore() bool {
 	return slices.ContainsFunc(l.status.Warnings, func(w findings.Finding) bool { return w.ID == "public.private" || w.ID == "public.container" })
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// relayPorts sees whether there are ports, and files, for more allocations.
+// relayPorts checks that there are ports, and files, for more allocations.
 func (l *local) relayPorts(ctx context.Context) []Finding {
 	var n notes
 	step, cancel := context.WithTimeout(ctx, 2*l.cfg.Patience)
@@ -62,8 +62,8 @@ func gauges(text string) map[string]float64 {
 	return out
 }
 
-// ephemeral says whether other programs take relay ports for their outgoing connections: of a large range that is no matter,
-// since a taken port is passed over.
+// ephemeral checks whether other programs take relay ports for their outgoing connections. In a large range that does not
+// matter, since a port that is taken is passed over.
 func (l *local) ephemeral(n *notes) {
 	low, high, ok := ephemeralPorts()
 	if !ok || l.PortMax < l.PortMin {
@@ -111,7 +111,7 @@ func (l *local) redis(ctx context.Context) []Finding {
 	return n
 }
 
-// askRedis says PING, after AUTH where there is a password, and returns the last answer.
+// askRedis sends PING, after AUTH if there is a password, and returns the last answer.
 func (l *local) askRedis(ctx context.Context, password string) (said string, err error) {
 	step, cancel := context.WithTimeout(ctx, l.cfg.Patience)
 	defer cancel()
@@ -187,7 +187,7 @@ func (l *local) files(context.Context) []Finding {
 	return n
 }
 
-// openFiles are the folder and the files in it that others may read or write. Where the folder is closed, its files are.
+// openFiles are the folder and the files in it that others may read or write. If the folder is closed, so are its files.
 func (l *local) openFiles(dir fs.FileInfo) (open []string) {
 	const others = 0o077
 	if dir.Mode().Perm()&others == 0 {
@@ -206,7 +206,7 @@ func (l *local) openFiles(dir fs.FileInfo) (open []string) {
 	return open
 }
 
-// disk says whether bans and certificates can be written.
+// disk checks that bans and certificates can be written.
 func (l *local) disk(n *notes) {
 	free, total, ok := diskFree(l.DataDir)
 	const remedy = "make room: bans and certificates cannot be kept otherwise"

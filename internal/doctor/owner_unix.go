@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// foreignOwner says whose a folder is, where that is another user than this one. Root may everything.
+// foreignOwner returns the owner of a folder, and reports whether that is another user than this one. To root nobody is.
 func foreignOwner(st fs.FileInfo) (uid int, foreign bool) {
 	s, ok := st.Sys().(*syscall.Stat_t)
 	if !ok || os.Geteuid() == 0 {

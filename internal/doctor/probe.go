@@ -114,7 +114,7 @@ func lookup(ctx context.Context, cfg *Config, name string) ([]netip.Addr, *failu
 	return slices.Compact(found), nil
 }
 
-// connect reaches every address of the host, and returns a client of the first that answered; nil where none did.
+// connect reaches every address of the host, and returns a client of the first that answered; nil if none did.
 func (p *probe) connect(ctx context.Context, addrs []netip.Addr) (client *turnclient.Client) {
 	var failures []*failure
 	for _, a := range addrs {
@@ -167,7 +167,7 @@ func (p *probe) dial(ctx context.Context, at netip.AddrPort) (*turnclient.Client
 	return c, nil
 }
 
-// reach connects to one address and sees whether a STUN server is there. mapped is not valid where it answers other
+// reach connects to one address and sees whether a STUN server is there. mapped is not valid if it answers other
 // requests only. The caller closes the client.
 func (p *probe) reach(ctx context.Context, at netip.AddrPort) (_ *turnclient.Client, mapped netip.AddrPort, _ *failure) {
 	c, why := p.dial(ctx, at)

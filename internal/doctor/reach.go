@@ -137,13 +137,13 @@ func (p *probe) explainSilence(ctx context.Context, at netip.AddrPort, err error
 	return notSTUN("it ended the connection")
 }
 
-// isHTTP says whether bytes begin an answer of HTTP.
+// isHTTP reports whether bytes begin an answer of HTTP.
 func isHTTP(b []byte) bool { return strings.HasPrefix(string(b), "HTTP/") }
 
-// looksTLS says whether bytes begin an alert or a handshake of TLS.
+// looksTLS reports whether bytes begin an alert or a handshake of TLS.
 func looksTLS(b []byte) bool { return len(b) >= 2 && (b[0] == 21 || b[0] == 22) && b[1] == 3 }
 
-// opens says whether TCP connects.
+// opens reports whether TCP connects.
 func (p *probe) opens(ctx context.Context, at netip.AddrPort) bool {
 	d := net.Dialer{Timeout: p.cfg.Patience / 2}
 	c, err := d.DialContext(ctx, "tcp", at.String())
@@ -154,7 +154,7 @@ func (p *probe) opens(ctx context.Context, at netip.AddrPort) bool {
 	return true
 }
 
-// sniff asks for a page, over TLS where the URL does and TLS works, and returns the beginning of the answer.
+// sniff asks for a page, over TLS if the URL does, and returns the beginning of the answer.
 func (p *probe) sniff(ctx context.Context, at netip.AddrPort) []byte {
 	step, cancel := context.WithTimeout(ctx, p.cfg.Patience/2)
 	defer cancel()
@@ -183,7 +183,7 @@ func (p *probe) sniff(ctx context.Context, at netip.AddrPort) []byte {
 	return b[:n]
 }
 
-// answersPlain says whether the same port answers STUN without TLS.
+// answersPlain reports whether the same port answers STUN without TLS.
 func (p *probe) answersPlain(ctx context.Context, at netip.AddrPort) bool {
 	plain := map[string]string{"tls": "tcp", "dtls": "udp"}
 	return p.answersAs(ctx, at, plain[p.u.transport])
@@ -207,7 +207,7 @@ func (p *probe) answersAs(ctx context.Context, at netip.AddrPort, transport stri
 	return err == nil || turnclient.Code(err) != 0
 }
 
-// handshakes says whether a TLS handshake works there.
+// handshakes reports whether a TLS handshake works there.
 func (p *probe) handshakes(ctx context.Context, at netip.AddrPort) bool {
 	d := tls.Dialer{NetDialer: &net.Dialer{Timeout: p.cfg.Patience / 2}, Config: p.options(at).TLS}
 	step, cancel := context.WithTimeout(ctx, p.cfg.Patience/2)

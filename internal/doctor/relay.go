@@ -102,6 +102,12 @@ func relayPeer(ctx context.Context, patience time.Duration, c *turnclient.Client
 	if r.refused = c.Permit(ctx, s.mapped); r.refused != nil {
 		return r
 	}
+	// Where relays have the same address, the permission is granted for their sake: a channel shows whether the socket may
+	// be a peer.
+	if err := c.Bind(ctx, stunmsg.MinChannel, s.mapped); turnclient.Code(err) == 403 {
+		r.refused = err
+		return r
+	}
 	var mu sync.Mutex
 	to := s.mapped // where the relay sends: where the socket is seen, which a NAT may make another address than it told
 	receive := fromRelay(c)
@@ -135,8 +141,8 @@ type noPeer string
 
 func (e noPeer) Error() string { return string(e) }
 
-// openSocket opens a socket in the family of the relay and finds the address that the server sees it at: by Binding, or by
-// the client's own where there is no NAT between.
+// openSocket opens a socket in the family of the relay and finds the address at which the server sees it: by Binding, or
+// from the client's own address if there is no NAT between them.
 func openSocket(ctx context.Context, patience time.Duration, c *turnclient.Client, a turnclient.Allocation, server netip.AddrPort) (*socket, error) {
 	network := "udp4"
 	if a.Relayed.Addr().Is6() {

@@ -35,6 +35,10 @@ type Local struct {
 	PortMax  uint16
 	DataDir  string
 	CertFile string // the operator's certificate, or the file that a self-signed one is kept in
+	KeyFile  string // the operator's key; empty if the certificate is not the operator's
+
+	Secret    string     // of credentials; empty: it is not at hand
+	Upstreams []Upstream // what the server calls
 
 	// Node asks for the credential of this Node. Empty: throw-away ids.
 	Node string
@@ -42,6 +46,7 @@ type Local struct {
 	Problems []Finding
 
 	status *adminapi.Status // nil: unknown
+	own    []netip.Addr     // of this machine
 }
 
 // local looks at the server of this machine.
@@ -51,7 +56,6 @@ type local struct {
 	node   string      // whose credential is asked for
 	asked  int         // further ones that were
 	served []iceServer // what clients are told
-	own    []netip.Addr
 }
 
 // notes collects findings.
@@ -63,8 +67,8 @@ func (n *notes) add(status Status, check, detail, remedy string) {
 
 // runLocal looks at all that is not a URL, and returns the URLs that clients are told, each with a credential of its own.
 func runLocal(ctx context.Context, cfg *Config, emit func(Finding)) []Target {
-	own, _ := publicaddr.Local() // without them an address of this machine is judged as another's
-	l := &local{Local: cfg.Local, cfg: cfg, node: cfg.Local.Node, own: own}
+	l := &local{Local: cfg.Local, cfg: cfg, node: cfg.Local.Node}
+	l.own, _ = publicaddr.Local() // without them an address of this machine is judged as another's
 	if l.node == "" {
 		var b [6]byte
 		_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process rather than return an error
@@ -80,9 +84,9 @@ func runLocal(ctx context.Context, cfg *Config, emit func(Finding)) []Target {
 	for _, f := range found {
 		emit(f)
 	}
-	sections := []section{l.files}
+	sections := []section{l.certificateFiles, l.upstreams, l.files}
 	if l.status != nil {
-		sections = []section{l.listeners, l.certificate, l.public, l.relayPorts, l.redis, l.files}
+		sections = []section{l.listeners, l.certificate, l.public, l.relayPorts, l.redis, l.upstreams, l.files}
 	}
 	for i, s := range sections {
 		sections[i] = func(ctx context.Context) []Finding {
@@ -139,10 +143,14 @@ func (l *local) server(ctx context.Context) (n notes) {
 	l.clock(&n, s.Now, start.Add(took/2))
 	l.broker(&n, s)
 	for _, w := range s.Warnings {
-		switch {
+		switch id, about, _ := strings.Cut(w.ID, "."); {
 		case w.ID == "public.host": // looked up anew by public
-		case strings.HasPrefix(w.ID, "public."):
-			n.add(Warn, "public", w.Detail, w.Remedy)
+		case id == "certificate" && slices.Contains([]string{"expired", "early", "names", "usage"}, about) && l.showsCertificate():
+			// looked at anew by certificate
+		case id == "certificate" && slices.Contains([]string{"unusable", "kept"}, about):
+			n.add(Fail, "certificate", w.Detail, w.Remedy)
+		case id == "public" || id == "certificate":
+			n.add(Warn, id, w.Detail, w.Remedy)
 		default:
 			n.add(Warn, "warning", w.Detail, w.Remedy)
 		}
@@ -169,6 +177,8 @@ func (l *local) clock(n *notes, server, own time.Time) {
 func (l *local) broker(n *notes, s adminapi.Status) {
 	const remedy = "give the Broker the lines of `crolang-aio broker-env`, and look at its log for errors of its webhooks"
 	switch ago := s.Now.Sub(s.BrokerSeen); {
+	case s.NodesURL != "" && s.BrokerSeen.IsZero():
+		n.add(OK, "broker", "Nodes connect to "+s.NodesURL+", the Broker in the server's process", "")
 	case s.BrokerSeen.IsZero():
 		n.add(Warn, "broker", fmt.Sprintf("no Broker has called the webhooks since the start %s ago", days(s.Now.Sub(s.Started))), remedy)
 	case ago > 5*time.Minute:

@@ -2,6 +2,8 @@ package doctor
 
 import (
 	"bufio"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -9,9 +11,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +32,7 @@ type stub struct {
 	token   string // asked for by the webhooks
 	conf    string // the RTC configuration
 	record  *adminapi.NodeRecord
+	drops   func() uint64    // of every allocation; nil: there are none
 	resolve http.HandlerFunc // in place of the webhook
 }
 
@@ -48,6 +53,13 @@ func (s stub) examine(t *testing.T, change func(*Local, *Config)) []Finding {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(s.status) })
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, s.metrics) })
+	mux.HandleFunc("GET /api/allocations", func(w http.ResponseWriter, r *http.Request) {
+		var list adminapi.AllocationList
+		if relayed, err := netip.ParseAddrPort(r.URL.Query().Get("q")); err == nil && s.drops != nil {
+			list.Allocations = []adminapi.Allocation{{Relayed: relayed, Drops: s.drops()}}
+		}
+		_ = json.NewEncoder(w).Encode(list)
+	})
 	mux.HandleFunc("GET /api/node", func(w http.ResponseWriter, _ *http.Request) {
 		if s.record == nil {
 			http.Error(w, `{"error":"nothing"}`, http.StatusNotFound)
@@ -101,14 +113,24 @@ func TestLocal(t *testing.T) {
 		{"expired on arrival", func(s *stub) {
 			s.conf = fmt.Sprintf(`{"iceServers":[{"urls":["stun:127.0.0.1:1"],"username":"%d:n"}]}`, now.Add(-time.Hour).Unix())
 		}, nil, Fail, "credential", []string{"expired 60 minutes ago by this clock"}},
+		{"another secret", nil, func(l *Local, _ *Config) { l.Secret = "another-secret-another-secret-another" }, Fail, "credential", []string{"another secret than this configuration", "restart"}},
+		{"certificate that cannot be used", func(s *stub) {
+			s.status.Warnings = []findings.Finding{{ID: "certificate.unusable", Detail: "no pair", Remedy: "mend it"}}
+		}, nil, Fail, "certificate", []string{"no pair", "mend it"}},
+		{"certificate that nobody is shown", func(s *stub) {
+			s.status.Warnings = []findings.Finding{{ID: "certificate.expired", Detail: "it is over", Remedy: "renew it"}}
+		}, nil, Warn, "certificate", []string{"it is over"}},
 		{"short credentials", func(s *stub) {
 			s.conf = fmt.Sprintf(`{"iceServers":[{"urls":["stun:127.0.0.1:1"],"username":"%d:n"}]}`, now.Add(30*time.Second).Unix())
 		}, nil, Warn, "credential", []string{"seconds only", "credentials.ttl"}},
-		{"no TURN", func(s *stub) { s.conf = `{"iceServers":[{"urls":["stun:127.0.0.1:1"]}]}` }, nil, Warn, "credential", []string{"no TURN URL"}},
+		{"no TURN", func(s *stub) { s.conf = `{"iceServers":[{"urls":["stun:127.0.0.1:1"]}]}` }, nil, Fail, "credential", []string{"no TURN URL", "turn.transports"}},
+		{"nothing to tell", func(s *stub) { s.resolve = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) } }, nil, Fail, "webhooks", []string{"no URL that clients could be told", "hooks.rtc.advertise_tls"}},
+		{"listener that is not up", nil, func(l *Local, _ *Config) { l.Listen = []string{"127.0.0.1:9"} }, Fail, "listener", []string{"127.0.0.1:9", "restart the server"}},
 		{"very many URLs", func(s *stub) {
 			s.conf = `{"iceServers":[{"urls":["stun:127.0.0.1:1"` + strings.Repeat(`,"stun:127.0.0.1:1"`, 999) + `]}]}`
 		}, nil, Warn, "webhooks", []string{"told 1000 URLs", "first 64"}},
 		{"no Broker for long", func(s *stub) { s.status.BrokerSeen = now.Add(-3 * time.Hour) }, nil, Warn, "broker", []string{"for 3 hours", "broker-env"}},
+		{"the Broker inside", func(s *stub) { s.status.BrokerSeen, s.status.NodesURL = time.Time{}, "http://127.0.0.1:8080" }, nil, OK, "broker", []string{"http://127.0.0.1:8080"}},
 		{"never a Broker", func(s *stub) { s.status.BrokerSeen = time.Time{} }, nil, Warn, "broker", []string{"since the start 60 minutes ago"}},
 		{"starting", func(s *stub) { s.status.NotReady = []string{"starting"} }, nil, Fail, "ready", []string{"not ready: starting"}},
 		{"draining", func(s *stub) { s.status.Draining = true }, nil, Fail, "ready", []string{"draining"}},
@@ -120,7 +142,10 @@ func TestLocal(t *testing.T) {
 		{"another service", func(s *stub) {
 			s.resolve = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }
 		}, nil, Fail, "webhooks", []string{"not this program's webhooks"}},
-		{"webhooks broken", func(s *stub) { s.resolve = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) } }, nil, Fail, "webhooks", []string{"status 500"}},
+		{"webhooks broken", func(s *stub) {
+			s.status.URLs = []string{"stun:127.0.0.1:1"}
+			s.resolve = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }
+		}, nil, Fail, "webhooks", []string{"status 500"}},
 		{"webhooks silent", func(s *stub) {
 			s.resolve = func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body); <-r.Context().Done() }
 		}, func(_ *Local, cfg *Config) { cfg.Patience = 100 * time.Millisecond }, Fail, "webhooks", []string{"do not answer"}},
@@ -192,38 +217,81 @@ func TestLocalRefusals(t *testing.T) {
 	}
 }
 
+// That datagrams arrive at the relay ports of this machine is seen by what the server counts.
+func TestArrival(t *testing.T) {
+	udp, _ := turnServer(t, relays{}, nil)
+	var arrived atomic.Uint64
+	for _, c := range []struct {
+		name   string
+		drops  func() uint64
+		status Status // of ports; empty: nothing is said
+		texts  []string
+		check  string
+	}{
+		{"they arrive", func() uint64 { return arrived.Add(1) }, "", nil, ""},
+		{"they do not", func() uint64 { return 7 }, Fail, []string{"do not arrive at the relay port", "they are filtered", "20000-24999"}, "ports"},
+		{"of another server", nil, Fail, []string{"another TURN server answers", "no allocation with the relayed address"}, "listener"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := goodStub()
+			s.drops = c.drops
+			told := "turn:" + udp + "?transport=udp"
+			s.status.URLs = []string{told}
+			s.conf = fmt.Sprintf(`{"iceServers":[{"urls":[%q],"username":"%d:n","credential":%q}]}`, told, time.Now().Add(time.Hour).Unix(), password)
+			got := s.examine(t, func(l *Local, _ *Config) { l.PortMin, l.PortMax = 20000, 24999 })
+			if c.status != "" {
+				want(t, got, c.status, c.check, c.texts...)
+			} else {
+				wantNo(t, about(got, told), Fail)
+			}
+		})
+	}
+}
+
 func TestCertificateFile(t *testing.T) {
 	ca := newAuthority(t)
-	good := ca.issue(t, time.Now().Add(-time.Hour), time.Now().Add(2000*time.Hour), false, true)
-	old := ca.issue(t, time.Now().Add(-1000*time.Hour), time.Now().Add(-time.Hour), false, true)
+	now := time.Now()
+	good := ca.issue(t, now.Add(-time.Hour), now.Add(2000*time.Hour), false, true)
+	old := ca.issue(t, now.Add(-1000*time.Hour), now.Add(-time.Hour), false, true)
 	write := func(data []byte) string {
-		path := filepath.Join(t.TempDir(), "cert.pem")
+		path := filepath.Join(t.TempDir(), "pair.pem")
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return path
 	}
-	asPEM := func(der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}) }
-	same, other := asPEM(good.Certificates[0].Certificate[0]), asPEM(old.Certificates[0].Certificate[0])
+	certOf := func(c *tls.Config) string {
+		return write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificates[0].Certificate[0]}))
+	}
+	keyOf := func(c *tls.Config) string {
+		der, err := x509.MarshalPKCS8PrivateKey(c.Certificates[0].PrivateKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return write(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	}
 	_, served := turnServer(t, relays{}, good)
 	_, expired := turnServer(t, relays{}, old)
+	gone := filepath.Join(t.TempDir(), "gone.pem")
 	for _, c := range []struct {
-		name, server, file string
-		status             Status
-		texts              []string
+		name, server, file, key string
+		status                  Status
+		texts                   []string
 	}{
-		{"the same", served, write(same), OK, []string{"valid for turn.test"}},
-		{"the same, expired", expired, write(other), Fail, []string{"expired 60 minutes ago"}},
-		{"another", served, write(other), Warn, []string{"another certificate", "belong together"}},
-		{"garbage", served, write([]byte("x")), Warn, []string{"has no certificate in it"}},
-		{"none", served, filepath.Join(t.TempDir(), "gone.pem"), Warn, []string{"cannot be read", "gone.pem", "put it back", "next start shows clients one that they refuse"}},
+		{"the same", served, certOf(good), keyOf(good), OK, []string{"valid for turn.test"}},
+		{"the same, expired", expired, certOf(old), keyOf(old), Fail, []string{"expired 60 minutes ago"}},
+		{"another", served, certOf(old), keyOf(old), Fail, []string{"another certificate", "look in the server's log"}},
+		{"garbage", served, write([]byte("x")), keyOf(good), Fail, []string{"are no pair: failed to find any PEM data", "give the two files of one pair"}},
+		{"mismatched", served, certOf(good), keyOf(old), Fail, []string{"are no pair: private key does not match", "the server still shows the one that it had"}},
+		{"none", served, gone, keyOf(good), Fail, []string{"cannot be read", "gone.pem", "put it back"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := goodStub()
 			s.status.Public.Host = "turn.test"
 			s.status.Listeners = []adminapi.Listener{{Part: "turn", Transport: "tls", Address: c.server}}
 			got := s.examine(t, func(l *Local, cfg *Config) {
-				cfg.Roots, l.CertFile = ca.roots(), c.file
+				cfg.Roots, l.CertFile, l.KeyFile = ca.roots(), c.file, c.key
 			})
 			want(t, got, c.status, "certificate", c.texts...)
 			want(t, got, OK, "listener", "all 1 TURN listeners")
@@ -234,7 +302,7 @@ func TestCertificateFile(t *testing.T) {
 			got = s.examine(t, func(l *Local, cfg *Config) {
 				cfg.Roots, l.CertFile = ca.roots(), c.file
 			})
-			want(t, got, Warn, "certificate", "cannot be read", "the next start make another")
+			want(t, got, Warn, "certificate", "gone.pem is not there", "the next start make another")
 		})
 	}
 }
@@ -242,7 +310,7 @@ func TestCertificateFile(t *testing.T) {
 // redisServer answers lines as a Redis with this password does; open: also without it.
 func redisServer(t *testing.T, password string, open bool) string {
 	t.Helper()
-	return listen(t, func(c net.Conn) {
+	return listenTCP(t, func(c net.Conn) {
 		go func() {
 			in := bufio.NewReader(c)
 			known := password == "" || open

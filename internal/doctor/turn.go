@@ -17,6 +17,7 @@ func (p *probe) turn(ctx context.Context, first *turnclient.Client) {
 		return
 	}
 	defer p.release(ctx, first)
+	p.arrival(ctx, a)
 	if scopeOf(a.Relayed.Addr()) == scopeNone {
 		return // said; and nothing is to be sent to, say, a broadcast address that a server names
 	}
@@ -38,7 +39,11 @@ func (p *probe) turn(ctx context.Context, first *turnclient.Client) {
 			p.add(Warn, "relay", "a second allocation is refused, so that relaying between two was not tried: "+x.detail, x.remedy)
 		}
 	}
-	peer := relayPeer(ctx, p.cfg.Patience, first, a, p.at)
+	patience := p.cfg.Patience
+	if p.cfg.Local != nil && p.cfg.Local.has(a.Relayed.Addr()) {
+		patience = min(patience, time.Second) // the server does not relay to its own machine, and may not say so
+	}
+	peer := relayPeer(ctx, patience, first, a, p.at)
 	p.judgeRelays(ctx, a, pair, peer)
 }
 
@@ -78,7 +83,7 @@ func judgeRelayed(server, relayed netip.Addr) *failure {
 	return nil
 }
 
-// release gives an allocation back, also where ctx has ended.
+// release gives an allocation back, even after ctx has ended.
 func (p *probe) release(ctx context.Context, c *turnclient.Client) {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(p.cfg.Patience, time.Second))
 	defer cancel()
@@ -126,7 +131,7 @@ func (p *probe) judgeForbidden(ctx context.Context, pair, peer relayResult) {
 		"allow it (turn.peers.allow; coturn: allowed-peer-ip, allow-loopback-peers for a test on one machine)")
 }
 
-// forbidden says whether a permission was refused for its peer. Package pion answers that without a code.
+// forbidden reports whether a permission was refused for its peer. Package pion answers that without a code.
 func forbidden(err error) bool {
 	var e *turnclient.Error
 	return errors.As(err, &e) && (e.Code == 403 || e.Code == 0)
@@ -142,6 +147,8 @@ func (p *probe) judgePeer(ctx context.Context, a turnclient.Allocation, pair, pe
 		p.add(OK, "peer", fmt.Sprintf("a UDP socket here (%s) and the relay exchange datagrams, both ways", peer.peer), "")
 	case forbidden(peer.refused):
 		p.judgePeerForbidden(a, pair, peer)
+	case pair.both() && !peer.out && !peer.in && p.sameMachine(a, peer):
+		p.add(OK, "peer", fmt.Sprintf("the server passes nothing on to its own machine (%s), as it should", peer.peer.Addr()), "")
 	case peer.refused != nil:
 		why := p.explainCode(ctx, peer.refused, nil)
 		p.add(Fail, "peer", "a permission is refused: "+why.detail, why.remedy)
@@ -163,6 +170,13 @@ func (p *probe) judgePeer(ctx context.Context, a turnclient.Allocation, pair, pe
 	default:
 		p.add(Fail, "peer", fmt.Sprintf("nothing is relayed between the relayed address %s and a UDP socket here (%s)", a.Relayed, peer.peer), relayPortsRemedy)
 	}
+}
+
+// sameMachine reports whether a permission was given for a peer on the server's own machine, to which no good server relays:
+// crolang-aio grants it, since relays of its own have the address, and then passes on what goes between relays alone.
+func (p *probe) sameMachine(a turnclient.Allocation, peer relayResult) bool {
+	at := peer.peer.Addr()
+	return peer.skipped == "" && peer.refused == nil && (at == a.Relayed.Addr() || at == p.at.Addr() || at.IsLoopback() || p.cfg.Local != nil && p.cfg.Local.has(at))
 }
 
 func (p *probe) judgePeerForbidden(a turnclient.Allocation, pair, peer relayResult) {

@@ -85,10 +85,10 @@ func (u *iceURL) setHost(s string) error {
 	return nil
 }
 
-// secure says whether the URL asks for TLS or DTLS.
+// secure reports whether the URL asks for TLS or DTLS.
 func (u iceURL) secure() bool { return u.transport == "tls" || u.transport == "dtls" }
 
-// packets says whether the transport is one of datagrams.
+// packets reports whether the transport is one of datagrams.
 func (u iceURL) packets() bool { return u.transport == "udp" || u.transport == "dtls" }
 
 // network is what the firewall has to let through.
@@ -99,7 +99,7 @@ func (u iceURL) network() string {
 	return "TCP"
 }
 
-// name is the host where that is a name, for TLS.
+// name is the host if that is a name, for TLS; else empty.
 func (u iceURL) name() string {
 	if _, err := netip.ParseAddr(u.host); err == nil {
 		return ""

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
 
@@ -43,6 +44,7 @@ func (l *local) resolve(ctx context.Context, node, token string) (a answer, err 
 		return a, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", nodeid.DoctorAgent)
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -71,6 +73,17 @@ func (l *local) resolve(ctx context.Context, node, token string) (a answer, err 
 	}
 	a.servers = conf.RTC.Servers
 	return a, nil
+}
+
+// ofSecret reports whether a credential was made with the secret of the configuration, as far as that is at hand.
+func (l *local) ofSecret(s iceServer) bool {
+	keys, err := credential.NewKeyring(l.Secret, nil)
+	if l.Secret == "" || err != nil {
+		return true
+	}
+	given := credential.Key(s.Username, l.Realm, s.Credential)
+	_, ok := keys.Match(s.Username, l.Realm, func(key []byte) bool { return bytes.Equal(key, given[:]) })
+	return ok
 }
 
 // mostURLs is how many URLs are tried.
@@ -114,7 +127,7 @@ func (l *local) targets(ctx context.Context) (out []Target, n notes) {
 	return out, n
 }
 
-// another asks for a credential of a further Node for the URL at place i, j. Where that fails, the first one has to do.
+// another asks for a credential of a further Node for the URL at place i, j. If that fails, the first one has to do.
 func (l *local) another(ctx context.Context, t Target, i, j int) Target {
 	l.asked++
 	a, err := l.resolve(ctx, fmt.Sprintf("%s-%d", l.node, l.asked), l.HooksToken)
@@ -135,12 +148,18 @@ func (l *local) judgeAnswer(n *notes, a answer, err error) {
 			"restart the server after a change of hooks.token, and give the Broker the lines of `crolang-aio broker-env`")
 	case a.status == http.StatusForbidden:
 		n.add(Fail, "webhooks", "the Node is banned: the webhooks give it no RTC configuration (403)", "`crolang-aio why NODE` says why; `crolang-aio unban NODE` lets it in again")
+	case a.status == http.StatusInternalServerError && l.status != nil && len(l.status.URLs) == 0:
+		n.add(Fail, "webhooks", "there is no URL that clients could be told, so the webhooks give no RTC configuration (500), and Brokers let nobody in", nothingTold)
 	case a.status != http.StatusOK:
 		n.add(Fail, "webhooks", fmt.Sprintf("the webhooks at %s answer with status %d", l.HooksURL, a.status), "look at the server's log")
 	default:
 		n.add(OK, "webhooks", fmt.Sprintf("%s gives an RTC configuration with %s", l.HooksURL, count(urlsOf(a.servers), "URL")), "")
 	}
 }
+
+// nothingTold is the remedy if clients are told of no listener.
+const nothingTold = "add udp or tcp to turn.transports and an address to turn.listen; TLS and DTLS are told where the certificate is one that clients accept, " +
+	"or with hooks.rtc.advertise_tls = \"always\""
 
 func urlsOf(servers []iceServer) (n int) {
 	for _, s := range servers {
@@ -149,7 +168,7 @@ func urlsOf(servers []iceServer) (n int) {
 	return n
 }
 
-// withoutToken sees that the webhooks ask for the token where there is one.
+// withoutToken checks that the webhooks ask for the token, if there is one.
 func (l *local) withoutToken(ctx context.Context, n *notes) {
 	if l.HooksToken == "" {
 		n.add(OK, "token", "the webhooks ask for no token", "")
@@ -176,6 +195,9 @@ func (l *local) judgeCredential(n *notes) {
 		}
 		left := name.Expires.Sub(l.cfg.Now())
 		switch {
+		case !l.ofSecret(s):
+			n.add(Fail, "credential", "the running server makes credentials with another secret than this configuration has",
+				"restart the server after a change of credentials.secret, or give doctor the configuration and data_dir that it runs with")
 		case left <= 0:
 			n.add(Fail, "credential", fmt.Sprintf("the credential that the webhook just gave expired %s ago by this clock", days(-left)),
 				"set the clocks of this machine and the server by NTP, or raise credentials.ttl")
@@ -186,5 +208,5 @@ func (l *local) judgeCredential(n *notes) {
 		}
 		return
 	}
-	n.add(Warn, "credential", "clients are given no credential of this server, since no TURN URL is told", "let turn.transports and turn.listen name a listener")
+	n.add(Fail, "credential", "clients are told no TURN URL of this server, and so given no credential: they cannot relay", nothingTold)
 }

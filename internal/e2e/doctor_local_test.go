@@ -2,6 +2,12 @@ package e2e
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -219,7 +225,7 @@ var brokenServers = []broken{
 	},
 	{
 		name: "listener that is not up",
-		then: func(t *testing.T, s *server) { edit(t, s, `"`+s.turn+`"`, `"127.0.0.1:9"`) }, status: "warn", check: "listener",
+		then: func(t *testing.T, s *server) { edit(t, s, `"`+s.turn+`"`, `"127.0.0.1:9"`) }, status: "fail", check: "listener",
 		texts: []string{"has the TURN listener 127.0.0.1:9", "restart"},
 	},
 	{
@@ -238,8 +244,82 @@ var brokenServers = []broken{
 				t.Fatal(err)
 			}
 		},
-		status: "warn", check: "certificate", texts: []string{"cannot be read", "the next start make another"},
+		status: "warn", check: "certificate", texts: []string{"self-signed.pem is not there", "the next start make another"},
 	},
+	{
+		name: "pair that is none", edits: []string{"[turn]\n", "[certs]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"\n[turn]\n"},
+		status: "fail", check: "certificate", texts: []string{"cert.pem: no such file", "until that is mended"},
+	},
+	{
+		name: "pair that is over", edits: []string{"[turn]\n", "[certs]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"\n[turn]\n"},
+		then: func(t *testing.T, s *server) {
+			s.stop(t)
+			writePair(t, s, time.Now().Add(-time.Hour))
+			s.start(t)
+		},
+		status: "fail", check: "certificate", texts: []string{"expired"},
+	},
+	{
+		name: "nothing that clients are told", edits: []string{"[turn]\n", "[turn]\ntransports = [\"tls\", \"dtls\"]\n"},
+		status: "fail", check: "webhooks", texts: []string{"no URL that clients could be told", "turn.transports"},
+	},
+	{
+		name:   "upstream that is not there",
+		edits:  []string{`advertise_tls = "auto"`, "advertise_tls = \"auto\"\n[hooks.authorize]\nmode = \"upstream\"\n[hooks.upstream]\nauthorize_url = \"http://127.0.0.1:1/authorize\""},
+		status: "fail", check: "upstream", texts: []string{"hooks.upstream.authorize_url cannot be reached at http://127.0.0.1:1: nothing listens there", "start your own webhook"},
+	},
+	{
+		name: "another secret than the server's", edits: []string{"[turn]\n", "[credentials]\nsecret = \"0123456789abcdef0123456789abcdef\"\n[turn]\n"},
+		then: func(t *testing.T, s *server) {
+			s.stop(t) // a running server would take the other one
+			before, err := os.ReadFile(s.config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			other := filepath.Join(s.dir, "other.toml")
+			if err := os.WriteFile(other, before, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s.start(t)
+			s.config = other
+			edit(t, s, "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210")
+		},
+		status: "fail", check: "credential", texts: []string{"another secret than this configuration has"},
+	},
+	{
+		name: "the same secret at another server", edits: []string{`host = "127.0.0.1"`, `host = "127.0.0.2"`, "[turn]\n", "[credentials]\nsecret = \"0123456789abcdef0123456789abcdef\"\n[turn]\n"},
+		then: func(t *testing.T, s *server) {
+			_, port, _ := net.SplitHostPort(s.turn)
+			o := serve(t, "enabled = true", "enabled = false", "[turn]\n", "[credentials]\nsecret = \"0123456789abcdef0123456789abcdef\"\n[turn]\n", `"20000-24999"`, `"19000-19100"`)
+			o.stop(t)
+			edit(t, o, `"`+o.turn+`"`, `"127.0.0.2:`+port+`"`)
+			o.start(t)
+		},
+		status: "fail", check: "listener", texts: []string{"another TURN server answers at 127.0.0.2"},
+	},
+}
+
+// writePair gives the server a pair of files that ends at end.
+func writePair(t *testing.T, s *server, end time.Time) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"turn.test"}, NotBefore: end.Add(-24 * time.Hour), NotAfter: end}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{"cert.pem": {Type: "CERTIFICATE", Bytes: cert}, "key.pem": {Type: "PRIVATE KEY", Bytes: der}} {
+		if err := os.WriteFile(filepath.Join(s.dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // holdAllocation takes one and keeps it until the test ends.

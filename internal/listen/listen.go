@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Address is where something listens: an address with a port, or every address of the machine with a port. Addresses can
-// be compared with ==. The zero Address is every address, with a port that the system chooses.
+// Address is where something listens: an address with a port, or every address of the machine with a port. Addresses
+// can be compared with ==. The zero Address is every address, with a port that the system chooses.
 type Address struct {
 	ip   netip.Addr // not valid: every address
 	port uint16

@@ -16,6 +16,7 @@ var causes = map[Area]map[string]Cause{
 		"engine":           {"the server has answered a request wrongly", report, 1},
 		"permissions":      {"an allocation has as many permissions as one may have", look, some},
 		"channels":         {"an allocation has as many channels as one may have", look, some},
+		"tables":           {"a Node is refused more allocations, permissions or channels: what is kept of them takes 16 MiB", look, 1},
 		"expired":          {"Nodes come with credentials that have ended, and no Broker says that they are connected", "raise credentials.ttl, check the clock, and that Brokers call the validity webhook", some},
 		"wrong_credential": {"clients come with credentials of another secret, or make them up", "after a change of credentials.secret: put the former one into credentials.previous_secrets", many},
 		"banned":           {"a banned Node goes on trying", "nothing; `crolang-aio bans` lists them", many},

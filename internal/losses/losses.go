@@ -1,14 +1,14 @@
-// Package losses looks at the counters of what was refused, displaced or dropped, so that nothing is in silence: while
-// something goes on, there is a finding with its cause and remedy and at most one line of the log a minute, and the Nodes
-// that it is known of have it in their why-records.
+// Package losses watches the counters of what is refused, displaced or dropped, so that nothing is lost in silence. While
+// something goes on there is a finding with its cause and remedy, and at most one line of the log a minute; if a Node is
+// known, it is in the Node's why-record too.
 //
-// It knows no counter by name: a part that counts a further cause has it shown at once, in general words until Causes has
+// It does not depend on which counters there are: a further cause is shown at once, in general words until [Causes] has
 // better ones.
 package losses
 
 import "strings"
 
-// Area is what something was lost of.
+// Area groups causes by what is lost.
 type Area string
 
 // The areas.
@@ -39,12 +39,12 @@ type Count struct {
 type Cause struct {
 	Means  string // in plain words
 	Remedy string // what to do about it
-	// Least is how many within a minute are worth a finding. What every stranger can bring about needs more than what
-	// only a limit that is reached does.
+	// Least is how many within a minute are worth a finding: more of what any stranger can cause than of what shows that a
+	// limit is reached.
 	Least uint64
 }
 
-// What is usual, or can be brought about by anybody, is found from so many a minute on.
+// From how many a minute on a cause is found that is usual, or that anybody can bring about.
 const (
 	some = 20
 	many = 200

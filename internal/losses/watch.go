@@ -20,7 +20,7 @@ type NodeDrops struct {
 	ByCause          map[string]uint64 // of Datagrams
 }
 
-// Config is what a Watch needs. Its functions are called by Run alone, one after the other.
+// Config is what a Watch needs. Its functions are called by [Watch.Run] alone, one after the other.
 type Config struct {
 	Read  func() []Count               // all counters; what is left out counts as 0
 	Found func(now []findings.Finding) // is told what is being lost, at each look
@@ -30,7 +30,7 @@ type Config struct {
 	Log   *slog.Logger                 // nil: nothing is logged
 }
 
-// lasts is how long what was lost counts as going on, and how often a line is logged.
+// lasts is how long something counts as going on after it was seen last, and the time between two lines of the log.
 const lasts = time.Minute
 
 // reading is what the counters were at a time.
@@ -39,7 +39,7 @@ type reading struct {
 	n  map[Count]uint64 // the key's N is 0
 }
 
-// Watch looks at counters again and again. Its zero value is of no use: make it with New.
+// Watch looks at counters again and again. Make it with [New].
 type Watch struct {
 	cfg   Config
 	past  []reading // the oldest first: one that is at least a minute old, and those since

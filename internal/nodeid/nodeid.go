@@ -1,5 +1,5 @@
-// Package nodeid says what a Node id may be. Every part that meets an id from outside (webhooks, TURN usernames,
-// admin API, command line) asks here, so that all of them agree.
+// Package nodeid knows what a Node id may be, and which ids are the same. Every part that meets an id from outside
+// (webhooks, TURN usernames, admin API, command line) asks here, so that all of them agree.
 package nodeid
 
 import (
@@ -7,21 +7,27 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // MaxLen is the longest Node id, in bytes.
 const MaxLen = 256
 
-// The ids of Nodes that are none: this program makes them up to test itself. No Broker should have a Node of such an id.
+// The ids of Nodes that are none: this program makes them up to test itself. No Broker should have a Node of such an
+// id.
 const (
 	Dashboard    = "dashboard-test"      // of the dashboard's test page
 	DoctorPrefix = "crolang-aio-doctor-" // begins those of the command doctor
 )
 
+// DoctorAgent is the User-Agent of the calls of the command doctor, which may be about a Node that there is.
+const DoctorAgent = "crolang-aio-doctor"
+
 // Synthetic reports whether this program has made the id up to test itself.
 func Synthetic(id string) bool { return id == Dashboard || strings.HasPrefix(id, DoctorPrefix) }
 
-// The reasons for which Valid refuses an id. They never carry the id itself: it may be hostile.
+// The reasons why Valid refuses an id. They never carry the id itself: it may be hostile.
 var (
 	ErrEmpty   = errors.New("node id is empty")
 	ErrLong    = errors.New("node id is longer than 256 bytes")
@@ -29,7 +35,7 @@ var (
 	ErrControl = errors.New("node id has a control character")
 )
 
-// Valid returns nil where id is 1 to 256 bytes of UTF-8 without control characters.
+// Valid returns nil if id is 1 to 256 bytes of UTF-8 without control characters.
 // It allocates nothing and may be called from anywhere.
 func Valid(id string) error {
 	switch {
@@ -48,6 +54,30 @@ func Valid(id string) error {
 		}
 	}
 	return nil
+}
+
+// Canonical is the spelling of a valid id by which Nodes are told apart: whoever compares ids, or looks one up, does so
+// by it. It is what OpaqueString of RFC 8265 §4.2 makes of the id, as TURN clients prepare their user names (RFC 8489
+// §14.3): every space is U+0020, and the rest is in Normalization Form C. Characters that OpaqueString refuses are left
+// as they are. An id whose canonical spelling would be longer than MaxLen is one itself.
+func Canonical(id string) string {
+	if spelt := Spell(id); len(spelt) <= MaxLen {
+		return spelt
+	}
+	return id
+}
+
+// Spell is the canonical spelling of a text of any length, such as a pattern that ids are compared with.
+func Spell(text string) string {
+	if printable(text) {
+		return text
+	}
+	return norm.NFC.String(strings.Map(func(char rune) rune {
+		if char > 0x7f && unicode.Is(unicode.Zs, char) {
+			return ' '
+		}
+		return char
+	}, text))
 }
 
 // printable reports whether id is printable ASCII, as nearly all are: a validity check has 100 000 of them.

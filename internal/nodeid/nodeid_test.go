@@ -4,6 +4,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"golang.org/x/text/secure/precis"
 )
 
 func TestValid(t *testing.T) {
@@ -29,4 +32,39 @@ func TestValid(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestCanonical(t *testing.T) {
+	for id, want := range map[string]string{
+		"Alice": "Alice", "a:b c": "a:b c", "Zo\u0065\u0308": "Zo\u00eb", "Zo\u00eb": "Zo\u00eb", "a\u00a0b\u3000c": "a b c", "🦊\u2003fox": "🦊 fox",
+		"\u1112\u1161\u11ab": "\ud55c", "\u212b": "\u00c5", "ﬁ": "ﬁ", "Ａ": "Ａ", "\u3164x": "\u3164x",
+		strings.Repeat("\u0958", 85): strings.Repeat("\u0958", 85), // would be 510 bytes
+	} {
+		if got := Canonical(id); got != want {
+			t.Errorf("%q: %q, want %q", id, got, want)
+		}
+	}
+}
+
+// FuzzCanonical compares with OpaqueString where that takes the id.
+func FuzzCanonical(f *testing.F) {
+	for _, id := range []string{"Alice", "Zoe\u0308", "a\u00a0b", "\u0958", "\u1112\u1161\u11ab", "\u3164", "\u0301", "\u2000\u0301"} {
+		f.Add(id)
+	}
+	f.Fuzz(func(t *testing.T, id string) {
+		if Valid(id) != nil {
+			return
+		}
+		got := Canonical(id)
+		if Valid(got) != nil || Canonical(got) != got || !utf8.ValidString(got) {
+			t.Errorf("%q: %q is not canonical", id, got)
+		}
+		if want, err := precis.OpaqueString.String(id); err == nil && got != want && len(want) <= MaxLen {
+			t.Errorf("%q: %q, OpaqueString says %q", id, got, want)
+		}
+		// A client prepares the whole user name.
+		if want, err := precis.OpaqueString.String("1700000000:" + id); err == nil && "1700000000:"+got != want && len(want) <= MaxLen {
+			t.Errorf("%q: %q, OpaqueString of the user name is %q", id, got, want)
+		}
+	})
 }

@@ -26,7 +26,7 @@ const (
 // replaced whole (package durable), so it is never half written.
 type banFile struct{ path string }
 
-// openBanFile makes the directory where it is missing and removes what a killed process left behind.
+// openBanFile makes the directory if it is missing, and removes what a killed process left behind.
 func openBanFile(dir string) (banFile, error) {
 	f := banFile{filepath.Join(dir, bansName)}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -38,7 +38,7 @@ func openBanFile(dir string) (banFile, error) {
 	return f, nil
 }
 
-// read returns the bans in the file, none where there is no file yet.
+// read returns the bans in the file; none if there is no file yet.
 func (f banFile) read() (map[string]Ban, error) {
 	data, err := os.ReadFile(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -104,7 +104,7 @@ func parseBans(data []byte) (map[string]Ban, error) {
 	if doc.Bans == nil {
 		return nil, errors.New("it has no list of bans")
 	}
-	bans := make(map[string]Ban, len(doc.Bans))
+	bans, spelt := make(map[string]Ban, len(doc.Bans)), make(map[string]bool, len(doc.Bans))
 	for i, b := range doc.Bans {
 		if err := nodeid.Valid(b.Node); err != nil {
 			return nil, fmt.Errorf("ban %d: %w", i+1, err)
@@ -112,10 +112,15 @@ func parseBans(data []byte) (map[string]Ban, error) {
 		if len(b.Reason) > maxReason || strings.ContainsFunc(b.Reason, unicode.IsControl) {
 			return nil, fmt.Errorf("ban %d: %w", i+1, ErrReason)
 		}
-		if _, twice := bans[b.Node]; twice {
+		if spelt[b.Node] {
 			return nil, fmt.Errorf("ban %d: its Node is banned twice", i+1)
 		}
-		bans[b.Node] = b
+		spelt[b.Node] = true
+		// A former version told spellings apart: of two bans the one that lasts longer holds.
+		b.Node = nodeid.Canonical(b.Node)
+		if other, ok := bans[b.Node]; !ok || !other.Until.IsZero() && (b.Until.IsZero() || b.Until.After(other.Until)) {
+			bans[b.Node] = b
+		}
 	}
 	return bans, nil
 }

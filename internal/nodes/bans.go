@@ -40,11 +40,11 @@ type Banned struct {
 	Kept     bool // it is on disk; false: the disk did not take it, and it is written as soon as that is possible
 }
 
-// Ban bans a Node, for the given time or, where that is 0, until it is unbanned, and closes its live allocations. Banning a
+// Ban bans a Node for the given time, or until it is unbanned if that is 0, and closes its live allocations. Banning a
 // banned Node replaces reason and time.
 //
-// When it returns nil the ban is in force, and, but for a disk that does not take it (see [Banned]), on disk. With an error
-// nothing has changed: the errors of nodeid.Valid, ErrReason, ErrDuration or ErrTooManyBans.
+// When it returns nil the ban is in force and on disk; if the disk does not take it, [Banned] says so. With an error nothing
+// has changed: the errors of nodeid.Valid, ErrReason, ErrDuration or ErrTooManyBans.
 func (r *Registry) Ban(node, reason string, lasting time.Duration) (done Banned, err error) {
 	if err := nodeid.Valid(node); err != nil {
 		return done, err
@@ -65,9 +65,8 @@ func (r *Registry) Ban(node, reason string, lasting time.Duration) (done Banned,
 	return c.did, err
 }
 
-// cut ends what a ban that has just come into force forbids: the connection to the Broker in this process, and relays. It
-// returns how many allocations that were. The store of bans
-// calls it for each ban, whoever made it.
+// cut ends the connection to the Broker in this process and closes the allocations of a Node whose ban has just come into
+// force. It returns how many allocations there were. The store of bans calls it for every ban, whoever made it.
 func (r *Registry) cut(c *change) (closed int) {
 	b := c.ban
 	detail := "banned by " + c.by
@@ -98,7 +97,7 @@ func (r *Registry) cut(c *change) (closed int) {
 	if b.Reason != "" {
 		said = append(said, "reason", b.Reason)
 	}
-	if !b.Until.IsZero() { // what is left out is for good: a time, where there is one, can be read as one
+	if !b.Until.IsZero() { // left out for good, so that what is there can be read as a time
 		said = append(said, "until", b.Until)
 	}
 	if c.did.Cut {
@@ -108,8 +107,8 @@ func (r *Registry) cut(c *change) (closed int) {
 	return closed
 }
 
-// Unban lifts a ban; when it returns nil that is on disk. ErrNotBanned where there is none. A disk that does not take it is
-// an error, and the ban stays; one that never took the ban either is none.
+// Unban lifts a ban; when it returns nil that is on disk. It returns [ErrNotBanned] if there is none. If the disk does not
+// take it, that is an error and the ban stays, unless the disk never took the ban either.
 func (r *Registry) Unban(node string) error {
 	if err := r.bans.do(&change{id: node}); err != nil {
 		return err

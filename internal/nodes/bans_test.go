@@ -290,3 +290,17 @@ func FuzzParseBans(f *testing.F) {
 		}
 	})
 }
+
+// TestBansOfFormerSpellings reads a file in which two spellings of an id are banned.
+func TestBansOfFormerSpellings(t *testing.T) {
+	dir := t.TempDir()
+	text := `{"version":1,"bans":[{"node":"Zoe\u0308","reason":"long","since":"2026-01-01T00:00:00Z"},` +
+		`{"node":"Zo\u00eb","reason":"short","since":"2026-01-02T00:00:00Z","until":"2126-01-01T00:00:00Z"}]}`
+	if err := os.WriteFile(filepath.Join(dir, bansName), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := newRegistry(t, Config{DataDir: dir})
+	if b, ok := r.BanOf("Zo\u00eb"); !ok || b.Reason != "long" || len(r.Bans()) != 1 {
+		t.Errorf("%+v of %+v", b, r.Bans())
+	}
+}

@@ -11,7 +11,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 )
 
-// change is a ban to be put in force, or where ban is nil the lifting of one.
+// change is a ban to be put in force, or if ban is nil the lifting of one.
 type change struct {
 	id  string
 	ban *Ban
@@ -22,8 +22,7 @@ type change struct {
 	err  error
 }
 
-// banStore holds the bans, in memory and in a file. What is in force is never behind the file, and ahead of it only while
-// the disk takes nothing.
+// banStore holds the bans, in memory and in a file. The file has what is in force, unless the disk refuses to take it.
 type banStore struct {
 	file    banFile
 	max     int
@@ -55,8 +54,8 @@ func openBans(cfg Config) (*banStore, error) {
 	return s, nil
 }
 
-// do makes c durable and then effective, or, where the disk takes nothing, effective if it is a ban. Changes that come
-// while the file is being written share the next write: a thousand at once cost a few.
+// do makes c durable and then effective; a ban becomes effective even if the disk refuses it. Changes that arrive while
+// the file is being written share the next write: a thousand at once cost a few writes.
 func (s *banStore) do(c *change) error {
 	s.mu.Lock()
 	s.queue = append(s.queue, c)
@@ -116,8 +115,8 @@ func (s *banStore) apply(batch []*change) {
 	s.put(next)
 }
 
-// force returns the bans that are to be in force though the disk took nothing of batch: what lets somebody in waits for the
-// disk, unless that has nothing of the ban.
+// force returns the bans that are to be in force though the disk took nothing of batch. Lifting a ban has to wait for the
+// disk, unless the disk never had that ban.
 func (s *banStore) force(batch []*change, err error) map[string]Ban {
 	next := maps.Clone(s.bans)
 	for _, c := range batch {
@@ -153,7 +152,7 @@ func (s *banStore) write(bans map[string]Ban) error {
 	return err
 }
 
-// fallBehind makes known that the file has other bans than are in force, and why. The caller holds commit.
+// fallBehind reports that the file does not have the bans that are in force, and why. The caller holds commit.
 func (s *banStore) fallBehind(err error) {
 	s.behind = true
 	s.found([]findings.Finding{{
@@ -173,7 +172,7 @@ func (s *banStore) put(bans map[string]Ban) {
 	s.mu.Unlock()
 }
 
-// catchUp writes the file if it is behind, and reports whether it is not any more.
+// catchUp writes the file if it is behind, and reports whether it is up to date now.
 func (s *banStore) catchUp() bool {
 	s.commit.Lock()
 	defer s.commit.Unlock()
@@ -194,7 +193,7 @@ func dropOver(bans map[string]Ban, now time.Time) int {
 	return n - len(bans)
 }
 
-// expire drops the bans that have ended and returns their Nodes. They had ceased to apply before.
+// expire drops the bans that have ended, which did not apply any more, and returns their Nodes.
 func (s *banStore) expire() []string {
 	s.commit.Lock()
 	defer s.commit.Unlock()

@@ -8,13 +8,17 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
-// Issued notes that the Node was given a credential that ends at ends. joins: a Broker elsewhere asked for it, as it does when
-// the Node joins it, so that the Node is connected from now on.
-func (r *Registry) Issued(id string, ends time.Time, joins bool) {
-	now := r.now()
-	if joins && !nodeid.Synthetic(id) {
-		r.join(id, now, "connected: a Broker asked for its RTC configuration", func(*entry) {})
+// JoinedElsewhere notes that a Broker elsewhere asked for the Node's RTC configuration and got one. A Broker asks when a Node joins it, so the
+// Node counts as connected from now on. The ids with which this program tests itself are ignored.
+func (r *Registry) JoinedElsewhere(id string) {
+	if !nodeid.Synthetic(id) {
+		r.join(id, r.now(), "connected: a Broker asked for its RTC configuration", func(*entry) {})
 	}
+}
+
+// Issued notes that the Node was given a credential that ends at ends.
+func (r *Registry) Issued(id string, ends time.Time) {
+	now := r.now()
 	r.noteAnd(id, known, KindCredential, false, "credential issued, ends "+Clock(ends, now), func(n *entry) {
 		n.ends = ends.UnixNano()
 		n.issued++
@@ -31,7 +35,7 @@ func (r *Registry) NamedInvalid(node, detail string) {
 	r.noteAnd(node, stranger, KindValidity, true, detail, (*entry).leave)
 }
 
-// join notes that a Node is connected, with an event where it was not. change is made in the same step.
+// join notes that a Node is connected, with an event if it was not before. change is made in the same step.
 func (r *Registry) join(id string, now time.Time, detail string, change func(n *entry)) {
 	fresh := false
 	r.with(id, known, now, func(_ *shard, n *entry) {
@@ -44,7 +48,7 @@ func (r *Registry) join(id string, now time.Time, detail string, change func(n *
 	}
 }
 
-// Clock writes a time as the why-record does: the time of day where it is near, with the date where it is not. UTC.
+// Clock writes a time as the why-record does, in UTC: the time of day, and the date unless that is today.
 func Clock(t, now time.Time) string {
 	t = t.UTC()
 	if t.Format(time.DateOnly) == now.UTC().Format(time.DateOnly) {
@@ -53,8 +57,8 @@ func Clock(t, now time.Time) string {
 	return t.Format("2006-01-02 15:04:05 UTC")
 }
 
-// Validated notes that a Broker's validity check named these Nodes, so that they are connected. Ids that cannot be a Node's
-// are passed over.
+// Validated notes that a Broker's validity check named these Nodes: they are connected. Ids that cannot be a Node's are
+// ignored.
 func (r *Registry) Validated(ids []string) {
 	now := r.now()
 	for _, id := range ids {
@@ -88,7 +92,7 @@ func (r *Registry) Authorized(from, to string) {
 	}
 }
 
-// AuthorizedSince says whether authorize said yes for the two Nodes, in either direction, at since or later: who answers a
+// AuthorizedSince reports whether authorize said yes for the two Nodes, in either direction, at since or later: who answers a
 // connection attempt relays too, and is not asked about. A Node may always reach itself. At least 250 000 pairs are
 // remembered, and none of a Node that was forgotten.
 func (r *Registry) AuthorizedSince(one, other string, since time.Time) bool {
@@ -99,7 +103,7 @@ func (r *Registry) AuthorizedSince(one, other string, since time.Time) bool {
 	return a != 0 && b != 0 && r.pairs.since(a, b, since.UnixNano())
 }
 
-// SeenAt notes that a Node was met at addr: the source of an authenticated request. Cheap enough for each one.
+// SeenAt notes that an authenticated request of the Node came from addr. It is cheap enough to be called for each request.
 func (r *Registry) SeenAt(id string, addr netip.Addr) {
 	addr = addr.Unmap().WithZone("")
 	if !addr.IsValid() {
@@ -119,8 +123,8 @@ func (r *Registry) SeenAt(id string, addr netip.Addr) {
 	}
 }
 
-// SeenPartner says whether some Node was met at addr at since or later for which AuthorizedSince(from, …, since) holds, and
-// so whether from may relay to addr by what the Broker authorised. Of one address the 1 024 Nodes seen there last count.
+// SeenPartner reports whether some Node was met at addr at since or later for which AuthorizedSince(from, …, since) holds, and
+// so whether from may relay to addr by what the Broker authorised. Only the 1 024 Nodes seen last at an address count.
 func (r *Registry) SeenPartner(from string, addr netip.Addr, since time.Time) bool {
 	a := r.serialOf(from)
 	if a == 0 {
@@ -139,7 +143,7 @@ const (
 	maxPerAddress = 1024
 )
 
-// pairs remembers when two Nodes were last authorised. It has two generations: where the young one is full it becomes the
+// pairs remembers when two Nodes were last authorised. It has two generations: when the young one is full it becomes the
 // old one, and what was in the old one is forgotten.
 type pairs struct {
 	mu         sync.RWMutex
@@ -176,7 +180,7 @@ type ref struct {
 	at     int64
 }
 
-// sightings remembers which Nodes were met at an address, in two generations as pairs.
+// sightings remembers which Nodes were met at an address, in two generations like pairs.
 type sightings struct {
 	mu         sync.RWMutex
 	young, old map[netip.Addr][]ref
@@ -210,7 +214,7 @@ func (s *sightings) note(addr netip.Addr, serial uint64, at int64) {
 	}
 }
 
-// any says whether f holds for a Node met at addr at since or later.
+// any reports whether f holds for a Node met at addr at since or later.
 func (s *sightings) any(addr netip.Addr, since int64, f func(serial uint64) bool) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -47,15 +47,16 @@ func TestConnectedFromItsConfigurationOn(t *testing.T) {
 	c := newClock()
 	r := newRegistry(t, Config{Now: c.now})
 	for _, id := range []string{nodeid.Dashboard, nodeid.DoctorPrefix + "12ab"} {
-		if r.Issued(id, c.now().Add(time.Hour), true); r.Connected(id) {
+		if r.JoinedElsewhere(id); r.Connected(id) {
 			t.Errorf("%s stands for a Node, and no Broker has it", id)
 		}
 	}
 	r.Authenticated("alice", "authenticated")
+	r.Issued("alice", c.now().Add(time.Hour)) // by doctor, say
 	if r.Connected("alice") {
-		t.Error("connected before it has a configuration")
+		t.Error("connected before a Broker has asked for its configuration")
 	}
-	r.Issued("alice", c.now().Add(time.Hour), true)
+	r.JoinedElsewhere("alice")
 	if n, _, _ := r.Lookup("alice"); !r.Connected("alice") || !n.Connected || !n.Checked.IsZero() || r.Stats().Connected != 1 {
 		t.Errorf("not connected with its configuration: %+v, %+v", n, r.Stats())
 	}
@@ -69,7 +70,7 @@ func TestConnectedFromItsConfigurationOn(t *testing.T) {
 		t.Error("no Broker has named alice for 90 s, and bob was")
 	}
 	_, events, _ := r.Lookup("alice")
-	if got := details(events); len(got) != 3 || got[1] != "connected: connected: a Broker asked for its RTC configuration" {
+	if got := details(events); len(got) != 3 || got[2] != "connected: connected: a Broker asked for its RTC configuration" {
 		t.Errorf("events %q", got)
 	}
 }
@@ -79,7 +80,7 @@ func TestNotConnectedOnceTheBrokerIsTold(t *testing.T) {
 	c := newClock()
 	r := newRegistry(t, Config{Now: c.now})
 	for name, tell := range map[string]func(node, detail string){"validity": r.NamedInvalid, "configuration": r.ConfigurationRefused} {
-		r.Issued(name, c.now().Add(time.Hour), true)
+		r.JoinedElsewhere(name)
 		r.Validated([]string{name})
 		if _, err := r.Ban(name, "", 0); err != nil {
 			t.Fatal(err)
@@ -132,10 +133,10 @@ func TestPairsOfAForgottenNodeAreForgotten(t *testing.T) {
 	r.Authorized("alice", "bob")
 	r.SeenAt("bob", addr(1))
 	for i := range 10 {
-		r.Issued(fmt.Sprint("n", i), time.Now(), true)
+		r.Issued(fmt.Sprint("n", i), time.Now())
 	}
-	r.Issued("alice", time.Now(), true)
-	r.Issued("bob", time.Now(), true)
+	r.Issued("alice", time.Now())
+	r.Issued("bob", time.Now())
 	if r.AuthorizedSince("alice", "bob", time.Time{}) || r.SeenPartner("alice", addr(1), time.Time{}) {
 		t.Error("a Node that was forgotten and came back is still authorised")
 	}

@@ -48,8 +48,8 @@ type Event struct {
 	Count  int       `json:"count,omitempty"`  // how often in a row the very same happened, the last time at Time; 0: once
 }
 
-// A Node's log is its events one after the other, oldest first, in one slice: for 100 000 Nodes with a few events each that
-// is a fifth of what structs and strings take, and nothing for the garbage collector to follow.
+// A Node's log is one slice with its events one after the other, the oldest first. For 100 000 Nodes with a few events each
+// it takes a fifth of what structs and strings would, and the garbage collector has nothing to follow.
 //
 //	8 time, Unix microseconds | 4 count | 1 index in kept, and failedBit | 2 length of detail | detail
 const (
@@ -120,7 +120,7 @@ func (r *Registry) noteAnd(node string, c class, kind Kind, failed bool, detail 
 	}
 }
 
-// record appends an event to n's log, dropping the oldest ones where it is full.
+// record appends an event to n's log, and drops the oldest ones when it is full.
 func (s *shard) record(n *entry, now time.Time, kind Kind, failed bool, detail string) {
 	what := byte(slices.Index(kept[:], kind))
 	if failed {

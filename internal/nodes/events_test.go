@@ -25,7 +25,7 @@ func details(events []Event) []string {
 func TestWhyRecord(t *testing.T) {
 	c := newClock()
 	r := newRegistry(t, Config{Now: c.now})
-	r.Issued("alice", c.now().Add(5*time.Minute), true)
+	r.Issued("alice", c.now().Add(5*time.Minute))
 	c.add(time.Minute)
 	for range 3 {
 		c.add(time.Second)
@@ -38,7 +38,6 @@ func TestWhyRecord(t *testing.T) {
 
 	n, events, ok := r.Lookup("alice")
 	want := []string{
-		"connected: connected: a Broker asked for its RTC configuration",
 		"credential: credential issued, ends 12:05:00 UTC",
 		"refused: allocation refused: 16 of 16 in use ×3",
 		"refused: peer 10.0.0.5 refused: private address, see turn.peers.allow",
@@ -47,7 +46,7 @@ func TestWhyRecord(t *testing.T) {
 	if got := details(events); !ok || !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if at := events[2].Time; !at.Equal(c.now()) {
+	if at := events[1].Time; !at.Equal(c.now()) {
 		t.Errorf("the repeated event has the time %v, not that of its last happening", at)
 	}
 	if n.Issued != 1 || !n.CredentialEnd.Equal(newClock().now().Add(5*time.Minute)) || n.Last.Kind != KindObserved {

@@ -35,14 +35,14 @@ func TestJoinedIsNotDropped(t *testing.T) {
 	r := newRegistry(t, Config{MaxNodes: 8})
 	r.Joined("alice", "joined")
 	for i := range 100 {
-		r.Issued(fmt.Sprint(i), time.Now(), true)
+		r.Issued(fmt.Sprint(i), time.Now())
 	}
 	if !r.Connected("alice") {
 		t.Error("forgotten")
 	}
 	r.Left("alice", "left", false)
 	for i := range 100 {
-		r.Issued(fmt.Sprint("more", i), time.Now(), true)
+		r.Issued(fmt.Sprint("more", i), time.Now())
 	}
 	if r.knows("alice") {
 		t.Error("kept for ever")

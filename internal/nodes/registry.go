@@ -7,7 +7,8 @@
 // that a Broker vouched for. A ban is never forgotten, and a Node that has live allocations, or is connected to the Broker
 // in this process, is never dropped.
 //
-// The webhooks and the TURN server meet a *Registry through small interfaces of their own.
+// The webhooks and the TURN server meet a *Registry through small interfaces of their own. It tells Nodes apart by their ids
+// as they are: whoever calls it gives the canonical spelling (see [nodeid.Canonical]).
 package nodes
 
 import (
@@ -46,7 +47,7 @@ type Config struct {
 	DataDir  string // where bans.json is kept; made with 0700 if it is missing
 	MaxNodes int    // Nodes remembered besides those with live allocations; 0: DefaultMaxNodes
 	MaxBans  int    // bans in force at once; 0: DefaultMaxBans
-	// Found is told each time what is wrong with the bans' file, or with none that nothing is any more. nil: nobody is told.
+	// Found is called with what is wrong with the file of bans, and with nothing when it is in order again. May be nil.
 	Found  func(now []findings.Finding)
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: nothing is logged
@@ -90,7 +91,7 @@ type Registry struct {
 	broker Broker
 }
 
-// New reads the bans in cfg.DataDir. An unreadable or torn file is an error (ErrBansFile), never an empty list.
+// New reads the bans in cfg.DataDir. A file that cannot be read is an error ([ErrBansFile]), never an empty list.
 func New(cfg Config) (*Registry, error) {
 	if cfg.DataDir == "" {
 		return nil, errors.New("nodes: no data directory given")
@@ -136,7 +137,7 @@ func New(cfg Config) (*Registry, error) {
 	return r, nil
 }
 
-// Attach names the TURN server whose allocations a ban closes. Until then a ban closes none.
+// Attach sets the TURN server whose allocations a ban closes. Until then a ban closes none.
 func (r *Registry) Attach(relays Relays) {
 	r.mu.Lock()
 	r.relays = relays
@@ -157,7 +158,7 @@ func (r *Registry) attached() (Relays, Broker) {
 	return r.relays, r.broker
 }
 
-// What the disk did not take is tried again after firstRetry, and then less and less often.
+// How long it takes until what the disk did not take is written again: at first, and at most.
 const (
 	firstRetry = time.Second
 	mostRetry  = 10 * time.Second
@@ -191,7 +192,7 @@ func (r *Registry) Run(ctx context.Context) error {
 	}
 }
 
-// tidy does what Run does from time to time.
+// tidy is what Run does now and then.
 func (r *Registry) tidy() {
 	for _, id := range r.bans.expire() {
 		r.note(id, stranger, KindUnbanned, false, "the ban has ended: its time is over")
@@ -211,8 +212,8 @@ func (r *Registry) shardOf(id string) *shard {
 	return &r.shards[maphash.String(r.seed, id)&uint64(len(r.shards)-1)]
 }
 
-// with calls f on the Node, which is made if need be, under the lock of its shard, and moves it to the front. class is the
-// least that the Node counts as from now on. An id that cannot be a Node's is ignored.
+// with calls f on the Node under the lock of its shard, and moves the Node to the front. The Node is added if it is new;
+// class is the least that it counts as from now on. An id that cannot be a Node's is ignored.
 func (r *Registry) with(id string, class class, now time.Time, f func(s *shard, n *entry)) {
 	if nodeid.Valid(id) != nil {
 		return
@@ -238,7 +239,7 @@ func (r *Registry) with(id string, class class, now time.Time, f func(s *shard, 
 	}
 }
 
-// serialOf returns the number under which pairs and sightings know a Node; 0 where the Node is unknown.
+// serialOf returns the number under which pairs and sightings know a Node; 0 if the Node is unknown.
 func (r *Registry) serialOf(id string) uint64 {
 	s := r.shardOf(id)
 	s.mu.Lock()

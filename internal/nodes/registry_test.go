@@ -95,7 +95,7 @@ func TestStrangersDoNotDisplaceTheKnown(t *testing.T) {
 	}
 	// The known displace strangers down to a quarter, then each other.
 	for i := range 200 {
-		r.Issued(fmt.Sprint("other", i), time.Now(), true)
+		r.Issued(fmt.Sprint("other", i), time.Now())
 	}
 	if r.knows("known0") {
 		t.Error("the oldest known Node is still there")
@@ -160,7 +160,7 @@ func TestLiveNodesAreNeverDropped(t *testing.T) {
 	flood := func() {
 		for i := range 500 {
 			r.Refused(fmt.Sprint("x", i), "x")
-			r.Issued(fmt.Sprint("y", i), time.Now(), true)
+			r.Issued(fmt.Sprint("y", i), time.Now())
 		}
 	}
 	flood()
@@ -199,7 +199,7 @@ func TestMemoryOf100000Nodes(t *testing.T) {
 	r := newRegistry(t, Config{})
 	for i := range 100_000 {
 		id := fmt.Sprintf("node-%08d-abcdefgh", i)
-		r.Issued(id, time.Now(), true)
+		r.Issued(id, time.Now())
 		r.Opened(id, "allocated 203.0.113.5:50123 on udp, credential ends 12:05:00 UTC")
 		r.Refused(id, "peer 10.0.0.5 refused: private address, see turn.peers.allow")
 		r.Ended(id, "allocation closed after 42 s: by the client")
@@ -259,7 +259,7 @@ func TestConcurrentUse(t *testing.T) {
 				r.Opened(id, "a")
 				r.SeenAt(id, addr(i))
 				r.Authorized(id, "n1")
-				r.Issued(id, time.Now(), true)
+				r.Issued(id, time.Now())
 				r.Validated([]string{id, "n2"})
 				r.AuthorizedSince(id, "n1", time.Time{})
 				r.SeenPartner("n1", addr(i), time.Time{})

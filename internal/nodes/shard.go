@@ -137,8 +137,8 @@ func (s *shard) classify(n *entry) {
 	}
 }
 
-// recount sets the number of live allocations of every Node to what the TURN server says. A missed note can so neither hold
-// a Node for ever nor, for longer than a round, let it go.
+// recount sets the number of live allocations of every Node to what the TURN server has. A note that was missed can then
+// neither keep a Node for ever, nor leave it unprotected for longer than one round.
 func (s *shard) recount(count map[string]int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

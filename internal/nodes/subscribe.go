@@ -23,7 +23,7 @@ type subscriber struct {
 }
 
 // Subscribe returns a channel of events as they are noted, closed when ctx ends. It holds 256; a reader who is slower loses
-// events, and then gets one of kind KindLost that says how many. Who subscribes bounds the number of subscribers.
+// events, and then gets one of kind KindLost that says how many. The caller bounds the number of subscribers.
 func (r *Registry) Subscribe(ctx context.Context) <-chan Event {
 	sub := &subscriber{ch: make(chan Event, subscriberBuffer)}
 	s := &r.subs

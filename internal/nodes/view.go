@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Node is what is known of one Node, but for its events and allocations.
+// Node is what is known of one Node, except its events and allocations.
 type Node struct {
 	ID            string
 	Seen          time.Time // last time anything was heard of it
@@ -42,8 +42,8 @@ func (n *entry) view(now time.Time) Node {
 	return v
 }
 
-// Lookup returns what is known of a Node and its events, oldest first, never nil. ok is false where nothing is known; it may
-// still be banned.
+// Lookup returns what is known of a Node, and its events, the oldest first and never nil. It is not ok if nothing is known;
+// the Node may be banned all the same.
 func (r *Registry) Lookup(id string) (v Node, events []Event, ok bool) {
 	s := r.shardOf(id)
 	s.mu.Lock()
@@ -56,7 +56,7 @@ func (r *Registry) Lookup(id string) (v Node, events []Event, ok bool) {
 }
 
 // List returns the Nodes whose id contains part, the most recently seen first, at most limit of them (0: all), and how many
-// there are in all. It copies: for 100 000 Nodes that is some tens of milliseconds.
+// there are in all. It copies them, which takes some tens of milliseconds for 100 000 Nodes.
 func (r *Registry) List(part string, limit int) (list []Node, total int) {
 	now := r.now()
 	list = []Node{}

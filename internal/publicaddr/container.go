@@ -52,7 +52,7 @@ func fromGroups(file string) string {
 
 var carrier = netip.MustParsePrefix("100.64.0.0/10")
 
-// IsPrivate says whether nobody outside of the machine or its network reaches a: loopback, private, link-local, or of a
+// IsPrivate reports whether nobody outside of the machine or its network reaches a: loopback, private, link-local, or of a
 // provider's own NAT.
 func IsPrivate(a netip.Addr) bool {
 	a = a.Unmap()

@@ -59,9 +59,13 @@ func Find(set Settings, k Known) (Public, error) {
 
 func (p *Public) find4(set Settings, k Known) error {
 	route, ok := Route4()
+	_, have6 := Route6()
+	only6 := !ok && have6 && set.IPv6 != "off"
 	switch {
-	case !ok && k.Bind.Is4() && !k.Bind.IsUnspecified():
-		route = k.Bind
+	case !ok && k.Bind.Is4() && !k.Bind.IsUnspecified() && !k.Bind.IsLoopback():
+		route = k.Bind // the route is away, and will come back
+	case !ok && only6 && set.IPv4 == "auto":
+		return nil // loopback counts only where there is no route of either family
 	case !ok:
 		route = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}
@@ -132,16 +136,20 @@ func (p Public) Advertised() (all []netip.Addr) {
 	return all
 }
 
-// Name is the host by which clients reach a listener, as it stands in a URL but for the brackets of an IPv6 address.
+// Name is the host by which clients reach a listener, as it stands in a URL but for the brackets of an IPv6 address. A
+// wildcard listener is told by the address of its own family, if there is one.
 func (p Public) Name(listen netip.Addr) string {
 	if p.Host != "" {
 		return p.Host
 	}
 	ip := listen.Unmap()
-	if p.Fixed || ip.IsUnspecified() {
-		ip = p.IPv4.Advertise
-		if !ip.IsValid() {
-			ip = p.IPv6.Advertise
+	if p.Fixed && ip.Is4() || ip.IsUnspecified() {
+		own, other := p.IPv4.Advertise, p.IPv6.Advertise
+		if ip.Is6() {
+			own, other = other, own
+		}
+		if ip = own; !ip.IsValid() {
+			ip = other
 		}
 	}
 	return ip.String()

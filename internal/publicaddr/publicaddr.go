@@ -52,7 +52,7 @@ func Local() ([]netip.Addr, error) {
 	return out, nil
 }
 
-// IsLocal says whether a is one of them, or any loopback address.
+// IsLocal reports whether a is one of them, or any loopback address.
 func IsLocal(a netip.Addr) bool {
 	all, err := Local()
 	return err == nil && slices.Contains(all, a.Unmap()) || a.IsLoopback()

@@ -2,7 +2,6 @@ package publicaddr
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"net"
 	"net/netip"
@@ -10,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
+	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
 
 // askTimeout is how long all servers together are given to answer.
@@ -56,66 +55,32 @@ func Majority(answers []Answer) (best netip.Addr, ok bool) {
 	return best, ok
 }
 
+// ask asks one server for the address from which it sees this machine.
 func ask(ctx context.Context, server string) (netip.Addr, error) {
 	at := strings.TrimPrefix(server, "stun:")
 	if _, _, err := net.SplitHostPort(at); err != nil {
 		at = net.JoinHostPort(strings.Trim(at, "[]"), "3478")
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "udp4", at)
+	c, err := turnclient.Dial(ctx, turnclient.Options{Transport: "udp", Family: "4", Addr: at, Timeout: askTimeout})
 	if err != nil {
 		return netip.Addr{}, oneCause(err)
 	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
-	var id [12]byte
-	_, _ = rand.Read(id[:])
-	question := stunmsg.Begin(nil, stunmsg.BindingRequest, id[:]).Bytes()
-	buf := make([]byte, 1500)
-	for wait := 500 * time.Millisecond; ctx.Err() == nil; wait *= 2 {
-		if _, err := conn.Write(question); err != nil {
-			return netip.Addr{}, oneCause(err)
-		}
-		until := time.Now().Add(wait)
-		for ctx.Err() == nil {
-			_ = conn.SetReadDeadline(until)
-			n, err := conn.Read(buf)
-			if err != nil {
-				if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
-					break
-				}
-				return netip.Addr{}, oneCause(err)
-			}
-			if addr, err := mapped(buf[:n], id); err == nil && plausible(addr, conn.RemoteAddr()) {
-				return addr, nil
-			}
-		}
+	defer c.Close()
+	seen, err := c.Binding(ctx)
+	if err != nil || !seen.Addr().Is4() || !plausible(seen.Addr(), c.RemoteAddr()) {
+		return netip.Addr{}, errNoAnswer
 	}
-	return netip.Addr{}, errNoAnswer
+	return seen.Addr(), nil
 }
 
 var errNoAnswer = errors.New("no answer")
 
-// mapped reads the answer to the question with this id.
-func mapped(b []byte, id [12]byte) (netip.Addr, error) {
-	var m stunmsg.Message
-	if err := m.Parse(b); err != nil || [12]byte(m.TransactionID()) != id || m.Type != stunmsg.BindingRequest.Success() {
-		return netip.Addr{}, errNoAnswer
-	}
-	v, _ := m.Get(stunmsg.AttrXORMappedAddress)
-	ap, err := stunmsg.XORAddr(v, m.TransactionID())
-	if err != nil || !ap.Addr().Is4() {
-		return netip.Addr{}, errNoAnswer
-	}
-	return ap.Addr(), nil
-}
-
-// plausible says whether an IPv4 address may be the one under which a server sees this machine. What a server says is
+// plausible reports whether an IPv4 address may be the one under which a server sees this machine. What a server says is
 // told to every client, so an address that no client could reach is no answer. Private ones are: the server may stand
 // in the same network.
-func plausible(a netip.Addr, server net.Addr) bool {
+func plausible(a netip.Addr, server netip.AddrPort) bool {
 	if a.IsLoopback() {
-		u, ok := server.(*net.UDPAddr)
-		return ok && u.IP.IsLoopback()
+		return server.Addr().IsLoopback()
 	}
 	first := a.As4()[0]
 	return first != 0 && first < 224 && !a.IsLinkLocalUnicast()

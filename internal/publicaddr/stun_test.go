@@ -126,7 +126,7 @@ func TestContainer(t *testing.T) {
 
 // What no client could reach is no answer, whatever the server says.
 func TestPlausible(t *testing.T) {
-	far, near := &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1)}, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}
+	far, near := netip.MustParseAddrPort("192.0.2.1:3478"), netip.MustParseAddrPort("127.0.0.1:3478")
 	for addr, want := range map[string]bool{
 		"198.51.100.1": true, "10.9.9.9": true, "223.255.255.255": true,
 		"127.0.0.1": false, "169.254.169.254": false, "0.0.0.0": false, "0.0.0.1": false,

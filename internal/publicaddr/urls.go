@@ -1,42 +1,65 @@
 package publicaddr
 
 import (
-	"fmt"
+	"cmp"
+	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 )
+
+// MaxTURN is the most TURN URLs that clients are told: each costs a client an allocation, and twenty connections of one
+// Node at once should fit into the default of turn.limits.allocations_per_node.
+const MaxTURN = 6
 
 // Listener is a listener of the TURN server that is up.
 type Listener struct {
 	Transport string // udp, tcp, tls, dtls
 	Addr      netip.AddrPort
+	Outside   uint16 // the port by which clients reach it; 0: that of Addr
 }
 
 // ICEURLs returns the URLs that clients are told, built from the listeners that are up, in the order in which clients do
-// best: STUN, then TURN over UDP, TCP and, if tls is set, TLS and DTLS (RFC 7064, RFC 7065).
+// best: STUN, then TURN over UDP, TCP and, if tls is set, TLS and DTLS (RFC 7064, RFC 7065), IPv4 before IPv6. Of more than
+// MaxTURN every transport keeps as many as the others, TLS before DTLS.
 func (p Public) ICEURLs(listeners []Listener, tls bool) (stun, turn []string) {
-	for _, transport := range []string{"udp", "tcp", "tls", "dtls"} {
+	var groups [4][]string
+	for i, transport := range []string{"udp", "tcp", "tls", "dtls"} {
+		if i > 1 && !tls {
+			break
+		}
 		for _, l := range listeners {
 			if l.Transport != transport {
 				continue
 			}
-			at := p.Name(l.Addr.Addr())
-			if ip, err := netip.ParseAddr(at); err == nil && ip.Is6() {
-				at = "[" + at + "]"
+			at := net.JoinHostPort(p.Name(l.Addr.Addr()), strconv.Itoa(int(cmp.Or(l.Outside, l.Addr.Port()))))
+			url := []string{"turn:" + at + "?transport=udp", "turn:" + at + "?transport=tcp", "turns:" + at + "?transport=tcp", "turns:" + at + "?transport=udp"}[i]
+			if !slices.Contains(groups[i], url) {
+				groups[i] = append(groups[i], url)
 			}
-			at = fmt.Sprintf("%s:%d", at, l.Addr.Port())
-			switch {
-			case transport == "udp":
-				stun = append(stun, "stun:"+at)
-				turn = append(turn, "turn:"+at+"?transport=udp")
-			case transport == "tcp":
-				turn = append(turn, "turn:"+at+"?transport=tcp")
-			case transport == "tls" && tls:
-				turn = append(turn, "turns:"+at+"?transport=tcp")
-			case transport == "dtls" && tls:
-				turn = append(turn, "turns:"+at+"?transport=udp")
+			if s := "stun:" + at; i == 0 && !slices.Contains(stun, s) {
+				stun = append(stun, s)
 			}
 		}
 	}
-	return slices.Compact(stun), slices.Compact(turn)
+	for i, n := range shares(groups[:], MaxTURN) {
+		turn = append(turn, groups[i][:n]...)
+	}
+	return stun, turn
+}
+
+// shares says how many of each group make up most in all: one of each in turn, the first groups first.
+func shares(groups [][]string, most int) []int {
+	take := make([]int, len(groups))
+	for more := true; more; {
+		more = false
+		for i, g := range groups {
+			if most > 0 && take[i] < len(g) {
+				take[i]++
+				most--
+				more = true
+			}
+		}
+	}
+	return take
 }

@@ -2,6 +2,7 @@ package publicaddr
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -90,12 +91,12 @@ func (w *Watcher) Prepare(ctx context.Context, set Settings) (Public, change.Cha
 		w.set, w.seen, w.current = set, seen, p
 		w.changes++
 		w.mu.Unlock()
-		w.again()
+		w.Look()
 	}, w.mu.Unlock), nil
 }
 
-// again makes Run look at once.
-func (w *Watcher) again() {
+// Look makes Run look at once: something about this machine's network may have changed.
+func (w *Watcher) Look() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -111,7 +112,7 @@ func (w *Watcher) known(seen Seen) Known {
 func (w *Watcher) Run(ctx context.Context, to Sink) error {
 	tick := time.NewTicker(w.look)
 	defer tick.Stop()
-	route, _ := Route4()
+	route := routes()
 	asked := time.Now()
 	w.refresh(ctx, to, false)
 	for {
@@ -123,7 +124,7 @@ func (w *Watcher) Run(ctx context.Context, to Sink) error {
 			woken = true
 		case <-tick.C:
 		}
-		now, _ := Route4()
+		now := routes()
 		if due := now != route || time.Since(asked) >= w.ask; due || woken {
 			w.refresh(ctx, to, due)
 			if route = now; due {
@@ -131,6 +132,13 @@ func (w *Watcher) Run(ctx context.Context, to Sink) error {
 			}
 		}
 	}
+}
+
+// routes are the addresses that the default routes of both families use; invalid without one.
+func routes() (both [2]netip.Addr) {
+	both[0], _ = Route4()
+	both[1], _ = Route6()
+	return both
 }
 
 // refresh finds the addresses again, asking the STUN servers too if ask is set, and makes known what has changed.
@@ -149,7 +157,7 @@ func (w *Watcher) refresh(ctx context.Context, to Sink, ask bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.changes != changes {
-		w.again() // there were other settings meanwhile
+		w.Look() // there were other settings meanwhile
 		return
 	}
 	w.seen = w.seen.Learn(set.STUN, answers)

@@ -16,8 +16,8 @@ var (
 	ErrText  = errors.New("a string is not valid UTF-8")
 )
 
-// Decode reads text, which must be one JSON object, into the struct that into points to. Fields that the struct does not
-// have are errors, and so are a field that is given twice, at whatever depth and in whatever case, a string that
+// Decode reads text, which must be one JSON object, into the struct that into points to. Fields that the struct does
+// not have are errors, and so are a field that is given twice, at any depth and in any case, a string that
 // encoding/json would mend, nesting beyond maxDepth, and anything after the object. No error quotes a value of text.
 func Decode(text []byte, maxDepth int, into any) error {
 	r := Reader{MaxDepth: maxDepth}
@@ -74,8 +74,8 @@ func (r *Reader) check() error {
 	return r.Skip()
 }
 
-// fold makes names equal that encoding/json takes for the same field: those that differ in case alone, by Unicode's simple
-// folding.
+// fold makes names equal that encoding/json takes for the same field: those that differ in case alone, by Unicode's
+// simple folding.
 func fold(name []byte) string {
 	return strings.Map(func(char rune) rune {
 		least := char

@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// The reasons for which a text is refused. An error of the source is returned as it is.
+// The reasons why a text is refused. An error of the source is returned as it is.
 var (
 	ErrSyntax = errors.New("malformed JSON")
 	ErrDeep   = errors.New("JSON nested too deeply")
@@ -59,7 +59,7 @@ func (r *Reader) reset(src io.Reader, buf []byte) {
 // Offset is how many bytes of the text have been read.
 func (r *Reader) Offset() int { return r.base + r.pos }
 
-// fill reads more. False: there is no more, and r.err says why.
+// fill reads more. It returns false if there is no more; r.err says why.
 func (r *Reader) fill() bool {
 	if r.src == nil || r.err != nil {
 		if r.err == nil {
@@ -257,7 +257,7 @@ func (r *Reader) Bool() (bool, error) {
 	return false, ErrType
 }
 
-// End tells whether only white space follows.
+// End returns nil if only white space follows.
 func (r *Reader) End() error {
 	if _, err := r.peek(); r.err != nil && !errors.Is(r.err, io.EOF) {
 		return r.err

@@ -45,7 +45,7 @@ func (r *Reader) RawString() (raw []byte, escaped bool, err error) {
 	}
 }
 
-// escape checks one escape sequence. start is where the part of the string that is still in the buffer begins; it is
+// escape checks one escape sequence. start is the place in the buffer at which the rest of the string begins; it is
 // returned anew, since reading on moves it to scratch.
 func (r *Reader) escape(start int) (int, error) {
 	next := func() (byte, error) {
@@ -93,7 +93,7 @@ func hex(c byte) rune {
 	return -1
 }
 
-// AppendUnquoted appends raw, as RawString gave it, with its escapes undone. ok is false where it held half of a
+// AppendUnquoted appends raw, as RawString gave it, with its escapes undone. ok is false if it held half of a
 // surrogate pair, which stands for no character and became U+FFFD.
 func AppendUnquoted(dst, raw []byte) (_ []byte, ok bool) {
 	ok = true

@@ -10,7 +10,7 @@ func isSocket(fd int) bool {
 	return syscall.Fstat(fd, &st) == nil && st.Mode&syscall.S_IFMT == syscall.S_IFSOCK
 }
 
-// listens says whether listen has been called on a socket; net takes any for a listener.
+// listens reports whether listen has been called on a socket; net takes any for a listener.
 func listens(fd int) bool {
 	on, err := syscall.GetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_ACCEPTCONN)
 	return err == nil && on != 0

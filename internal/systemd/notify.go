@@ -18,14 +18,15 @@ const sendTimeout = time.Second
 // leastWatchdog is the shortest time within which a process can be asked to answer itself twice.
 const leastWatchdog = 100 * time.Millisecond
 
-// Notifier tells the supervisor of the service's state. A nil Notifier tells nobody. Its methods are safe for concurrent use.
+// Notifier tells the supervisor of the service's state. A nil Notifier tells nobody. Its methods are safe for
+// concurrent use.
 type Notifier struct {
 	address  *net.UnixAddr
 	watchdog time.Duration
 }
 
-// NewNotifier reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID and removes them, so that no child takes itself for the
-// service. It is nil where no supervisor listens. Call it once, before there are goroutines that read the environment.
+// NewNotifier reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID and removes them, so that no child takes itself for
+// the service. It is nil if no supervisor listens. Call it once, before there are goroutines that read the environment.
 func NewNotifier() (*Notifier, error) {
 	socket, usec, pid := take("NOTIFY_SOCKET"), take("WATCHDOG_USEC"), take("WATCHDOG_PID")
 	if socket == "" {
@@ -60,7 +61,8 @@ func (n *Notifier) Watchdog() time.Duration {
 	return n.watchdog
 }
 
-// Ready says that the service serves, after its start and after Reloading. status is for a human, in one line.
+// Ready says that the service serves, after its start and after [Notifier.Reloading]. status is for a human, in one
+// line.
 func (n *Notifier) Ready(status string) error { return n.send("READY=1", statusLine(status)) }
 
 // Reloading says that the configuration is being applied. Ready must follow.
@@ -68,7 +70,7 @@ func (n *Notifier) Reloading() error {
 	return n.send("RELOADING=1", "MONOTONIC_USEC="+strconv.FormatInt(monotonic().Microseconds(), 10))
 }
 
-// Stopping says that the service is ending, for which it asks for this much time. It may be said again, with more.
+// Stopping says that the service is ending and asks for this much time. It may be called again to ask for more.
 func (n *Notifier) Stopping(status string, within time.Duration) error {
 	return n.send("STOPPING=1", statusLine(status), "EXTEND_TIMEOUT_USEC="+strconv.FormatInt(within.Microseconds(), 10))
 }

@@ -33,8 +33,8 @@ const (
 // ErrSockets is wrapped by every error about passed sockets.
 var ErrSockets = errors.New("the sockets that systemd passed")
 
-// Sockets are listening sockets that the supervisor has opened and passed on. It holds them too, so that clients who come
-// while the service is started anew wait, and are not refused. A nil *Sockets has none. Not for concurrent use.
+// Sockets are listening sockets that the supervisor has opened and passed on. It holds them too, so that clients who
+// come while the service is started anew wait, and are not refused. A nil *Sockets has none. Not for concurrent use.
 type Sockets struct{ open []socket }
 
 type socket struct {
@@ -44,8 +44,8 @@ type socket struct {
 	what     string           // the kind and address, for errors
 }
 
-// NewSockets takes the sockets of LISTEN_FDS, where LISTEN_PID is this process, and removes both variables and
-// LISTEN_FDNAMES. It is nil where none are passed. The caller takes each with Take, and ends with Close.
+// NewSockets takes the sockets of LISTEN_FDS, if LISTEN_PID is this process, and removes both variables and
+// LISTEN_FDNAMES. It is nil if none are passed. The caller takes each with Take, and ends with Close.
 func NewSockets() (*Sockets, error) {
 	pid, count, names := take("LISTEN_PID"), take("LISTEN_FDS"), take("LISTEN_FDNAMES")
 	if count == "" || pid != strconv.Itoa(os.Getpid()) {
@@ -69,7 +69,8 @@ func NewSockets() (*Sockets, error) {
 	return s, nil
 }
 
-// adopt makes a listener of an inherited descriptor, which it closes: the listener has a duplicate that no child inherits.
+// adopt makes a listener of an inherited descriptor, which it closes: the listener has a duplicate that no child
+// inherits.
 func adopt(fd int, name string) socket {
 	s := socket{fd: fd, name: name, what: "no socket"}
 	if !isSocket(fd) {
@@ -98,9 +99,8 @@ func adopt(fd int, name string) socket {
 	return s
 }
 
-// Take returns the sockets for a listener of this name that is configured to listen at any of these addresses, which are
-// such as [listen.Parse] reads: those with the name, and those with none of Names at one of the addresses. The caller
-// closes them.
+// Take returns the sockets for a listener of this name that is configured with these addresses, as [listen.Parse] reads
+// them: those of the name, and those at one of the addresses whose own name is none of Names. The caller closes them.
 func (s *Sockets) Take(name string, addresses ...string) (taken []*net.TCPListener) {
 	if s == nil {
 		return nil

@@ -193,7 +193,7 @@ func tcp(t *testing.T) (addr string, file *os.File) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close(); _ = f.Close() })
-	// One client waits for the child, so that its Accept says whether the socket works.
+	// One client waits for the child, so that its Accept reports whether the socket works.
 	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)

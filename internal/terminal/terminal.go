@@ -29,23 +29,51 @@ var blank = []*unicode.RangeTable{
 	},
 }
 
-// visible reports whether a reader sees r, or sees it for a space.
+// visible reports whether a reader sees r. A space counts.
 func visible(r rune) bool {
 	return r < 0x7f && r >= ' ' || unicode.IsPrint(r) && r != unicode.ReplacementChar && !unicode.In(r, blank...)
 }
 
+// mostMarks is how many combining marks may stand on one character: a heap of them covers the lines around it.
+const mostMarks = 2
+
 // Printable makes s safe for a terminal: whatever is not a visible character or a space, such as an escape sequence, a
-// change of the writing direction or a filler, becomes an escape like \u202e.
+// change of the writing direction or a filler, becomes an escape like \u202e, and so do combining marks beyond the second on
+// one character.
 func Printable(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return !visible(r) }) < 0 {
+	if strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f }) < 0 {
 		return s
 	}
 	var b strings.Builder
+	marks := 0
 	for _, r := range s {
-		if visible(r) {
+		if unicode.Is(unicode.M, r) {
+			marks++
+		} else {
+			marks = 0
+		}
+		if visible(r) && marks <= mostMarks {
 			b.WriteRune(r)
 		} else {
 			b.WriteString(escaped(r))
+		}
+	}
+	return b.String()
+}
+
+// cell is s for a table: Printable, and with the spaces escaped that nobody would see, since two ids that differ must look
+// different.
+func cell(s string) string {
+	s = Printable(s)
+	if s == strings.Join(strings.Fields(s), " ") {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		if r == ' ' && (i == 0 || i == len(s)-1 || s[i+1] == ' ') {
+			b.WriteString(`\x20`)
+		} else {
+			b.WriteRune(r)
 		}
 	}
 	return b.String()
@@ -82,7 +110,8 @@ func PrintJSON(w io.Writer, v any) error {
 	return err
 }
 
-// Table writes lines of cells in columns, each cell [Printable]. Nothing is written before Flush.
+// Table writes lines of cells in columns, each [Printable], with the spaces at its ends and all but the last of several
+// escaped. Nothing is written before Flush.
 type Table struct{ w *tabwriter.Writer }
 
 // NewTable begins a table with a line of heads; with none it has no such line.
@@ -98,7 +127,7 @@ func NewTable(w io.Writer, heads ...string) Table {
 func (t Table) Line(cells ...string) {
 	cells = slices.Clone(cells)
 	for i, c := range cells {
-		cells[i] = Printable(c)
+		cells[i] = cell(c)
 	}
 	_, _ = fmt.Fprintln(t.w, strings.Join(cells, "\t")) // an error is kept, and Flush returns it
 }

@@ -22,6 +22,7 @@ func TestPrintable(t *testing.T) {
 		"a\u3164": `a\u3164`, "a\ufe0f": `a\ufe0f`, "a\u034f": `a\u034f`, "a\u2800": `a\u2800`, "a\u115f": `a\u115f`,
 		"a\u1160": `a\u1160`, "a\uffa0": `a\uffa0`, "a\u180b": `a\u180b`, "a\u17b4": `a\u17b4`, "a\U000e0100": `a\U000e0100`,
 		"a\U0001d159": `a\U0001d159`, "a\U00013441": `a\U00013441`, "a\U00016fe4": `a\U00016fe4`,
+		"a\u0301\u0302\u0303\u0304b\u0301": "a\u0301\u0302" + `\u0303\u0304` + "b\u0301", // a heap of marks
 		// These are no printable characters at all.
 		"a\u00ad": `a\u00ad`, "a\u00a0": `a\u00a0`, "a\u200b": `a\u200b`, "a\u2060": `a\u2060`, "a\ufeff": `a\ufeff`,
 	} {
@@ -57,6 +58,11 @@ func TestTable(t *testing.T) {
 	table.Line("a\u2800", "now")
 	if err := table.Flush(); err != nil || b.String() != "NODE     SEEN\na\\u2800  now\n" {
 		t.Errorf("%q, %v", b.String(), err)
+	}
+	for in, want := range map[string]string{"a b": "a b", " a": `\x20a`, "a ": `a\x20`, "a  b": `a\x20 b`, "  ": `\x20\x20`, "": ""} {
+		if got := cell(in); got != want {
+			t.Errorf("cell(%q) = %q, want %q", in, got, want)
+		}
 	}
 	broken := NewTable(fullDisk{}, "A")
 	if broken.Flush() == nil {

@@ -24,10 +24,10 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
-// ErrTimeout says that the server gave no answer in time.
+// ErrTimeout is returned when the server gave no answer in time.
 var ErrTimeout = errors.New("no answer from the TURN server")
 
-// ErrAnswer says that the server's answer is none to what was asked.
+// ErrAnswer is returned when the server's answer does not fit what was asked.
 var ErrAnswer = errors.New("unexpected answer")
 
 // Error is an error response of the server.
@@ -54,7 +54,7 @@ func Code(err error) int {
 	return 0
 }
 
-// Options say whom to talk to and as whom.
+// Options are the server to talk to, and the user as whom.
 type Options struct {
 	Transport string // udp, tcp, tls or dtls
 	Family    string // 4 or 6: of the addresses that a name in Addr may stand for; empty: whichever
@@ -63,8 +63,8 @@ type Options struct {
 	Username  string
 	Password  string
 	TLS       *tls.Config   // tls and dtls; nil does not verify the server
-	Timeout   time.Duration // of one request with its retransmissions; 5 s where 0
-	Queue     int           // datagrams kept for Receive; 1024 where 0, more are dropped
+	Timeout   time.Duration // of one request with its retransmissions; 0: 5 s
+	Queue     int           // datagrams kept for Receive, more are dropped; 0: 1024
 }
 
 // Datagram is one datagram from a peer.
@@ -173,6 +173,17 @@ func (c *Client) Conn() net.Conn { return c.conn }
 // LocalAddr is the client's own transport address.
 func (c *Client) LocalAddr() netip.AddrPort {
 	switch a := c.conn.LocalAddr().(type) {
+	case *net.UDPAddr:
+		return netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
+	case *net.TCPAddr:
+		return netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
+	}
+	return netip.AddrPort{}
+}
+
+// RemoteAddr is the address of the server, as far as this machine sees it.
+func (c *Client) RemoteAddr() netip.AddrPort {
+	switch a := c.conn.RemoteAddr().(type) {
 	case *net.UDPAddr:
 		return netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
 	case *net.TCPAddr:

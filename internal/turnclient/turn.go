@@ -15,7 +15,7 @@ type Allocation struct {
 	Relayed  netip.AddrPort
 	Mapped   netip.AddrPort
 	Lifetime time.Duration
-	Token    []byte // RESERVATION-TOKEN, where one was given
+	Token    []byte // RESERVATION-TOKEN, if one was given
 }
 
 // Binding asks for the client's own address as the server sees it, without a credential.
@@ -171,7 +171,7 @@ func (c *Client) SendChannel(number uint16, data []byte) error {
 	return err
 }
 
-// Frame appends a ChannelData message, padded where the transport is a stream (RFC 8656 §12.5). Any number is taken; it
+// Frame appends a ChannelData message, padded if the transport is a stream (RFC 8656 §12.5). Any number is taken; it
 // returns nil if there is more data than the message's length can say.
 func (c *Client) Frame(dst []byte, number uint16, data []byte) []byte {
 	if len(data) > math.MaxUint16 {

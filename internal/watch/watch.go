@@ -1,6 +1,6 @@
 // Package watch notices that files hold something else than before. It goes by their content alone: a secret that is
-// replaced by another of the same length and time is noticed, and so is a symbolic link that is turned to another folder,
-// as Kubernetes does with ..data. It imports nothing of this module.
+// replaced by another of the same length and time is noticed, and so is a symbolic link that is turned to another
+// folder, as Kubernetes does with ..data. It imports nothing of this module.
 package watch
 
 import (
@@ -34,8 +34,8 @@ func New(every time.Duration) *Watcher {
 	return &Watcher{every: every, seen: map[string]sum{}, used: map[string]bool{}}
 }
 
-// Add begins to follow a file, from what it holds now. Call it before reading the file, and again whenever the func that
-// Run calls is about to read it. A file that is not there is followed too.
+// Add begins to follow a file, from what it holds now. Call it before reading the file, and again whenever the func
+// that Run calls is about to read it. A file that is not there is followed too.
 func (w *Watcher) Add(path string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -46,9 +46,9 @@ func (w *Watcher) Add(path string) {
 }
 
 // Run calls changed whenever a file that is followed holds something else than before, and for each signal on asked,
-// which may be nil: one call at a time, and only when the files have stayed as they are for two looks, since whoever writes
-// one may not be done. If changed returns true, files that it has not added are forgotten. Run returns nil when ctx has
-// ended and changed has returned.
+// which may be nil: one call at a time, and only when the files have stayed as they are for two looks, since whoever
+// writes one may not be done. If changed returns true, files that it has not added are forgotten. Run returns nil when
+// ctx has ended and changed has returned.
 func (w *Watcher) Run(ctx context.Context, asked <-chan os.Signal, changed func() bool) error {
 	tick := time.NewTicker(w.every)
 	defer tick.Stop()
@@ -98,8 +98,8 @@ func (w *Watcher) forget() {
 	maps.DeleteFunc(w.seen, func(path string, _ sum) bool { return !w.used[path] })
 }
 
-// read is the sum of a file, through links. What is neither a file nor a folder, such as a pipe, is not opened: that could
-// block, or take what is meant for somebody else.
+// read is the sum of a file, through links. What is neither a file nor a folder, such as a pipe, is not opened: that
+// could block, or take what is meant for somebody else.
 func read(path string) (s sum) {
 	st, err := os.Stat(path)
 	if err != nil || !st.Mode().IsRegular() {

@@ -6,15 +6,17 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
-// Alive makes a request to the Guard's own listener, as any client, and returns nil when it is answered. It passes by the
-// checks and the queue, and the handler is not called: it tells a server that hangs from one that has much to do.
+// Alive makes a request to the Guard's own listener, as a client does, and returns nil when it is answered. Checks,
+// queue and handler do not see it, so a server that is merely busy counts as alive, and one that hangs does not.
 func (g *Guard) Alive(ctx context.Context) error {
 	addr := g.Addr().String()
-	if at, err := netip.ParseAddrPort(addr); err == nil && at.Addr().IsUnspecified() {
-		// The wildcard of IPv6 takes IPv4 too, unless the socket was made otherwise.
-		addr = fmt.Sprintf("localhost:%d", at.Port())
+	if at, err := netip.ParseAddrPort(addr); err == nil {
+		at, _ = listen.Bound(at).Nearby() // the wildcard of IPv6 takes IPv4 too, unless the socket was made otherwise
+		addr = at.String()
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+g.probe, http.NoBody)
 	if err != nil {

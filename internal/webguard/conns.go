@@ -12,7 +12,7 @@ import (
 
 // connSet is the listener as the server sees it, and every connection that came over it. Beyond the limit the newest is
 // never the one refused: the oldest that has not carried an authorised request goes, else the one that is idle longest,
-// so that a stranger who opens connections and says nothing cannot lock a Broker out. Where all are busy with
+// so that a stranger who opens connections and says nothing cannot lock a Broker out. If all are busy with
 // authorised requests, the new one waits.
 type connSet struct {
 	net.Listener
@@ -64,7 +64,7 @@ func (s *connSet) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// add takes c in where there is room, or can be made.
+// add takes c in if there is room, or room can be made.
 func (s *connSet) add(c *conn) bool {
 	s.mu.Lock()
 	var victim *conn
@@ -83,7 +83,7 @@ func (s *connSet) add(c *conn) bool {
 	return true
 }
 
-// victim is the connection to close in favour of a new one, nil where none may be. Called with mu held.
+// victim returns the connection to close in favour of a new one, nil if none may be closed. Called with mu held.
 func (s *connSet) victim() *conn {
 	var stranger, idle *conn
 	for c := range s.conns {
@@ -114,10 +114,10 @@ func (s *connSet) Close() error {
 	return err
 }
 
-// firstRequest is what a connection that was accepted is given for its request to arrive when the listener closes.
+// firstRequest is how long a new connection may take to send its request when the listener closes.
 const firstRequest = 250 * time.Millisecond
 
-// closeUnused closes every connection over which nothing has come, when it has had its time.
+// closeUnused closes each connection over which nothing has come for firstRequest.
 func (s *connSet) closeUnused() {
 	for {
 		wait := time.Duration(0)
@@ -170,8 +170,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite is what the server ends a connection with before it lets go, so that an answer sent before the request's
-// body was read is not lost to a reset.
+// CloseWrite lets the server end its half of a connection first, so that an answer sent before the request's body was
+// read is not lost to a reset.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -195,8 +195,8 @@ func trust(r *http.Request) {
 // abandonTime is how long an abandoned connection stays open for its client to read the answer.
 const abandonTime = 500 * time.Millisecond
 
-// Abandon ends r's connection after an answer that was sent already, for a handler that cannot tell where the request ends.
-// It does not return. The client is left some time to read the answer, which a reset would take from it.
+// Abandon ends r's connection after an answer that was sent already, for a handler that cannot find the end of the
+// request. It does not return. The client is left some time to read the answer, which a reset would take from it.
 func Abandon(r *http.Request) {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
 		_ = c.CloseWrite()

@@ -1,6 +1,6 @@
 // Package webguard is the HTTP service shell of the webhooks and the admin listener: it binds, bounds connections,
-// headers, time and requests in flight, checks the token, and keeps the pages of other sites out, by Host and Origin. What
-// is served behind it is the caller's [http.Handler].
+// headers, time and requests in flight, checks the token, and keeps the pages of other sites out, by Host and Origin.
+// What is served behind it is the caller's [http.Handler].
 package webguard
 
 import (
@@ -21,7 +21,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
-// Exemption says which checks a request passes by. The zero value is none.
+// Exemption is a set of checks that a request need not pass. The zero value is empty.
 type Exemption uint8
 
 // The exemptions; they may be combined.
@@ -30,33 +30,34 @@ const (
 	NoToken Exemption = 1 << iota
 	// NoQueue lets a request in over InFlight. Its handler must bound itself.
 	NoQueue
-	// NoHost lets a request in whatever its Host and Origin.
+	// NoHost lets a request in with any Host and Origin.
 	NoHost
 )
 
-// HostCheck says whose Host and Origin are taken. A browser that was led here by a foreign name (DNS rebinding) or by a page
-// of another site gives itself away by them. Whoever shows the token is no such browser: then any Host will do.
+// HostCheck is what Host and Origin must be. They give away a browser that was led here by a foreign name (DNS
+// rebinding) or by a page of another site. A request that carries the token comes from no such browser, so any Host
+// will do for it.
 type HostCheck uint8
 
 // The host checks.
 const (
 	// AnyHost checks nothing.
 	AnyHost HostCheck = iota
-	// OwnHosts is for listeners that browsers are to reach: Host must be loopback, the address that the connection came to,
-	// or one of Hosts and Machine.
+	// OwnHosts is for listeners that browsers are to reach: Host must be loopback, the address that the connection came
+	// to, or one of Hosts and Machine.
 	OwnHosts
-	// CallersHosts is for listeners that programs call, and where only a POST does anything: a request without an Origin,
-	// which every browser sends with a POST, may also name the listener by any address, and by a name that nobody can have
-	// in the public DNS.
+	// CallersHosts is for listeners that programs call, and where only a POST does anything: a request without an
+	// Origin, which every browser sends with a POST, may also name the listener by any address, and by a name that
+	// nobody can have in the public DNS.
 	CallersHosts
 )
 
-// Config is what a Guard is made of. Handler, and Listen or Listener, must be set; zero limits and time-outs take the
-// default that stands with them.
+// Config is what a Guard is made of. Handler, and Listen or Listener, must be set; limits and time-outs that are zero
+// take the default given with them.
 type Config struct {
 	Key      string       // configuration key that a bind error names, such as "hooks.listen"
 	Listen   string       // TCP address; port 0 takes a free one
-	Listener net.Listener // used in place of Listen where set (socket activation); Run closes it
+	Listener net.Listener // used in place of Listen if set (socket activation); Run closes it
 	Handler  http.Handler // sees only requests that passed every check; no token is left in their header or URL
 
 	Settings
@@ -155,7 +156,7 @@ func setDefault[T int | time.Duration](value *T, otherwise T) {
 	}
 }
 
-// Addr is the bound address.
+// Addr returns the bound address.
 func (g *Guard) Addr() net.Addr { return g.conns.Addr() }
 
 // SetMachine replaces Config.Machine, for every request that begins from now on.
@@ -167,13 +168,13 @@ func (g *Guard) SetMachine(hosts []string) {
 // Close releases the listener of a Guard that is not Run. After Run it does nothing.
 func (g *Guard) Close() error { return g.conns.Close() }
 
-// LetGo makes every answer from now on the last one of its connection, so that clients that keep connections have let go
-// of them when Run ends: a request that meets the closing of its connection is lost. New connections are taken on.
+// LetGo makes every answer from now on the last one of its connection, so that no client still keeps one when Run ends:
+// a request that is sent while its connection is closed is lost. New connections are still accepted.
 func (g *Guard) LetGo() { g.letGo.Store(true) }
 
 // Run serves until ctx ends, then takes no more connections, gives requests in flight StopTimeout, and returns when
-// every connection has ended. It returns nil where ctx ended it. What waits to be accepted then is refused, but for a
-// Listener that another process holds too: there it waits for who listens next.
+// every connection has ended. It returns nil if ctx ended it. Connections that still wait to be accepted are
+// reset, unless another process holds the Listener too: then they wait for whoever accepts next.
 func (g *Guard) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- g.server.Serve(g.conns) }()
@@ -215,8 +216,8 @@ func (g *Guard) awaitIdle() {
 	}
 }
 
-// Authorized reports whether r carries the token, or needs none and is no foreign page's. It is for the handlers of NoToken
-// requests: the token is still in their header or URL, and must not be logged.
+// Authorized reports whether r carries the token, or needs none and is no foreign page's. It is for the handlers of
+// NoToken requests: the token is still in their header or URL, and must not be logged.
 func (g *Guard) Authorized(r *http.Request) bool {
 	set := g.set.Load()
 	may := set.token.of(r)
@@ -299,8 +300,8 @@ func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, status int, reaso
 	_, _ = w.Write(append(body, '\n'))
 }
 
-// enter takes a slot, waiting as long as it must. A request that had to wait gets its time-outs anew. False: the client
-// has gone.
+// enter takes a slot, and waits for it as long as it must. The time-outs of a request that had to wait begin anew. It
+// returns false if the client has gone.
 func (g *Guard) enter(w http.ResponseWriter, r *http.Request) bool {
 	select {
 	case g.slots <- struct{}{}:
@@ -315,13 +316,18 @@ func (g *Guard) enter(w http.ResponseWriter, r *http.Request) bool {
 	case <-r.Context().Done():
 		return false
 	}
-	now := time.Now()
-	_ = control.SetReadDeadline(now.Add(g.cfg.BodyTimeout))
-	_ = control.SetWriteDeadline(now.Add(g.cfg.WriteTimeout))
+	g.Extend(w)
 	return true
 }
 
-// recovered ends only this connection where a handler panicked, and logs it once. Neither URL nor header is logged.
+// Extend lets the time-outs of a request begin anew, for a handler that made its client wait.
+func (g *Guard) Extend(w http.ResponseWriter) {
+	control, now := http.NewResponseController(w), time.Now()
+	_ = control.SetReadDeadline(now.Add(g.cfg.BodyTimeout))
+	_ = control.SetWriteDeadline(now.Add(g.cfg.WriteTimeout))
+}
+
+// recovered ends only this connection if a handler panicked, and logs it once. Neither URL nor header is logged.
 func (g *Guard) recovered() {
 	cause := recover()
 	if cause == nil {

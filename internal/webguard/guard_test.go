@@ -177,7 +177,8 @@ func TestHostAndOrigin(t *testing.T) {
 	}
 }
 
-// TestForeignFetchMetadata tries what a browser says of requests that carry no Origin: images, scripts, frames, no-cors.
+// TestForeignFetchMetadata tries what a browser says of requests that carry no Origin: images, scripts, frames,
+// no-cors.
 func TestForeignFetchMetadata(t *testing.T) {
 	g := start(t, Config{CheckHost: OwnHosts, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
 	for _, c := range []struct {

@@ -33,9 +33,9 @@ func (h *hostSet) has(host string) bool {
 	return h.names[canonicalName(host)]
 }
 
-// foreign returns why a request must be taken for one of another site's page in a browser: a Host that only foreign DNS can
-// have led here, or an Origin that is not the page's own. A token cannot stand for the latter: browsers send a password that
-// they remember (Basic) wherever a page asks them to.
+// foreign returns why a request must be taken for one of another site's page in a browser: a Host that only foreign DNS
+// can have led here, or an Origin that is not the page's own. A token cannot stand for the latter: browsers send a
+// password that they remember (Basic) wherever a page asks them to.
 func (g *Guard) foreign(r *http.Request, set *settings, may permission) error {
 	if g.cfg.CheckHost == AnyHost || g.cfg.CheckHost == CallersHosts && set.token.need {
 		return nil // a page that knows the token needs no browser's help, and none remembers it for a POST of JSON
@@ -54,8 +54,8 @@ func (g *Guard) foreign(r *http.Request, set *settings, may permission) error {
 	return nil
 }
 
-// sameOrigin reports whether a page that asks is the listener's own: by the host that it asks for, or by one of Hosts, under
-// which a proxy may show it.
+// sameOrigin reports whether a page that asks is the listener's own: by the host that it asks for, or by one of Hosts,
+// under which a proxy may show it.
 func (s *settings) sameOrigin(origins []string, host, port string) bool {
 	if len(origins) != 1 {
 		return false
@@ -74,9 +74,9 @@ func (s *settings) sameOrigin(origins []string, host, port string) bool {
 	return canonicalName(originHost) == canonicalName(host) && originPort == port
 }
 
-// otherSite reports whether a browser says that a page of another origin asks, as it does also for requests that carry no
-// Origin, such as that for an image. A link that leads here is none of that: it reads nothing back, and a GET changes
-// nothing.
+// otherSite reports whether a browser says that a page of another origin asks, as it does also for requests that carry
+// no Origin, such as that for an image. A link that leads here is none of that: it reads nothing back, and a GET
+// changes nothing.
 func otherSite(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none":
@@ -100,9 +100,9 @@ func ownAddress(host string, r *http.Request) bool {
 	return ok && local.AddrPort().Addr().Unmap() == addr
 }
 
-// unclaimable reports whether no stranger can have a name server answer for host: an address, a name without a dot, such as
-// that of a container, or one below a top-level domain that the public DNS will not have (RFC 6761, 6762, 8375; ICANN's
-// resolution of 2024 for "internal").
+// unclaimable reports whether no stranger can have a name server answer for host: an address, a name without a dot,
+// such as that of a container, or one below a top-level domain that the public DNS will not have (RFC 6761, 6762, 8375;
+// ICANN's resolution of 2024 for "internal").
 func unclaimable(host string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return true
@@ -114,7 +114,7 @@ func unclaimable(host string) bool {
 
 func canonicalName(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
 
-// splitHost parts a Host header. The port is empty where none is given, the host comes without brackets.
+// splitHost parts a Host header. The port is empty if none is given; the host comes without brackets.
 func splitHost(hostport string) (host, port string) {
 	if host, port, err := net.SplitHostPort(hostport); err == nil {
 		return host, port

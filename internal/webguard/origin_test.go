@@ -204,3 +204,31 @@ func TestPath(t *testing.T) {
 		t.Errorf("without the last slash: %d %v", resp.StatusCode, resp.Header)
 	}
 }
+
+// FuzzBelow takes a path off URLs that strangers write, and compares hosts that they name.
+func FuzzBelow(f *testing.F) {
+	for _, seed := range [][2]string{{"/turn/api/x%2Fy?q", "localhost:8084"}, {"/turn", "[::1]"}, {"/turn//..", "a.b:"}, {"/%74urn/x", "[::1"}, {"*", ":"}, {"", "\xff"}} {
+		f.Add(seed[0], seed[1])
+	}
+	g := &Guard{cfg: Config{CheckHost: CallersHosts}, refusals: newRefusals("hooks")}
+	g.SetMachine([]string{"turn.example"})
+	set := newSettings(Settings{Path: "/turn/"})
+	f.Fuzz(func(t *testing.T, target, host string) {
+		r, err := http.NewRequest(http.MethodGet, "http://localhost/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.URL, err = r.URL.Parse(target); err != nil {
+			return
+		}
+		r.Host = host
+		short := below(r, set.path)
+		if short != r && (!strings.HasPrefix(short.URL.Path, "/") || set.path+short.URL.Path != r.URL.Path && r.URL.Path != set.path) {
+			t.Errorf("%q becomes %q", r.URL.Path, short.URL.Path)
+		}
+		name, _ := splitHost(host)
+		if taken := g.foreign(r, set, mayAll) == nil; taken && strings.HasSuffix(canonicalName(name), ".example") && canonicalName(name) != "turn.example" {
+			t.Errorf("the host %q is taken", host)
+		}
+	})
+}

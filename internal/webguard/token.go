@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// permission is what the token that a request carries lets it do.
+// permission is what a request may do.
 type permission uint8
 
 const (
@@ -18,8 +18,8 @@ const (
 	mayAll
 )
 
-// tokenCheck compares presented tokens with the configured ones. Hashes are compared, so that neither content nor length
-// shows in the time it takes.
+// tokenCheck compares presented tokens with the configured ones. Hashes are compared, so that neither content nor
+// length shows in the time it takes.
 type tokenCheck struct {
 	need      bool
 	want      [sha256.Size]byte
@@ -34,7 +34,7 @@ func newTokenCheck(token, read string) tokenCheck {
 	}
 }
 
-// of is what r may do: it carries a token as Bearer, as the password of Basic, or in the query.
+// of returns what r may do by the token that it carries as Bearer, as the password of Basic, or in the query.
 func (t *tokenCheck) of(r *http.Request) permission {
 	if !t.need {
 		return mayAll

@@ -33,7 +33,8 @@ func (r *request) allocate() {
 		r.note(508, "draining", "allocation refused: the server is shutting down")
 		return
 	}
-	switch full, used := r.c.quota.take(r.node); full {
+	tables, full, used := r.c.quota.take(r.node)
+	switch full {
 	case "server":
 		r.note(508, "server_full", fmt.Sprintf("allocation refused: the server's limit is reached, %d in use", used))
 		return
@@ -42,6 +43,7 @@ func (r *request) allocate() {
 			used, r.c.set.Load().AllocationsPerNode))
 		return
 	}
+	o.Budget = tables
 	r.open(o, txid)
 }
 
@@ -87,6 +89,7 @@ func (r *request) open(o relay.OpenOptions, txid [12]byte) {
 	c, now := r.c, r.c.now()
 	s := newSession(c, c.lastID.Add(1))
 	s.node, s.username, s.key, s.txid, s.started = r.node, r.username, r.key, txid, now
+	s.proof, s.tables = r.proof, o.Budget
 	s.until = r.latestEnd(now)
 	s.granted = s.grant(lifetimeOf(&r.msg), now)
 	if s.granted == 0 {
@@ -167,11 +170,18 @@ func (r *request) openFailed(err error) {
 		r.refuse(437, "in_use")
 	case errors.Is(err, relay.ErrToken):
 		r.note(508, "reservation", "allocation refused: unknown or expired reservation token")
+	case errors.Is(err, relay.ErrBudget):
+		r.tablesFull("allocation")
 	case errors.Is(err, relay.ErrNoPorts):
 		r.note(508, "no_port", "allocation refused: no port of turn.relay_ports is free")
 	default:
 		r.note(508, "capacity", "allocation refused: "+err.Error())
 	}
+}
+
+// tablesFull refuses what would take more memory than a Node may have.
+func (r *request) tablesFull(what string) {
+	r.note(508, "tables", what+" refused: all that is kept of this Node's allocations, permissions and channels takes too much memory")
 }
 
 func (r *request) answerAllocate(s *session) {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"crypto/subtle"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
@@ -10,9 +11,12 @@ import (
 // maxUsername is the longest username that RFC 8489 §14.3 allows; a longer one is refused after the same work.
 const maxUsername = 508
 
-// authenticate is RFC 8489 §9.2.4. False where the request has been answered. An unknown user, a wrong password, a
-// malformed name, a banned Node and, where no live allocation is concerned, an expired name get the same 401 after
-// the same number of HMACs.
+// authenticate is RFC 8489 §9.2.4. It reports false if the request has been answered, or dropped.
+//
+// Nothing is computed before a limit has been asked. A request with the nonce with which the allocation of its 5-tuple was
+// last proven to be its user's is held against the allocation's key alone, within the allocation's rate: nobody else knows
+// that nonce, so that strangers cannot use that rate up. All others are held against every secret, within what is
+// computed for their source: see [Control.match].
 func (r *request) authenticate() bool {
 	username, hasUser := r.msg.Get(stunmsg.AttrUsername)
 	realm, hasRealm := r.msg.Get(stunmsg.AttrRealm)
@@ -22,48 +26,112 @@ func (r *request) authenticate() bool {
 		return r.challenge(401, "no_credential")
 	case !hasUser || !hasRealm || !hasNonce:
 		return r.bad("incomplete_credential")
-	case !r.c.nonces.valid(r.src.Tuple, nonce):
-		return r.challenge(438, "stale_nonce")
 	}
 	if len(username) > maxUsername {
 		username = username[:maxUsername+1] // no valid name is as long, so that it fails below
 	}
-	r.username = string(username)
-	name, badName := credential.Parse(r.username)
-	key, ok := r.c.match(r.username, r.msg.CheckIntegrity)
-	if !ok || badName != nil || string(realm) != r.c.cfg.Realm {
+	if rel := r.src.Relay(); rel != nil {
+		r.session, _ = rel.Tag().(*session)
+	}
+	if s := r.session; s != nil && s.proven(username, realm, nonce) {
+		return r.authenticateSession()
+	}
+	return r.authenticateStranger(string(username), string(realm), nonce)
+}
+
+// authenticateSession is for a request that is almost certainly of the allocation's own client.
+func (r *request) authenticateSession() bool {
+	s := r.session
+	if !r.withinRate(s, s.node, units(len(r.msg.Raw))) {
+		return false
+	}
+	r.c.stats.checks.Add(1)
+	if !r.msg.CheckIntegrity(s.key) {
+		return r.challenge(401, "wrong_credential")
+	}
+	if r.c.cfg.Nodes.Banned(s.node) {
+		return r.challenge(401, "banned")
+	}
+	r.username, r.node, r.key = s.username, s.node, s.key
+	return true
+}
+
+// authenticateStranger is for every other request. An unknown user, a wrong password, a malformed name, a banned Node and,
+// where no live allocation is concerned, an expired name get the same 401 after the same number of HMACs.
+func (r *request) authenticateStranger(username, realm string, nonce []byte) bool {
+	ip := r.src.Client.Addr()
+	cost := 1 + r.c.cfg.Keys.Len()
+	if !r.c.sources.try(ip, cost) {
+		r.c.stats.limited.Add(1)
+		return false
+	}
+	if !r.c.nonces.valid(r.src.Tuple, nonce) {
+		r.c.sources.spare(ip, cost-1)
+		return r.challenge(438, "stale_nonce")
+	}
+	r.username = username
+	name, badName := credential.Parse(username)
+	generation := r.c.cfg.Keys.Generation()
+	key, ok := r.c.match(username, r.msg.CheckIntegrity)
+	if !ok || badName != nil || realm != r.c.cfg.Realm {
 		return r.challenge(401, "wrong_credential")
 	}
 	if r.c.cfg.Nodes.Banned(name.Node) {
 		return r.challenge(401, "banned")
 	}
 	r.node = name.Node
-	if rel := r.src.Relay(); rel != nil {
-		r.session, _ = rel.Tag().(*session)
-	}
 	// A live allocation outlasts its credential: a call must not end because a password did.
-	mine := r.session != nil && r.session.username == r.username
+	mine := r.session != nil && r.session.username == username
 	if !mine && !r.mayBegin(name) {
 		return r.challenge(401, "expired")
 	}
-	r.key = key
+	n := units(len(r.msg.Raw))
+	if r.msg.Type == stunmsg.AllocateRequest {
+		n += allocateUnits - 1
+	}
+	var s *session
+	if mine {
+		s = r.session
+	}
+	if !r.withinRate(s, name.Node, n) {
+		return false
+	}
+	r.c.sources.spare(ip, cost)
+	r.key, r.proof = key, proof{nonce: [nonceLen]byte(nonce), generation: generation}
+	if mine {
+		s.proof = r.proof
+	}
 	r.src.MarkAuthenticated()
 	return true
 }
 
-// mayBegin says whether the credential is good for a new allocation: unexpired, or of a Node that is connected.
+// proof is with what a session's client has shown last who it is.
+type proof struct {
+	nonce      [nonceLen]byte // valid for the 5-tuple
+	generation uint64         // of the secrets that were tried
+}
+
+// proven reports whether a request claims to be of the session's user and has the nonce of its last proof, while that holds.
+func (s *session) proven(username, realm, nonce []byte) bool {
+	p := &s.proof
+	return len(nonce) == nonceLen && subtle.ConstantTimeCompare(p.nonce[:], nonce) == 1 &&
+		string(username) == s.username && string(realm) == s.c.cfg.Realm &&
+		p.generation == s.c.cfg.Keys.Generation() && s.c.nonces.fresh(nonce)
+}
+
+// mayBegin reports whether the credential is good for a new allocation: unexpired, or of a Node that is connected.
 func (r *request) mayBegin(name credential.Name) bool {
 	late := r.c.now().Sub(name.Expires)
 	set := r.c.set.Load()
 	if late < 0 || !set.StrictExpiry && !set.TTLOnly && r.c.cfg.Nodes.Connected(name.Node) {
 		return true
 	}
-	r.c.cfg.Nodes.Refused(name.Node, "allocation refused: credential expired "+
-		late.Round(time.Second).String()+" ago")
+	r.c.cfg.Nodes.Refused(name.Node, "allocation refused: credential expired "+late.Round(time.Second).String()+" ago")
 	return false
 }
 
-// match tries every secret; it counts the keys for the tests of SECURITY.md's case 16.
+// match tries every secret, whatever the outcome, so that neither time nor work tells which one fits or whether the user
+// exists. It counts them; tests hold the number to SECURITY's rule that all refusals cost the same.
 func (c *Control) match(username string, check func([]byte) bool) ([]byte, bool) {
 	return c.cfg.Keys.Match(username, c.cfg.Realm, func(key []byte) bool {
 		c.stats.checks.Add(1)
@@ -71,7 +139,8 @@ func (c *Control) match(username string, check func([]byte) bool) ([]byte, bool)
 	})
 }
 
-// challenge answers 401 or 438 with realm and a new nonce, unsigned, within the source's rate.
+// challenge answers 401 or 438 with realm and a new nonce, unsigned, within the source's rate. It returns false, for
+// authenticate.
 func (r *request) challenge(code int, cause string) bool {
 	r.c.stats.refused(code, cause)
 	if !r.c.sources.allow(r.src.Client.Addr()) {
@@ -84,7 +153,7 @@ func (r *request) challenge(code int, cause string) bool {
 	return false
 }
 
-// bad answers 400 to a sender that is not authenticated, within the source's rate.
+// bad answers 400 to a sender that is not authenticated, within the source's rate. It returns false, for authenticate.
 func (r *request) bad(cause string) bool {
 	r.c.stats.refused(400, cause)
 	if r.c.sources.allow(r.src.Client.Addr()) {

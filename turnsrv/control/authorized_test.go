@@ -1,9 +1,11 @@
 package control
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -48,14 +50,81 @@ func TestPeersByWhatTheBrokerAuthorised(t *testing.T) {
 
 func TestPeersAtAddressesWhereAPartnerWasSeen(t *testing.T) {
 	r := newRig(t, settings(Settings{PeerMode: PeersAuthorized, AuthorizedFor: time.Hour}))
-	a, b := r.client(t, "a", time.Hour), r.client(t, "b", time.Hour)
-	allocate(t, a)
-	allocate(t, b)
-	// b is seen at 127.0.0.1, where its client is; a socket there that is no relay.
-	_, host := udpPeer(t, "127.0.0.1")
+	a := r.client(t, "a", time.Hour)
+	relayed := allocate(t, a).Relayed
+	r.nodes.set(&r.nodes.seen, "b 127.0.0.2", true)
+	_, host := udpPeer(t, "127.0.0.2")
 	wantCode(t, "not authorised", a.Permit(within(t), host), 403)
+	wantCode(t, "not authorised, a channel", a.Bind(within(t), 0x4000, host), 403)
+
+	// An address that relays have is permitted for them alone: which of them, each datagram shows.
+	r.nodes.set(&r.nodes.seen, "b 127.0.0.1", true)
+	allocate(t, r.client(t, "c", time.Hour))
+	sock, beside := udpPeer(t, "127.0.0.1")
+	wantCode(t, "beside the relays, not authorised", a.Permit(within(t), beside), 0)
+	wantCode(t, "beside the relays, not authorised, a channel", a.Bind(within(t), 0x4000, beside), 403)
+	if err := a.Send(beside, []byte("leak")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sock.WriteToUDPAddrPort([]byte("leak"), relayed); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both are dropped", func() bool {
+		s := r.Allocations()[0].Stats
+		return s.Up.Drops[relay.PeerDenied] == 1 && s.Down.Drops[relay.PeerDenied] == 1
+	})
+
 	r.nodes.set(&r.nodes.pairs, "a b", true)
 	wantCode(t, "authorised", a.Permit(within(t), host), 0)
+	wantCode(t, "beside the relays, authorised", a.Permit(within(t), beside), 0)
+	if err := a.Send(beside, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 10)
+	if n, _, err := sock.ReadFromUDPAddrPort(buf); err != nil || string(buf[:n]) != "hello" {
+		t.Errorf("the peer got %q: %v", buf[:n], err)
+	}
+}
+
+// Clients that write no port into CreatePermission reach the Nodes that a Broker authorised, and no others.
+func TestPortsMeanNothingWhereTheBrokerAuthorises(t *testing.T) {
+	r := newRig(t, settings(Settings{PeerMode: PeersAuthorized, AuthorizedFor: time.Hour}))
+	r.nodes.set(&r.nodes.pairs, "b a", true)
+	a, b, c := r.client(t, "a", time.Hour), r.client(t, "b", time.Hour), r.client(t, "c", time.Hour)
+	ra, rb, rc := allocate(t, a).Relayed, allocate(t, b).Relayed, allocate(t, c).Relayed
+	anyPort := netip.AddrPortFrom(ra.Addr(), 0)
+	for who, x := range map[string]*turnclient.Client{"a": a, "b": b, "c": c} {
+		wantCode(t, who, x.Permit(within(t), anyPort), 0)
+	}
+	if err := a.Send(rc, []byte("to c")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Send(ra, []byte("from c")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "what nobody authorised is dropped", func() bool {
+		all := r.Allocations()
+		return all[0].Stats.Up.Drops[relay.PeerDenied] == 1 && all[2].Stats.Up.Drops[relay.PeerDenied] == 1
+	})
+	for range 2 {
+		if err := a.Send(rb, []byte("to b")); err != nil {
+			t.Fatal(err)
+		}
+		if d, err := b.Receive(within(t)); err != nil || string(d.Data) != "to b" || d.Peer != ra {
+			t.Fatalf("b got %+v: %v", d, err)
+		}
+		// A call goes on when its authorisation is old.
+		r.nodes.set(&r.nodes.pairs, "b a", false)
+		r.clock.add(2 * time.Minute)
+	}
+	r.clock.add(6 * time.Minute)
+	wantCode(t, "the address again", a.Permit(within(t), anyPort), 0)
+	if err := a.Send(rb, []byte("late")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "what was not used for five minutes is asked about again", func() bool {
+		return r.Allocations()[0].Stats.Up.Drops[relay.PeerDenied] == 2
+	})
 }
 
 func TestObserveOnlyReports(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"runtime/debug"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -19,9 +20,8 @@ import (
 )
 
 const (
-	maxPermissions = 1024               // per allocation
-	maxChannels    = 4096               // per allocation: every number that RFC 8656 §12 has
-	maxLifetime    = 3599 * time.Second // pion takes an hour and more for 10 minutes
+	maxLifetime       = 3599 * time.Second // pion takes an hour and more for 10 minutes
+	defaultTableBytes = 16 << 20
 )
 
 // Directory is what control asks and tells about Nodes. Its methods are called on the packet path: they must be quick
@@ -31,8 +31,9 @@ type Directory interface {
 	Banned(node string) bool
 	// Connected reports whether the Node is connected to a Broker.
 	Connected(node string) bool
-	// Opened, Ended, Refused and Observed add an event to the Node's why-record: an allocation was made or has ended,
-	// something was refused, or would have been under another setting. Only Nodes that proved who they are are noted.
+	// Opened, Ended, Refused and Observed add an event to the Node's why-record: an allocation was opened or has ended,
+	// something was refused, or would be refused by another setting. Only Nodes that proved who they are are noted. Each
+	// Opened is followed by one Ended.
 	Opened(node, detail string)
 	Ended(node, detail string)
 	Refused(node, detail string)
@@ -65,6 +66,7 @@ type Settings struct {
 	MaxSession         time.Duration // from the Allocate on; 0: none
 	PeerMode           PeerMode
 	AuthorizedFor      time.Duration // how long an authorisation counts, with PeerMode
+	TableBytes         int64         // memory that may be kept for one Node's allocations, by estimate; default 16 MiB
 	Software           string        // SOFTWARE attribute of successful answers; empty: none
 	// UnauthenticatedPerSecond bounds the answers to one source that has not proved who it is; 0: no bound.
 	UnauthenticatedPerSecond int
@@ -81,8 +83,11 @@ type Config struct {
 	// OwnListener says whether a is a socket that this process listens on: never a peer, whatever the policy allows.
 	OwnListener func(a netip.AddrPort) bool
 	Engines     int // pion servers; one per core is right
-	Now         func() time.Time
-	Logger      *slog.Logger
+	// OnPanic is given what a panic on one of pion's goroutines said, from within the deferred function that stopped it. nil:
+	// it is logged.
+	OnPanic func(cause any)
+	Now     func() time.Time
+	Logger  *slog.Logger
 }
 
 // Control implements relay.Handler. Make it with New, give it the data plane with Use before that runs, and Close it
@@ -96,6 +101,7 @@ type Control struct {
 	nonces  *nonces
 	sources *sources
 	quota   *quota
+	rates   *nodeRates
 	stats   stats
 	set     atomic.Pointer[Settings]
 	lastID  atomic.Uint64
@@ -111,6 +117,7 @@ type Control struct {
 type Plane interface {
 	Open(src relay.Source, o relay.OpenOptions) (*relay.Relay, error)
 	RelayAt(a netip.AddrPort) *relay.Relay
+	HasRelay(ip netip.Addr, but *relay.Relay) bool
 }
 
 // New validates cfg and starts the engines.
@@ -127,17 +134,23 @@ func New(cfg Config) (*Control, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	if cfg.OnPanic == nil {
+		cfg.OnPanic = func(cause any) {
+			cfg.Logger.Error("control: a panic was stopped", "panic", cause, "stack", string(debug.Stack()))
+		}
+	}
 	c := &Control{
 		cfg: cfg, log: cfg.Logger, now: cfg.Now,
 		nonces:  newNonces(cfg.Now),
 		sources: newSources(cfg.Settings.UnauthenticatedPerSecond, cfg.Now),
-		quota:   newQuota(cfg.Settings.Allocations, cfg.Settings.AllocationsPerNode),
+		quota:   newQuota(),
+		rates:   newNodeRates(cfg.Now),
 		live:    make(map[uint64]*session),
 		byNode:  make(map[string]map[uint64]*session),
 	}
 	c.Apply(cfg.Settings)
 	for range max(1, cfg.Engines) {
-		e, err := newEngine(pionLogger{c.log})
+		e, err := newEngine(pionLogger{c.log}, cfg.OnPanic)
 		if err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
@@ -155,7 +168,10 @@ func (c *Control) Apply(s Settings) {
 		s.Lifetime = 10 * time.Minute
 	}
 	s.Lifetime = min(s.Lifetime, maxLifetime)
-	c.quota.limits(s.Allocations, s.AllocationsPerNode)
+	if s.TableBytes <= 0 {
+		s.TableBytes = defaultTableBytes
+	}
+	c.quota.limits(s.Allocations, s.AllocationsPerNode, s.TableBytes)
 	c.sources.limit.Store(int64(s.UnauthenticatedPerSecond))
 	c.set.Store(&s)
 }
@@ -227,10 +243,10 @@ func (c *Control) CloseAllocation(id, cause string) bool {
 	return false
 }
 
-// ClientGone is for the data plane to call when the connection of a relay's client has ended.
-func (c *Control) ClientGone(r *relay.Relay) {
+// ClientGone is for the data plane to call when the connection of a relay's client has ended, and says why it has.
+func (c *Control) ClientGone(r *relay.Relay, cause string) {
 	if s, ok := r.Tag().(*session); ok {
-		s.close(causeGone)
+		s.close(cause)
 	}
 }
 

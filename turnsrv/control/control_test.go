@@ -196,7 +196,12 @@ func TestRelayToRelayWhereAllIsDenied(t *testing.T) {
 	a, b := r.client(t, "a", time.Hour), r.client(t, "b", time.Hour)
 	ra, rb := allocate(t, a).Relayed, allocate(t, b).Relayed
 	sock, other := udpPeer(t, "127.0.0.1")
-	wantCode(t, "a socket beside the relays", a.Permit(within(t), other), 403)
+	wantCode(t, "where no relay is", a.Permit(within(t), netip.MustParseAddrPort("127.0.0.2:9")), 403)
+	wantCode(t, "a channel to a socket beside the relays", a.Bind(within(t), 0x4000, other), 403)
+	// Ports mean nothing in a permission: pjnath writes 0 (RFC 8656 §9).
+	for _, port := range []uint16{0, 9, other.Port()} {
+		wantCode(t, "the relays' address", a.Permit(within(t), netip.AddrPortFrom(rb.Addr(), port)), 0)
+	}
 	if err := a.Permit(within(t), rb); err != nil {
 		t.Fatal(err)
 	}

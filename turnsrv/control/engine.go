@@ -18,16 +18,16 @@ import (
 var errEngineClosed = errors.New("the TURN engine has ended")
 
 const (
-	// engineMTU bounds a rebuilt request: a CreatePermission with as many peers as an allocation may have.
-	engineMTU   = 32 << 10
+	engineMTU   = 1 << 10 // more than a rebuilt Allocate or Refresh has
 	engineUser  = "session"
 	engineRealm = "engine"
 )
 
-// engine drives one pion/turn server through a net.PacketConn of our own. pion keeps the state of allocations,
-// permissions and channels and the timers that end them; it never sees a client's packet. Every request that reaches
-// it was decided on before and is rebuilt here under a name and key of this process, from an address that stands for
-// one session: a timer that is late can therefore never meet the same client's next allocation.
+// engine drives one pion/turn server through a net.PacketConn of our own. pion keeps the allocations and the timers that
+// end them; it never sees a client's packet. Every request that reaches it was decided on before and is rebuilt here under
+// a name and key of this process, from an address that stands for one session: a timer that is late can therefore never
+// meet the same client's next allocation. Permissions and channels are the data plane's alone: pion would look for a
+// channel by going through all of them.
 //
 // pion reads, handles and answers one request at a time, so the generator knows which session a socket is for.
 type engine struct {
@@ -40,15 +40,20 @@ type engine struct {
 	buf   []byte
 	cur   *session
 
+	onPanic func(any)
+
 	index sync.Mutex
 	live  map[uint64]*session
 }
 
-func newEngine(log logging.LeveledLogger) (*engine, error) {
+var errPanicked = errors.New("a panic was stopped")
+
+func newEngine(log logging.LeveledLogger, onPanic func(any)) (*engine, error) {
 	e := &engine{
-		key:  turn.GenerateAuthKey(engineUser, engineRealm, "internal"),
-		conn: newEngineConn(),
-		live: make(map[uint64]*session),
+		onPanic: onPanic,
+		key:     turn.GenerateAuthKey(engineUser, engineRealm, "internal"),
+		conn:    newEngineConn(),
+		live:    make(map[uint64]*session),
 	}
 	server, err := turn.NewServer(turn.ServerConfig{
 		Realm:         engineRealm,
@@ -60,18 +65,9 @@ func newEngine(log logging.LeveledLogger) (*engine, error) {
 		}},
 		EventHandler: turn.EventHandler{
 			OnAllocationDeleted: func(src, _ net.Addr, _, _, _ string) {
+				defer e.contain()
 				if s := e.forget(src); s != nil {
 					s.end(causeExpired)
-				}
-			},
-			OnPermissionDeleted: func(src, _ net.Addr, _, _, _ string, _ net.Addr, peer net.IP) {
-				if s := e.find(src); s != nil {
-					s.relay.Revoke(addrOf(peer))
-				}
-			},
-			OnChannelDeleted: func(src, _ net.Addr, _, _, _ string, _, _ net.Addr, number uint16) {
-				if s := e.find(src); s != nil {
-					s.relay.Unbind(number)
 				}
 			},
 		},
@@ -133,12 +129,6 @@ func (e *engine) add(s *session) {
 	e.live[s.id] = s
 }
 
-func (e *engine) find(src net.Addr) *session {
-	e.index.Lock()
-	defer e.index.Unlock()
-	return e.live[sessionID(src)]
-}
-
 func (e *engine) forget(src net.Addr) *session {
 	e.index.Lock()
 	defer e.index.Unlock()
@@ -146,6 +136,14 @@ func (e *engine) forget(src net.Addr) *session {
 	s := e.live[id]
 	delete(e.live, id)
 	return s
+}
+
+// contain is to be deferred in what pion calls on its own goroutines. A panic in pion's own code there ends the process:
+// nobody but pion could stop it. It sees nothing but what control has rebuilt.
+func (e *engine) contain() {
+	if cause := recover(); cause != nil {
+		e.onPanic(cause)
+	}
 }
 
 // close ends the server and waits for its loop. Every session must have ended before.
@@ -162,7 +160,9 @@ type generator engine
 func (g *generator) Validate() error { return nil }
 
 // AllocatePacketConn is called by pion within do, which holds the lock.
-func (g *generator) AllocatePacketConn(string, int) (net.PacketConn, net.Addr, error) {
+func (g *generator) AllocatePacketConn(string, int) (conn net.PacketConn, addr net.Addr, err error) {
+	err = errPanicked
+	defer (*engine)(g).contain()
 	if g.cur == nil || g.cur.relay == nil {
 		return nil, nil, errors.New("no relay was opened for this request")
 	}

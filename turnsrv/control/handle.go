@@ -38,6 +38,7 @@ type request struct {
 	node     string // from here on: set by authenticate
 	username string
 	key      []byte
+	proof    proof
 	session  *session // of this 5-tuple, or nil
 }
 

@@ -38,20 +38,30 @@ func (n *nonces) make(t relay.Tuple) string {
 	return n.at(t, uint32(n.now().Sub(n.start)/time.Second))
 }
 
-// valid says whether nonce was made for t, by this process, within nonceLife. The comparison is in constant time.
+// valid reports whether nonce was made for t, by this process, within nonceLife. The comparison is in constant time.
 func (n *nonces) valid(t relay.Tuple, nonce []byte) bool {
+	made, ok := n.age(nonce)
+	return ok && hmac.Equal([]byte(n.at(t, made)), nonce)
+}
+
+// fresh reports whether a nonce that was valid once is still within nonceLife. It computes no MAC.
+func (n *nonces) fresh(nonce []byte) bool {
+	_, ok := n.age(nonce)
+	return ok
+}
+
+// age reads when a nonce claims to have been made, and reports whether that is within nonceLife.
+func (n *nonces) age(nonce []byte) (made uint32, ok bool) {
 	var raw [12]byte
 	if len(nonce) != nonceLen {
-		return false
+		return 0, false
 	}
 	if _, err := base64.RawURLEncoding.Decode(raw[:], nonce); err != nil {
-		return false
+		return 0, false
 	}
-	made := binary.BigEndian.Uint32(raw[:])
-	if age := n.now().Sub(n.start) - time.Duration(made)*time.Second; age < -time.Second || age > nonceLife {
-		return false
-	}
-	return hmac.Equal([]byte(n.at(t, made)), nonce)
+	made = binary.BigEndian.Uint32(raw[:])
+	age := n.now().Sub(n.start) - time.Duration(made)*time.Second
+	return made, age >= -time.Second && age <= nonceLife
 }
 
 func (n *nonces) at(t relay.Tuple, seconds uint32) string {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -10,15 +11,11 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
-type peer struct {
-	addr  netip.AddrPort
-	scope relay.Scope
-}
-
-// createPermission is RFC 8656 §10.2. All peers are decided on before the first is installed.
+// createPermission is RFC 8656 §10.2. All peers are decided on before the first is installed, and all are installed in
+// one change.
 func (r *request) createPermission() {
 	s, before := r.session, r.c.changes.Load()
-	var all []peer
+	var all []relay.Grant
 	code, cause := 0, ""
 	r.msg.Each(func(t uint16, v []byte) bool {
 		if t != stunmsg.AttrXORPeerAddress {
@@ -30,11 +27,10 @@ func (r *request) createPermission() {
 			return false
 		}
 		var scope relay.Scope
-		if scope, code, cause = r.decidePeer(p); code != 0 {
+		if scope, code, cause = r.decidePermission(p); code != 0 {
 			return false
 		}
-		all = append(all, peer{p, scope})
-		if len(all) > maxPermissions {
+		if all = append(all, relay.Grant{Addr: p.Addr(), Scope: scope}); len(all) > relay.MaxPermissions {
 			code, cause = 508, "permissions"
 		}
 		return code == 0
@@ -42,22 +38,13 @@ func (r *request) createPermission() {
 	if code == 0 && len(all) == 0 {
 		code, cause = 400, "malformed"
 	}
-	if code == 0 && !r.roomFor(all) {
-		code, cause = 508, "permissions"
-	}
 	if code != 0 {
 		r.refuse(code, cause)
 		return
 	}
-	if !r.grant(stunmsg.CreatePermissionRequest, func(w *stunmsg.Builder) {
-		for _, p := range all {
-			w.XORAddr(stunmsg.AttrXORPeerAddress, p.addr)
-		}
-	}) {
+	if err := s.relay.Permit(all...); err != nil {
+		r.notEntered("permission", err)
 		return
-	}
-	for _, p := range all {
-		s.relay.Permit(p.addr.Addr(), p.scope)
 	}
 	r.decidedSince(before)
 	r.send(r.begin(r.msg.Type.Success()))
@@ -90,20 +77,29 @@ func (r *request) channelBind() {
 		r.refuse(400, "channel_conflict")
 		return
 	}
-	if _, channels := s.relay.Counts(); !hasChannel && channels >= maxChannels || !r.roomFor([]peer{{p, scope}}) {
-		r.refuse(508, "channels")
+	if err = s.relay.Permit(relay.Grant{Addr: p.Addr(), Scope: r.forAddress(p.Addr(), scope)}); err == nil {
+		err = s.relay.Bind(number, p, scope)
+	}
+	if err != nil {
+		r.notEntered("channel", err)
 		return
 	}
-	if !r.grant(stunmsg.ChannelBindRequest, func(w *stunmsg.Builder) {
-		w.Attr(stunmsg.AttrChannelNumber, []byte{byte(number >> 8), byte(number), 0, 0}).
-			XORAddr(stunmsg.AttrXORPeerAddress, p)
-	}) {
-		return
-	}
-	s.relay.Permit(p.Addr(), scope)
-	s.relay.Bind(number, p, scope)
 	r.decidedSince(before)
 	r.send(r.begin(r.msg.Type.Success()))
+}
+
+// notEntered answers where the data plane took no permission or channel.
+func (r *request) notEntered(what string, err error) {
+	switch {
+	case errors.Is(err, relay.ErrPermissions):
+		r.refuse(508, "permissions")
+	case errors.Is(err, relay.ErrChannels):
+		r.refuse(508, "channels")
+	case errors.Is(err, relay.ErrBudget):
+		r.tablesFull(what)
+	default: // the allocation has ended meanwhile
+		r.refuse(437, "no_allocation")
+	}
 }
 
 // decidedSince decides again where the peer policy has changed since before: Recheck may have come too early to see what
@@ -114,32 +110,34 @@ func (r *request) decidedSince(before uint64) {
 	}
 }
 
-// roomFor says whether permissions for all of these peers stay within the limit.
-func (r *request) roomFor(all []peer) bool {
-	n, _ := r.session.relay.Counts()
-	for _, p := range all {
-		if !r.session.relay.Permitted(p.addr.Addr()) {
-			n++
-		}
+// decidePermission is the peer policy for a permission, which is for an address: the port that is named with it means
+// nothing (RFC 8656 §9), and there are clients that always name 0. code is 0 where it may be granted, within scope. An
+// address that the policy denies may be permitted where another live relay of this server has it. Data then goes between
+// live relays only, and the data plane decides about each datagram.
+func (r *request) decidePermission(p netip.AddrPort) (scope relay.Scope, code int, cause string) {
+	// Who names a relay, or a listener of ours, means that.
+	if r.c.plane.RelayAt(p) != nil || r.c.cfg.OwnListener(p) {
+		scope, code, cause = r.decidePeer(p)
+		return r.forAddress(p.Addr(), scope), code, cause
 	}
-	return n <= maxPermissions
-}
-
-// grant has pion enter what was decided on. False where the request has been answered: the allocation ended meanwhile.
-func (r *request) grant(t stunmsg.Type, add func(*stunmsg.Builder)) bool {
-	code, err := r.session.engine.do(r.session, t, add)
+	ip := p.Addr()
+	if ip.Is4() != r.session.relay.Addr().Addr().Is4() {
+		return 0, 443, "family"
+	}
+	relays := r.c.plane.HasRelay(ip, r.session.relay)
+	allowed, why := r.c.cfg.CheckPeer(ip)
 	switch {
-	case err != nil:
-		r.refuse(437, "no_allocation")
-		return false
-	case code != 0:
-		r.refuse(400, "engine")
-		return false
+	case allowed && (r.authorizedAddr(ip) || !relays && r.observed(ip) || relays && r.observing()):
+		return relay.ScopeAny, 0, ""
+	case relays:
+		return relay.ScopeRelays, 0, ""
+	case allowed:
+		return 0, r.forbidden(ip, notAuthorised), "peer_unauthorized"
 	}
-	return true
+	return 0, r.forbidden(ip, why), "peer_denied"
 }
 
-// decidePeer is the peer policy: code is 0 where the peer may be relayed to, within scope.
+// decidePeer is the peer policy for one transport address: code is 0 where it may be relayed to, within scope.
 func (r *request) decidePeer(p netip.AddrPort) (scope relay.Scope, code int, cause string) {
 	ip := p.Addr()
 	if ip.Is4() != r.session.relay.Addr().Addr().Is4() {
@@ -160,38 +158,55 @@ func (r *request) decidePeer(p netip.AddrPort) (scope relay.Scope, code int, cau
 		return 0, r.forbidden(ip, why), "peer_denied"
 	}
 	if !r.authorized(p, other) {
-		return 0, r.forbidden(ip, "no Broker authorised this Node to talk to one that is there, see turn.peers.mode"), "peer_unauthorized"
+		return 0, r.forbidden(ip, notAuthorised), "peer_unauthorized"
 	}
 	return scope, 0, ""
 }
 
-// authorized is turn.peers.mode: whether a Broker authorised the Node to talk to whoever is at p, in the time that
-// counts. other is the relay at p, if there is one. What is permitted already may always be refreshed.
+const notAuthorised = "no Broker authorised this Node to talk to one that is there, see turn.peers.mode"
+
+// authorized is turn.peers.mode: whether a Broker authorised the Node to talk to whoever is at p, in the time that counts.
+// other is the relay at p, if there is one: all relays share an address, so that what counts is the pair.
 func (r *request) authorized(p netip.AddrPort, other *relay.Relay) bool {
-	set := r.c.set.Load()
-	if set.PeerMode == PeersOpen {
+	switch {
+	case r.c.set.Load().PeerMode == PeersOpen:
 		return true
+	case other != nil:
+		return r.session.mayReach(p, other) || r.observed(p.Addr())
 	}
-	since := r.c.now().Add(-set.AuthorizedFor)
-	ok := false
-	if other != nil {
-		// All relays share an address: what counts is the pair, not the permission for the address.
-		s, isSession := other.Tag().(*session)
-		ok = isSession && (s.node == r.node || r.c.cfg.Nodes.AuthorizedSince(r.node, s.node, since) ||
-			r.session.reached(p, r.c.now()))
-		if ok {
-			r.session.reach(p, r.c.now())
-		}
-	} else {
-		ok = r.session.relay.Permitted(p.Addr()) || r.c.cfg.Nodes.SeenPartner(r.node, p.Addr(), since)
-	}
-	if !ok && set.PeerMode == PeersObserve {
-		r.c.stats.refused(0, "peer_would_be_unauthorized")
-		r.c.cfg.Nodes.Observed(r.node, "peer "+p.Addr().String()+" would be refused: no Broker authorised it, see turn.peers.mode")
-		return true
-	}
-	return ok
+	return r.authorizedAddr(p.Addr()) || r.observed(p.Addr())
 }
+
+// authorizedAddr reports whether one of the Nodes that a Broker authorised was seen at an address, in the time that counts.
+// What is permitted already may always be refreshed.
+func (r *request) authorizedAddr(ip netip.Addr) bool {
+	set := r.c.set.Load()
+	return set.PeerMode == PeersOpen || r.session.relay.Permitted(ip) == relay.ScopeAny ||
+		r.c.cfg.Nodes.SeenPartner(r.node, ip, set.authorizedSince(r.c.now()))
+}
+
+// forAddress is the scope of the permission for an address on which a peer may be reached within scope: to be let to a
+// relay is not to be let to all that shares its address.
+func (r *request) forAddress(ip netip.Addr, scope relay.Scope) relay.Scope {
+	if scope == relay.ScopeAny && r.c.plane.HasRelay(ip, r.session.relay) && !r.observing() && !r.authorizedAddr(ip) {
+		return relay.ScopeRelays
+	}
+	return scope
+}
+
+func (r *request) observing() bool { return r.c.set.Load().PeerMode == PeersObserve }
+
+// observed notes what would be refused, where that is all that turn.peers.mode asks for.
+func (r *request) observed(ip netip.Addr) bool {
+	if !r.observing() {
+		return false
+	}
+	r.c.stats.refused(0, "peer_would_be_unauthorized")
+	r.c.cfg.Nodes.Observed(r.node, "peer "+ip.String()+" would be refused: no Broker authorised it, see turn.peers.mode")
+	return true
+}
+
+func (s *Settings) authorizedSince(now time.Time) time.Time { return now.Add(-s.AuthorizedFor) }
 
 // forbidden notes why a peer was refused and is 403.
 func (r *request) forbidden(ip netip.Addr, why string) int {
@@ -201,9 +216,10 @@ func (r *request) forbidden(ip netip.Addr, why string) int {
 
 // AllowSend is the peer policy for each Send indication of a relay: a permission is for an address, and the policy may
 // have changed since. A live relayed address of this server is a peer wherever it stands; where the Broker's
-// authorisations decide, only the ones that were permitted by name.
+// authorisations decide, only those of Nodes that it authorised.
 func (c *Control) AllowSend(r *relay.Relay, peer netip.AddrPort) bool {
-	if c.plane.RelayAt(peer) == nil {
+	other := c.plane.RelayAt(peer)
+	if other == nil {
 		allowed, _ := c.cfg.CheckPeer(peer.Addr())
 		return allowed
 	}
@@ -211,7 +227,7 @@ func (c *Control) AllowSend(r *relay.Relay, peer netip.AddrPort) bool {
 		return true
 	}
 	s, ok := r.Tag().(*session)
-	return ok && s.reached(peer, c.now())
+	return ok && s.mayReach(peer, other)
 }
 
 func (r *request) sameFamily(v []byte) bool {

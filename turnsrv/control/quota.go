@@ -1,36 +1,49 @@
 package control
 
-import "sync"
+import (
+	"sync"
 
-// quota counts live allocations, in all and by Node, against two limits; 0 is none. A place is taken before anything
-// is opened and given back when the allocation ends, so that the limits are exact however many requests come at once.
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+// quota counts live allocations, in all and by Node, against two limits, of which 0 is none, and has the Nodes' budgets of
+// memory. A place is taken before anything is opened and given back when the allocation ends, so that the limits are exact
+// however many requests come at once.
 type quota struct {
+	mu             sync.Mutex
 	total, perNode int
-
-	mu    sync.Mutex
-	all   int
-	nodes map[string]int
+	tableBytes     int64 // limit of each budget
+	all            int
+	nodes          map[string]*share
 }
 
-func newQuota(total, perNode int) *quota {
-	return &quota{total: total, perNode: perNode, nodes: make(map[string]int)}
+// share is what one Node has.
+type share struct {
+	allocations int
+	tables      *relay.Budget
 }
+
+func newQuota() *quota { return &quota{nodes: make(map[string]*share)} }
 
 // take takes a place for node. Where it is refused, full says which limit was reached: "server" (508 is due) or
-// "node" (486), and used is what is in use there.
-func (q *quota) take(node string) (full string, used int) {
+// "node" (486), and used is what is in use there. Otherwise tables is what the allocation's memory counts in.
+func (q *quota) take(node string) (tables *relay.Budget, full string, used int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.total > 0 && q.all >= q.total {
-		return "server", q.all
+		return nil, "server", q.all
 	}
-	n := q.nodes[node]
-	if q.perNode > 0 && n >= q.perNode {
-		return "node", n
+	s := q.nodes[node]
+	if s != nil && q.perNode > 0 && s.allocations >= q.perNode {
+		return nil, "node", s.allocations
+	}
+	if s == nil {
+		s = &share{tables: relay.NewBudget(q.tableBytes)}
+		q.nodes[node] = s
 	}
 	q.all++
-	q.nodes[node] = n + 1
-	return "", n + 1
+	s.allocations++
+	return s.tables, "", s.allocations
 }
 
 // give returns a place that take gave.
@@ -38,14 +51,30 @@ func (q *quota) give(node string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.all--
-	if q.nodes[node]--; q.nodes[node] <= 0 {
+	s := q.nodes[node]
+	if s.allocations--; s.allocations <= 0 {
 		delete(q.nodes, node)
 	}
 }
 
-// limits replaces both limits, for a reload. What is in use stays.
-func (q *quota) limits(total, perNode int) {
+// limits replaces the limits, for a reload. What is in use stays.
+func (q *quota) limits(total, perNode int, tableBytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.total, q.perNode = total, perNode
+	q.total, q.perNode, q.tableBytes = total, perNode, tableBytes
+	for _, s := range q.nodes {
+		s.tables.SetLimit(tableBytes)
+	}
+}
+
+// tables is how much memory counts in all budgets, and in the largest one.
+func (q *quota) tables() (all, most int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, s := range q.nodes {
+		n := s.tables.Used()
+		all += n
+		most = max(most, n)
+	}
+	return all, most
 }

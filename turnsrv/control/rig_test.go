@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,6 +86,14 @@ type rig struct {
 	keys  *credential.Keyring
 	nodes *directory
 	clock *clock
+
+	handled atomic.Uint64 // messages
+}
+
+// HandleSTUN counts what Control has handled.
+func (r *rig) HandleSTUN(src relay.Source, msg []byte) {
+	r.Control.HandleSTUN(src, msg)
+	r.handled.Add(1)
 }
 
 const rigRealm = "crolang"
@@ -114,10 +123,10 @@ func newRig(t *testing.T, edit func(*Config, *relay.Config)) *rig {
 	if r.Control, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	rcfg.Handler = r.Control
+	rcfg.Handler = r
 	rcfg.OwnListener = cfg.OwnListener
 	rcfg.AllowSend = r.AllowSend
-	rcfg.OnClientGone = func(x *relay.Relay, _ string) { r.ClientGone(x) }
+	rcfg.OnClientGone = func(x *relay.Relay, cause string) { r.ClientGone(x, cause) }
 	plane, err := relay.New(rcfg)
 	if err != nil {
 		t.Fatal(err)
@@ -195,6 +204,15 @@ func allocate(t *testing.T, c *turnclient.Client) turnclient.Allocation {
 		t.Fatal(err)
 	}
 	return a
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not so in time: %s", what)
+		}
+	}
 }
 
 func wantCode(t *testing.T, what string, err error, code int) {

@@ -14,11 +14,11 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
-// The causes with which an allocation ends, as the log and the why-record say them.
+// The causes with which an allocation ends, as the log and the why-record say them. Where the client's connection has ended,
+// the data plane says why.
 const (
 	causeExpired  = "its lifetime ended without a refresh"
 	causeReleased = "released by the client"
-	causeGone     = "the client's connection ended"
 	causeSession  = "max_session reached"
 	causeShutdown = "the server is shutting down"
 	causeBanned   = "the Node is banned"
@@ -45,34 +45,70 @@ type session struct {
 	expires atomic.Int64 // Unix seconds
 	ended   atomic.Bool
 
+	proof proof // of its client's handler alone
+	rate  sessionRate
+
 	mu     sync.Mutex
-	relays map[netip.AddrPort]time.Time // relays of this server that were permitted by name, and when; see PeersAuthorized
+	relays map[netip.AddrPort]time.Time // of this server that it may reach where Nodes must be authorised, and since when
+	tables *relay.Budget                // what relays takes
 }
 
-// permissionLife is how long a permission lasts without being refreshed (RFC 8656 §9).
-const permissionLife = 5 * time.Minute
+const (
+	maxReached = relay.MaxPermissions
+	reachCost  = 128 // bytes in relays
+)
 
-// reach notes that the relay at p was permitted by name. Old entries make room.
-func (s *session) reach(p netip.AddrPort, now time.Time) {
+// mayReach reports whether the relay other, at p, is one that a Broker authorised the session's Node to reach. What was
+// asked about in the last five minutes is not asked again: a call is not cut off because its authorisation has become old.
+func (s *session) mayReach(p netip.AddrPort, other *relay.Relay) bool {
+	o, ok := other.Tag().(*session)
+	if !ok {
+		return false
+	}
+	now := s.c.now()
+	s.mu.Lock()
+	at, known := s.relays[p]
+	s.mu.Unlock()
+	known = known && now.Sub(at) <= relay.PermissionLife && !at.Before(o.started)
+	if !known && s.node != o.node && !s.c.cfg.Nodes.AuthorizedSince(s.node, o.node, s.c.set.Load().authorizedSince(now)) {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.reach(p, now)
+	return true
+}
+
+// reach notes that the relay at p may be reached. Old entries make room. The caller holds mu.
+func (s *session) reach(p netip.AddrPort, now time.Time) {
+	if _, ok := s.relays[p]; ok {
+		s.relays[p] = now
+		return
+	}
+	if len(s.relays) >= maxReached {
+		maps.DeleteFunc(s.relays, func(_ netip.AddrPort, at time.Time) bool {
+			old := now.Sub(at) > relay.PermissionLife
+			if old {
+				s.tables.Give(reachCost)
+			}
+			return old
+		})
+	}
+	if s.ended.Load() || len(s.relays) >= maxReached || !s.tables.Take(reachCost) {
+		return
+	}
 	if s.relays == nil {
 		s.relays = make(map[netip.AddrPort]time.Time)
 	}
-	if len(s.relays) >= maxPermissions {
-		maps.DeleteFunc(s.relays, func(_ netip.AddrPort, at time.Time) bool { return now.Sub(at) > permissionLife })
-	}
-	if len(s.relays) < maxPermissions {
-		s.relays[p] = now
-	}
+	s.relays[p] = now
 }
 
-// reached says whether the permission for the relay at p is live.
-func (s *session) reached(p netip.AddrPort, now time.Time) bool {
+// forgetReached gives back what reach took.
+func (s *session) forgetReached() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	at, ok := s.relays[p]
-	return ok && now.Sub(at) <= permissionLife
+	s.tables.Give(int64(len(s.relays)) * reachCost)
+	s.relays = nil
 }
 
 // sessionPrefix makes the address that stands for a session in pion: ULA, so never one of the network's.
@@ -95,11 +131,6 @@ func sessionID(a net.Addr) uint64 {
 	return binary.BigEndian.Uint64(u.IP[8:])
 }
 
-func addrOf(ip net.IP) netip.Addr {
-	a, _ := netip.AddrFromSlice(ip)
-	return a.Unmap()
-}
-
 // ID names the session in the admin API.
 func (s *session) ID() string { return strconv.FormatUint(s.id, 36) }
 
@@ -110,6 +141,7 @@ func (s *session) end(cause string) bool {
 		return false
 	}
 	s.relay.Close()
+	s.forgetReached()
 	s.c.removed(s, cause)
 	return true
 }

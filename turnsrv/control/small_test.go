@@ -122,7 +122,8 @@ func TestSourcesTableIsFixed(t *testing.T) {
 }
 
 func TestQuotaIsExactUnderConcurrency(t *testing.T) {
-	q := newQuota(50, 7)
+	q := newQuota()
+	q.limits(50, 7, 0)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	got := map[string]int{}
@@ -131,7 +132,7 @@ func TestQuotaIsExactUnderConcurrency(t *testing.T) {
 		go func() {
 			defer wg.Done()
 			node := fmt.Sprint(i % 10)
-			if full, _ := q.take(node); full == "" {
+			if _, full, _ := q.take(node); full == "" {
 				mu.Lock()
 				got[node]++
 				mu.Unlock()

@@ -3,71 +3,78 @@ package control
 import (
 	"hash/maphash"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 )
 
-const (
-	sourceSets = 4096 // 4096 sets of 4 slots of 24 bytes: 400 kB whatever strangers invent
-	sourceWays = 4
-)
+const sourceSets = 4096 // of 4 sources each: 650 kB whatever strangers invent
 
-// sources bounds how many answers one source address is given per second without having proved who it is. An IPv6
-// source is its /64. The table has a fixed size: in a full set the source that was idle longest gives way.
+// sources bounds what one source address gets in a second without having proved who it is: answers, and integrities that
+// are computed for it. An IPv6 source is its /64. A second begins with a source's first request, so that a burst gets
+// exactly the limit in it.
 type sources struct {
-	limit atomic.Int64 // per second; 0 for no limit
-	seed  maphash.Seed
-	now   func() time.Time
-	mu    [64]sync.Mutex
-	sets  [sourceSets][sourceWays]sourceSlot
+	limit  atomic.Int64 // of either; 0 for no limit
+	now    func() time.Time
+	states *cells[source]
 }
 
-type sourceSlot struct {
-	key   uint64
-	start int64 // of the window of one second, in Unix nanoseconds
-	count int
+type source struct {
+	start   int64 // of the second, in Unix nanoseconds
+	answers int
+	tries   int
 }
 
 func newSources(limit int, now func() time.Time) *sources {
-	s := &sources{seed: maphash.MakeSeed(), now: now}
+	s := &sources{now: now, states: newCells[source](sourceSets)}
 	s.limit.Store(int64(limit))
 	return s
 }
 
-// allow counts one answer to ip and says whether it may be sent. The window begins with a source's first request, so
-// that a burst gets exactly limit answers in its first second.
-func (s *sources) allow(ip netip.Addr) bool {
-	limit := int(s.limit.Load())
-	if limit <= 0 {
-		return true
-	}
+func (s *sources) with(ip netip.Addr, f func(*source)) {
 	if ip.Is6() && !ip.Is4In6() {
 		p, _ := ip.WithZone("").Prefix(64)
 		ip = p.Addr()
 	}
 	a := ip.As16()
-	key := maphash.Bytes(s.seed, a[:]) | 1 // 0 marks an empty slot
 	now := s.now().UnixNano()
-	set := key >> 32 % sourceSets
-	mu := &s.mu[set%uint64(len(s.mu))]
-	mu.Lock()
-	defer mu.Unlock()
-	slots := &s.sets[set]
-	victim := &slots[0]
-	for i := range slots {
-		slot := &slots[i]
-		if slot.key == key {
-			if now-slot.start >= int64(time.Second) || now < slot.start {
-				slot.start, slot.count = now, 0
-			}
-			slot.count++
-			return slot.count <= limit
+	s.states.with(maphash.Bytes(s.states.seed, a[:]), now, func(v *source) {
+		if now-v.start >= int64(time.Second) || now < v.start {
+			*v = source{start: now}
 		}
-		if slot.start < victim.start {
-			victim = slot
-		}
+		f(v)
+	})
+}
+
+// allow counts one answer to ip and reports whether it may be sent.
+func (s *sources) allow(ip netip.Addr) (ok bool) {
+	limit := int(s.limit.Load())
+	if limit <= 0 {
+		return true
 	}
-	*victim = sourceSlot{key: key, start: now, count: 1}
-	return true
+	s.with(ip, func(v *source) {
+		v.answers++
+		ok = v.answers <= limit
+	})
+	return ok
+}
+
+// try takes n integrities out of what may be computed for ip in this second, and reports whether there were as many. The
+// first request of a second is always tried. What turned out to be right is given back with spare: only failures count.
+func (s *sources) try(ip netip.Addr, n int) (ok bool) {
+	limit := int(s.limit.Load())
+	if limit <= 0 {
+		return true
+	}
+	s.with(ip, func(v *source) {
+		if ok = v.tries == 0 || v.tries+n <= limit; ok {
+			v.tries += n
+		}
+	})
+	return ok
+}
+
+func (s *sources) spare(ip netip.Addr, n int) {
+	if s.limit.Load() > 0 {
+		s.with(ip, func(v *source) { v.tries = max(0, v.tries-n) })
+	}
 }

@@ -9,7 +9,7 @@ import (
 
 // stats counts what control did. Refusals are counted by code and cause, of which there is a fixed, small number.
 type stats struct {
-	bindings, allocated, ended, dropped, limited, checks atomic.Uint64
+	bindings, allocated, ended, dropped, limited, throttled, checks atomic.Uint64
 
 	mu       sync.RWMutex
 	refusals map[Refusal]*atomic.Uint64
@@ -83,10 +83,15 @@ type Stats struct {
 	Allocated uint64 // allocations made
 	Ended     uint64 // allocations ended
 	Dropped   uint64 // messages that are not answered: malformed, no request, unknown method
-	Limited   uint64 // answers withheld by turn.limits.unauthenticated_per_second
+	Limited   uint64 // requests not answered, or not even checked, by turn.limits.unauthenticated_per_second
+	Throttled uint64 // requests of Nodes that send more of them than any client needs
 	Checks    uint64 // message integrities computed for requests
-	Refusals  map[Refusal]uint64
-	Traffic   map[relay.Transport]Traffic
+
+	TableBytes     int64 // memory that is kept for Nodes' allocations, by estimate
+	TableBytesMost int64 // of the Node that has most; see Settings.TableBytes
+
+	Refusals map[Refusal]uint64
+	Traffic  map[relay.Transport]Traffic
 }
 
 // Stats returns a snapshot.
@@ -94,8 +99,9 @@ func (c *Control) Stats() Stats {
 	out := Stats{
 		Live: c.Live(), Bindings: c.stats.bindings.Load(), Allocated: c.stats.allocated.Load(),
 		Ended: c.stats.ended.Load(), Dropped: c.stats.dropped.Load(), Limited: c.stats.limited.Load(),
-		Checks: c.stats.checks.Load(), Refusals: make(map[Refusal]uint64),
+		Throttled: c.stats.throttled.Load(), Checks: c.stats.checks.Load(), Refusals: make(map[Refusal]uint64),
 	}
+	out.TableBytes, out.TableBytesMost = c.quota.tables()
 	live := c.sessions()
 	c.stats.mu.RLock()
 	defer c.stats.mu.RUnlock()

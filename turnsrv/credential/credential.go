@@ -9,6 +9,7 @@ import (
 	"crypto/sha1" //nolint:gosec // what every TURN REST server uses
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -38,8 +39,9 @@ type Name struct {
 	Expires time.Time
 }
 
-// Parse reads a username. The Node id is all that follows the first colon and must be a valid one; the expiry is a
-// plain decimal number of seconds since 1970. Whether it has passed is for the caller to say.
+// Parse reads a username. The Node id is all that follows the first colon and must be a valid one, of which Name has the
+// canonical spelling; the expiry is a plain decimal number of seconds since 1970. Whether it has passed is for the caller to
+// say.
 func Parse(username string) (Name, error) {
 	expiry, node, ok := strings.Cut(username, ":")
 	if !ok || expiry == "" || len(expiry) > 18 || strings.Trim(expiry, "0123456789") != "" {
@@ -49,13 +51,16 @@ func Parse(username string) (Name, error) {
 	if err != nil || nodeid.Valid(node) != nil {
 		return Name{}, ErrUsername
 	}
-	return Name{Node: node, Expires: time.Unix(seconds, 0)}, nil
+	return Name{Node: nodeid.Canonical(node), Expires: time.Unix(seconds, 0)}, nil
 }
 
 // Keyring holds the secret that credentials are issued with and the previous ones that are still accepted. It is
 // safe for concurrent use.
-type Keyring struct {
-	secrets atomic.Pointer[[]string] // the current one first
+type Keyring struct{ current atomic.Pointer[secrets] }
+
+type secrets struct {
+	all        []string // that for new credentials first
+	generation uint64
 }
 
 // NewKeyring makes a Keyring. previous may be empty.
@@ -72,31 +77,47 @@ func (k *Keyring) Prepare(secret string, previous []string) (change.Change, erro
 		return change.Change{}, ErrNoSecret
 	}
 	all := append([]string{secret}, previous...)
-	return change.New(func() { k.secrets.Store(&all) }, nil), nil
+	return change.New(func() { k.replace(all) }, nil), nil
 }
 
-// Issue makes a credential for a valid Node id that ends ttl after now, cut to whole seconds.
+func (k *Keyring) replace(all []string) {
+	generation := uint64(1)
+	if old := k.current.Load(); old != nil {
+		if slices.Equal(old.all, all) {
+			return
+		}
+		generation += old.generation
+	}
+	k.current.Store(&secrets{all, generation})
+}
+
+// Generation tells sets of secrets apart: it is another one after each change.
+func (k *Keyring) Generation() uint64 { return k.current.Load().generation }
+
+// Issue makes a credential for a valid Node id that ends ttl after now, cut to whole seconds. It is for the canonical spelling
+// of the id: a client that prepares its username (RFC 8489 §14.3) then changes nothing in it.
 func (k *Keyring) Issue(node string, ttl time.Duration, now time.Time) (Credential, error) {
 	if err := nodeid.Valid(node); err != nil {
 		return Credential{}, err
 	}
+	node = nodeid.Canonical(node)
 	end := now.Add(ttl).Unix()
 	username := strconv.FormatInt(end, 10) + ":" + node
 	return Credential{
 		Node:     node,
 		Username: username,
-		Password: password((*k.secrets.Load())[0], username),
+		Password: password(k.current.Load().all[0], username),
 		Expires:  time.Unix(end, 0),
 	}, nil
 }
 
 // Len is the number of secrets that Match tries.
-func (k *Keyring) Len() int { return len(*k.secrets.Load()) }
+func (k *Keyring) Len() int { return len(k.current.Load().all) }
 
 // Match calls check with the long-term key of each secret for the username and realm, and returns the key for which
 // it was true. Every secret is tried whatever the outcome, so that the work tells nothing about which one fits.
 func (k *Keyring) Match(username, realm string, check func(key []byte) bool) (key []byte, ok bool) {
-	for _, secret := range *k.secrets.Load() {
+	for _, secret := range k.current.Load().all {
 		candidate := Key(username, realm, password(secret, username))
 		if check(candidate[:]) && !ok {
 			key, ok = candidate[:], true

@@ -5,6 +5,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/text/secure/precis"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 // The password and key were computed with OpenSSL and md5sum, so that this is not our code against itself:
@@ -102,6 +106,28 @@ func TestMatchTriesEverySecretAndKeepsTheFirst(t *testing.T) {
 	}
 }
 
+// TestPreparedUsername has a client prepare the username that a Node was given, as RFC 8489 §14.3 wants, and come in with it.
+func TestPreparedUsername(t *testing.T) {
+	k, _ := NewKeyring("s", nil)
+	for _, id := range []string{"Zoe\u0308", "a\u00a0b", "\u1112\u1161\u11ab", "Alice"} {
+		c, err := k.Issue(id, time.Hour, time.Unix(0, 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		prepared, err := precis.OpaqueString.String(c.Username)
+		if err != nil || prepared != c.Username {
+			t.Errorf("%q: the client makes %q of %q: %v", id, prepared, c.Username, err)
+		}
+		sent := Key(prepared, "r", c.Password)
+		if _, ok := k.Match(prepared, "r", func(b []byte) bool { return string(b) == string(sent[:]) }); !ok {
+			t.Errorf("%q is refused", id)
+		}
+		if n, err := Parse(prepared); err != nil || n.Node != nodeid.Canonical(id) || c.Node != n.Node {
+			t.Errorf("%q: %+v of %q: %v", id, n, c.Node, err)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	if _, err := NewKeyring("", nil); !errors.Is(err, ErrNoSecret) {
 		t.Errorf("an empty secret: %v", err)
@@ -118,7 +144,11 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		n, err := Parse(s)
-		if err == nil && (!strings.HasSuffix(s, ":"+n.Node) || n.Expires.Unix() < 0) {
+		if err != nil {
+			return
+		}
+		_, id, _ := strings.Cut(s, ":")
+		if nodeid.Canonical(id) != n.Node || nodeid.Valid(n.Node) != nil || n.Expires.Unix() < 0 {
 			t.Errorf("Parse(%q) = %q, %d", s, n.Node, n.Expires.Unix())
 		}
 	})

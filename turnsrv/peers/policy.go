@@ -33,7 +33,10 @@ type Config struct {
 	// Interfaces lists the addresses of this machine. nil: those of its network interfaces.
 	Interfaces func() ([]Interface, error)
 	Refresh    time.Duration // how often Run reads them again; default 10 s
-	Logger     *slog.Logger  // nil: discard
+	// Changed is called by Run when this machine's addresses have changed: what was decided before may be wrong now. May
+	// be nil.
+	Changed func()
+	Logger  *slog.Logger // nil: discard
 }
 
 // Verdict is the answer to one Check.
@@ -48,6 +51,7 @@ type Policy struct {
 	log     *slog.Logger
 	lists   atomic.Pointer[lists]
 	failing bool // of Run: reading the addresses failed the last time
+	wake    chan struct{}
 
 	mu     sync.Mutex   // of those who change own
 	public []netip.Addr // see SetPublic
@@ -64,7 +68,7 @@ type lists struct {
 
 // New parses the lists, all mistakes in one error, and reads this machine's addresses.
 func New(cfg Config) (*Policy, error) {
-	p := &Policy{cfg: cfg, log: cfg.Logger, public: slices.Clone(cfg.Public)}
+	p := &Policy{cfg: cfg, log: cfg.Logger, public: slices.Clone(cfg.Public), wake: make(chan struct{}, 1)}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
@@ -217,6 +221,7 @@ func (p *Policy) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-p.wake:
 		case <-tick.C:
 		}
 		changed, err := p.refresh()
@@ -225,7 +230,18 @@ func (p *Policy) Run(ctx context.Context) error {
 			p.log.Warn("keeping the addresses that were read before", "error", err)
 		case changed:
 			p.log.Debug("this machine's addresses have changed")
+			if p.cfg.Changed != nil {
+				p.cfg.Changed()
+			}
 		}
 		p.failing = err != nil
+	}
+}
+
+// Look makes Run read this machine's addresses at once: they may have changed.
+func (p *Policy) Look() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
 	}
 }

@@ -1,181 +1,297 @@
 package relay
 
 import (
-	"maps"
 	"net/netip"
-	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 )
 
-// route is where a channel leads. It is never changed once a reader can see it.
-type route struct {
-	number uint16
-	scope  Scope
-	own    bool // the peer has an address of our relays: look for a live one first
-	barred bool // the peer is a listening socket of ours
-	peer   netip.AddrPort
-	dst    peerAddr // the peer in the engine's form
+// How long a permission and a channel last without being refreshed (RFC 8656 §9 and §12).
+const (
+	PermissionLife = 5 * time.Minute
+	ChannelLife    = 10 * time.Minute
+)
+
+// What one relay may have open.
+const (
+	MaxPermissions = 1024
+	MaxChannels    = 4096
+)
+
+// access is what a relay's client has opened: permissions and channels. Whoever relays reads the tables without a lock;
+// whoever changes them holds mu. What is in a table is in force: what runs out is taken out by [Plane.Sweep].
+type access struct {
+	perms  table[netip.Addr, *permission]
+	byNum  table[uint16, *route]
+	byPeer table[netip.AddrPort, *route]
+	next   atomic.Int64 // when the first of them runs out, in nanoseconds since the Plane's epoch; 0: never
+
+	mu      sync.Mutex
+	permsBy queue[permission, *permission] // by when they run out
+	chansBy queue[route, *route]
+	budget  *Budget
+	charged int64 // of it
+	closed  bool
 }
 
 type permission struct {
 	ip    netip.Addr
-	scope Scope
+	scope atomic.Uint32 // a Scope; 0 while the rest of its request is being entered
+	due   due[permission]
 }
 
-// access is what a relay's client has opened: permissions and channels. Readers load it from an atomic pointer and
-// writers replace it as a whole, so a look-up needs no lock. Most relays have one or two of each: those are searched
-// in order. Above smallTable maps take over, so that a client with hundreds pays no more per datagram.
-type access struct {
-	perms  []permission
-	chans  []*route
-	byIP   map[netip.Addr]Scope
-	byPeer map[netip.AddrPort]*route
-	byNum  map[uint16]*route
+func (p *permission) dueOf() *due[permission] { return &p.due }
+
+// route is where a channel leads. All but its reach never changes.
+type route struct {
+	number uint16
+	peer   netip.AddrPort
+	dst    peerAddr // the peer in the engine's form
+	reach  atomic.Uint32
+	due    due[route]
 }
 
-const smallTable = 8
+func (c *route) dueOf() *due[route] { return &c.due }
 
-var noAccess = &access{}
+// reach is how far a channel reaches at present: a Scope, and what its peer is.
+type reach uint32
+
+const (
+	reachScope  reach = 0xff
+	reachOwn    reach = 1 << 8 // the peer has an address of our relays: look for a live one first
+	reachBarred reach = 1 << 9 // the peer is a listening socket of ours
+)
+
+// scope is how far data of the channel may go, either way; 0 where it may not.
+func (e reach) scope() Scope {
+	if e&reachBarred != 0 {
+		return 0
+	}
+	return Scope(e & reachScope)
+}
 
 func (a *access) permitted(ip netip.Addr) Scope {
-	if a.byIP != nil {
-		return a.byIP[ip]
-	}
-	for i := range a.perms {
-		if a.perms[i].ip == ip {
-			return a.perms[i].scope
-		}
+	if p := a.perms.get(hashAddr(ip), ip); p != nil {
+		return Scope(p.scope.Load())
 	}
 	return 0
 }
 
-func (a *access) channel(number uint16) *route {
-	if a.byNum != nil {
-		return a.byNum[number]
-	}
-	for _, c := range a.chans {
-		if c.number == number {
-			return c
-		}
-	}
-	return nil
-}
+func (a *access) channel(number uint16) *route { return a.byNum.get(hashNumber(number), number) }
 
 func (a *access) channelTo(peer netip.AddrPort) *route {
-	if a.byPeer != nil {
-		return a.byPeer[peer]
-	}
-	for _, c := range a.chans {
-		if c.peer == peer {
-			return c
+	return a.byPeer.get(hashAddrPort(peer), peer)
+}
+
+// scopeOf is how far data may go between the client and a peer: by a permission for its address, or by a channel for as
+// long as that lives. Clients that refresh their channels alone are not cut off after five minutes.
+func (a *access) scopeOf(peer netip.AddrPort) (Scope, *route) {
+	c := a.channelTo(peer)
+	if c != nil {
+		if s := reach(c.reach.Load()).scope(); s == ScopeAny {
+			return s, c
+		} else if s != 0 {
+			return max(s, a.permitted(peer.Addr())), c
 		}
+	}
+	return a.permitted(peer.Addr()), c
+}
+
+// take charges the budget for something that is entered.
+func (a *access) take(bytes int64) bool {
+	if !a.budget.Take(bytes) {
+		return false
+	}
+	a.charged += bytes
+	return true
+}
+
+func (a *access) give(bytes int64) {
+	a.charged -= bytes
+	a.budget.Give(bytes)
+}
+
+// permit enters all of the grants for as long as until, or none. Only then does the first of them count.
+func (a *access) permit(grants []Grant, until int64) error {
+	var err error
+	var fresh []*permission
+	for _, g := range grants {
+		h := hashAddr(g.Addr)
+		if a.perms.get(h, g.Addr) != nil {
+			continue
+		}
+		if a.perms.count >= MaxPermissions {
+			err = ErrPermissions
+		} else if !a.take(permissionCost) {
+			err = ErrBudget
+		}
+		if err != nil {
+			for _, p := range fresh {
+				a.drop(p)
+			}
+			return err
+		}
+		p := &permission{ip: g.Addr}
+		a.perms.put(h, g.Addr, p)
+		a.permsBy.push(p, until)
+		fresh = append(fresh, p)
+	}
+	for _, g := range grants {
+		p := a.perms.get(hashAddr(g.Addr), g.Addr)
+		if s := uint32(g.Scope); s > p.scope.Load() {
+			p.scope.Store(s)
+		}
+		a.permsBy.push(p, until)
 	}
 	return nil
 }
 
-// permit returns a with ip permitted at least as far as scope; a itself where it is so already.
-func (a *access) permit(ip netip.Addr, scope Scope) *access {
-	if a.permitted(ip) >= scope {
-		return a
+func (a *access) drop(p *permission) {
+	a.permsBy.remove(p)
+	a.perms.remove(hashAddr(p.ip), p.ip)
+	a.give(permissionCost)
+}
+
+// bind enters a channel for as long as until, in the place of any of the same number or peer.
+func (a *access) bind(number uint16, peer netip.AddrPort, e reach, until int64) error {
+	n, p := a.channel(number), a.channelTo(peer)
+	if n != nil && n == p {
+		if n.reach.Load() != uint32(e) {
+			n.reach.Store(uint32(e))
+		}
+		a.chansBy.push(n, until)
+		return nil
 	}
-	n := *a
-	i := slices.IndexFunc(a.perms, func(p permission) bool { return p.ip == ip })
-	if i >= 0 {
-		n.perms = slices.Clone(a.perms)
-		n.perms[i].scope = scope
+	switch {
+	case n != nil && p != nil:
+		a.give(channelCost) // two make way for one
+	case n != nil || p != nil:
+	case a.byNum.count >= MaxChannels:
+		return ErrChannels
+	case !a.take(channelCost):
+		return ErrBudget
+	}
+	for _, o := range [2]*route{n, p} {
+		if o != nil {
+			a.unlink(o)
+		}
+	}
+	c := &route{number: number, peer: peer}
+	c.dst.set(peer)
+	c.reach.Store(uint32(e))
+	a.byNum.put(hashNumber(number), number, c)
+	a.byPeer.put(hashAddrPort(peer), peer, c)
+	a.chansBy.push(c, until)
+	return nil
+}
+
+func (a *access) unbind(c *route) {
+	a.unlink(c)
+	a.give(channelCost)
+}
+
+func (a *access) unlink(c *route) {
+	a.chansBy.remove(c)
+	a.byNum.remove(hashNumber(c.number), c.number)
+	a.byPeer.remove(hashAddrPort(c.peer), c.peer)
+}
+
+func (a *access) sweepSome(now int64) (done bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	defer a.schedule()
+	return a.sweep(now, sweepMost)
+}
+
+// sweep takes out what has run out by now, at most so many, and reports whether that was all.
+func (a *access) sweep(now int64, most int) (done bool) {
+	for ; most > 0; most-- {
+		if p := a.permsBy.first; p != nil && p.due.at <= now {
+			a.drop(p)
+		} else if c := a.chansBy.first; c != nil && c.due.at <= now {
+			a.unbind(c)
+		} else {
+			return true
+		}
+	}
+	return false
+}
+
+// schedule brings next up to date.
+func (a *access) schedule() {
+	next := int64(0)
+	if p := a.permsBy.first; p != nil {
+		next = p.due.at
+	}
+	if c := a.chansBy.first; c != nil && (next == 0 || c.due.at < next) {
+		next = c.due.at
+	}
+	if a.next.Load() != next {
+		a.next.Store(next)
+	}
+}
+
+// close empties the tables for good and gives everything back.
+func (a *access) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return
+	}
+	a.closed = true
+	a.perms.clear()
+	a.byNum.clear()
+	a.byPeer.clear()
+	a.permsBy, a.chansBy = queue[permission, *permission]{}, queue[route, *route]{}
+	a.next.Store(0)
+	a.give(a.charged)
+}
+
+// queue is what runs out, in the order in which it does: everything in one queue lasts as long from its last refresh on.
+type queue[T any, P expiring[T]] struct{ first, last P }
+
+type expiring[T any] interface {
+	*T
+	dueOf() *due[T]
+}
+
+// due is the place in a queue.
+type due[T any] struct {
+	at           int64
+	older, newer *T
+	in           bool
+}
+
+// push puts e at the end, from wherever it was.
+func (q *queue[T, P]) push(e P, at int64) {
+	q.remove(e)
+	d := e.dueOf()
+	d.at, d.in = at, true
+	if q.last == nil {
+		q.first, q.last = e, e
+		return
+	}
+	d.older = q.last
+	q.last.dueOf().newer = e
+	q.last = e
+}
+
+func (q *queue[T, P]) remove(e P) {
+	d := e.dueOf()
+	if !d.in {
+		return
+	}
+	older, newer := P(d.older), P(d.newer)
+	if older != nil {
+		older.dueOf().newer = newer
 	} else {
-		n.perms = append(make([]permission, 0, len(a.perms)+1), a.perms...)
-		n.perms = append(n.perms, permission{ip, scope})
+		q.first = newer
 	}
-	n.indexPerms(a, ip, scope)
-	return &n
-}
-
-func (a *access) revoke(ip netip.Addr) *access {
-	i := slices.IndexFunc(a.perms, func(p permission) bool { return p.ip == ip })
-	if i < 0 {
-		return a
+	if newer != nil {
+		newer.dueOf().older = older
+	} else {
+		q.last = older
 	}
-	n := *a
-	n.perms = slices.Delete(slices.Clone(a.perms), i, i+1)
-	n.indexPerms(a, ip, 0)
-	return &n
-}
-
-// indexPerms brings byIP up to date after one change to old, and drops it where it no longer pays.
-func (a *access) indexPerms(old *access, ip netip.Addr, scope Scope) {
-	if len(a.perms) <= smallTable {
-		a.byIP = nil
-		return
-	}
-	if a.byIP = maps.Clone(old.byIP); a.byIP == nil {
-		a.byIP = make(map[netip.Addr]Scope, len(a.perms))
-		for _, p := range a.perms {
-			a.byIP[p.ip] = p.scope
-		}
-	}
-	if a.byIP[ip] = scope; scope == 0 {
-		delete(a.byIP, ip)
-	}
-}
-
-// bind returns a with the channel c in the place of any of the same number or peer.
-func (a *access) bind(c *route) *access {
-	n := *a
-	n.chans = make([]*route, 0, len(a.chans)+1)
-	for _, o := range a.chans {
-		if o.number != c.number && o.peer != c.peer {
-			n.chans = append(n.chans, o)
-		}
-	}
-	n.chans = append(n.chans, c)
-	n.indexChans()
-	return &n
-}
-
-func (a *access) unbind(number uint16) *access {
-	i := slices.IndexFunc(a.chans, func(c *route) bool { return c.number == number })
-	if i < 0 {
-		return a
-	}
-	n := *a
-	n.chans = slices.Delete(slices.Clone(a.chans), i, i+1)
-	n.indexChans()
-	return &n
-}
-
-func (a *access) indexChans() {
-	a.byNum, a.byPeer = nil, nil
-	if len(a.chans) <= smallTable {
-		return
-	}
-	a.byNum = make(map[uint16]*route, len(a.chans))
-	a.byPeer = make(map[netip.AddrPort]*route, len(a.chans))
-	for _, c := range a.chans {
-		a.byNum[c.number], a.byPeer[c.peer] = c, c
-	}
-}
-
-// Permitted says whether the client has a live permission for ip, of whatever scope.
-func (r *Relay) Permitted(ip netip.Addr) bool { return r.access.Load().permitted(ip) != 0 }
-
-// ChannelPeer is the peer that a channel number is bound to.
-func (r *Relay) ChannelPeer(number uint16) (peer netip.AddrPort, ok bool) {
-	if c := r.access.Load().channel(number); c != nil {
-		return c.peer, true
-	}
-	return netip.AddrPort{}, false
-}
-
-// PeerChannel is the channel number that a peer is bound to.
-func (r *Relay) PeerChannel(peer netip.AddrPort) (number uint16, ok bool) {
-	if c := r.access.Load().channelTo(peer); c != nil {
-		return c.number, true
-	}
-	return 0, false
-}
-
-// Counts are the numbers of live permissions and channels.
-func (r *Relay) Counts() (permissions, channels int) {
-	a := r.access.Load()
-	return len(a.perms), len(a.chans)
+	*d = due[T]{}
 }

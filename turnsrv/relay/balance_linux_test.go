@@ -58,8 +58,8 @@ func TestSetsChangeHands(t *testing.T) {
 	for range 12 {
 		c, peer := w.client(w.udp4), newEndpoint(t, loopback4)
 		r := c.open(OpenOptions{})
-		r.Permit(loopback4, ScopeAny)
-		r.Bind(0x4000, peer.addr, ScopeAny)
+		r.permit(loopback4, ScopeAny)
+		r.bind(0x4000, peer.addr, ScopeAny)
 		flows.Add(1)
 		go func() {
 			defer flows.Done()

@@ -58,9 +58,9 @@ func benchUDP(b *testing.B, channel bool) (w *world, c *client, peer *endpoint, 
 	w, data = benchWorld(b)
 	c, peer = w.client(w.udp4), newEndpoint(b, loopback4)
 	r = c.open(OpenOptions{})
-	r.Permit(loopback4, ScopeAny)
+	r.permit(loopback4, ScopeAny)
 	if channel {
-		r.Bind(0x4000, peer.addr, ScopeAny)
+		r.bind(0x4000, peer.addr, ScopeAny)
 	}
 	return w, c, peer, r, data
 }
@@ -89,9 +89,9 @@ func BenchmarkInProcess(b *testing.B) {
 	w, c, _, r, data := benchUDP(b, false)
 	other := w.client(w.udp4)
 	o := other.open(OpenOptions{})
-	o.Permit(loopback4, ScopeRelays)
-	o.Bind(0x4000, r.Addr(), ScopeRelays)
-	r.Bind(0x4000, o.Addr(), ScopeRelays)
+	o.permit(loopback4, ScopeRelays)
+	o.bind(0x4000, r.Addr(), ScopeRelays)
+	r.bind(0x4000, o.Addr(), ScopeRelays)
 	pump(b, c.writer(c.server, channelData(0x4000, data)), other.reader())
 }
 
@@ -102,8 +102,8 @@ func benchStream(b *testing.B, tr Transport, down bool) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	r.Permit(loopback4, ScopeAny)
-	r.Bind(0x4000, peer.addr, ScopeAny)
+	r.permit(loopback4, ScopeAny)
+	r.bind(0x4000, peer.addr, ScopeAny)
 	frame := channelData(0x4000, data)
 	if down {
 		buf := make([]byte, len(frame))
@@ -129,23 +129,23 @@ func BenchmarkOpenClose(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		r := c.open(OpenOptions{})
-		r.Permit(loopback4, ScopeAny)
+		r.permit(loopback4, ScopeAny)
 		r.Close()
 	}
 }
 
 func BenchmarkClientTable(b *testing.B) {
-	t := newClientTable()
+	t := new(clientTable)
 	key := func(i int) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), uint16(i))
 	}
 	for i := range 10_000 {
-		t.put(key(i), loopback4, &Relay{})
+		t.add(key(i), loopback4, &Relay{})
 	}
 	i := 0
 	b.ReportAllocs()
 	for b.Loop() {
-		if t.get(key(i%10_000), loopback4) == nil {
+		if t.find(key(i%10_000), loopback4) == nil {
 			b.Fatal("missed")
 		}
 		i++

@@ -61,8 +61,8 @@ func TestCloseStopsAtOnce(t *testing.T) {
 	for range 5 {
 		c, peer := w.client(w.udp4), newEndpoint(t, loopback4)
 		r := c.open(OpenOptions{})
-		r.Permit(loopback4, ScopeAny)
-		r.Bind(0x4000, peer.addr, ScopeAny)
+		r.permit(loopback4, ScopeAny)
+		r.bind(0x4000, peer.addr, ScopeAny)
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
 		msg := channelData(0x4000, make([]byte, 100))
@@ -95,8 +95,8 @@ func TestCloseInHandler(t *testing.T) {
 	for range 50 {
 		c, peer := w.client(w.udp4), newEndpoint(t, loopback4)
 		r := c.open(OpenOptions{})
-		r.Permit(loopback4, ScopeAny)
-		r.Bind(0x4000, peer.addr, ScopeAny)
+		r.permit(loopback4, ScopeAny)
+		r.bind(0x4000, peer.addr, ScopeAny)
 		w.control.set(func(src Source, msg []byte) {
 			if o := src.Relay(); o != r {
 				t.Errorf("Source.Relay is %p", o)
@@ -205,8 +205,8 @@ func TestCloseRaces(t *testing.T) {
 				}
 				return err
 			}
-			r.Permit(ip, ScopeAny)
-			r.Bind(0x4000, peer.addr, ScopeAny)
+			r.permit(ip, ScopeAny)
+			r.bind(0x4000, peer.addr, ScopeAny)
 			mu.Lock()
 			to = r.Addr()
 			mu.Unlock()
@@ -242,8 +242,8 @@ func TestRunEndsUnderLoad(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r.Permit(loopback4, ScopeAny)
-				r.Bind(0x4000, peer.addr, ScopeAny)
+				r.permit(loopback4, ScopeAny)
+				r.bind(0x4000, peer.addr, ScopeAny)
 				flood(&wg, stop, func() error { _, err := peer.WriteToUDPAddrPort(msg, r.Addr()); return err })
 				flood(&wg, stop, func() error { src.Send(msg); return nil })
 			}

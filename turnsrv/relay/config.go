@@ -63,7 +63,14 @@ var (
 	ErrToken   = errors.New("unknown or expired reservation token")
 	ErrClosed  = errors.New("the data plane or the client's connection is closed")
 	ErrInUse   = errors.New("the client has a relay already")
+	ErrBudget  = errors.New("no more memory for what is kept of this client's Node")
 	ErrFiles   = errors.New("too many files are open, and the last ones are not for relays: raise the limit of open files")
+)
+
+// Errors of Permit and Bind, beside ErrBudget and ErrClosed.
+var (
+	ErrPermissions = fmt.Errorf("more than %d permissions", MaxPermissions)
+	ErrChannels    = fmt.Errorf("more than %d channels", MaxChannels)
 )
 
 // Handler gets the STUN messages that are not data.
@@ -71,7 +78,7 @@ type Handler interface {
 	// HandleSTUN is called for every STUN message except the Send indications of a client with a relay: one at a
 	// time for each client, concurrently for different ones. msg has a sound header and may have bytes behind the
 	// length that the header tells. It is valid only during the call. The call may use all of the Plane, Close
-	// included; it holds up other clients of the same worker, so it should not wait for anything.
+	// included. For a client on UDP it holds up others of the same worker, so it should not wait for anything.
 	HandleSTUN(src Source, msg []byte)
 }
 
@@ -91,11 +98,15 @@ type Config struct {
 	// call r.Close, and may do anything else.
 	OnClientGone func(r *Relay, cause string)
 
+	// OnPanic is given what a panic in the path of a client's data said, from within the deferred function that stopped it.
+	// nil: it is logged. The client's relay and connection end.
+	OnPanic func(cause any)
+
 	IPv4, IPv6       Family
 	PortMin, PortMax uint16 // range of relay ports, both ends used; default 49152 to 65535
 	MaxReservations  int    // ports held for reservation tokens at a time; default 256
 
-	BitsPerSecond int64 // payload limit of each relay and direction; 0: none
+	BitsPerSecond int64 // of each relay and direction, payload and headers of IP and UDP; 0: no limit
 	// AllowSend is asked for the peer of each Send indication of r, beyond its permission. nil: every one.
 	AllowSend func(r *Relay, peer netip.AddrPort) bool
 	// OwnListener says whether peer is a listening socket of this process, to which nothing is relayed whatever
@@ -108,10 +119,13 @@ type Config struct {
 	Files int
 
 	// Deadlines of streams, checked about every second.
-	AuthTimeout  time.Duration // until MarkAuthenticated; default 30 s
+	AuthTimeout  time.Duration // until MarkAuthenticated; default 60 s
 	IdleTimeout  time.Duration // without a relay and without a message; default 60 s
 	FrameTimeout time.Duration // for the rest of a frame that has begun; default 10 s
 	WriteTimeout time.Duration // without any progress in writing; default 10 s
+	// AwayTimeout takes the place of the last two for a client with a relay: its network may be away for a while. Agents of
+	// ICE give each other 30 s (RFC 7675), and TCP may take as long again to notice that the network is back. Default 60 s.
+	AwayTimeout time.Duration
 
 	Now    func() time.Time // default time.Now
 	Logger *slog.Logger     // nil: discard
@@ -144,10 +158,11 @@ func (c *Config) setDefaults() error {
 	if c.MaxReservations <= 0 {
 		c.MaxReservations = 256
 	}
-	setDefault(&c.AuthTimeout, 30*time.Second)
+	setDefault(&c.AuthTimeout, time.Minute)
 	setDefault(&c.IdleTimeout, time.Minute)
 	setDefault(&c.FrameTimeout, 10*time.Second)
 	setDefault(&c.WriteTimeout, 10*time.Second)
+	setDefault(&c.AwayTimeout, time.Minute)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

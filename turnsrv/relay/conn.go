@@ -2,26 +2,43 @@ package relay
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
 const (
-	maxBacklog = 256 << 10 // bytes waiting for a client that does not read; above, its data is dropped
-	flushChunk = 16 << 10  // bytes that must go within the write timeout
+	// Bytes waiting for a client that does not read. Above, what is for it is dropped.
+	maxBacklog      = 256 << 10
+	strangerBacklog = 16 << 10 // of one that has not authenticated
+	// Answers still fit in where data does not any more: over TCP a client asks but once.
+	answerRoom = 32 << 10
+	// Where a connection ends: package tls answers the client's KeyUpdates whether they are read or not. What is sent
+	// at once fits in between.
+	tooMuch         = maxBacklog + 2*bufferSize
+	strangerTooMuch = 2 * strangerBacklog
+	flushChunk      = 16 << 10
 )
+
+// bufferSize is that of buffer.
+const bufferSize = 64 << 10
 
 // Conn is a TCP connection whose writes never wait once it is served: what the kernel does not take is kept, and
 // sent by a goroutine that lives only as long as there is something left. Until then, during the TLS handshake, it is
 // an ordinary net.Conn. Make it with Plane.NonBlocking.
 type Conn struct {
 	*net.TCPConn
-	raw     syscall.RawConn
-	timeout time.Duration
-	head    []byte // read by Peek and not yet by Read
+	plane *Plane
+	raw   syscall.RawConn
+	head  []byte // read by Peek and not yet by Read
+
+	// How long the client may take nothing, and how long if it has a relay.
+	timeout, away time.Duration
+	relays, known atomic.Bool // it has a relay; it has authenticated
 
 	serving bool   // set before the first concurrent use
 	input   []byte // what Read gives out while serving; of the reading goroutine
@@ -29,10 +46,12 @@ type Conn struct {
 	mu      sync.Mutex
 	cork    []byte // where it is not nil, Write gathers there
 	err     error  // the first of writing; sticky
+	why     string // err in the words of a stream's cause
 	backlog int    // bytes in pending and on their way out of the flusher
 	pending []byte // waits for the flusher
 	flusher bool
 	flushed sync.WaitGroup
+	broken  atomic.Bool // err is set
 	attempt attempt
 }
 
@@ -43,7 +62,7 @@ func (p *Plane) NonBlocking(c *net.TCPConn) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{TCPConn: c, raw: raw, timeout: p.cfg.WriteTimeout}, nil
+	return &Conn{TCPConn: c, plane: p, raw: raw, timeout: p.cfg.WriteTimeout, away: p.cfg.AwayTimeout}, nil
 }
 
 // Peek returns the first n bytes, which later reads return again. Set a read deadline before. It is called before
@@ -130,9 +149,17 @@ func (c *Conn) put(b []byte) (int, error) {
 	if !c.flusher {
 		var err error
 		if n, err = c.writeNow(b); err != nil {
-			c.fail(err)
+			c.fail(err, "the connection cannot be written to")
 			return n, err
 		}
+	}
+	most := tooMuch
+	if !c.known.Load() {
+		most = strangerTooMuch
+	}
+	if c.backlog+len(b)-n > most {
+		c.fail(errTooMuch, errTooMuch.Error())
+		return n, c.err
 	}
 	if n < len(b) {
 		c.pending = append(c.pending, b[n:]...)
@@ -146,61 +173,134 @@ func (c *Conn) put(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// full says whether the client is too far behind for more data.
-func (c *Conn) full() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.backlog >= maxBacklog || c.err != nil
+var errTooMuch = errors.New("the client does not read what its messages bring about")
+
+// trust lets more be kept for the client from now on.
+func (c *Conn) trust() {
+	if !c.known.Swap(true) {
+		c.keepInKernel(0)
+	}
 }
 
-// flush writes what is pending, piece by piece, each with a deadline of its own.
+// full reports whether the client is too far behind for more data, or with more room for an answer.
+func (c *Conn) full(room int) bool {
+	most := maxBacklog + room
+	if !c.known.Load() {
+		most = strangerBacklog
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.backlog >= most || c.err != nil
+}
+
+// flush writes what is pending, piece by piece.
 func (c *Conn) flush() {
 	defer c.flushed.Done()
-	for {
-		c.mu.Lock()
-		if len(c.pending) == 0 || c.err != nil {
-			c.pending, c.backlog, c.flusher = nil, 0, false
-			_ = c.SetWriteDeadline(time.Time{})
-			c.mu.Unlock()
-			return
+	defer func() {
+		if cause := recover(); cause != nil {
+			c.plane.panicked(cause)
+			_ = c.TCPConn.Close() // which ends its reader, and so the stream
 		}
-		b := c.pending
-		c.pending = nil
-		c.mu.Unlock()
+	}()
+	for b := c.toFlush(); len(b) > 0; b = c.toFlush() {
 		for len(b) > 0 {
-			_ = c.SetWriteDeadline(time.Now().Add(c.timeout))
-			n, err := c.TCPConn.Write(b[:min(len(b), flushChunk)])
-			b = b[n:]
-			c.mu.Lock()
-			c.backlog -= n
-			if err != nil {
-				c.fail(err)
+			n, silent, err := c.writePatiently(b[:min(len(b), flushChunk)])
+			if b = b[n:]; err != nil {
 				b = nil
 			}
-			c.mu.Unlock()
+			c.hasFlushed(n, silent, err)
 		}
 	}
 }
 
-// fail notes a writing error and wakes the reader, which ends the stream.
-func (c *Conn) fail(err error) {
+// toFlush returns what is pending. If it returns nothing, the flusher has ended.
+func (c *Conn) toFlush() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.pending) == 0 || c.err != nil {
+		c.pending, c.backlog, c.flusher = nil, 0, false
+		_ = c.SetWriteDeadline(time.Time{})
+		return nil
+	}
+	b := c.pending
+	c.pending = nil
+	return b
+}
+
+// hasFlushed notes what became of a piece: n bytes went, or nothing for as long as silent.
+func (c *Conn) hasFlushed(n int, silent time.Duration, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.backlog -= n
+	if err == nil {
+		return
+	}
+	why := "the connection cannot be written to"
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		why = c.silence(silent)
+	}
+	c.fail(err, why)
+}
+
+// writePatiently writes some of b. Where nothing goes it waits for as long as the client may take nothing: its network
+// may be away, and TCP repairs that. While this process was stopped, the client was not silent: what counts is time
+// that it could see pass, and in which the client's end acknowledged nothing either.
+func (c *Conn) writePatiently(b []byte) (n int, silent time.Duration, err error) {
+	queued := c.unacknowledged()
+	for {
+		patience := c.timeout
+		if c.relays.Load() {
+			patience = max(patience, c.away)
+		}
+		step := max(min(time.Second, patience/8), time.Millisecond)
+		begun := time.Now()
+		_ = c.SetWriteDeadline(begun.Add(step))
+		n, err = c.TCPConn.Write(b)
+		if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			err = nil
+		}
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, 0, err
+		}
+		silent += min(time.Since(begun), 2*step)
+		if now := c.unacknowledged(); now < queued {
+			queued, silent = now, 0
+		}
+		if silent >= patience {
+			return 0, silent, err
+		}
+	}
+}
+
+// fail notes a writing error and wakes the reader, which ends the stream. Called with mu held.
+func (c *Conn) fail(err error, why string) {
 	if c.err == nil {
-		c.err = err
+		c.err, c.why = err, why
+		c.broken.Store(true)
 	}
 	_ = c.SetReadDeadline(time.Unix(1, 0))
 }
 
-// writeError is what ended writing, in the words of a stream's cause.
-func (c *Conn) writeError() string {
+// writeError is what ended writing, also in the words of a stream's cause.
+func (c *Conn) writeError() (why string, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.err == nil:
-		return ""
-	case errors.Is(c.err, os.ErrDeadlineExceeded):
-		return "the client does not read"
+	return c.why, c.err
+}
+
+// silence says who was silent, and for how long, when a client has taken nothing of what it was sent.
+func (c *Conn) silence(d time.Duration) string {
+	d = d.Round(100 * time.Millisecond)
+	if d > 10*time.Second {
+		d = d.Round(time.Second)
 	}
-	return "the connection cannot be written to"
+	switch away, ok := c.isAway(); {
+	case !ok:
+		return fmt.Sprintf("the client has taken nothing of what it was sent for %s", d)
+	case away:
+		return fmt.Sprintf("nothing has come from the client for %s, not even acknowledgements: its network is away", d)
+	}
+	return fmt.Sprintf("the client is there and has read nothing for %s", d)
 }
 
 // Close closes the connection and waits for the flusher.

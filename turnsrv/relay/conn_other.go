@@ -13,7 +13,7 @@ func (c *Conn) writeNow([]byte) (int, error) { return 0, nil }
 func (s *stream) receive() error {
 	buf := s.plane.buffers.Get().(*buffer)
 	defer s.plane.buffers.Put(buf)
-	for !s.ended.Load() {
+	for !s.ended.Load() && !s.tcp.broken.Load() {
 		kept := 0
 		if s.tls == nil {
 			kept = copy(buf[:], s.rest)

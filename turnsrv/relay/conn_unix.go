@@ -67,7 +67,7 @@ func (s *stream) receive() error {
 func (s *stream) readable(fd uintptr) error {
 	buf := s.plane.buffers.Get().(*buffer)
 	defer s.plane.buffers.Put(buf)
-	for !s.ended.Load() {
+	for !s.ended.Load() && !s.tcp.broken.Load() {
 		kept := 0
 		if s.tls == nil {
 			kept = copy(buf[:], s.rest)

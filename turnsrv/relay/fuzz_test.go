@@ -95,8 +95,8 @@ func FuzzDatagram(f *testing.F) {
 		f.Fatal(err)
 	}
 	// To itself, within the process: a datagram that gets through comes back as one for the client.
-	r.Permit(loopback4, ScopeRelays)
-	r.Bind(0x4000, r.Addr(), ScopeRelays)
+	r.permit(loopback4, ScopeRelays)
+	r.bind(0x4000, r.Addr(), ScopeRelays)
 	f.Fuzz(func(t *testing.T, b []byte, n uint8) {
 		h.heard = nil
 		tx := p.borrow(&p.gate.lanes[0])

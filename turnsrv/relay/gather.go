@@ -38,6 +38,7 @@ func (t *tx) flushStream() {
 	if g.r == nil {
 		return
 	}
+	t.at = g.r
 	why, ok := Unsent, false
 	if !g.r.dead.Load() {
 		why, ok = g.r.src.stream.send(g.buf)

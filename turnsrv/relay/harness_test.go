@@ -274,3 +274,35 @@ func within(t testing.TB, what string, f func() bool) {
 		}
 	}
 }
+
+// permit, bind, revoke and unbind change what is open where nothing can be in the way.
+
+func (r *Relay) permit(ip netip.Addr, scope Scope) { must(r.Permit(Grant{ip, scope})) }
+
+func (r *Relay) bind(number uint16, peer netip.AddrPort, scope Scope) {
+	must(r.Bind(number, peer, scope))
+}
+
+func (r *Relay) revoke(ip netip.Addr) {
+	must(r.change(func(a *access, _ int64) error {
+		if p := a.perms.get(hashAddr(ip), ip); p != nil {
+			a.drop(p)
+		}
+		return nil
+	}))
+}
+
+func (r *Relay) unbind(number uint16) {
+	must(r.change(func(a *access, _ int64) error {
+		if c := a.channel(number); c != nil {
+			a.unbind(c)
+		}
+		return nil
+	}))
+}
+
+func must(err error) {
+	if err != nil && !errors.Is(err, ErrClosed) {
+		panic(err)
+	}
+}

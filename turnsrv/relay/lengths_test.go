@@ -204,7 +204,7 @@ func TestNoLengthWraps(t *testing.T) {
 						t.Fatal(err)
 					}
 					p.relay = r
-					r.Permit(local, ScopeAny)
+					r.permit(local, ScopeAny)
 				}
 				for _, to := range all {
 					for _, by := range all {
@@ -223,7 +223,7 @@ func TestNoLengthWraps(t *testing.T) {
 func (p *party) listen(peer netip.AddrPort, channel bool) {
 	if p.number = 0; channel {
 		p.number = 0x4001
-		p.relay.Bind(p.number, peer, ScopeAny)
+		p.relay.bind(p.number, peer, ScopeAny)
 	}
 }
 
@@ -231,7 +231,7 @@ func (p *party) listen(peer netip.AddrPort, channel bool) {
 func (p *party) hear(by *party, channel bool, rng *rand.Rand) {
 	p.Helper()
 	p.listen(by.relay.Addr(), channel)
-	by.relay.Bind(0x4002, p.relay.Addr(), ScopeRelays)
+	by.relay.bind(0x4002, p.relay.Addr(), ScopeRelays)
 	for _, n := range lengths(rng) {
 		p.exchange(n, by.relay.Addr(), func(data []byte) bool {
 			msg := channelData(0x4002, data)
@@ -246,8 +246,8 @@ func (p *party) hear(by *party, channel bool, rng *rand.Rand) {
 		})
 	}
 	p.marker()
-	p.relay.Unbind(0x4001)
-	by.relay.Unbind(0x4002)
+	p.relay.unbind(0x4001)
+	by.relay.unbind(0x4002)
 }
 
 // hearPeer has a peer send, over the network.
@@ -261,13 +261,13 @@ func (p *party) hearPeer(peer *endpoint, channel bool, rng *rand.Rand) {
 		})
 	}
 	p.marker()
-	p.relay.Unbind(0x4001)
+	p.relay.unbind(0x4001)
 }
 
 // tellPeer sends to a peer. What no datagram can carry is dropped as well.
 func (p *party) tellPeer(peer *endpoint, rng *rand.Rand) {
 	p.Helper()
-	p.relay.Bind(0x4003, peer.addr, ScopeAny)
+	p.relay.bind(0x4003, peer.addr, ScopeAny)
 	for _, n := range lengths(rng) {
 		before := p.relay.Stats().Up
 		data := bytes.Repeat([]byte{byte(n)}, n)
@@ -282,5 +282,5 @@ func (p *party) tellPeer(peer *endpoint, rng *rand.Rand) {
 		}
 		counted(p, p.relay, func(s Stats) bool { return s.Up.Drops[TooLarge] == before.Drops[TooLarge]+1 })
 	}
-	p.relay.Unbind(0x4003)
+	p.relay.unbind(0x4003)
 }

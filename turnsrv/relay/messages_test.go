@@ -39,8 +39,8 @@ func TestMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Permit(loopback4, ScopeAny)
-	r.Bind(0x4000, peer.addr, ScopeAny)
+	r.permit(loopback4, ScopeAny)
+	r.bind(0x4000, peer.addr, ScopeAny)
 	for _, n := range []int{0, 1, 1200} {
 		data := bytes.Repeat([]byte{1}, n)
 		c.to(src.Server, channelData(0x4000, data))

@@ -113,13 +113,13 @@ func (m *model) change(c *modelClient) {
 		c.relay.Close()
 		c.relay = nil
 	case n < 8:
-		c.relay.Permit(peer.Addr(), scope)
+		c.relay.permit(peer.Addr(), scope)
 		c.perms[peer.Addr()] = max(c.perms[peer.Addr()], scope)
 	case n < 10:
-		c.relay.Revoke(peer.Addr())
+		c.relay.revoke(peer.Addr())
 		delete(c.perms, peer.Addr())
 	case n < 18:
-		c.relay.Bind(number, peer, scope)
+		c.relay.bind(number, peer, scope)
 		for k, v := range c.chans {
 			if v.peer == peer {
 				delete(c.chans, k)
@@ -127,14 +127,20 @@ func (m *model) change(c *modelClient) {
 		}
 		c.chans[number] = modelChannel{peer, scope}
 	default:
-		c.relay.Unbind(number)
+		c.relay.unbind(number)
 		delete(c.chans, number)
 	}
 }
 
 // down notes what must come of data from a at c's relay.
 func (m *model) down(c *modelClient, from netip.AddrPort, need Scope, data []byte) {
-	if c.perms[from.Addr()] < need {
+	have := c.perms[from.Addr()]
+	for _, ch := range c.chans {
+		if ch.peer == from {
+			have = max(have, ch.scope)
+		}
+	}
+	if have < need {
 		return
 	}
 	for n, ch := range c.chans {
@@ -206,7 +212,13 @@ func (m *model) traffic() {
 		} else if c.relay != nil { // without a relay it would be the Handler's
 			to := m.address(c.family)
 			msg = sendIndication(to, data)
-			if s := c.perms[to.Addr()]; s != 0 {
+			s := c.perms[to.Addr()]
+			for _, ch := range c.chans {
+				if ch.peer == to {
+					s = max(s, ch.scope)
+				}
+			}
+			if s != 0 {
 				m.up(c, to, s, data)
 			}
 		}

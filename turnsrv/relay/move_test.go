@@ -113,17 +113,17 @@ func TestRestrict(t *testing.T) {
 	at := netip.MustParseAddrPort
 	good, bad, gone := at("198.51.100.1:9"), at("198.51.100.2:9"), netip.AddrPortFrom(other.Addr().Addr(), 9)
 	for i, p := range []netip.AddrPort{good, bad, other.Addr(), gone} {
-		r.Permit(p.Addr(), ScopeAny)
-		r.Bind(0x4000+uint16(i), p, ScopeAny)
+		r.permit(p.Addr(), ScopeAny)
+		r.bind(0x4000+uint16(i), p, ScopeAny)
 	}
 	r.Restrict(func(ip netip.Addr) bool { return ip == good.Addr() })
-	a := r.access.Load()
+	a := &r.access
 	for p, want := range map[netip.AddrPort]Scope{good: ScopeAny, bad: 0, other.Addr(): ScopeRelays} {
 		if got := a.permitted(p.Addr()); got != want {
 			t.Errorf("permission for %s: %d, want %d", p, got, want)
 		}
 		c := a.channelTo(p)
-		if (c != nil) != (want != 0) || c != nil && c.scope != want {
+		if (c != nil) != (want != 0) || c != nil && reach(c.reach.Load()).scope() != want {
 			t.Errorf("channel to %s: %+v, want scope %d", p, c, want)
 		}
 	}
@@ -139,21 +139,22 @@ func TestRateCanChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	count := func() (n int) {
-		for range 300 {
-			if r.admit(&r.up, w.nanos(), 1000) {
+	count := func(size int) (n int) {
+		for range 5000 {
+			if r.admit(&r.up, w.nanos(), size) {
 				n++
 			}
 		}
 		return n
 	}
 	for _, c := range []struct {
-		limit int64
-		want  int
-	}{{0, 300}, {8, 131}, {0, 300}} {
+		limit      int64
+		size, want int
+	}{{0, 1000, 5000}, {8, 1000, 2 * 65535 / 1028}, {0, 1000, 5000}, {4, 0, 2 * 65535 / 28}} { // nothing is free, headers count
+		r.up.full.Store(0)
 		w.SetBitsPerSecond(c.limit)
-		if got := count(); got != c.want {
-			t.Errorf("with a limit of %d, %d of 300 passed, want %d", c.limit, got, c.want)
+		if got := count(c.size); got != c.want {
+			t.Errorf("with a limit of %d, %d of 5000 datagrams of %d bytes passed, want %d", c.limit, got, c.size, c.want)
 		}
 	}
 }

@@ -43,12 +43,12 @@ func TestSegmentation(t *testing.T) {
 	families(t, func(t *testing.T, w *world, server netip.AddrPort) {
 		c, peer := w.client(server), newEndpoint(t, server.Addr())
 		r := c.open(OpenOptions{})
-		r.Permit(server.Addr(), ScopeAny)
+		r.permit(server.Addr(), ScopeAny)
 		for _, channel := range []bool{true, false} {
 			if channel {
-				r.Bind(0x4000, peer.addr, ScopeAny)
+				r.bind(0x4000, peer.addr, ScopeAny)
 			} else {
-				r.Unbind(0x4000)
+				r.unbind(0x4000)
 			}
 			for _, size := range []int{1, 100, 1200, 1400, 30000} {
 				for _, count := range []int{2, 7, 54} {
@@ -108,8 +108,8 @@ func TestSegmentationRefused(t *testing.T) {
 	for _, server := range []netip.AddrPort{w.udp4, netip.AddrPortFrom(loopback4, w.wild.Port())} {
 		c, peer := w.client(server), newEndpoint(t, loopback4)
 		r := c.open(OpenOptions{})
-		r.Permit(loopback4, ScopeAny)
-		r.Bind(0x4000, peer.addr, ScopeAny)
+		r.permit(loopback4, ScopeAny)
+		r.bind(0x4000, peer.addr, ScopeAny)
 		testRun(t, w, c, peer, r, 1000, 20, true)
 		if r.io.gsoLimit[up].Load() != 0 || r.io.gsoLimit[down].Load() != 0 {
 			t.Fatal("segmentation is off from the beginning")
@@ -149,9 +149,9 @@ func TestBurstsKeepOrder(t *testing.T) {
 		cs[i] = w.client(w.udp4)
 		rs[i] = cs[i].open(OpenOptions{})
 		relayOf[rs[i].Addr()] = i
-		rs[i].Permit(loopback4, ScopeAny)
+		rs[i].permit(loopback4, ScopeAny)
 		for j := range ps {
-			rs[i].Bind(0x4000+uint16(j), ps[j].addr, ScopeAny)
+			rs[i].bind(0x4000+uint16(j), ps[j].addr, ScopeAny)
 		}
 	}
 	sizes := []int{2, 2, 2, 3, 100, 100, 1200}
@@ -204,7 +204,7 @@ func TestRunsLeaveInOnePiece(t *testing.T) {
 	w := newWorld(t)
 	c, peer := w.client(w.udp4), newEndpoint(t, loopback4)
 	r := c.open(OpenOptions{})
-	r.Bind(0x4000, peer.addr, ScopeAny)
+	r.bind(0x4000, peer.addr, ScopeAny)
 	peer.option(unix.IPPROTO_UDP, unix.UDP_GRO, 1)
 	c.super(c.server, bytes.Repeat(channelData(0x4000, make([]byte, 1000)), 10), 1004)
 	if b, _ := peer.next(); len(b) != 10_000 {

@@ -16,6 +16,7 @@ func (t *tx) fromClient(src *Source, r *Relay, msg []byte) {
 	if len(msg) == 0 {
 		return
 	}
+	t.at = r
 	switch c := msg[0]; {
 	case stunmsg.IsChannel(c):
 		if r != nil {
@@ -57,25 +58,26 @@ func (t *tx) channelUp(r *Relay, msg []byte) {
 		r.up.drop(Malformed, 1)
 		return
 	}
-	c := r.access.Load().channel(number)
+	c := r.access.channel(number)
 	if c == nil {
 		r.up.drop(NoChannel, 1)
 		return
 	}
-	if c.barred {
+	e := reach(c.reach.Load())
+	if e.scope() == 0 {
 		r.up.drop(PeerDenied, 1)
 		return
 	}
 	if !r.admit(&r.up, t.now, len(data)) {
 		return
 	}
-	if c.own {
+	if e&reachOwn != 0 {
 		if b := t.plane.RelayAt(c.peer); b != nil {
 			t.deliver(r, b, data)
 			return
 		}
 	}
-	if c.scope != ScopeAny {
+	if e.scope() != ScopeAny {
 		r.up.drop(PeerDenied, 1)
 		return
 	}
@@ -89,7 +91,7 @@ func (t *tx) sendUp(r *Relay, msg []byte) {
 		r.up.drop(Malformed, 1)
 		return
 	}
-	scope := r.access.Load().permitted(peer.Addr())
+	scope, _ := r.access.scopeOf(peer)
 	if scope == 0 {
 		r.up.drop(NoPermission, 1)
 		return
@@ -133,6 +135,7 @@ func (t *tx) deliver(r, b *Relay, data []byte) {
 
 // fromPeer handles one datagram that arrived at r's relayed address.
 func (t *tx) fromPeer(r *Relay, from netip.AddrPort, data []byte) {
+	t.at = r
 	if from.Port() == 0 {
 		r.down.drop(Malformed, 1)
 		return
@@ -140,10 +143,10 @@ func (t *tx) fromPeer(r *Relay, from netip.AddrPort, data []byte) {
 	t.down(r, from, ScopeAny, data)
 }
 
-// down passes data to r's client if a permission of at least that scope lets it.
+// down passes data to r's client if a permission or channel of at least that scope lets it.
 func (t *tx) down(r *Relay, from netip.AddrPort, need Scope, data []byte) {
-	a := r.access.Load()
-	if scope := a.permitted(from.Addr()); scope < need {
+	scope, c := r.access.scopeOf(from)
+	if scope < need {
 		why := NoPermission
 		if scope != 0 { // the permission is for relays of this server alone
 			why = PeerDenied
@@ -152,7 +155,7 @@ func (t *tx) down(r *Relay, from netip.AddrPort, need Scope, data []byte) {
 		return
 	}
 	var number uint16
-	if c := a.channelTo(from); c != nil {
+	if c != nil {
 		number = c.number
 	}
 	if !r.fits(number, from, len(data)) {

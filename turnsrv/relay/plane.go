@@ -21,7 +21,8 @@ type Plane struct {
 	reserved reservations
 	gate     gate
 	closed   atomic.Bool
-	coarse   atomic.Int64 // nanoseconds since epoch at the last sweep
+	coarse   atomic.Int64 // nanoseconds since epoch at the last sweep, less stopped
+	stopped  atomic.Int64 // nanoseconds in which this process did not run
 
 	listening atomic.Pointer[[]netip.AddrPort] // replaced as a whole
 
@@ -64,7 +65,7 @@ func (p *Plane) ListenUDP(addr netip.AddrPort) (bound netip.AddrPort, err error)
 		return bound, ErrClosed
 	}
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-	l := &listener{plane: p, addr: addr, wildcard: addr.Addr().IsUnspecified(), clients: newClientTable()}
+	l := &listener{plane: p, addr: addr, wildcard: addr.Addr().IsUnspecified(), clients: new(clientTable)}
 	if err := p.engine.listen(l); err != nil {
 		return bound, fmt.Errorf("listen on UDP %s: %w", addr, err)
 	}
@@ -100,30 +101,56 @@ func (p *Plane) Run(ctx context.Context) error {
 	return err
 }
 
-// sweeper is Run's own loop: it drops old reservations and ends overdue streams.
+// sweeper is Run's own loop.
 func (p *Plane) sweeper(ctx context.Context) {
 	every := time.Second
 	for _, d := range []time.Duration{p.cfg.AuthTimeout, p.cfg.IdleTimeout, p.cfg.FrameTimeout} {
 		every = min(every, d/4)
 	}
-	tick := time.NewTicker(max(every, time.Millisecond))
+	every = max(every, time.Millisecond)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
+	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		now := p.cfg.Now()
-		p.coarse.Store(p.since(now))
-		p.reserved.sweep(now, false)
-		p.mu.Lock()
-		for s := range p.streams {
-			if cause := s.overdue(p.since(now)); cause != "" {
-				s.end(cause, errors.New(cause))
+		// A tick that is late means that this process was stopped, or not given the processor. No client was silent for as
+		// long: what it sent meanwhile is still to be read.
+		late := time.Since(last) - every
+		last = last.Add(every + late)
+		if late > every {
+			p.stopped.Add(int64(late))
+		}
+		func() {
+			defer p.contain()
+			p.Sweep()
+		}()
+	}
+}
+
+// Sweep ends what has run out by now: permissions, channels, reservations, and streams whose deadline has passed. Run
+// calls it about every second; only who moves Config.Now needs to.
+func (p *Plane) Sweep() {
+	now := p.cfg.Now()
+	coarse := p.since(now) - p.stopped.Load()
+	p.coarse.Store(coarse)
+	p.reserved.sweep(now, false)
+	for _, t := range p.ports {
+		for i := range t.relays {
+			if r := t.relays[i].Load(); r != nil {
+				r.sweep(p.since(now))
 			}
 		}
-		p.mu.Unlock()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s := range p.streams {
+		if cause := s.overdue(coarse); cause != "" {
+			s.end(cause, errors.New(cause))
+		}
 	}
 }
 
@@ -137,7 +164,12 @@ func (p *Plane) RelayAt(a netip.AddrPort) *Relay {
 	return nil
 }
 
-// OwnRelayIP says whether ip is an address, advertised or bound, that relays of this server have, new or live.
+// HasRelay reports whether a live relay other than r, which may be nil, has the address ip, advertised or bound.
+func (p *Plane) HasRelay(ip netip.Addr, r *Relay) bool {
+	return p.ports[0].hasRelay(ip, r) || p.ports[1].hasRelay(ip, r)
+}
+
+// OwnRelayIP reports whether ip is an address, advertised or bound, that relays of this server have, new or live.
 func (p *Plane) OwnRelayIP(ip netip.Addr) bool {
 	for _, t := range p.ports {
 		if t.owns(ip) {

@@ -127,11 +127,23 @@ func (u *udpSocket) serve(l *lane) {
 		if !ok {
 			continue
 		}
-		t.enter()
-		t.fromClient(&src, src.Relay(), buf[:n])
-		t.flush()
-		t.leave()
+		t.clientSent(&src, buf[:n])
 	}
+}
+
+// contain is to be deferred around the handling of one client's or peer's data.
+func (t *tx) contain() {
+	if cause := recover(); cause != nil {
+		t.recovered(cause)
+	}
+}
+
+func (t *tx) clientSent(src *Source, b []byte) {
+	defer t.contain()
+	t.enter()
+	t.fromClient(src, src.Relay(), b)
+	t.flush()
+	t.leave()
 }
 
 // asked is the local address that a datagram was sent to, where a wildcard listener is told.
@@ -209,21 +221,28 @@ func (r *Relay) serve(l *lane) {
 		if !ok {
 			return
 		}
-		t.enter()
-		if !r.dead.Load() {
-			t.fromPeer(r, from, buf[:n])
-		}
-		t.flush()
-		t.leave()
+		t.peerSent(r, from, buf[:n])
 	}
+}
+
+func (t *tx) peerSent(r *Relay, from netip.AddrPort, b []byte) {
+	defer t.contain()
+	t.enter()
+	if !r.dead.Load() {
+		t.fromPeer(r, from, b)
+	}
+	t.flush()
+	t.leave()
 }
 
 // tx sends at once, but for what goes to streams.
 type tx struct {
-	plane *Plane
-	lane  *lane
-	now   int64
-	msg   []byte
+	plane  *Plane
+	lane   *lane
+	inside bool   // of lane
+	at     *Relay // that it is at work for, or nil
+	now    int64
+	msg    []byte
 	gathered
 }
 
@@ -241,12 +260,19 @@ func (p *Plane) giveBack(t *tx) { p.txs.Put(t) }
 // enter and leave put a batch of datagrams into a lane of the gate.
 func (t *tx) enter() {
 	t.lane.RLock()
+	t.inside = true
 	t.now = t.plane.nanos()
 }
 
-func (t *tx) leave() { t.lane.RUnlock() }
+func (t *tx) leave() {
+	t.inside = false
+	t.lane.RUnlock()
+}
 
 func (t *tx) flush() { t.flushStream() }
+
+// forget drops what has been gathered.
+func (t *tx) forget() { t.gathered = gathered{buf: t.buf[:0]} }
 
 func (t *tx) toPeer(r *Relay, peer netip.AddrPort, _ *peerAddr, data []byte) {
 	if !r.dead.Load() {

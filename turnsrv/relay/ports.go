@@ -27,14 +27,19 @@ type ports struct {
 
 // places are where a family's relays are. They are replaced as a whole.
 type places struct {
-	now     *Family   // of new relays; its Bind is invalid where the family is off
-	earlier []*Family // of those that live on since it was another
+	now     *place   // of new relays; its Bind is invalid where the family is off
+	earlier []*place // of those that live on since it was another
+}
+
+type place struct {
+	Family
+	live atomic.Int32 // relays
 }
 
 func newPorts(f Family, lo, hi uint16) *ports {
 	n := int(hi) - int(lo) + 1
 	t := &ports{min: lo, relays: make([]atomic.Pointer[Relay], n), taken: make([]uint64, (n+63)/64)}
-	t.places.Store(&places{now: &f})
+	t.places.Store(&places{now: &place{Family: f}})
 	for i := n; i < len(t.taken)*64; i++ {
 		t.taken[i/64] |= 1 << (i % 64)
 	}
@@ -53,15 +58,28 @@ func (t *ports) at(port uint16) *Relay {
 	return nil
 }
 
-// has says whether ip is one of the family's two addresses.
+// has reports whether ip is one of the family's two addresses.
 func (f *Family) has(ip netip.Addr) bool {
 	return f.Bind.IsValid() && (ip == f.Advertise || ip == f.Bind && !ip.IsUnspecified())
 }
 
-// owns says whether ip is an address of new relays, or of one that may live.
+// owns reports whether ip is an address of new relays, or of one that may live.
 func (t *ports) owns(ip netip.Addr) bool {
 	p := t.places.Load()
-	return p.now.has(ip) || slices.ContainsFunc(p.earlier, func(f *Family) bool { return f.has(ip) })
+	return p.now.has(ip) || slices.ContainsFunc(p.earlier, func(f *place) bool { return f.has(ip) })
+}
+
+// hasRelay reports whether a live relay other than r has the address ip.
+func (t *ports) hasRelay(ip netip.Addr, r *Relay) bool {
+	p := t.places.Load()
+	live := func(f *place) bool {
+		n := f.live.Load()
+		if r != nil && r.family == f && !r.dead.Load() {
+			n--
+		}
+		return n > 0 && f.has(ip)
+	}
+	return live(p.now) || slices.ContainsFunc(p.earlier, live)
 }
 
 // relayAt is the live relay that has the address a, or nil.
@@ -77,8 +95,16 @@ func (t *ports) enter(r *Relay) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.relays[r.port-t.min].Store(r)
+	r.family.live.Add(1)
 	if p := t.places.Load(); p.now != r.family && !slices.Contains(p.earlier, r.family) {
 		t.places.Store(&places{p.now, append(slices.Clone(p.earlier), r.family)})
+	}
+}
+
+// leave makes r findable no more. It may be called again, and for one that has not been entered.
+func (t *ports) leave(r *Relay) {
+	if t.relays[r.port-t.min].CompareAndSwap(r, nil) {
+		r.family.live.Add(-1)
 	}
 }
 
@@ -89,8 +115,8 @@ func (t *ports) move(f Family) (advertised []netip.Addr) {
 	defer t.mu.Unlock()
 	old := t.places.Load()
 	next := &places{now: old.now}
-	if *old.now != f {
-		next.now = &f
+	if old.now.Family != f {
+		next.now = &place{Family: f}
 	}
 	if next.now != old.now || len(old.earlier) > 0 {
 		for i := range t.relays {
@@ -184,7 +210,7 @@ func (t *ports) free() (n int) {
 // reservation keeps a bound socket for the one who has its token.
 type reservation struct {
 	ports   *ports
-	family  *Family
+	family  *place
 	port    uint16
 	sock    relaySocket
 	expires time.Time

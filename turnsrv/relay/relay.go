@@ -15,6 +15,7 @@ type OpenOptions struct {
 	Reserve  bool // EVEN-PORT with its R bit: keep the next higher port for 30 s; implies EvenPort
 	HasToken bool // take the port reserved under Token; Family, EvenPort and Reserve do not count then
 	Token    [8]byte
+	Budget   *Budget // what the relay takes of memory counts there; nil: nowhere
 }
 
 // Relay is one relayed transport address and its client: the data plane's half of an allocation. All methods may be
@@ -25,15 +26,14 @@ type Relay struct {
 	tag   any
 	ports *ports
 	// family is where the relay is, as it was when it was opened: clients and peers know that address.
-	family  *Family
+	family  *place
 	port    uint16
 	token   *[8]byte
 	largest int // message that can be sent to the client, in bytes
 
 	dead   atomic.Bool
 	ending sync.Once
-	access atomic.Pointer[access]
-	mu     sync.Mutex // of those who change access
+	access access
 	up     meter
 	down   meter
 
@@ -51,8 +51,12 @@ func (p *Plane) Open(src Source, o OpenOptions) (*Relay, error) {
 		return nil, ErrInUse
 	}
 	r := &Relay{plane: p, src: src, tag: o.Tag, largest: largestTo(src.Tuple)}
-	r.access.Store(noAccess)
+	r.access.budget = o.Budget
+	if !r.access.take(relayCost) {
+		return nil, ErrBudget
+	}
 	if err := p.assign(r, o); err != nil {
+		r.access.close()
 		return nil, err
 	}
 	if err := r.publish(); err != nil {
@@ -135,11 +139,11 @@ func (r *Relay) Close() {
 	r.ending.Do(func() {
 		r.dead.Store(true)
 		r.src.detach(r)
-		r.ports.relays[r.port-r.ports.min].CompareAndSwap(r, nil)
+		r.ports.leave(r)
 		r.plane.gate.wait()
 		r.sock.close()
 		r.ports.release(r.port)
-		r.access.Store(noAccess)
+		r.access.close()
 	})
 }
 
@@ -160,81 +164,146 @@ func (r *Relay) Tag() any { return r.tag }
 // Tuple is the 5-tuple of the relay's client.
 func (r *Relay) Tuple() Tuple { return r.src.Tuple }
 
-// Restrict brings what is open into line with a peer policy that has changed: allowed says of an address whether it may
-// be a peer still. What it denies goes on only between relays of this server, and the rest of it ends.
+// Restrict brings what is open into line with a peer policy that has changed: allowed reports whether an address may be a
+// peer still. What it denies goes on only between relays of this server, and the rest of it ends. allowed must not block,
+// nor call the Relay.
 func (r *Relay) Restrict(allowed func(netip.Addr) bool) {
-	r.change(func(a *access) *access {
-		n := a
-		for _, p := range a.perms {
-			if allowed(p.ip) {
-				continue
+	_ = r.change(func(a *access, _ int64) error {
+		for p := a.permsBy.first; p != nil; {
+			next := p.due.newer
+			if !allowed(p.ip) {
+				if r.plane.HasRelay(p.ip, r) {
+					p.scope.Store(uint32(ScopeRelays))
+				} else {
+					a.drop(p)
+				}
 			}
-			if n = n.revoke(p.ip); r.plane.OwnRelayIP(p.ip) {
-				n = n.permit(p.ip, ScopeRelays)
-			}
+			p = next
 		}
-		for _, c := range a.chans {
-			next := r.route(c.number, c.peer, c.scope)
+		for c := a.chansBy.first; c != nil; {
+			next := c.due.newer
+			old := reach(c.reach.Load()) & reachScope
+			scope := Scope(old)
 			if !allowed(c.peer.Addr()) {
-				next.scope = ScopeRelays
+				scope = ScopeRelays
 			}
-			switch {
-			case next.scope != c.scope && r.plane.RelayAt(c.peer) == nil:
-				n = n.unbind(c.number)
-			case next.scope != c.scope || next.own != c.own || next.barred != c.barred:
-				n = n.bind(next)
+			if reach(scope) != old && r.plane.RelayAt(c.peer) == nil {
+				a.unbind(c)
+			} else if e := r.reach(c.peer, scope); uint32(e) != c.reach.Load() {
+				c.reach.Store(uint32(e))
 			}
+			c = next
 		}
-		return n
+		return nil
 	})
 }
 
-// Permit lets peer, at any port, send to the client and be sent to (RFC 8656 §9). It only widens: ScopeRelays after
-// ScopeAny changes nothing. The caller ends it with Revoke.
-func (r *Relay) Permit(peer netip.Addr, scope Scope) {
-	r.change(func(a *access) *access { return a.permit(peer, scope) })
+// Grant is one permission of Permit.
+type Grant struct {
+	Addr  netip.Addr
+	Scope Scope
 }
 
-// Revoke ends a permission. Channels to the peer still lead up, as RFC 8656 §12 has it, but nothing comes down.
-func (r *Relay) Revoke(peer netip.Addr) {
-	r.change(func(a *access) *access { return a.revoke(peer) })
+// Permit lets peers, at any port, send to the client and be sent to for [PermissionLife] (RFC 8656 §9): all of them, or
+// none where there is an error, which is [ErrPermissions], [ErrBudget] or [ErrClosed]. A permission that is there already
+// is refreshed and only ever widened: ScopeRelays after ScopeAny changes nothing.
+func (r *Relay) Permit(grants ...Grant) error {
+	return r.change(func(a *access, now int64) error { return a.permit(grants, now+int64(PermissionLife)) })
 }
 
-// Bind binds a channel, in the place of any with the same number or peer: the caller has checked RFC 8656 §12.1.
-func (r *Relay) Bind(number uint16, peer netip.AddrPort, scope Scope) {
-	c := r.route(number, peer, scope)
-	r.change(func(a *access) *access { return a.bind(c) })
+// Bind binds or refreshes a channel for [ChannelLife], in the place of any with the same number or peer: the caller has
+// checked RFC 8656 §12.1. For as long as it lives, data goes both ways between the client and exactly this peer, whatever
+// becomes of the permission. Errors are [ErrChannels], [ErrBudget] and [ErrClosed].
+func (r *Relay) Bind(number uint16, peer netip.AddrPort, scope Scope) error {
+	e := r.reach(peer, scope)
+	return r.change(func(a *access, now int64) error { return a.bind(number, peer, e, now+int64(ChannelLife)) })
 }
 
-func (r *Relay) route(number uint16, peer netip.AddrPort, scope Scope) *route {
-	c := &route{number: number, scope: scope, peer: peer, own: r.plane.OwnRelayIP(peer.Addr()), barred: r.plane.barred(peer)}
-	c.dst.set(peer)
-	return c
-}
-
-// Unbind ends a channel.
-func (r *Relay) Unbind(number uint16) {
-	r.change(func(a *access) *access { return a.unbind(number) })
-}
-
-func (r *Relay) change(f func(*access) *access) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.dead.Load() {
-		r.access.Store(f(r.access.Load()))
+func (r *Relay) reach(peer netip.AddrPort, scope Scope) reach {
+	e := reach(scope)
+	if r.plane.OwnRelayIP(peer.Addr()) {
+		e |= reachOwn
 	}
+	if r.plane.barred(peer) {
+		e |= reachBarred
+	}
+	return e
+}
+
+// change has f change what is open, unless the relay has ended. now is nanoseconds since the Plane's epoch.
+func (r *Relay) change(f func(a *access, now int64) error) error {
+	a := &r.access
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return ErrClosed
+	}
+	now := r.plane.since(r.plane.cfg.Now())
+	a.sweep(now, sweepMost)
+	err := f(a, now)
+	a.schedule()
+	return err
+}
+
+// sweepMost is how much runs out at a time before others may have the lock.
+const sweepMost = 256
+
+// sweep ends what has run out by now.
+func (r *Relay) sweep(now int64) {
+	a := &r.access
+	for done := false; !done; {
+		if next := a.next.Load(); next == 0 || next > now {
+			return
+		}
+		done = a.sweepSome(now)
+	}
+}
+
+// Permitted is the scope of the client's permission for ip, 0 for none.
+func (r *Relay) Permitted(ip netip.Addr) Scope { return r.access.permitted(ip) }
+
+// ChannelPeer is the peer that a channel number is bound to.
+func (r *Relay) ChannelPeer(number uint16) (peer netip.AddrPort, ok bool) {
+	if c := r.access.channel(number); c != nil {
+		return c.peer, true
+	}
+	return netip.AddrPort{}, false
+}
+
+// PeerChannel is the channel number that a peer is bound to.
+func (r *Relay) PeerChannel(peer netip.AddrPort) (number uint16, ok bool) {
+	if c := r.access.channelTo(peer); c != nil {
+		return c.number, true
+	}
+	return 0, false
+}
+
+// Counts are the numbers of permissions and channels in force.
+func (r *Relay) Counts() (permissions, channels int) {
+	r.access.mu.Lock()
+	defer r.access.mu.Unlock()
+	return r.access.perms.count, r.access.byNum.count
 }
 
 // Stats reads the counters. They stay readable after Close.
 func (r *Relay) Stats() Stats { return Stats{Up: r.up.read(), Down: r.down.read()} }
 
-// admit applies the rate limit of one direction to one datagram.
+// admit applies the rate limit of one direction to one datagram with so many bytes of payload. It counts as on the wire
+// between relay and peer, headers included: what is empty is not free.
 func (r *Relay) admit(m *meter, now int64, bytes int) bool {
-	if r.plane.rate.Load().allow(m, now, bytes) {
+	if r.plane.rate.Load().allow(m, now, bytes+headers(r.family.Bind)) {
 		return true
 	}
 	m.drop(OverLimit, 1)
 	return false
+}
+
+// headers is what IP and UDP put before each datagram, in bytes.
+func headers(ip netip.Addr) int {
+	if ip.Is4() {
+		return 20 + 8
+	}
+	return 40 + 8
 }
 
 // nanos is the time for the rate limit, and 0 where there is none and the clock need not be asked.

@@ -45,15 +45,30 @@ func newRX() (*rx, error) {
 		h.Iov = &x.iovs[i]
 		h.SetIovlen(1)
 		h.Control = &x.ctrls[i][0]
-		h.Namelen = uint32(len(x.names[i]))
-		h.SetControllen(len(x.ctrls[i]))
 	}
+	x.ready()
 	return x, nil
 }
 
 func (x *rx) free() { _ = unix.Munmap(x.bufs) }
 
-// room says whether there are enough free slots for another call.
+// ready makes every slot ready to be used again.
+func (x *rx) ready() {
+	x.used = 0
+	for i := range x.hdrs {
+		x.again(i)
+	}
+}
+
+// again makes a slot ready to be used again, which leaves its contents as they are.
+func (x *rx) again(i int) {
+	m := &x.hdrs[i]
+	m.Namelen = uint32(len(x.names[i]))
+	m.SetControllen(len(x.ctrls[i]))
+	m.Flags = 0
+}
+
+// room reports whether there are enough free slots for another call.
 func (x *rx) room() bool { return slots-x.used >= maxBatch }
 
 // receive receives what is there into free slots, and returns the first of them and how many are filled. A call
@@ -80,9 +95,7 @@ func (x *rx) datagram(i int) (data []byte, local netip.Addr, segment int) {
 		segment = max(n, 1)
 	}
 	truncated := m.Flags&unix.MSG_TRUNC != 0
-	m.Namelen = uint32(len(x.names[i]))
-	m.SetControllen(len(x.ctrls[i]))
-	m.Flags = 0
+	x.again(i)
 	if truncated {
 		return nil, local, 0
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -15,7 +14,7 @@ import (
 )
 
 // buffer is what a stream reads into. It is larger than any frame, and is held only while there is input.
-type buffer [64 << 10]byte
+type buffer [bufferSize]byte
 
 const (
 	// maxUnproven is the largest frame taken from a client that has not authenticated: with larger ones strangers
@@ -40,7 +39,7 @@ type stream struct {
 	relaying      func(bool) // nil: nobody wants to know
 	relay         atomic.Pointer[Relay]
 	authenticated atomic.Bool
-	opened        int64        // these three in nanoseconds since the Plane's epoch
+	opened        int64        // these three in the Plane's coarse time
 	heard         atomic.Int64 // last whole frame
 	unfinished    atomic.Int64 // since when the frame in rest is; 0: there is none
 
@@ -52,9 +51,9 @@ type stream struct {
 	write sync.Mutex // of conn, so that frames are not mixed up
 }
 
-// ServeStream serves a client on TCP or TLS until the connection ends, and closes it. conn is a *net.TCPConn, a
-// *Conn, or a *tls.Conn over a *Conn whose handshake is done. The stream's relay ends with it. relaying, where it is not
-// nil, is called with true when the client gets a relay and with false when it has lost it; it must not block. The error
+// ServeStream serves a client on TCP or TLS until the connection ends, and closes it. conn is a *net.TCPConn, a *Conn,
+// or a *tls.Conn over a *Conn whose handshake is done. The stream's relay ends with it. relaying, where it is not nil,
+// is called with true when the client gets a relay and with false when it has lost it; it must not block. The error
 // says why the stream ended; it is nil if the client or ctx ended it.
 func (p *Plane) ServeStream(ctx context.Context, conn net.Conn, t Tuple, relaying func(bool)) error {
 	s := &stream{conn: conn, relaying: relaying}
@@ -80,6 +79,7 @@ func (p *Plane) ServeStream(ctx context.Context, conn net.Conn, t Tuple, relayin
 		return err
 	}
 	s.tcp.serving = true
+	s.tcp.keepInKernel(strangerBacklog)
 	return p.serve(ctx, s, t, func() error {
 		if err := s.leftover(); err != nil {
 			return err
@@ -101,7 +101,7 @@ func (p *Plane) ServeMessages(ctx context.Context, conn net.Conn, t Tuple, relay
 
 // serve is what both have in common: the stream's life around its reading.
 func (p *Plane) serve(ctx context.Context, s *stream, t Tuple, receive func() error) error {
-	s.plane, s.opened = p, p.since(p.cfg.Now())
+	s.plane, s.opened = p, p.since(p.cfg.Now())-p.stopped.Load()
 	s.src = Source{Tuple: t, plane: p, stream: s}
 	s.heard.Store(s.opened)
 	p.mu.Lock()
@@ -123,76 +123,12 @@ func (p *Plane) serve(ctx context.Context, s *stream, t Tuple, receive func() er
 		}
 		s.end(why, nil)
 	})
-	err := receive()
+	err := s.guard(receive)
 	stop()
 	p.mu.Lock()
 	delete(p.streams, s)
 	p.mu.Unlock()
-	return s.finish(err)
-}
-
-// finish closes the connection and its relay.
-func (s *stream) finish(err error) error {
-	s.mu.Lock()
-	s.gone = true
-	cause := s.cause
-	if cause != "" {
-		err = s.err
-	}
-	s.mu.Unlock()
-	if cause == "" && s.tcp != nil {
-		cause = s.tcp.writeError()
-	}
-	switch {
-	case cause != "":
-	case err == nil || errors.Is(err, io.EOF):
-		cause, err = "the client closed the connection", nil
-	default:
-		cause = err.Error()
-	}
-	if r := s.relay.Load(); r != nil {
-		if s.plane.cfg.OnClientGone != nil {
-			s.plane.cfg.OnClientGone(r, cause)
-		}
-		r.Close()
-	}
-	_ = s.conn.Close()
-	return err
-}
-
-// end makes the serving goroutine end the stream, with err. It does not wait for that.
-func (s *stream) end(cause string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.gone || s.cause != "" {
-		return
-	}
-	s.cause, s.err = cause, err
-	s.ended.Store(true)
-	_ = s.conn.SetReadDeadline(time.Unix(1, 0))
-}
-
-func (p *Plane) endStreams() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for s := range p.streams {
-		s.end("the server ends", nil)
-	}
-}
-
-// overdue says which of the stream's deadlines has passed, if any.
-func (s *stream) overdue(now int64) string {
-	c := &s.plane.cfg
-	since := s.unfinished.Load()
-	switch {
-	case since != 0 && now-since > int64(c.FrameTimeout):
-		return "an unfinished frame"
-	case !s.authenticated.Load() && now-s.opened > int64(c.AuthTimeout):
-		return "no authenticated request"
-	case s.relay.Load() == nil && now-s.heard.Load() > int64(c.IdleTimeout):
-		return "idle without a relay"
-	}
-	return ""
+	return s.guard(func() error { return s.finish(err) })
 }
 
 func (s *stream) attach(r *Relay) error {
@@ -204,9 +140,7 @@ func (s *stream) attach(r *Relay) error {
 	if !s.relay.CompareAndSwap(nil, r) {
 		return ErrInUse
 	}
-	if s.relaying != nil {
-		s.relaying(true)
-	}
+	s.changed(true)
 	return nil
 }
 
@@ -217,8 +151,25 @@ func (s *stream) detach(r *Relay) {
 		return
 	}
 	s.heard.Store(s.plane.coarse.Load())
+	s.changed(false)
+}
+
+// changed tells whoever wants to know that the client has a relay now, or has none any more.
+func (s *stream) changed(relays bool) {
+	if s.tcp != nil {
+		s.tcp.relays.Store(relays)
+		s.tcp.trust()
+	}
 	if s.relaying != nil {
-		s.relaying(false)
+		s.relaying(relays)
+	}
+}
+
+// authenticate notes that the client has shown who it is.
+func (s *stream) authenticate() {
+	s.authenticated.Store(true)
+	if s.tcp != nil {
+		s.tcp.trust()
 	}
 }
 
@@ -259,8 +210,9 @@ func (s *stream) decrypt() error {
 
 // consume handles the whole frames in b and keeps what is behind them.
 func (s *stream) consume(b []byte) error {
-	whole := b
-	t := s.plane.borrow(s.lane)
+	all := len(b)
+	t, whole := s.plane.borrow(s.lane), false
+	defer func() { s.leave(t, whole) }()
 	t.enter()
 	var fault error
 	for fault == nil && len(b) >= stunmsg.ChannelHeader {
@@ -279,12 +231,11 @@ func (s *stream) consume(b []byte) error {
 		b = b[size:]
 	}
 	t.flush()
-	t.leave()
-	s.plane.giveBack(t)
+	whole = true
 	if fault != nil {
 		return fault
 	}
-	s.keep(b, len(b) < len(whole))
+	s.keep(b, len(b) < all)
 	return nil
 }
 
@@ -341,52 +292,26 @@ func (s *stream) receiveMessages() error {
 		}
 		empty = 0
 		s.heard.Store(s.plane.coarse.Load())
-		t := s.plane.borrow(s.lane)
-		t.enter()
-		t.fromClient(&s.src, s.relay.Load(), buf[:n])
-		t.flush()
-		t.leave()
-		s.plane.giveBack(t)
+		s.messageCame(buf[:n])
 	}
 	return errors.New("empty records only")
 }
 
-// message sends one STUN message to the client.
-func (s *stream) message(msg []byte) { s.send(msg) }
-
-// send writes whole frames, or for DTLS one message. If ok is false they were dropped, and why says for which cause.
-func (s *stream) send(b []byte) (why Cause, ok bool) {
-	switch {
-	case s.tcp != nil && s.tcp.full():
-		return QueueFull, false
-	case s.tcp == nil && len(b) > maxRecord:
-		return TooLarge, false
-	}
-	s.write.Lock()
-	defer s.write.Unlock()
-	var err error
-	if s.tls != nil {
-		err = s.sendRecords(b)
-	} else {
-		_, err = s.conn.Write(b)
-	}
-	return Unsent, err == nil
+func (s *stream) messageCame(b []byte) {
+	t, whole := s.plane.borrow(s.lane), false
+	defer func() { s.leave(t, whole) }()
+	t.enter()
+	t.fromClient(&s.src, s.relay.Load(), b)
+	t.flush()
+	whole = true
 }
 
-// sendRecords writes every frame as a TLS record of its own, since there are clients that take a record for a message
-// (coturn's is one), and all of them with one system call.
-func (s *stream) sendRecords(b []byte) error {
-	buf := s.plane.buffers.Get().(*buffer)
-	defer s.plane.buffers.Put(buf)
-	s.tcp.gather(buf[:])
-	var err error
-	for err == nil && len(b) > 0 {
-		size := len(b)
-		if n, fault := stunmsg.FrameSize(b); fault == nil {
-			size = min(n, size)
-		}
-		_, err = s.tls.Write(b[:size])
-		b = b[size:]
+// leave gives t back; not after a panic, which may have left anything in it.
+func (s *stream) leave(t *tx, whole bool) {
+	if t.inside {
+		t.leave()
 	}
-	return errors.Join(err, s.tcp.release())
+	if whole {
+		s.plane.giveBack(t)
+	}
 }

@@ -197,8 +197,8 @@ func TestStream(t *testing.T) {
 		if _, err := s.Open(c.src, OpenOptions{Family: 4}); !errors.Is(err, ErrInUse) {
 			t.Errorf("a second relay: %v", err)
 		}
-		r.Permit(loopback4, ScopeAny)
-		r.Bind(0x4000, peer.addr, ScopeAny)
+		r.permit(loopback4, ScopeAny)
+		r.bind(0x4000, peer.addr, ScopeAny)
 		other := newEndpoint(t, loopback4)
 		sizes := []int{0, 1, 2, 3, 4, 5, 1199, 1200, 1200, 1200, 9000, 65507}
 		var all []byte
@@ -297,11 +297,11 @@ func TestStreamDeadlines(t *testing.T) {
 		change      func(*Config)
 		behave      func(*streamServer, *streamClient)
 	}{
-		{"authenticated", "no authenticated request", func(c *Config) { c.AuthTimeout = 50 * time.Millisecond }, nil},
-		{"idle", "idle without a relay", func(c *Config) { c.IdleTimeout = 50 * time.Millisecond }, func(_ *streamServer, c *streamClient) {
+		{"authenticated", "no authenticated request came within", func(c *Config) { c.AuthTimeout = 50 * time.Millisecond }, nil},
+		{"idle", "the client was silent for", func(c *Config) { c.IdleTimeout = 50 * time.Millisecond }, func(_ *streamServer, c *streamClient) {
 			c.src.MarkAuthenticated()
 		}},
-		{"frame", "an unfinished frame", func(c *Config) { c.FrameTimeout = 100 * time.Millisecond }, func(s *streamServer, c *streamClient) {
+		{"frame", "in the middle of a frame", func(c *Config) { c.FrameTimeout, c.AwayTimeout = 50*time.Millisecond, 100*time.Millisecond }, func(s *streamServer, c *streamClient) {
 			c.src.MarkAuthenticated()
 			if _, err := s.Open(c.src, OpenOptions{Family: 4}); err != nil {
 				c.Fatal(err)
@@ -322,7 +322,7 @@ func TestStreamDeadlines(t *testing.T) {
 					c.behave(s, cl)
 				}
 				cl.closed()
-				if err := <-s.errs; err == nil || err.Error() != c.cause {
+				if err := <-s.errs; err == nil || !strings.Contains(err.Error(), c.cause) {
 					t.Errorf("ServeStream: %v, want %q", err, c.cause)
 				}
 			}, c.change)
@@ -354,11 +354,11 @@ func TestStreamBackpressure(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Permit(loopback4, ScopeAny)
+		r.permit(loopback4, ScopeAny)
 		fine, friend := s.world.client(s.udp4), newEndpoint(t, loopback4)
 		f := fine.open(OpenOptions{})
-		f.Permit(loopback4, ScopeAny)
-		f.Bind(0x4000, friend.addr, ScopeAny)
+		f.permit(loopback4, ScopeAny)
+		f.bind(0x4000, friend.addr, ScopeAny)
 		data := make([]byte, 1200)
 		for i := 0; r.Stats().Down.Dropped < 100; i++ {
 			peer.to(r.Addr(), data)
@@ -370,16 +370,23 @@ func TestStreamBackpressure(t *testing.T) {
 				t.Fatal("nothing is ever dropped")
 			}
 		}
-		select {
-		case err := <-s.errs:
-			if err == nil {
-				t.Error("the stream ended without a reason")
+		// There is always more: what the kernel has taken in the end is nobody's business.
+		for begun := time.Now(); ; peer.to(r.Addr(), data) {
+			select {
+			case err := <-s.errs:
+				if err == nil {
+					t.Error("the stream ended without a reason")
+				}
+			case <-time.After(time.Millisecond):
+				if time.Since(begun) < patience {
+					continue
+				}
+				t.Error("the stream is not closed")
 			}
-		case <-time.After(patience):
-			t.Error("the stream is not closed")
+			break
 		}
 		within(t, "the relay's end", func() bool { return s.RelayAt(r.Addr()) == nil })
-	}, func(c *Config) { c.WriteTimeout = 300 * time.Millisecond })
+	}, func(c *Config) { c.WriteTimeout, c.AwayTimeout = 100*time.Millisecond, 300*time.Millisecond })
 }
 
 // A client that reads late gets whole frames in order.
@@ -390,8 +397,8 @@ func TestStreamBacklog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Permit(loopback4, ScopeAny)
-		r.Bind(0x4000, peer.addr, ScopeAny)
+		r.permit(loopback4, ScopeAny)
+		r.bind(0x4000, peer.addr, ScopeAny)
 		sent := 0
 		for ; r.Stats().Down.Dropped == 0 && sent < 200_000; sent++ {
 			peer.to(r.Addr(), append([]byte{byte(sent >> 16), byte(sent >> 8), byte(sent)}, make([]byte, 997)...))
@@ -412,7 +419,7 @@ func TestStreamBacklog(t *testing.T) {
 			}
 			last = n
 		}
-	}, func(c *Config) { c.WriteTimeout = time.Second; c.IdleTimeout = time.Hour })
+	}, func(c *Config) { c.WriteTimeout, c.AwayTimeout, c.IdleTimeout = time.Second, time.Second, time.Hour })
 }
 
 func TestServeStreamRefusesStrangers(t *testing.T) {

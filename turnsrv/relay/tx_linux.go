@@ -64,9 +64,11 @@ type sending struct {
 // message that the kernel takes apart (UDP_SEGMENT). Data stays where it was received; headers are put before it by
 // means of iovecs.
 type tx struct {
-	plane *Plane
-	lane  *lane
-	now   int64
+	plane  *Plane
+	lane   *lane
+	inside bool   // of lane
+	at     *Relay // that it is at work for, or nil
+	now    int64
 	gathered
 
 	items   [maxItems]item
@@ -102,10 +104,20 @@ func (p *Plane) giveBack(t *tx) { p.txs.Put(t) }
 // enter and leave put a batch of datagrams into a lane of the gate.
 func (t *tx) enter() {
 	t.lane.RLock()
+	t.inside = true
 	t.now = t.plane.nanos()
 }
 
-func (t *tx) leave() { t.lane.RUnlock() }
+func (t *tx) leave() {
+	t.inside = false
+	t.lane.RUnlock()
+}
+
+// forget drops everything that has been gathered.
+func (t *tx) forget() {
+	t.nitems, t.ngroups, t.nheads, t.naddrs, t.nmsgs, t.niovs = 0, 0, 0, 0, 0, 0
+	t.gathered = gathered{buf: t.buf[:0]}
+}
 
 // room makes sure that one more datagram can be gathered, in whatever way.
 func (t *tx) room() {
@@ -209,6 +221,7 @@ func (t *tx) flush() {
 func (t *tx) build(g *group, fd int) {
 	r, way := g.r, g.way
 	g.r = nil
+	t.at = r
 	m := r.meter(way)
 	if r.dead.Load() {
 		for i := g.first; i >= 0; i = t.items[i].next {

@@ -19,8 +19,8 @@ func TestChannel(t *testing.T) {
 		if r.Tag() != "tag" || r.Tuple() != c.src.Tuple || c.src.Relay() != r || w.RelayAt(r.Addr()) != r || !w.OwnRelayIP(r.Addr().Addr()) {
 			t.Fatal("the relay is not what was opened")
 		}
-		r.Permit(peer.addr.Addr(), ScopeAny)
-		r.Bind(0x4001, peer.addr, ScopeAny)
+		r.permit(peer.addr.Addr(), ScopeAny)
+		r.bind(0x4001, peer.addr, ScopeAny)
 		for _, n := range []int{0, 1, 3, 4, 1200, 1472, 9000, 65000} {
 			data := bytes.Repeat([]byte{byte(n)}, n)
 			c.send(channelData(0x4001, data))
@@ -38,7 +38,7 @@ func TestIndications(t *testing.T) {
 	families(t, func(t *testing.T, w *world, server netip.AddrPort) {
 		c, peer := w.client(server), newEndpoint(t, server.Addr())
 		r := c.open(OpenOptions{})
-		r.Permit(peer.addr.Addr(), ScopeAny)
+		r.permit(peer.addr.Addr(), ScopeAny)
 		for _, n := range []int{0, 1, 3, 4, 1200, 9000, 65000} {
 			data := bytes.Repeat([]byte{byte(n)}, n)
 			c.send(sendIndication(peer.addr, data))
@@ -61,8 +61,8 @@ func TestInProcess(t *testing.T) {
 	if ra.Addr().Addr() != advertised || w.RelayAt(netip.AddrPortFrom(loopback4, ra.Addr().Port())) != ra {
 		t.Fatalf("relayed address %s", ra.Addr())
 	}
-	ra.Permit(advertised, ScopeRelays)
-	rb.Permit(advertised, ScopeRelays)
+	ra.permit(advertised, ScopeRelays)
+	rb.permit(advertised, ScopeRelays)
 	for n, data := range [][]byte{{}, []byte("one"), make([]byte, 1200), make([]byte, 60000)} {
 		a.send(sendIndication(rb.Addr(), data))
 		got, _ := b.next()
@@ -70,8 +70,8 @@ func TestInProcess(t *testing.T) {
 			t.Fatalf("%d: %d bytes from %s", n, len(d), from)
 		}
 	}
-	ra.Bind(0x4000, rb.Addr(), ScopeRelays)
-	rb.Bind(0x4001, ra.Addr(), ScopeRelays)
+	ra.bind(0x4000, rb.Addr(), ScopeRelays)
+	rb.bind(0x4001, ra.Addr(), ScopeRelays)
 	for range 3 {
 		a.send(channelData(0x4000, []byte("ping")))
 		b.expect(w.udp4, channelData(0x4001, []byte("ping")))
@@ -79,12 +79,13 @@ func TestInProcess(t *testing.T) {
 		a.expect(w.udp4, channelData(0x4000, []byte("pong")))
 	}
 	// To itself.
-	ra.Bind(0x4002, ra.Addr(), ScopeRelays)
+	ra.bind(0x4002, ra.Addr(), ScopeRelays)
 	a.send(channelData(0x4002, []byte("me")))
 	a.expect(w.udp4, channelData(0x4002, []byte("me")))
 	counted(t, ra, func(s Stats) bool { return s.Up.Datagrams == 8 && s.Down.Datagrams == 4 })
-	// Without the other's permission nothing arrives; nor when it is gone.
-	rb.Revoke(advertised)
+	// Without the other's permission or channel nothing arrives; nor when it is gone.
+	rb.revoke(advertised)
+	rb.unbind(0x4001)
 	a.send(channelData(0x4000, []byte("no")))
 	within(t, "a drop", func() bool { return rb.Stats().Down.Dropped == 1 })
 	rb.Close()
@@ -103,10 +104,10 @@ func TestInProcessWithStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		rb := b.open(OpenOptions{})
-		ra.Permit(loopback4, ScopeRelays)
-		rb.Permit(loopback4, ScopeRelays)
-		ra.Bind(0x4000, rb.Addr(), ScopeRelays)
-		rb.Bind(0x4001, ra.Addr(), ScopeRelays)
+		ra.permit(loopback4, ScopeRelays)
+		rb.permit(loopback4, ScopeRelays)
+		ra.bind(0x4000, rb.Addr(), ScopeRelays)
+		rb.bind(0x4001, ra.Addr(), ScopeRelays)
 		a.put(padded(channelData(0x4000, []byte("ping!"))))
 		b.expect(s.udp4, channelData(0x4001, []byte("ping!")))
 		b.send(channelData(0x4001, []byte("pong!")))
@@ -122,10 +123,10 @@ func TestOwnListenersAreBarred(t *testing.T) {
 	})
 	c := w.client(w.udp4)
 	r := c.open(OpenOptions{})
-	r.Permit(loopback4, ScopeAny)
+	r.permit(loopback4, ScopeAny)
 	n := uint64(0)
 	for i, peer := range []netip.AddrPort{barred.addr, w.udp4, netip.AddrPortFrom(loopback4, 0)} {
-		r.Bind(0x4000+uint16(i), peer, ScopeAny)
+		r.bind(0x4000+uint16(i), peer, ScopeAny)
 		c.send(sendIndication(peer, binding()))
 		c.send(channelData(0x4000+uint16(i), binding()))
 		n += 2
@@ -168,8 +169,8 @@ func TestLengthBeyondDatagram(t *testing.T) {
 	w := newWorld(t)
 	c, peer := w.client(w.udp4), newEndpoint(t, loopback4)
 	r := c.open(OpenOptions{})
-	r.Bind(0x4000, peer.addr, ScopeAny)
-	r.Bind(0x4fff, peer.addr, ScopeAny)
+	r.bind(0x4000, peer.addr, ScopeAny)
+	r.bind(0x4fff, peer.addr, ScopeAny)
 	b := channelData(0x4fff, []byte("four"))
 	c.send(b[:7])
 	c.send(b[:3])
@@ -194,7 +195,7 @@ func TestWildcardAnswersFromWhereItWasAsked(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Permit(loopback4, ScopeAny)
+		r.permit(loopback4, ScopeAny)
 		for range 3 {
 			peer.to(r.Addr(), []byte("down"))
 		}
@@ -212,9 +213,9 @@ func TestRateLimit(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.BitsPerSecond, c.Now = 8_000_000, now.Now }) // 1 MB/s, a quarter at once
 	c, peer := w.client(w.udp4), newEndpoint(t, loopback4)
 	r := c.open(OpenOptions{})
-	r.Permit(loopback4, ScopeAny)
-	r.Bind(0x4000, peer.addr, ScopeAny)
-	data := make([]byte, 1000)
+	r.permit(loopback4, ScopeAny)
+	r.bind(0x4000, peer.addr, ScopeAny)
+	data := make([]byte, 1000-28) // with the headers of IPv4 and UDP
 	spend := func(want uint64) {
 		t.Helper()
 		before := r.Stats()

@@ -36,8 +36,7 @@ func (w *worker) round(t *set, events []unix.EpollEvent) {
 	w.ready = 0
 	w.tx.enter()
 	w.handle(t, events)
-	w.tx.flush()
-	w.rx.used = 0
+	w.sendOn()
 	w.tx.leave()
 	w.crowd = max(w.crowd, w.ready)
 }
@@ -52,16 +51,35 @@ func (w *worker) handle(t *set, events []unix.EpollEvent) {
 			continue
 		}
 		if !w.rx.room() || w.tx.ngroups >= maxWaiting {
-			w.tx.flush()
-			w.rx.used = 0
+			w.sendOn()
 		}
 		w.set = t
 		w.ready++
-		if number&listenerFlag != 0 {
-			t.handled += w.listening(t.socks[number&^listenerFlag])
-		} else {
-			t.handled += w.relaying(number>>16, uint16(number))
-		}
+		t.handled += w.socket(t, number)
+	}
+}
+
+// socket handles what has come in on one socket, and returns how many datagrams that was.
+func (w *worker) socket(t *set, number int) int {
+	defer w.contain()
+	if number&listenerFlag != 0 {
+		return w.listening(t.socks[number&^listenerFlag])
+	}
+	return w.relaying(number>>16, uint16(number))
+}
+
+func (w *worker) sendOn() {
+	defer w.contain()
+	w.tx.flush()
+	w.rx.used = 0
+}
+
+// contain is to be deferred around the handling of what has come in. It leaves the worker as it is between two sockets.
+func (w *worker) contain() {
+	if cause := recover(); cause != nil {
+		w.tx.recovered(cause)
+		w.rx.ready()
+		w.tx.enter()
 	}
 }
 

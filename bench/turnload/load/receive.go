@@ -196,7 +196,7 @@ func (r *run) frames(conn io.Reader, take func(b []byte, at int64)) {
 	}
 }
 
-// over says whether reading has ended; otherwise the error is one of the network's, and reading goes on.
+// over reports whether reading has ended; otherwise the error is one of the network's, and reading goes on.
 func (r *run) over(err error) bool {
 	return r.stopped.Load() || !r.failed(err)
 }

@@ -1,6 +1,6 @@
-// Package argon2id computes argon2id hashes (RFC 9106, version 0x13) in the background of a server that has better things
-// to do: on one goroutine, whatever the number of lanes, which gives way to others all the time and stops when nobody wants
-// the hash any more. golang.org/x/crypto/argon2 takes a core for each lane at once and cannot be stopped.
+// Package argon2id computes argon2id hashes (RFC 9106, version 0x13) in the background of a server that has better
+// things to do: on one goroutine for any number of lanes, which gives way to others all the time and stops when nobody
+// wants the hash any more. golang.org/x/crypto/argon2 takes a core for each lane at once and cannot be stopped.
 package argon2id
 
 import (
@@ -20,7 +20,7 @@ const (
 	kind       = 2 // argon2id
 
 	yieldEvery = 64   // blocks, some 0.1 ms
-	restEvery  = 1024 // blocks: then the network is looked at even where there is only one core
+	restEvery  = 1024 // blocks: then the network is polled even if there is only one core
 	rest       = 20 * time.Microsecond
 )
 
@@ -33,7 +33,8 @@ type Params struct {
 	Lanes  uint8
 }
 
-// Hasher computes one hash at a time. It keeps its memory for the next hash until Free is called. The zero value is ready.
+// Hasher computes one hash at a time. It keeps its memory for the next hash until Free is called. The zero value is
+// ready.
 type Hasher struct{ memory []block }
 
 // Free lets the memory go.
@@ -107,8 +108,8 @@ func (r *run) begin(h0 []byte) {
 	}
 }
 
-// fill makes the blocks of one slice of a lane. Where memory is visited does not depend on the password in the first half
-// of the first pass.
+// fill makes the blocks of one slice of a lane. Where memory is visited does not depend on the password in the first
+// half of the first pass.
 func (r *run) fill(pass, slice, lane uint32) error {
 	independent := pass == 0 && slice < slices/2
 	var addresses, in, zero block

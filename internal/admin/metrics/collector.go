@@ -15,7 +15,7 @@ type collector struct {
 	cfg Config
 	own *Metrics // has what is counted here
 
-	allocations, opened, connections, datagrams, bytes, refusals, challenges, drops, ports, portsUsed, panics, halfOpen, accepted, turnedAway,
+	allocations, opened, connections, datagrams, bytes, refusals, challenges, drops, ports, portsUsed, panics, halfOpen, accepted, turnedAway, tables, mostTables,
 	known, connected, banned, forgotten, events, eventsLost,
 	limits, certificate, certificateOK, upstream, messages, messagesQueued, tokensWatched, checksWaiting, checksRefused, refused, ready, draining,
 	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused *prometheus.Desc
@@ -43,6 +43,8 @@ func newCollector(cfg Config, own *Metrics) *collector {
 
 		halfOpen:   desc("turn", "connections_half_open", "Client connections that have not said what they are, or not finished their handshake."),
 		accepted:   desc("turn", "connections_accepted_total", "Client connections of TCP and TLS, and DTLS associations, that were accepted."),
+		tables:     desc("turn", "table_bytes", "Memory that is kept for Nodes' allocations, permissions and channels, by estimate."),
+		mostTables: desc("turn", "table_bytes_of_one_node", "That of the Node that has most."),
 		turnedAway: desc("turn", "connections_turned_away_total", "Client connections that were refused, displaced or broke off before they were served, by cause.", "cause"),
 
 		known:      desc("nodes", "known", "Nodes that something is remembered of."),
@@ -214,6 +216,8 @@ func (c *collector) turn(s sink, st adminapi.TurnStats) {
 	s.counter(c.accepted, st.Accepted)
 	s.causes(c.turnedAway, st.TurnedAway)
 	s.counter(c.panics, st.Panics)
+	s.gauge(c.tables, float64(st.Tables))
+	s.gauge(c.mostTables, float64(st.MostTables))
 	if st.Ports > 0 {
 		s.gauge(c.ports, float64(st.Ports))
 		s.gauge(c.portsUsed, float64(st.PortsUsed))

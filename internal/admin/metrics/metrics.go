@@ -17,7 +17,7 @@ import (
 
 const namespace = "crolang_aio"
 
-// Config says where the numbers come from. The functions are called by New and at each scrape, from any goroutine; what is
+// Config has the sources of the numbers. They are called by [New] and at each scrape, from any goroutine; a source that is
 // nil is left out of the metrics.
 type Config struct {
 	Version, Commit, Go string

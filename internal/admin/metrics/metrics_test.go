@@ -32,7 +32,7 @@ func full() Config {
 				},
 				Refusals: []adminapi.Refusal{{Code: 401, Cause: "expired", Count: 7}, {Code: 486, Cause: "node_full", Count: 2}},
 				Drops:    map[string]uint64{"no_permission": 3},
-				Ports:    16384, PortsUsed: 3, Panics: 1, HalfOpen: 2, Accepted: 9,
+				Ports:    16384, PortsUsed: 3, Panics: 1, HalfOpen: 2, Accepted: 9, Tables: 7000, MostTables: 5000,
 				TurnedAway: map[string]uint64{"over_share": 4, "displaced": 0},
 			}
 		},

@@ -21,7 +21,7 @@ export function allocationTable(done, { withNode }) {
         on: { click: async () => (await closeAllocation(a)) && done() },
       }),
     ]),
-    empty: "Nothing is allocated, or nothing that fits.",
+    empty: "There are no allocations, or none that match.",
   });
 }
 

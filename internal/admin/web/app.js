@@ -88,7 +88,7 @@ function drawState() {
   const lost = s && !store.connected;
   banner.hidden = !lost && !s?.draining;
   document.body.classList.toggle("stale", Boolean(lost));
-  if (lost) setText(banner, `The connection to the server is lost. What is shown is of ${new Date(store.heard).toLocaleTimeString()}.`);
+  if (lost) setText(banner, `The connection to the server is lost. What you see is from ${new Date(store.heard).toLocaleTimeString()}.`);
   else if (s?.draining) setText(banner, "The server is draining: it takes no new allocations and ends when the live ones have ended.");
   // Apart from the alert, which would be read aloud each second.
   const progress = document.getElementById("drain");

@@ -20,7 +20,7 @@ export function show(main, _, signal) {
         on: { click: async () => (await unban(b.node)) && refresh() },
       }),
     ],
-    empty: "Nobody is banned, or nobody with this in the id.",
+    empty: "No Node is banned, or none match.",
   });
   const form = h("form", { class: "row form" },
     field("Node", h("input", { name: "node", required: true, maxlength: "256", autocomplete: "off", spellcheck: "false" })),

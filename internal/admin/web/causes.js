@@ -28,6 +28,7 @@ const WORDS = {
   peer_would_be_unauthorized: "Nothing was refused, but turn.peers.mode = \"authorized\" would.",
   permissions: "More permissions than one allocation may have.",
   channels: "More channels than one allocation may have.",
+  tables: "What is kept of one Node's allocations, permissions and channels takes too much memory.",
   channel_conflict: "A channel number or peer that is bound to another.",
   malformed: "A request that lacks something or has it in a wrong form: a faulty client, or a scanner.",
   unknown_attribute: "An attribute that must be understood and is not.",

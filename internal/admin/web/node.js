@@ -20,13 +20,13 @@ export function show(main, params, signal) {
       ago(e.time), h("span", { class: e.failed ? "tag bad" : "tag", text: e.kind }),
       printable(e.detail) + (e.count > 1 ? ` (${count(e.count)} times)` : ""),
     ],
-    empty: "Nothing is noted of this Node.",
+    empty: "There are no events of this Node.",
   });
   main.append(
     h("p", { class: "id title" }, h("bdi", { text: printable(id) })), about,
     h("section", {}, h("h2", { text: "Live allocations" }), allocations.el),
     h("section", {}, h("h2", { text: "Why-record" }),
-      h("p", { class: "hint", text: "The last things that happened to this Node, the newest first." }), events.el));
+      h("p", { class: "hint", text: "What happened to this Node last, the newest first." }), events.el));
 
   const refresh = every(3000, signal, async () => {
     let n;

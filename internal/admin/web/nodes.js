@@ -17,7 +17,7 @@ export function show(main, params, signal) {
       nodeLink(n.node), stateTag(n), n.broker ? atBroker(n.broker) : "–", count(n.allocations), bytes(n.bytes_in), bytes(n.bytes_out), ago(n.seen),
       n.last_event ? printable(n.last_event.detail) : "–", banButton(n, () => refresh()),
     ],
-    empty: "No Node has been heard of, or none has this in its id.",
+    empty: "No Nodes are known, or none match.",
   });
   main.append(h("section", {},
     h("div", { class: "row" }, h("label", { for: "search", text: "Find" }), search, pages.el), list.el));

@@ -17,11 +17,11 @@ export function show(main, _, signal) {
   const listeners = table("Listeners", [["Part"], ["Transport"], ["Address"]], {
     key: (l) => `${l.part} ${l.transport} ${l.address}`,
     make: (l) => [l.part, l.transport, l.address],
-    empty: "Nothing listens.",
+    empty: "No listener is up.",
   });
-  const urls = table("ICE URLs that Nodes are given", [["URL"]], { key: (u) => u, make: (u) => [h("code", { text: u })], empty: "None: no Node can be helped." });
+  const urls = table("ICE URLs that Nodes are given", [["URL"]], { key: (u) => u, make: (u) => [h("code", { text: u })], empty: "None, so Nodes cannot relay." });
   const limits = table("Limits", [["Key"], ["Value", "num"]], {
-    key: ([k]) => k, make: ([k, v]) => [h("code", { text: k }), v === 0 ? "none" : count(v)], empty: "No limits are told.",
+    key: ([k]) => k, make: ([k, v]) => [h("code", { text: k }), v === 0 ? "none" : count(v)], empty: "The server reports no limits.",
   });
   main.append(
     h("section", {}, h("h2", { text: "This server" }), about),

@@ -38,7 +38,8 @@ func (*registry) AuthenticationRefused(string, string) {}
 func (*registry) ConfigurationRefused(string, string)  {}
 func (*registry) AuthorizationRefused(string, string)  {}
 func (*registry) NamedInvalid(string, string)          {}
-func (*registry) Issued(string, time.Time, bool)       {}
+func (*registry) JoinedElsewhere(string)               {}
+func (*registry) Issued(string, time.Time)             {}
 func (r *registry) Validated(nodes []string)           { r.connected.Add(int32(len(nodes))) }
 func (*registry) Authorized(string, string)            {}
 
