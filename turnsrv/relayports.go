@@ -9,10 +9,10 @@ import (
 // Trouble is something that is wrong with the set-up, and what to do about it.
 type Trouble struct{ Detail, Remedy string }
 
-// RelayPortTroubles are what was wrong with the relay ports when the server started.
+// RelayPortTroubles returns what was wrong with the relay ports when the server started.
 func (s *Server) RelayPortTroubles() []Trouble { return s.portTroubles }
 
-// tryRelayPorts looks whether relay ports can be bound, before a client finds out.
+// tryRelayPorts finds out whether relay ports can be bound before a client does.
 func (s *Server) tryRelayPorts() {
 	for _, t := range s.plane.TryPorts() {
 		trouble, ok := troubleOf(t)
@@ -24,7 +24,7 @@ func (s *Server) tryRelayPorts() {
 	}
 }
 
-// troubleOf is what a trial of relay ports has found. That a few of many are taken is usual, and no trouble.
+// troubleOf is what a trial of relay ports has found, if that is worth telling. A few taken ports among many are not.
 func troubleOf(t relay.PortTrial) (Trouble, bool) {
 	of := fmt.Sprintf("of the relay ports %d-%d that were tried at the start, ", t.First, t.Last)
 	switch {

@@ -16,11 +16,11 @@ type PortTrial struct {
 	Err         error // why others could not be bound, such as an address that this machine does not have; nil: all could
 }
 
-// triedAtMost is how many ports are tried of a range that has more, besides those that may be privileged.
+// triedAtMost is about how many ports of a large range are tried, besides all that may be privileged.
 const triedAtMost = 512
 
-// TryPorts binds relay ports for a moment, all of a small range and some of a large one, so that what is wrong with them is
-// known before a client comes. It is for before Run: who is asked for a port meanwhile may miss one.
+// TryPorts briefly binds relay ports, all of a small range and a sample of a large one, to find out what is wrong with
+// them before a client does. Call it before Run: an Open meanwhile might find a free port taken.
 func (p *Plane) TryPorts() (all []PortTrial) {
 	for i, t := range p.ports {
 		if now := t.places.Load().now; now.Bind.IsValid() {
@@ -68,7 +68,7 @@ func (p *Plane) tryPorts(t *ports, bind netip.Addr) PortTrial {
 
 var errForbidden = errors.New("the port is not for this user")
 
-// forbidden reports whether a refusal to bind is about the port's number: others can be bound.
+// forbidden reports whether an error of bind is about permission for this port, so that others may do.
 func forbidden(err error) bool {
 	return errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM)
 }
