@@ -11,7 +11,6 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/embedded/broker"
-	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
@@ -30,14 +29,14 @@ func (a *App) openBroker() (err error) {
 	if a.shared, err = a.openShared(); err == nil {
 		a.broker, err = broker.New(broker.Config{
 			Listener: ln, Decider: decider{a.decider, &a.now}, Settings: brokerSettings(a.cfg()), Redis: a.shared,
-			Observer: &watcher{nodes: a.nodes, stories: a.stories, meters: a.report.meters, leavers: a.leavers}, Logger: a.part("broker"),
+			Observer: &watcher{parts: &a.parts, meters: a.report.meters}, Logger: a.part("broker"),
 		})
 	}
 	if err != nil {
 		ln.Close()
 		return err
 	}
-	a.nodes.AttachBroker(a.broker)
+	a.nodes.AttachBroker(links{&a.parts})
 	return nil
 }
 
@@ -133,19 +132,4 @@ func brokerSettings(cfg *config.Config) broker.Settings {
 		}
 	}
 	return s
-}
-
-// links shows the Broker to the admin API.
-type links struct{ *parts }
-
-// Link implements [admin.Broker].
-func (l links) Link(node string) (adminapi.BrokerLink, bool) {
-	if l.broker == nil {
-		return adminapi.BrokerLink{}, false
-	}
-	n, ok := l.broker.Node(node)
-	return adminapi.BrokerLink{
-		From: n.From, Runtime: n.Runtime, Version: n.Version, Since: n.Since, Attempts: n.Attempts, Acceptances: n.Acceptances,
-		Refusals: n.Refusals, Candidates: n.Candidates, Messages: n.Messages, SentBytes: n.SentBytes, GotBytes: n.GotBytes,
-	}, ok
 }

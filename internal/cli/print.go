@@ -106,7 +106,7 @@ func printNode(w io.Writer, now time.Time, n adminapi.NodeRecord) error {
 	case n.Connected:
 		t.Line("connected", "yes, last checked "+ago(n.Checked, now))
 	case n.Checked.IsZero():
-		t.Line("connected", "no, no Broker has named it")
+		t.Line("connected", "no")
 	default:
 		t.Line("connected", "no, last named by a Broker "+ago(n.Checked, now))
 	}

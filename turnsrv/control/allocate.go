@@ -172,6 +172,8 @@ func (r *request) openFailed(err error) {
 		r.note(508, "reservation", "allocation refused: unknown or expired reservation token")
 	case errors.Is(err, relay.ErrBudget):
 		r.tablesFull("allocation")
+	case errors.Is(err, relay.ErrPrivileged):
+		r.note(508, "no_port", "allocation refused: no port of turn.relay_ports is free that may be bound; those below 1024 need a capability")
 	case errors.Is(err, relay.ErrNoPorts):
 		r.note(508, "no_port", "allocation refused: no port of turn.relay_ports is free")
 	default:

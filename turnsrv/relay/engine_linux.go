@@ -241,6 +241,9 @@ func (p *Plane) bindRelay(a netip.AddrPort) (relaySocket, bool, error) {
 	if errors.Is(err, unix.EADDRINUSE) {
 		return relaySocket{}, false, nil
 	}
+	if forbidden(err) {
+		err = errForbidden
+	}
 	return relaySocket{}, false, err
 }
 

@@ -223,6 +223,9 @@ func (p *Plane) bindRelay(a netip.AddrPort) (relaySocket, bool, error) {
 	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, wsaeaddrinuse) || errors.Is(err, wsaeacces) {
 		return relaySocket{}, false, nil
 	}
+	if forbidden(err) {
+		err = errForbidden
+	}
 	return relaySocket{}, false, err
 }
 
