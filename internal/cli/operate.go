@@ -29,7 +29,10 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 			Flags: with(&cli.StringFlag{Name: "sort", Usage: "order by `KEY`: newest, traffic (most first) or drops", Value: "newest"},
 				&cli.StringFlag{Name: "close", Usage: "close the allocation with this `ID`"}), Action: noArgs(listAllocations),
 		},
-		{Name: "why", Usage: "show what happened to a Node, and why", ArgsUsage: "NODE", Flags: with(), Action: why},
+		{
+			Name: "why", Usage: "show what happened to a Node, and why", ArgsUsage: "NODE",
+			Flags: with(&cli.StringFlag{Name: "with", Usage: "show how far its connection with the Node `OTHER` got"}), Action: why,
+		},
 		{Name: "bans", Usage: "list the bans", Flags: with(), Action: noArgs(listBans)},
 		{
 			Name: "ban", Usage: "ban a Node and end its relays; replaces the duration and reason of an earlier ban", ArgsUsage: "NODE",
@@ -120,6 +123,9 @@ func why(c *cli.Context) error {
 		return err
 	}
 	return ask(c, func(ctx context.Context, client *adminapi.Client) error {
+		if c.IsSet("with") {
+			return whyWith(ctx, c, client, node, c.String("with"))
+		}
 		n, err := client.Node(ctx, node)
 		if err = ofNode(node, err); err != nil || c.Bool("json") {
 			return printJSON(c, n, err)
@@ -156,7 +162,11 @@ func ban(c *cli.Context) error {
 		if !a.Kept {
 			kept = "; it is not on the disk, and a restart would lose it: make room in data_dir"
 		}
-		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed%s\n", terminal.Printable(a.Node), lasting, liveAllocations(a.Closed), kept)
+		ended := ""
+		if a.Cut {
+			ended = ", and its connection to the Broker"
+		}
+		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed%s%s\n", terminal.Printable(a.Node), lasting, liveAllocations(a.Closed), ended, kept)
 		return err
 	})
 }
