@@ -139,7 +139,7 @@ func (c *Client) Node(ctx context.Context, id string) (n NodeRecord, err error) 
 	return n, c.call(ctx, http.MethodGet, "/api/node", url.Values{"id": {id}}, nil, &n)
 }
 
-// Story tells how far a connection of two Nodes has come.
+// Story reports how far a connection of two Nodes has come.
 func (c *Client) Story(ctx context.Context, node, with string) (s Story, err error) {
 	return s, c.call(ctx, http.MethodGet, "/api/story", url.Values{"id": {node}, "with": {with}}, nil, &s)
 }

@@ -226,8 +226,10 @@ func (a *App) openHooks() (err error) {
 
 func (a *App) openAdmin() (err error) {
 	if a.admin, err = admin.New(admin.Config{
-		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Status: a.report.status, NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats,
-		Losses: a.report.losses, Figures: a.report.figures, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain, Draining: a.report.drainProgress, Logger: a.part("admin"),
+		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Status: a.report.status,
+		NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats, Losses: a.report.losses,
+		Figures: a.report.figures, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain,
+		Draining: a.report.drainProgress, Logger: a.part("admin"),
 	}); err != nil {
 		return err
 	}
