@@ -1,0 +1,93 @@
+package doctor
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+)
+
+// saying is a Broker that says these messages to whoever connects, each in answer to one that it gets.
+func saying(t *testing.T, first string, answers ...string) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, _, _, err := ws.UpgradeHTTP(r, w)
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		if wsutil.WriteServerText(c, []byte(first)) != nil {
+			return
+		}
+		for _, a := range answers {
+			if _, err := wsutil.ReadClientText(c); err != nil {
+				return
+			}
+			for text := range strings.SplitSeq(a, "|") {
+				if wsutil.WriteServerText(c, []byte(text)) != nil {
+					return
+				}
+			}
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s.Listener.Addr().String()
+}
+
+// Whatever a Broker says, it is a finding.
+func TestBrokerFindings(t *testing.T) {
+	const joined = `40{"sid":"a"}|42["AUTHENTICATED","{\"iceServers\":[{},{}]}"]`
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody.Close()
+	for name, c := range map[string]struct {
+		at     string
+		status Status
+		check  string
+		says   string
+	}{
+		"refused":      {saying(t, "0{}", `44{"message":"authentication failed"}`), OK, "join", "authentication failed"},
+		"nobody":       {nobody.Addr().String(), Fail, "join", "no Node can join"},
+		"hangs up":     {saying(t, "0{}"), Fail, "join", "no Node can join"},
+		"nonsense":     {saying(t, "hello"), Fail, "join", `it says "hello", where 0 was to come`},
+		"unauthorized": {saying(t, "0{}", joined, `430["UNAUTHORIZED"]`, `431["UNAUTHORIZED"]`), OK, "exchange", "as hooks.authorize says"},
+		"disabled":     {saying(t, "0{}", joined, `430["DISABLED"]`, `431["DISABLED"]`), Warn, "exchange", "broker.p2p"},
+		"other answer": {saying(t, "0{}", joined, `430["ERROR"]`, `431["ERROR"]`), Fail, "exchange", "answers ERROR"},
+		"not passed":   {saying(t, "0{}", joined, `430["OK"]|41`), Fail, "exchange", "a message of a Node does not reach another"},
+	} {
+		cfg := Config{Patience: 200_000_000}
+		cfg.setDefaults()
+		l := &local{cfg: &cfg, Local: &Local{status: &adminapi.Status{Listeners: []adminapi.Listener{{Part: "hooks", Address: "127.0.0.1:1"}, {Part: "broker", Address: c.at}}}}}
+		var all []string
+		ok := false
+		for _, f := range l.nodes(t.Context()) {
+			all = append(all, string(f.Status)+" "+f.Check+" "+f.Detail+" -> "+f.Remedy)
+			ok = ok || f.Status == c.status && f.Check == c.check && strings.Contains(f.Detail+f.Remedy, c.says)
+		}
+		if !ok {
+			t.Errorf("%s: %q", name, all)
+		}
+	}
+	if found := (&local{Local: &Local{status: &adminapi.Status{}}}).nodes(t.Context()); found != nil {
+		t.Errorf("there is no Broker: %+v", found)
+	}
+}
+
+// A Broker on every address is asked on loopback.
+func TestBrokerAt(t *testing.T) {
+	for listen, want := range map[string]string{
+		"0.0.0.0:8080": "127.0.0.1:8080", "[::]:8080": "[::1]:8080", "192.0.2.1:8080": "192.0.2.1:8080", "nonsense": "",
+	} {
+		if got := brokerAt(&adminapi.Status{Listeners: []adminapi.Listener{{Part: "broker", Address: listen}}}); got != want {
+			t.Errorf("%s: %q", listen, got)
+		}
+	}
+}
