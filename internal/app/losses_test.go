@@ -1,8 +1,10 @@
 package app
 
 import (
+	"slices"
 	"testing"
 
+	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/losses"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
@@ -20,6 +22,19 @@ func TestCausesHaveWords(t *testing.T) {
 			if _, ok := losses.Causes(area)[cause]; !ok {
 				t.Errorf("%s %s has no words in package losses", area, cause)
 			}
+		}
+	}
+}
+
+// What the policy could not do is counted under causes that have words, tokens that were not checked among them.
+func TestUndecided(t *testing.T) {
+	counts := undecided(policy.Stats{UpstreamFailures: 1, UpstreamBusy: 2, MessagesDropped: 3, ChecksRefused: 4})
+	if !slices.Contains(counts, losses.Count{Area: losses.Tokens, Cause: "unchecked", N: 4}) || len(counts) != 4 {
+		t.Errorf("counts %v", counts)
+	}
+	for _, c := range counts {
+		if _, ok := losses.Causes(c.Area)[c.Cause]; !ok || c.N == 0 {
+			t.Errorf("%s %s: %d, or it has no words", c.Area, c.Cause, c.N)
 		}
 	}
 }
