@@ -131,9 +131,10 @@ type Status struct {
 	URLs        []string           `json:"urls"` // ICE URLs as clients are told them
 	Public      Public             `json:"public"`
 	Certificate *Certificate       `json:"certificate,omitempty"`
-	Limits      map[string]int64   `json:"limits"`     // by configuration key; 0: no limit
-	BrokerEnv   []string           `json:"broker_env"` // NAME=value lines; a token in them is replaced by TOKEN
-	Warnings    []findings.Finding `json:"warnings"`   // what looks wrong with the set-up
+	Limits      map[string]int64   `json:"limits"`              // by configuration key; 0: no limit
+	BrokerEnv   []string           `json:"broker_env"`          // NAME=value lines; a token in them is replaced by TOKEN
+	Warnings    []findings.Finding `json:"warnings"`            // what looks wrong with the set-up
+	ReadOnly    bool               `json:"read_only,omitempty"` // whoever asks may look and change nothing
 }
 
 // Listener is a socket that is up.
