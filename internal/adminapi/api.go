@@ -134,6 +134,7 @@ type Status struct {
 	Limits      map[string]int64   `json:"limits"`              // by configuration key; 0: no limit
 	BrokerEnv   []string           `json:"broker_env"`          // NAME=value lines; a token in them is replaced by TOKEN
 	Warnings    []findings.Finding `json:"warnings"`            // what looks wrong with the set-up
+	Policy      map[string]uint64  `json:"policy,omitempty"`    // what the policy of the webhooks has done: words and how often, above 0
 	ReadOnly    bool               `json:"read_only,omitempty"` // whoever asks may look and change nothing
 }
 

@@ -38,3 +38,10 @@ func TestUndecided(t *testing.T) {
 		}
 	}
 }
+
+func TestDid(t *testing.T) {
+	got := did(policy.Stats{UpstreamAnswered: 2, MessagesQueued: 3})
+	if len(got) != 2 || got["questions answered by the upstream"] != 2 || got["messages waiting now"] != 3 {
+		t.Errorf("%v", got)
+	}
+}
