@@ -18,7 +18,7 @@ TOOL := $(GO) tool -modfile=tools/go.mod
 export GOFLAGS ?= -buildvcs=false
 
 .NOTPARALLEL:
-.PHONY: help build test unit e2e portable peers lint lint-fix lengths house ci cross fuzz bench vuln clean
+.PHONY: help build test unit e2e interop portable peers lint lint-fix lengths house ci cross fuzz bench vuln clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,10 @@ portable: ## the data plane's engine for systems other than Linux
 
 e2e: ## tests of the program against coturn, Chromium and npm packages, likewise
 	$(GO) test -race -timeout 15m -count=1 ./internal/e2e/...
+
+interop: export CROLANG_AIO_REQUIRE_PEERS = 1
+interop: peers ## try the clients of docs/interop.md, and write there how it went
+	$(GO) test -count=1 -timeout 15m -run 'TestICEClients|TestJVM|TestChromium|TestTurnutils|TestSocketIO|TestRestartLosesNoCallOfAxios' ./internal/e2e -args -interop $(CURDIR)/docs/interop.md
 
 peers: ## install what the tests talk to
 	./tools/peers.sh
@@ -71,6 +75,7 @@ bench: export CROLANG_AIO_REQUIRE_PEERS = 1
 bench: peers ## benchmarks, their peers in the same run
 	$(GO) run ./bench/compare
 	$(GO) run ./bench/broker
+	$(GO) run ./bench/attack
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./bench/... ./turnsrv/... ./internal/... ./hooks/...
 
 vuln: ## known vulnerabilities; needs the database of vuln.go.dev

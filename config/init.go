@@ -5,12 +5,12 @@ import "strings"
 // preamble begins what Init returns.
 const preamble = `# Configuration of crolang-aio, with every default. It works as it is: crolang-aio serve --config FILE
 #
-# Leave out what you do not change. An environment variable stands above this file: CROLANG_AIO_ and the key in capitals,
-# with _ for each dot, such as CROLANG_AIO_TURN_LIMITS_ALLOCATIONS. A list in a variable is separated by commas; a list of
-# tables, and [hooks.authorize.groups], are written there as here, after the =. For a secret, CROLANG_AIO_…_FILE can name
-# a file that holds it.
+# Leave out what you do not change. Environment variables override this file: CROLANG_AIO_ and the key in capitals, with _
+# for each dot, such as CROLANG_AIO_TURN_LIMITS_ALLOCATIONS. In a variable, separate the entries of a list with commas;
+# write a list of tables, or [hooks.authorize.groups], as you would here after the =. For a secret, CROLANG_AIO_…_FILE can
+# name a file that holds it.
 #
-# crolang-aio config check --config FILE names every mistake.
+# crolang-aio config check --config FILE lists every mistake.
 `
 
 // Init is a configuration with every key, its default and what it does, in TOML. It is what example.toml holds, and

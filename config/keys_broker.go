@@ -18,27 +18,27 @@ func brokerTables() []Table {
 func brokerTable() Table {
 	return Table{Name: "broker", Doc: "The Broker in this process, which Nodes connect to.", Keys: []Key{
 		define("broker.enabled", true, boolean(), func(c *Config) *bool { return &c.Broker.Enabled },
-			"Whether to start it. false: where Broker containers do its work and call the webhooks.").restart(),
+			"Whether to start it. Set to false if Broker containers do its work and call the webhooks.").restart(),
 		define("broker.listen", "127.0.0.1:8080", address(), func(c *Config) *string { return &c.Broker.Listen },
-			"Where it listens for http and ws. If another program has that port, and neither this key nor enabled is set, all the rest "+
-				"runs without it.").example(`"0.0.0.0:8080"`).restart(),
+			"Where it listens for http and ws. If another program uses that port, and neither this key nor enabled is set, everything "+
+				"else runs without it.").example(`"0.0.0.0:8080"`).restart(),
 		define("broker.open", false, boolean(), func(c *Config) *bool { return &c.Broker.Open },
-			`Let it listen beyond loopback though hooks.authenticate.mode is "allow": whoever reaches it is then given relays.`),
+			`Let it listen beyond loopback even if hooks.authenticate.mode is "allow": whoever reaches it is then given relays.`),
 		define("broker.origins", none(), atMost(256, distinct(text(webOrigin))), func(c *Config) *[]string { return &c.Broker.Origins },
-			"Origins of the web pages that may connect; \"*\" is any. Empty: those on loopback if it listens on loopback, else any. "+
-				"What is no browser sends none, and passes.").example(`["https://app.example.org"]`),
+			"Origins of the web pages that may connect; \"*\" is any. Empty: those on loopback if it listens on loopback, otherwise any. "+
+				"Clients other than browsers send no origin and are let in.").example(`["https://app.example.org"]`),
 		define("broker.trusted_proxies", none(), atMost(256, list(text(prefix))), func(c *Config) *[]string { return &c.Broker.TrustedProxies },
-			"Addresses and prefixes of proxies that are believed in X-Forwarded-For: a Node's address is the rightmost one that is none "+
-				"of them.").example(`["127.0.0.1", "10.0.0.0/8"]`),
+			"Addresses and prefixes of proxies whose X-Forwarded-For is trusted: a Node's address is the rightmost one that is not "+
+				"among them.").example(`["127.0.0.1", "10.0.0.0/8"]`),
 		define("broker.p2p", true, boolean(), func(c *Config) *bool { return &c.Broker.P2P },
-			"Whether Nodes may prepare connections with each other. false: those events are answered DISABLED."),
+			"Whether Nodes may set up connections with each other. false: those events are answered DISABLED."),
 		define("broker.relay_messages", true, boolean(), func(c *Config) *bool { return &c.Broker.RelayMessages },
 			"Whether Nodes may send each other messages through it. false: those are answered DISABLED."),
 		define("broker.same_id", "ask", oneOf("ask", "refuse"), func(c *Config) *string { return &c.Broker.SameID },
-			"What becomes of a second connection with a Node's id. ask: the first is pinged, and gives way if nothing comes from it for 3 s; "+
-				`where hooks.authenticate.mode is "allow", only to the same address. refuse: the second is refused while the first is there.`),
+			"What happens to a second connection with a Node's id. ask: the first is pinged, and gives way if it sends nothing for 3 s; "+
+				`if hooks.authenticate.mode is "allow", only to the same address. refuse: the second is refused while the first is there.`),
 		define("broker.check_sender", true, boolean(), func(c *Config) *bool { return &c.Broker.CheckSender },
-			"Answer ERROR to what a Node sends in another's name."),
+			"Answer ERROR to anything a Node sends under another's id."),
 		define("broker.relays_end_after", "0s", span(0, 0), func(c *Config) *time.Duration { return &c.Broker.RelaysEndAfter },
 			`How long after a Node has left the Broker its allocations are ended. "0s": they are not.`).example(`"5m"`),
 	}}
@@ -48,23 +48,23 @@ func brokerTable() Table {
 const leastWaiting = 2 << 20
 
 func brokerLimitsTable() Table {
-	return Table{Name: "broker.limits", Doc: "What Nodes and strangers may take of the Broker.", Keys: []Key{
+	return Table{Name: "broker.limits", Doc: "How much of the Broker Nodes and strangers may use.", Keys: []Key{
 		define("broker.limits.connections", 0, limit(), func(c *Config) *int { return &c.Broker.Limits.Connections },
-			"Connections at once, in all. 0: as many as half of the files that the process may open. Those that have not joined give way first."),
+			"Total number of connections at once. 0: half the number of files that the process may open. Those that have not joined give way first."),
 		define("broker.limits.connections_per_ip", 1024, number[int](1, math.MaxInt32), func(c *Config) *int { return &c.Broker.Limits.ConnectionsPerIP },
-			"Connections at once from one IPv4 address, or one /64 of IPv6."),
+			"Connections at once from one IPv4 address or IPv6 /64."),
 		define("broker.limits.messages_per_second", 200, number[int](1, math.MaxInt32), func(c *Config) *int { return &c.Broker.Limits.MessagesPerSecond },
-			"Messages of one Node per second. One that sends more is read more slowly."),
+			"Messages per second from one Node. A Node that sends more is read more slowly."),
 		define("broker.limits.waiting_bytes", "4MiB", size(leastWaiting, 1<<30), func(c *Config) *int64 { return &c.Broker.Limits.WaitingBytes },
-			"What may wait for a Node that does not read. Beyond it the Node is let go."),
+			"How much may be queued for a Node that does not read. Beyond that the Node is disconnected."),
 	}}
 }
 
 func fleetTable() Table {
 	return Table{Name: "fleet", Doc: "What Brokers share.", Keys: []Key{
 		define("fleet.redis_url", "", secret(redisURL), func(c *Config) *Secret { return &c.Fleet.RedisURL },
-			"Redis, or Valkey, by which this Broker and others, containers too, reach each other's Nodes: redis://, rediss:// or unix://. "+
-				"Empty: the one of [redis] if that is enabled, else none.").example(`"redis://:PASSWORD@10.0.0.5:6379/0"`).restart(),
+			"Redis or Valkey through which this Broker and others, including containers, reach each other's Nodes: redis://, rediss:// "+
+				"or unix://. Empty: the one of [redis] if that is enabled, otherwise none.").example(`"redis://:PASSWORD@10.0.0.5:6379/0"`).restart(),
 	}}
 }
 

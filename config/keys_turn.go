@@ -9,9 +9,9 @@ func turnTables() []Table {
 	return []Table{
 		{Name: "turn", Doc: "The STUN and TURN server.", Keys: []Key{
 			define("turn.realm", "crolang", text(all(notEmpty, notLonger(127))), func(c *Config) *string { return &c.Turn.Realm },
-				"Realm of the credentials that clients are asked for.").restart(),
+				"Realm that clients are asked to authenticate for.").restart(),
 			define("turn.listen", []any{":3478"}, list(address()), func(c *Config) *[]string { return &c.Turn.Listen },
-				"Addresses for UDP and TCP. TLS and DTLS are recognised here too. Without an address before the colon: all of this machine.").
+				"Addresses for UDP and TCP. TLS and DTLS are recognised here too. Without an address before the colon: all addresses of this machine.").
 				example(`["192.0.2.10:3478", "[2001:db8::10]:3478"]`).restart(),
 			define("turn.listen_tls", []any{":5349"}, list(address()), func(c *Config) *[]string { return &c.Turn.ListenTLS },
 				"Addresses for TLS and DTLS. Plain TCP and UDP are recognised here too.").restart(),
@@ -19,38 +19,38 @@ func turnTables() []Table {
 				func(c *Config) *[]string { return &c.Turn.Transports },
 				"What clients may use: any of udp, tcp, tls and dtls.").restart(),
 			define("turn.relay_ports", "49152-65535", portRange(), func(c *Config) *PortRange { return &c.Turn.RelayPorts },
-				"UDP ports of relays, the first and the last. Each allocation takes one. A firewall must let them in; "+
+				"UDP ports for relays, first and last. Each allocation takes one. A firewall must let them in; "+
 					"a container must publish them.").restart(),
 			define("turn.public_ports", any(map[string]any{}), portTable(), func(c *Config) *map[uint16]uint16 { return &c.Turn.PublicPorts },
-				"Ports that clients are told in place of those of turn.listen and turn.listen_tls, if a router or a container "+
-					"changes them: the port of the listener, and the one outside.").example(`{"3478" = 13478, "5349" = 15349}`),
+				"Ports that clients are given instead of those of turn.listen and turn.listen_tls, if a router or a container "+
+					"changes them: the listener's port = the outer port.").example(`{"3478" = 13478, "5349" = 15349}`),
 			define("turn.software", "", text(notLonger(127)), func(c *Config) *string { return &c.Turn.Software },
-				"Name of the server in its answers. Empty: none, which keeps answers to strangers small."),
+				"Server name in its answers. Empty: none, which keeps answers to strangers small."),
 		}},
 		{Name: "turn.limits", Doc: "0 means no limit.", Keys: []Key{
 			define("turn.limits.allocations", 0, limit(), func(c *Config) *int { return &c.Turn.Limits.Allocations },
-				"Allocations at once, in all."),
+				"Total number of allocations at once."),
 			define("turn.limits.allocations_per_node", 128, limit(), func(c *Config) *int { return &c.Turn.Limits.AllocationsPerNode },
-				"Allocations at once of one Node."),
+				"Allocations of one Node at once."),
 			define("turn.limits.bits_per_second", 0, number[int64](0, math.MaxInt64), func(c *Config) *int64 { return &c.Turn.Limits.BitsPerSecond },
-				"Bits per second of one allocation, each way, with the headers of IP and UDP. What comes faster is dropped.").example("10_000_000"),
+				"Bits per second of one allocation in each direction, including IP and UDP headers. Anything above that is dropped.").example("10_000_000"),
 			define("turn.limits.connections_per_ip", 4096, limit(), func(c *Config) *int { return &c.Turn.Limits.ConnectionsPerIP },
-				"TCP and TLS connections at once from one address."),
+				"TCP and TLS connections from one address at once."),
 			define("turn.limits.unauthenticated_per_second", 200, limit(), func(c *Config) *int { return &c.Turn.Limits.UnauthenticatedPerSecond },
-				"Answers per second to one address that has not shown a credential yet; STUN too."),
+				"Answers per second to one address that has not authenticated yet, STUN included."),
 			define("turn.limits.allocation_lifetime", "10m", span(time.Second, time.Hour),
 				func(c *Config) *time.Duration { return &c.Turn.Limits.AllocationLifetime },
 				"How long an allocation lives without being refreshed: 1s to 1h."),
 		}},
-		{Name: "turn.peers", Doc: "Where relays may send to and hear from. Relays of this server always reach each other.", Keys: []Key{
+		{Name: "turn.peers", Doc: "Which addresses relays may exchange data with. Relays of this server always reach each other.", Keys: []Key{
 			define("turn.peers.mode", "open", oneOf("open", "observe", "authorized"), func(c *Config) *string { return &c.Turn.Peers.Mode },
-				"open: wherever the lists below allow. authorized: only where a Broker was told that the two Nodes may talk. "+
-					"observe: as open, but what authorized would refuse is reported."),
+				"open: any address that the lists below allow. authorized: only Nodes that a Broker was told may talk to each other. "+
+					"observe: like open, but reports what authorized would refuse."),
 			define("turn.peers.deny", []any{recommended}, list(text(denied)), func(c *Config) *[]string { return &c.Turn.Peers.Deny },
 				"Addresses and prefixes that are refused. recommended: loopback, private, link-local, multicast, cloud metadata and other "+
-					"special addresses, and this machine's own, in all forms of IPv6 too.").example(`["recommended", "198.51.100.0/24"]`),
+					"special addresses, and this machine's own, including every IPv6 form of them.").example(`["recommended", "198.51.100.0/24"]`),
 			define("turn.peers.allow", none(), list(text(prefix)), func(c *Config) *[]string { return &c.Turn.Peers.Allow },
-				"Addresses and prefixes that are allowed in spite of deny.").example(`["192.168.1.0/24"]`),
+				"Addresses and prefixes that are allowed despite deny.").example(`["192.168.1.0/24"]`),
 		}},
 	}
 }

@@ -1,5 +1,5 @@
 // Package deploy holds what runs beside the program; its tests hold the compose
-// file, the image and the program together.
+// files, the image and the program together.
 package deploy
 
 import (
@@ -31,18 +31,25 @@ func value(t *testing.T, text, key string) string {
 	return strings.Trim(m[1], `"`)
 }
 
+const (
+	oneService = "../docker-compose.yml"
+	withOthers = "compose-brokers.yml" // Brokers as containers of their own
+)
+
 func TestRelayPortsArePublished(t *testing.T) {
-	compose := read(t, "../docker-compose.yml")
-	ports := value(t, compose, "CROLANG_AIO_TURN_RELAY_PORTS")
-	if want := `- "` + ports + ":" + ports + `/udp"`; !strings.Contains(compose, want) {
-		t.Errorf("relay ports are %s, but nothing says %s", ports, want)
+	for _, file := range []string{oneService, withOthers} {
+		compose := read(t, file)
+		ports := value(t, compose, "CROLANG_AIO_TURN_RELAY_PORTS")
+		if want := `- "` + ports + ":" + ports + `/udp"`; !strings.Contains(compose, want) {
+			t.Errorf("%s: relay ports are %s, but nothing says %s", file, ports, want)
+		}
 	}
 }
 
-// Every variable of the compose file is one, and together they are a
-// configuration.
-func TestTheConfigurationIsGood(t *testing.T) {
-	compose := read(t, "../docker-compose.yml")
+// configuration loads what the variables of a compose file make.
+func configuration(t *testing.T, file string) *config.Config {
+	t.Helper()
+	compose := read(t, file)
 	n := 0
 	for _, m := range regexp.MustCompile(`(?m)^ +(CROLANG_AIO_\w+): `).FindAllStringSubmatch(compose, -1) {
 		v := value(t, compose, m[1])
@@ -52,20 +59,40 @@ func TestTheConfigurationIsGood(t *testing.T) {
 		t.Setenv(m[1], v)
 		n++
 	}
-	if n < 9 {
-		t.Errorf("%d variables were found", n)
+	if n < 6 {
+		t.Errorf("%s: %d variables were found", file, n)
 	}
-	if _, err := config.Load(""); err != nil {
-		t.Error(err)
+	cfg, err := config.Load("")
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
 	}
 	t.Setenv("CROLANG_AIO_NO_SUCH_KEY", "x")
 	if _, err := config.Load(""); err == nil {
 		t.Error("a variable that is none is accepted, so this test says nothing")
 	}
+	return cfg
+}
+
+// Every variable of a compose file is one, and together they are a
+// configuration: of the Broker in the process, which says whom it lets in.
+func TestOneService(t *testing.T) {
+	compose := read(t, oneService)
+	if cfg := configuration(t, oneService); !cfg.Broker.Enabled || !cfg.Broker.Open || cfg.Redis.Enabled || cfg.Broker.Listen != "0.0.0.0:8080" {
+		t.Errorf("%+v", cfg.Broker)
+	}
+	if n := strings.Count(compose, "\n    image: "); n != 1 || !strings.Contains(compose, `- "8080:8080"`) {
+		t.Errorf("%d services", n)
+	}
+}
+
+func TestBrokersOfTheirOwn(t *testing.T) {
+	if cfg := configuration(t, withOthers); cfg.Broker.Enabled || !cfg.Redis.Enabled {
+		t.Errorf("%+v", cfg.Broker)
+	}
 }
 
 func TestBrokersNeedNoMore(t *testing.T) {
-	compose := read(t, "../docker-compose.yml")
+	compose := read(t, withOthers)
 	broker := compose[strings.Index(compose, "broker-1: &broker"):strings.Index(compose, "proxy:")]
 	for name, path := range map[string]string{
 		"NODES_AUTHENTICATION_WEBHOOK_URL":          hooks.PathAuthenticate,

@@ -20,7 +20,7 @@ need() { # need PACKAGE PROGRAM…
 need gcc gcc
 [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 need coturn turnutils_uclient turnutils_peer
-need chromium chromium
+need chromium chromium # the JVM peers' libwebrtc stands on its libraries too
 need openssl openssl
 need iproute2 ip
 need ethtool ethtool

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
 const (
@@ -113,7 +114,7 @@ func (s *streams) serve(ctx context.Context, c *net.TCPConn, t relay.Tuple, seat
 		s.fail(c, &s.counts.silent)
 	case first == recordHandshake && s.cfg.TLS:
 		s.serveTLS(ctx, c, conn, t, seat)
-	case (first < 4 || first&0xf0 == 0x40) && s.cfg.TCP:
+	case (first < 4 || stunmsg.IsChannel(first)) && s.cfg.TCP:
 		s.handOn(ctx, c, conn, t, seat)
 	default:
 		s.fail(c, &s.counts.unserved)

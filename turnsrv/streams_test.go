@@ -386,7 +386,7 @@ func TestTransportsThatAreOff(t *testing.T) {
 	c := secure.dialTCP(secure.tcp[0], "")
 	_, _ = c.Write(question(1))
 	secure.mustBeReset(c, patience)
-	for _, b := range []string{"\x14\x03\x01", "\x80\x2e\x01", "\xff", "\x50"} {
+	for _, b := range []string{"\x14\x03\x01", "\x80\x2e\x01", "\xff", "\x90"} {
 		c := plain.dialTCP(plain.tcp[0], "")
 		_, _ = io.WriteString(c, b)
 		plain.mustBeReset(c, patience)

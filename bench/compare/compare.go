@@ -11,15 +11,16 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/crolang-p2p/crolang-aio/bench/internal/servers"
 	"github.com/crolang-p2p/crolang-aio/bench/turnload/load"
 )
 
 // comparison runs the chosen rows on all servers.
 type comparison struct {
-	ours     ours
-	peer     kind
+	ours     servers.Ours
+	peer     servers.Kind
 	floor    floor
-	ethernet network
+	ethernet servers.Network
 	dir      string // for the servers' folders
 	secret   string
 	pace     pace
@@ -45,7 +46,7 @@ func (c *comparison) measure(ctx context.Context) (record, error) {
 		for _, r := range c.rows {
 			for _, k := range c.kinds(r, n) {
 				if err := c.compared(ctx, got, n, r, k); err != nil {
-					return nil, fmt.Errorf("%s on %s: %w", r.key, k.name(), err)
+					return nil, fmt.Errorf("%s on %s: %w", r.key, k.Name(), err)
 				}
 			}
 		}
@@ -66,7 +67,7 @@ func (c *comparison) connect(ctx context.Context) (remove func() error, err erro
 	if !slices.ContainsFunc(c.rows, across) {
 		return remove, nil
 	}
-	n, removeNetwork, err := ethernet(ctx)
+	n, removeNetwork, err := servers.Ethernet(ctx)
 	if err == nil {
 		c.ethernet = n
 		return removeNetwork, nil
@@ -82,8 +83,8 @@ func (c *comparison) connect(ctx context.Context) (remove func() error, err erro
 }
 
 // kinds are the servers for a row, in the order of repetition n.
-func (c *comparison) kinds(r row, n int) []kind {
-	kinds := []kind{c.peer, c.ours}
+func (c *comparison) kinds(r row, n int) []servers.Kind {
+	kinds := []servers.Kind{c.peer, c.ours}
 	if r.floor > 0 {
 		kinds = append(kinds, floor{c.floor.path, r.floor})
 	}
@@ -94,7 +95,7 @@ func (c *comparison) kinds(r row, n int) []kind {
 }
 
 // compared measures one row on one server.
-func (c *comparison) compared(ctx context.Context, got record, n int, r row, k kind) error {
+func (c *comparison) compared(ctx context.Context, got record, n int, r row, k servers.Kind) error {
 	res, err := c.one(ctx, k, r)
 	if err != nil {
 		return err
@@ -102,10 +103,10 @@ func (c *comparison) compared(ctx context.Context, got record, n int, r row, k k
 	var said []string
 	for _, f := range r.figures {
 		v := f.of(res)
-		got.add(r.key, f.key, k.name(), v)
+		got.add(r.key, f.key, k.Name(), v)
 		said = append(said, number(v, f.digits)+" "+f.unit)
 	}
-	c.say("%d/%d %-21s %-12s %s", n+1, c.pace.repeat, r.key, k.name(), strings.Join(said, ", ")+remark(res))
+	c.say("%d/%d %-21s %-12s %s", n+1, c.pace.repeat, r.key, k.Name(), strings.Join(said, ", ")+remark(res))
 	return nil
 }
 
@@ -115,16 +116,16 @@ func (c *comparison) started(ctx context.Context, got record, n int) error {
 	if err != nil {
 		return err
 	}
-	values, err := c.ours.startUp(ctx, dir)
+	values, err := startUp(ctx, c.ours, dir)
 	if err != nil {
 		return err
 	}
 	var said []string
 	for _, f := range startFigures() {
-		got.add(startRow, f.key, c.ours.name(), values[f.key])
+		got.add(startRow, f.key, c.ours.Name(), values[f.key])
 		said = append(said, number(values[f.key], f.digits)+" "+f.unit)
 	}
-	c.say("%d/%d %-21s %-12s %s", n+1, c.pace.repeat, startRow, c.ours.name(), strings.Join(said, ", "))
+	c.say("%d/%d %-21s %-12s %s", n+1, c.pace.repeat, startRow, c.ours.Name(), strings.Join(said, ", "))
 	return nil
 }
 
@@ -135,7 +136,7 @@ func (c *comparison) outcomes(got record, across bool) (all []outcome) {
 			if r.across != across {
 				break
 			}
-			of := func(k kind) sample { return got[[3]string{r.key, f.key, k.name()}] }
+			of := func(k servers.Kind) sample { return got[[3]string{r.key, f.key, k.Name()}] }
 			all = append(all, outcome{figure: f, ours: of(c.ours), peer: of(c.peer), floor: of(c.floor)})
 		}
 	}
@@ -143,7 +144,7 @@ func (c *comparison) outcomes(got record, across bool) (all []outcome) {
 		return all
 	}
 	for _, f := range startFigures() {
-		all = append(all, outcome{figure: f, ours: got[[3]string{startRow, f.key, c.ours.name()}]})
+		all = append(all, outcome{figure: f, ours: got[[3]string{startRow, f.key, c.ours.Name()}]})
 	}
 	return all
 }
@@ -162,31 +163,31 @@ func remark(r *load.Result) (s string) {
 }
 
 // one starts a server, puts one load on it, and stops it.
-func (c *comparison) one(ctx context.Context, k kind, r row) (*load.Result, error) {
+func (c *comparison) one(ctx context.Context, k servers.Kind, r row) (*load.Result, error) {
 	dir, err := c.folder()
 	if err != nil {
 		return nil, err
 	}
-	n := loopback
+	n := servers.Loopback
 	if r.across {
 		n = c.ethernet
 	}
-	s, err := start(ctx, k, n, dir, c.secret)
+	s, err := servers.Start(ctx, k, n, dir, c.secret)
 	if err != nil {
 		return nil, err
 	}
-	defer s.stop()
+	defer s.Stop()
 	debug.FreeOSMemory() // the last run's buffers are not collected in the midst of this one
 	l := r.load
-	l.Server, l.Secret, l.PID = s.of(l.Transport), c.secret, s.cmd.Process.Pid
+	l.Server, l.Secret, l.PID = s.Of(l.Transport), c.secret, s.Cmd.Process.Pid
 	if l.Direction != load.Setup {
 		l.Duration, l.Warmup = c.pace.duration, c.pace.warmup
 	}
 	res, err := load.Run(ctx, l)
 	if err != nil {
 		select {
-		case <-s.ended:
-			return nil, fmt.Errorf("%w; the server has ended: %s", err, s.output)
+		case <-s.Ended:
+			return nil, fmt.Errorf("%w; the server has ended: %s", err, s.Output)
 		default:
 			return nil, err
 		}

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -254,52 +252,5 @@ func TestMachine(t *testing.T) {
 	}
 	if s := testReport().machine.String(); s != "2 cores of Some CPU (linux/amd64), kernel 6.1, go1.26" {
 		t.Error(s)
-	}
-}
-
-func TestTailKeepsTheEnd(t *testing.T) {
-	var l tail
-	_, _ = l.Write(bytes.Repeat([]byte("x"), 2*outputKept))
-	_, _ = l.Write([]byte(" the end\n"))
-	if s := l.String(); len(s) > outputKept || !strings.HasSuffix(s, "x the end") {
-		t.Errorf("%d bytes", len(s))
-	}
-}
-
-func TestChooseFindsDistinctPorts(t *testing.T) {
-	a, err := choose(loopback, "s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ports := map[int]bool{a.plain: true, a.tls: true, a.hooks: true, a.admin: true}
-	if len(ports) != 4 || a.of("udp") != loopback.at(a.plain) || a.of("tls") != loopback.at(a.tls) {
-		t.Errorf("%+v", a)
-	}
-}
-
-// What runs in the network has its address; afterwards nothing of it is left.
-func TestEthernet(t *testing.T) {
-	n, remove, err := ethernet(t.Context())
-	if err != nil {
-		t.Skip(err)
-	}
-	cmd := exec.CommandContext(t.Context(), "ip", "-brief", "address")
-	if err := n.move(cmd); err != nil {
-		t.Error(err)
-	}
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), n.server+"/30") || strings.Contains(string(out), n.peer) {
-		t.Errorf("%s, %v", out, err)
-	}
-	if c, err := net.ListenPacket("udp4", n.peer+":0"); err != nil {
-		t.Error(err)
-	} else {
-		_ = c.Close()
-	}
-	if err := remove(); err != nil {
-		t.Error(err)
-	}
-	if out, err := exec.CommandContext(t.Context(), "ip", "netns", "list").Output(); err != nil || strings.Contains(string(out), n.space) {
-		t.Errorf("left: %s, %v", out, err)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+
+	"github.com/crolang-p2p/crolang-aio/bench/internal/servers"
 )
 
 // floor is bench/floor: what a relay costs that does nothing else.
@@ -16,13 +18,13 @@ type floor struct {
 // buildFloor compiles it into dir.
 func buildFloor(ctx context.Context, root, dir string) (floor, error) {
 	f := floor{path: filepath.Join(dir, "floor")}
-	return f, compile(ctx, root, "./bench/floor", f.path, "-s -w")
+	return f, servers.Compile(ctx, root, "./bench/floor", f.path, "-s -w")
 }
 
-func (floor) name() string                   { return "floor" }
-func (floor) streams() bool                  { return false }
-func (floor) version(context.Context) string { return "" }
+func (floor) Name() string                   { return "floor" }
+func (floor) Streams() bool                  { return false }
+func (floor) Version(context.Context) string { return "" }
 
-func (f floor) command(ctx context.Context, _ string, a addresses) (*exec.Cmd, error) {
-	return exec.CommandContext(ctx, f.path, "-port", strconv.Itoa(a.plain), "-threads", strconv.Itoa(f.threads)), nil //nolint:gosec // built by us
+func (f floor) Command(ctx context.Context, _ string, a servers.Addresses) (*exec.Cmd, error) {
+	return exec.CommandContext(ctx, f.path, "-port", strconv.Itoa(a.Plain), "-threads", strconv.Itoa(f.threads)), nil //nolint:gosec // built by us
 }

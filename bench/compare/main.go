@@ -20,6 +20,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/bench/internal/servers"
 )
 
 func main() {
@@ -112,18 +114,18 @@ func compare(ctx context.Context, o options, stdout, stderr io.Writer) (misses i
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	us, err := build(ctx, dir, o.binary)
+	us, err := servers.Build(ctx, dir, o.binary)
 	if err != nil {
 		return 0, err
 	}
-	low, err := buildFloor(ctx, us.root, dir)
+	low, err := buildFloor(ctx, us.Root, dir)
 	if err != nil {
 		return 0, err
 	}
 	var secret [24]byte
 	_, _ = rand.Read(secret[:])
 	c := &comparison{
-		ours: us, peer: coturn{peer}, floor: low, dir: dir, secret: hex.EncodeToString(secret[:]),
+		ours: us, peer: servers.Coturn{Path: peer}, floor: low, dir: dir, secret: hex.EncodeToString(secret[:]),
 		pace: o.pace, rows: picked, start: start, progress: stderr,
 	}
 	m, err := describe(ctx)
@@ -143,13 +145,13 @@ func compare(ctx context.Context, o options, stdout, stderr io.Writer) (misses i
 	}
 	r := report{
 		near: c.outcomes(got, false), across: c.outcomes(got, true),
-		machine: m, pace: o.pace, ours: us.version(ctx), coturn: c.peer.version(ctx),
+		machine: m, pace: o.pace, ours: us.Version(ctx), coturn: c.peer.Version(ctx),
 	}
 	if _, err := io.WriteString(stdout, r.text()); err != nil {
 		return 0, err
 	}
 	if o.write {
-		err = r.save(filepath.Join(us.root, o.document), filepath.Join(us.root, o.readme))
+		err = r.save(filepath.Join(us.Root, o.document), filepath.Join(us.Root, o.readme))
 	}
 	return r.misses(), err
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/losses"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/stories"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 )
 
@@ -46,8 +47,13 @@ type Config struct {
 	Turn func() adminapi.TurnStats
 	// Losses reads the counters of what was refused, displaced or dropped; nil: none are shown.
 	Losses func() []losses.Count
+	// Figures reads what else the dashboard shows as a number; nil: nothing.
+	Figures func() []adminapi.Figure
 	// Metrics serves /metrics; nil: 404.
 	Metrics http.Handler
+	// Broker is the one in this process, and Stories what it passed on between Nodes; nil: there is none.
+	Broker  Broker
+	Stories *stories.Keeper
 	// RTC makes the RTC configuration, with a fresh credential, that the webhook would give to node: for the dashboard's
 	// test page. nil: there is no such test.
 	RTC func(node string) (json.RawMessage, error)
@@ -97,6 +103,9 @@ func New(cfg Config) (*Admin, error) {
 	}
 	if cfg.Losses == nil {
 		cfg.Losses = func() []losses.Count { return nil }
+	}
+	if cfg.Figures == nil {
+		cfg.Figures = func() []adminapi.Figure { return nil }
 	}
 	if cfg.Draining == nil {
 		cfg.Draining = func() *adminapi.Drain { return nil }
@@ -174,6 +183,7 @@ func apiRoutes() []route {
 		{"/api/nodes", get(endpoint(http.StatusOK, (*Admin).nodes))},
 		{"/api/nodes/", get(record)},
 		{"/api/node", get(record)}, // ?id=, since no browser can be made to ask for a path that ends in "%2E%2E"
+		{"/api/story", get(endpoint(http.StatusOK, (*Admin).story))},
 		{"/api/allocations", get(endpoint(http.StatusOK, (*Admin).allocations))},
 		{"/api/allocations/", map[string]handler{http.MethodDelete: endpoint(http.StatusNoContent, (*Admin).closeAllocation)}},
 		{"/api/bans", map[string]handler{

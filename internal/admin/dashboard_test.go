@@ -97,6 +97,9 @@ func lively(t *testing.T, token string) *server {
 				{Area: losses.Datagrams, Cause: "no_channel"}, {Area: losses.Requests, Cause: "no_port", N: 5},
 			}
 		}
+		c.Figures = func() []adminapi.Figure {
+			return []adminapi.Figure{{Name: "Questions answered from the cache", Value: 4321}}
+		}
 		c.Turn = func() adminapi.TurnStats {
 			n := seconds.Add(1)
 			return adminapi.TurnStats{
@@ -155,6 +158,7 @@ func TestDashboardViews(t *testing.T) {
 	p.wait(`document.body.innerText.includes("128 of 128 in use")`)
 	p.wait(`[...document.querySelectorAll("table")].some((t) => t.caption?.textContent.startsWith("Displaced") && t.rows.length === 3 &&
 		t.rows[1].innerText.includes("72") && t.rows[1].innerText.includes("turn.limits.connections_per_ip") && t.rows[2].innerText.includes("moon_phase"))`)
+	p.wait(`[...document.querySelectorAll("tr")].some((r) => r.innerText.includes("answered from the cache") && r.innerText.includes("4,321"))`)
 	axe := axeCore(t)
 	for _, look := range []struct {
 		name          string

@@ -198,7 +198,7 @@ func (a *Admin) count() adminapi.Live {
 	for _, x := range turn.Refusals {
 		l.Refusals[strconv.Itoa(x.Code)+" "+x.Cause] += x.Count
 	}
-	l.Losses = a.losses()
+	l.Losses, l.Figures = a.losses(), append([]adminapi.Figure{}, a.cfg.Figures()...)
 	return l
 }
 

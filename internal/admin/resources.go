@@ -94,6 +94,7 @@ func (a *Admin) nodes(c *call, _ none) (adminapi.NodeList, error) {
 			Node: n.ID, Connected: n.Connected, Banned: a.cfg.Nodes.Banned(n.ID), Seen: n.Seen,
 			CredentialsIssued: n.Issued, CredentialEnds: n.CredentialEnd,
 			Allocations: s.n, BytesIn: s.in, BytesOut: s.out, Addresses: orEmpty(n.Addresses),
+			Broker: a.link(n.ID),
 		}
 		if n.Last.Kind != "" {
 			last := n.Last
@@ -125,6 +126,7 @@ func (a *Admin) node(c *call, _ none) (adminapi.NodeRecord, error) {
 	answer := adminapi.NodeRecord{
 		Node: id, Connected: n.Connected, Checked: n.Checked, Seen: n.Seen, CredentialsIssued: n.Issued,
 		CredentialEnds: n.CredentialEnd, Addresses: orEmpty(n.Addresses), Allocations: []adminapi.Allocation{}, Events: events,
+		Broker: a.link(id), Partners: a.partners(id),
 	}
 	if ban, ok := a.cfg.Nodes.BanOf(id); ok {
 		answer.Banned, answer.Ban = true, &ban
@@ -201,7 +203,7 @@ func (a *Admin) ban(_ *call, req adminapi.BanRequest) (adminapi.BanAnswer, error
 	if err != nil {
 		return adminapi.BanAnswer{}, err
 	}
-	return adminapi.BanAnswer{Node: req.Node, Closed: done.Closed, Kept: done.Kept, Replaced: done.Replaced}, nil
+	return adminapi.BanAnswer{Node: req.Node, Closed: done.Closed, Cut: done.Cut, Kept: done.Kept, Replaced: done.Replaced}, nil
 }
 
 // maxBan keeps the end of a ban within what JSON can say.

@@ -25,7 +25,52 @@ type NodeSummary struct {
 	BytesOut          uint64       `json:"bytes_out"`
 	LastEvent         *nodes.Event `json:"last_event,omitempty"`
 	Addresses         []netip.Addr `json:"addresses"` // where it was seen, the newest first
+	Broker            *BrokerLink  `json:"broker,omitempty"`
 }
+
+// BrokerLink is a Node's connection to the Broker in the server's process. What it counts is of this connection.
+type BrokerLink struct {
+	From        netip.Addr `json:"from"`
+	Runtime     string     `json:"runtime"` // of its library, as it says itself
+	Version     string     `json:"version"`
+	Since       time.Time  `json:"since"`
+	Attempts    uint32     `json:"attempts"` // it has sent, and they were passed on; likewise the next four
+	Acceptances uint32     `json:"acceptances"`
+	Refusals    uint32     `json:"refusals"`
+	Candidates  uint32     `json:"candidates"`
+	Messages    uint32     `json:"messages"`
+	SentBytes   uint64     `json:"sent_bytes"` // of all of these
+	GotBytes    uint64     `json:"got_bytes"`
+}
+
+// Story answers GET /api/story?id=NODE&with=OTHER: how far a connection of two Nodes has come, the one that asked first. It is
+// known where the Broker runs in the server's process.
+type Story struct {
+	Nodes        [2]string   `json:"nodes"`
+	Steps        []StoryStep `json:"steps"`             // in the order in which a connection comes about
+	Missing      string      `json:"missing,omitempty"` // the first step that is not done; empty: none
+	Conclusion   string      `json:"conclusion"`
+	Messages     int         `json:"messages"` // that they sent each other through the Broker
+	MessageBytes uint64      `json:"message_bytes"`
+	Last         time.Time   `json:"last,omitzero"` // when the Broker last passed anything on between them
+}
+
+// StoryStep is one step of a connection.
+type StoryStep struct {
+	Name   string    `json:"name"`
+	State  StepState `json:"state"`
+	Detail string    `json:"detail"`
+}
+
+// StepState is how a step stands.
+type StepState string
+
+// The states of steps.
+const (
+	StepDone    StepState = "done"
+	StepMissing StepState = "missing" // it has not come
+	StepFailed  StepState = "failed"  // it came, and the answer was no
+)
 
 // NodeList answers GET /api/nodes. Query: q (part of an id), limit, offset.
 type NodeList struct {
@@ -46,6 +91,8 @@ type NodeRecord struct {
 	Addresses         []netip.Addr  `json:"addresses"`
 	Allocations       []Allocation  `json:"allocations"`
 	Events            []nodes.Event `json:"events"`
+	Broker            *BrokerLink   `json:"broker,omitempty"`
+	Partners          []string      `json:"partners"` // whom it has a [Story] with, the latest first
 }
 
 // Allocation is a live allocation, as the TURN server lists it. Counters are as of the listing.
@@ -90,6 +137,7 @@ type BanRequest struct {
 type BanAnswer struct {
 	Node     string `json:"node"`
 	Closed   int    `json:"closed"`
+	Cut      bool   `json:"disconnected,omitempty"` // from the Broker in the server's process
 	Kept     bool   `json:"kept"`
 	Replaced bool   `json:"replaced,omitempty"`
 }
@@ -128,7 +176,8 @@ type Status struct {
 	Drain       *Drain             `json:"drain,omitempty"` // while draining
 	NotReady    []string           `json:"not_ready"`
 	Listeners   []Listener         `json:"listeners"`
-	URLs        []string           `json:"urls"` // ICE URLs as clients are told them
+	URLs        []string           `json:"urls"`      // ICE URLs as clients are told them
+	NodesURL    string             `json:"nodes_url"` // where Nodes connect to the Broker in this process; empty: there is none
 	Public      Public             `json:"public"`
 	Certificate *Certificate       `json:"certificate,omitempty"`
 	Limits      map[string]int64   `json:"limits"`              // by configuration key; 0: no limit
@@ -140,7 +189,7 @@ type Status struct {
 
 // Listener is a socket that is up.
 type Listener struct {
-	Part      string `json:"part"`      // "turn", "hooks", "admin", "redis"
+	Part      string `json:"part"`      // "turn", "broker", "hooks", "admin", "redis"
 	Transport string `json:"transport"` // "udp", "tcp", "tls", "dtls", "http"
 	Address   string `json:"address"`
 }
@@ -208,6 +257,12 @@ type Loss struct {
 	Count uint64 `json:"count"`
 }
 
+// Figure is a number with its name in plain words.
+type Figure struct {
+	Name  string `json:"name"`
+	Value uint64 `json:"value"`
+}
+
 // Live is the data of a "stats" event of GET /api/events: totals since the start unless said otherwise.
 type Live struct {
 	Time         time.Time         `json:"time"`
@@ -223,6 +278,7 @@ type Live struct {
 	DatagramsOut uint64            `json:"datagrams_out"`
 	Drops        uint64            `json:"drops"`
 	Losses       []Loss            `json:"losses"`   // but for refusals: what was displaced, dropped or turned away, by cause
+	Figures      []Figure          `json:"figures"`  // what else is counted
 	Refusals     map[string]uint64 `json:"refusals"` // "486 node_full": n; code 0: by the webhooks, such as "0 authentication"
 	Draining     bool              `json:"draining"`
 	Drain        *Drain            `json:"drain,omitempty"` // while draining

@@ -139,6 +139,11 @@ func (c *Client) Node(ctx context.Context, id string) (n NodeRecord, err error) 
 	return n, c.call(ctx, http.MethodGet, "/api/node", url.Values{"id": {id}}, nil, &n)
 }
 
+// Story reports how far a connection of two Nodes has come.
+func (c *Client) Story(ctx context.Context, node, with string) (s Story, err error) {
+	return s, c.call(ctx, http.MethodGet, "/api/story", url.Values{"id": {node}, "with": {with}}, nil, &s)
+}
+
 // Allocations lists the live allocations, those of one Node if node is not empty: the newest first, or by sort those with the
 // most "traffic" or "drops".
 func (c *Client) Allocations(ctx context.Context, node, sort string, limit int) (l AllocationList, err error) {

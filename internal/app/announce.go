@@ -57,8 +57,11 @@ func (r *reporter) announce(log *logging.Logger, w io.Writer, file string) {
 	_, _ = io.WriteString(w, b.String())
 }
 
-// nodesURL is where Nodes connect to the Broker in this process.
+// nodesURL is where Nodes connect to the Broker in this process; empty if there is none.
 func (r *reporter) nodesURL() string {
+	if r.broker == nil {
+		return ""
+	}
 	at, _ := netip.ParseAddrPort(r.broker.Addr().String())
 	return "http://" + brokerenv.Reachable(at, r.now.Load().public.Machine())
 }

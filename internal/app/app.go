@@ -51,6 +51,7 @@ type parts struct {
 	admin     *admin.Admin
 	guard     *webguard.Guard // the admin listener
 	stories   *stories.Keeper
+	present   present
 	leavers   *leavers
 	shared    goredis.UniversalClient // what Brokers share; nil: nothing
 	broker    *broker.Broker          // nil: off, or its port is taken
@@ -91,7 +92,7 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 	a.leavers = &leavers{
 		after: func() time.Duration { return a.cfg().Broker.RelaysEndAfter },
 		here: func(node string) bool {
-			_, here := a.broker.Node(node)
+			_, here := links{&a.parts}.at(node)
 			return here
 		},
 		closeOf: func(node, cause string) int { return a.turn.CloseNode(node, cause) },
@@ -225,8 +226,10 @@ func (a *App) openHooks() (err error) {
 
 func (a *App) openAdmin() (err error) {
 	if a.admin, err = admin.New(admin.Config{
-		Nodes: a.nodes, Relays: relays{a.turn}, Status: a.report.status, NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats,
-		Losses: a.report.losses, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain, Draining: a.report.drainProgress, Logger: a.part("admin"),
+		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Status: a.report.status,
+		NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats, Losses: a.report.losses,
+		Figures: a.report.figures, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain,
+		Draining: a.report.drainProgress, Logger: a.part("admin"),
 	}); err != nil {
 		return err
 	}

@@ -29,14 +29,14 @@ func (a *App) openBroker() (err error) {
 	if a.shared, err = a.openShared(); err == nil {
 		a.broker, err = broker.New(broker.Config{
 			Listener: ln, Decider: decider{a.decider, &a.now}, Settings: brokerSettings(a.cfg()), Redis: a.shared,
-			Observer: &watcher{nodes: a.nodes, stories: a.stories, meters: a.report.meters, leavers: a.leavers}, Logger: a.part("broker"),
+			Observer: &watcher{parts: &a.parts, meters: a.report.meters}, Logger: a.part("broker"),
 		})
 	}
 	if err != nil {
 		ln.Close()
 		return err
 	}
-	a.nodes.AttachBroker(a.broker)
+	a.nodes.AttachBroker(links{&a.parts})
 	return nil
 }
 

@@ -239,6 +239,23 @@ func TestBanEndsConnectionAndRelays(t *testing.T) {
 	}
 }
 
+// A ban finds a Node however it spells its id.
+func TestBanFindsEverySpelling(t *testing.T) {
+	s := startSite(t, "")
+	spelt, node := "Ame\u0301lie", "Am\u00e9lie"
+	n := joinNode(t, s, spelt)
+	await(t, "not known by its canonical spelling", func() bool {
+		_, ok := links{&s.parts}.Link(node)
+		return ok && s.nodes.Connected(node)
+	})
+	if done, err := s.nodes.Ban(node, "", 0); err != nil || !done.Cut {
+		t.Errorf("%+v, %v", done, err)
+	}
+	if !n.ends() {
+		t.Error("it was not told 41")
+	}
+}
+
 // A reload changes what the Broker does, and a reload that would let everybody in is refused.
 func TestReloadBroker(t *testing.T) {
 	s := startSite(t, "")

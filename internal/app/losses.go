@@ -5,6 +5,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/embedded/broker"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/losses"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
@@ -67,6 +68,20 @@ func (r *reporter) losses() (all []losses.Count) {
 		add(losses.Redis, map[string]uint64{"refused": r.redis.Stats().Refused})
 	}
 	return all
+}
+
+// figures are what is counted besides, for the dashboard.
+func (p *parts) figures() []adminapi.Figure {
+	streams, policy := p.turn.Streams(), p.policy.Stats()
+	return []adminapi.Figure{
+		{Name: "Client connections accepted (TCP, TLS, DTLS)", Value: streams.Accepted},
+		{Name: "Connections that have not finished their handshake, now", Value: uint64(max(streams.HalfOpen, 0))},
+		{Name: "Questions that your own webhooks answered", Value: policy.UpstreamAnswered},
+		{Name: "Questions answered from the cache", Value: policy.UpstreamCached},
+		{Name: "Notices of messages forwarded to your own webhook", Value: policy.MessagesForwarded},
+		{Name: "Notices of messages that wait, now", Value: uint64(max(policy.MessagesQueued, 0))},
+		{Name: "Nodes whose token's end is watched, now", Value: uint64(max(policy.TokensRemembered, 0))},
+	}
 }
 
 // drops are those of live allocations.

@@ -43,7 +43,7 @@ func (r *reporter) status() adminapi.Status {
 	}
 	return adminapi.Status{
 		Version: v.Version, Commit: v.Commit, Go: v.Go, Now: time.Now().UTC(), Started: r.started.UTC(), BrokerSeen: r.hooks.BrokerSeen(),
-		Listeners: append(r.turnListeners(), r.otherListeners()...), URLs: r.told.load().all(),
+		Listeners: append(r.turnListeners(), r.otherListeners()...), URLs: r.told.load().all(), NodesURL: r.nodesURL(),
 		Public: adminapi.Public{
 			Host: hold.public.Machine(), IPv4: text(hold.public.IPv4.Advertise), IPv6: text(hold.public.IPv6.Advertise),
 		},
@@ -184,6 +184,9 @@ func (r *reporter) warnings() []findings.Finding {
 	}
 	for _, d := range r.certs.Doubts() {
 		all = append(all, findings.Finding{ID: "certificate." + d.ID, Detail: d.Detail, Remedy: d.Remedy})
+	}
+	for _, t := range r.turn.RelayPortTroubles() {
+		all = append(all, findings.Finding{ID: "turn.relay_ports", Detail: t.Detail, Remedy: t.Remedy})
 	}
 	return append(all, r.found.All()...)
 }

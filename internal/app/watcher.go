@@ -9,17 +9,14 @@ import (
 	"github.com/crolang-p2p/crolang-aio/embedded/broker"
 	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
-	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/stories"
 )
 
 // watcher makes known what happens at the Broker: to the registry, the stories, the metrics, and to who ends the relays of
 // Nodes that have left. Nodes that this program makes up to test itself are nobody's business.
 type watcher struct {
-	nodes   *nodes.Registry
-	stories *stories.Keeper
-	meters  *metrics.Metrics
-	leavers *leavers
+	*parts
+	meters *metrics.Metrics
 }
 
 // Observe implements [broker.Observer].
@@ -27,11 +24,17 @@ func (w *watcher) Observe(e broker.Event) {
 	if nodeid.Synthetic(e.Node) {
 		return
 	}
+	spelt := e.Node
+	e.Node, e.Peer = nodeid.Canonical(e.Node), nodeid.Canonical(e.Peer)
 	switch e.Kind {
 	case broker.Joined:
 		w.meters.ObserveJoin(e.Took)
+		w.present.came(spelt)
 		w.leavers.came(e.Node)
 		w.nodes.Joined(e.Node, "joined the Broker from "+e.From.String()+" with "+library(e.Runtime, e.Version))
+		if spelt != e.Node && w.nodes.Banned(e.Node) { // since it was asked: a ban found it under no spelling yet
+			w.broker.Disconnect(spelt, "banned by the operator")
+		}
 	case broker.JoinRefused:
 		if e.Answer != broker.Unauthorized { // that has been noted, with its cause
 			w.nodes.NotJoined(e.Node, "could not join the Broker from "+e.From.String()+": "+e.Cause)
@@ -39,8 +42,10 @@ func (w *watcher) Observe(e broker.Event) {
 	case broker.JoinFailed:
 		w.nodes.NotJoined(e.Node, "could not join the Broker from "+e.From.String()+", and was told to try again: "+e.Cause)
 	case broker.Left:
-		w.nodes.Left(e.Node, "left the Broker: "+e.Cause, e.Lost)
-		w.leavers.left(e.Node, time.Now())
+		if w.present.left(spelt) {
+			w.nodes.Left(e.Node, "left the Broker: "+e.Cause, e.Lost)
+			w.leavers.left(e.Node, time.Now())
+		}
 	case broker.Answered:
 		w.answered(e)
 	}

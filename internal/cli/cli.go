@@ -77,7 +77,7 @@ func prepare(c *cli.Command) {
 
 // Commands are the commands of the program, for it and for what holds the documentation to them.
 func Commands() []*cli.Command {
-	config := &cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "configuration `FILE` (TOML); without one the defaults hold", EnvVars: []string{configVariable}}
+	config := &cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "configuration `FILE` (TOML); the defaults apply without one", EnvVars: []string{configVariable}}
 	json := &cli.BoolFlag{Name: "json", Usage: "print JSON", DisableDefaultText: true}
 	return append([]*cli.Command{
 		{
@@ -86,24 +86,24 @@ func Commands() []*cli.Command {
 		{
 			Name: "config", Usage: "check or write a configuration", Action: needSubcommand,
 			Subcommands: []*cli.Command{
-				{Name: "check", Usage: "name every mistake of a configuration", Flags: []cli.Flag{config}, Action: noArgs(configCheck)},
+				{Name: "check", Usage: "report every mistake in a configuration", Flags: []cli.Flag{config}, Action: noArgs(configCheck)},
 				{Name: "init", Usage: "print a commented configuration with every default", Action: noArgs(configInit)},
 			},
 		},
 		{
 			Name: "credential", Usage: "print a TURN credential for a Node", ArgsUsage: "NODE",
-			Flags: []cli.Flag{config, json, durationFlag("ttl", "`DURATION` that it lasts, such as 5m or 1d", "", "credentials.ttl")}, Action: issueCredential,
+			Flags: []cli.Flag{config, json, durationFlag("ttl", "`DURATION` for which it is valid, such as 5m or 1d", "", "credentials.ttl")}, Action: issueCredential,
 		},
 		{
 			Name: "broker-env", Usage: "print the environment of a Broker container (docker run --env-file)",
-			Flags: []cli.Flag{config, &cli.StringFlag{Name: "url", Usage: "base `URL` under which Brokers reach the webhooks"}}, Action: noArgs(brokerEnvCommand),
+			Flags: []cli.Flag{config, &cli.StringFlag{Name: "url", Usage: "base `URL` at which Brokers reach the webhooks"}}, Action: noArgs(brokerEnvCommand),
 		},
 		{
 			Name: "token", Usage: "make a token for a Node", Action: needSubcommand, Subcommands: []*cli.Command{
-				{Name: "new", Usage: "make a token and its line of the configuration", ArgsUsage: "NODE", Flags: []cli.Flag{json}, Action: newToken},
+				{Name: "new", Usage: "make a token and its line for the configuration", ArgsUsage: "NODE", Flags: []cli.Flag{json}, Action: newToken},
 			},
 		},
-		{Name: "health", Usage: "exit with 0 where the running server is ready", Flags: []cli.Flag{config}, Action: noArgs(health)},
+		{Name: "health", Usage: "exit with 0 if the running server is ready", Flags: []cli.Flag{config}, Action: noArgs(health)},
 		doctorCommand(config, json),
 		{Name: "version", Usage: "print version, commit and Go version", Flags: []cli.Flag{json}, Action: noArgs(printVersion)},
 	}, adminCommands(config, json)...)

@@ -26,6 +26,7 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			e.Setenv("CROLANG_AIO_BROKER_LISTEN", "127.0.0.1:0") // 8080 may be taken
 			e.Setenv("EXAMPLE", filepath.Join(wd, "..", "..", "example.toml"))
 			for i := range 4 {
 				port, err := freePort()

@@ -26,25 +26,25 @@ import (
 // show it in a help text.
 const DoctorPassword = "CROLANG_AIO_DOCTOR_PASSWORD"
 
-const doctorHelp = `Without --url it examines the running server that the configuration describes: it asks for credentials through the
-server's own webhook and tries every URL that clients are told. With --url it tries any STUN or TURN server.
+const doctorHelp = `Without --url it checks the running server that the configuration describes: it asks for credentials through the
+server's own webhook and tries every URL that clients are given. With --url it tries any STUN or TURN server.
 
-A password on the command line can be read by everybody on this machine, in the list of processes. Better give it
-with --password-file or in ` + DoctorPassword + `.
+Everybody on this machine can read a password on the command line, in the list of processes. Pass it with
+--password-file or in ` + DoctorPassword + ` instead.
 
-Exit code 0 where nothing failed (warnings are no failures), 1 where something did, 2 for wrong usage.`
+Exit code: 0 if nothing failed (warnings are not failures), 1 if something did, 2 for wrong usage.`
 
 func doctorCommand(config, json cli.Flag) *cli.Command {
 	return &cli.Command{
 		Name: "doctor", Usage: "find out what does not work, why, and what to do about it", Description: doctorHelp,
 		Flags: []cli.Flag{
 			config, json,
-			&cli.StringSliceFlag{Name: "url", Usage: "try this `URL` of any STUN or TURN server, such as turn:turn.example.org:3478?transport=tcp; may be given again"},
+			&cli.StringSliceFlag{Name: "url", Usage: "try this `URL` of any STUN or TURN server, such as turn:turn.example.org:3478?transport=tcp; can be repeated"},
 			&cli.StringFlag{Name: "username", Usage: "`NAME` for turn: and turns: URLs"},
-			&cli.StringFlag{Name: "password", Usage: "its `PASSWORD`, which the list of processes shows: see above"},
-			&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password in its first line"},
-			&cli.StringFlag{Name: "node", Usage: "without --url: with the credential of this `NODE`, to see what stands in its way"},
-			durationFlag("timeout", "`DURATION` that everything may take", "1m", ""),
+			&cli.StringFlag{Name: "password", Usage: "its `PASSWORD`, visible in the list of processes: see above"},
+			&cli.StringFlag{Name: "password-file", Usage: "`FILE` with the password on its first line"},
+			&cli.StringFlag{Name: "node", Usage: "without --url: use the credential of this `NODE`, to see what keeps it out"},
+			durationFlag("timeout", "longest `DURATION` of the whole check", "1m", ""),
 		},
 		Action: noArgs(runDoctor),
 	}

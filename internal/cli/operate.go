@@ -23,23 +23,26 @@ const listLimit = 200
 func adminCommands(config, json cli.Flag) []*cli.Command {
 	with := func(more ...cli.Flag) []cli.Flag { return append([]cli.Flag{config, json}, more...) }
 	return []*cli.Command{
-		{Name: "nodes", Usage: "list the Nodes that are known, with the traffic of their live allocations", Flags: with(), Action: noArgs(listNodes)},
+		{Name: "nodes", Usage: "list the known Nodes, with the traffic of their live allocations", Flags: with(), Action: noArgs(listNodes)},
 		{
 			Name: "allocations", Usage: "list the live allocations, or close one",
-			Flags: with(&cli.StringFlag{Name: "sort", Usage: "list first what is `FIRST`: newest, traffic (the most) or drops", Value: "newest"},
+			Flags: with(&cli.StringFlag{Name: "sort", Usage: "order by `KEY`: newest, traffic (most first) or drops", Value: "newest"},
 				&cli.StringFlag{Name: "close", Usage: "close the allocation with this `ID`"}), Action: noArgs(listAllocations),
 		},
-		{Name: "why", Usage: "say what happened to a Node, and why", ArgsUsage: "NODE", Flags: with(), Action: why},
+		{
+			Name: "why", Usage: "show what happened to a Node, and why", ArgsUsage: "NODE",
+			Flags: with(&cli.StringFlag{Name: "with", Usage: "show how far its connection with the Node `OTHER` got"}), Action: why,
+		},
 		{Name: "bans", Usage: "list the bans", Flags: with(), Action: noArgs(listBans)},
 		{
-			Name: "ban", Usage: "ban a Node and end its relays; replaces time and reason of an earlier ban", ArgsUsage: "NODE",
+			Name: "ban", Usage: "ban a Node and end its relays; replaces the duration and reason of an earlier ban", ArgsUsage: "NODE",
 			Flags: with(durationFlag("for", "`DURATION`, such as 1h or 7d", "", "until unban"),
 				&cli.StringFlag{Name: "reason", Usage: "`TEXT` for the record"}), Action: ban,
 		},
 		{Name: "unban", Usage: "let a banned Node in again", ArgsUsage: "NODE", Flags: with(), Action: unban},
 		{
-			Name: "drain", Usage: "take no new allocations, and end when the live ones have ended or drain_timeout is over",
-			Flags: with(&cli.BoolFlag{Name: "wait", Usage: "return when the server has ended", DisableDefaultText: true}), Action: noArgs(drain),
+			Name: "drain", Usage: "take no new allocations, and exit when the live ones have ended or drain_timeout has passed",
+			Flags: with(&cli.BoolFlag{Name: "wait", Usage: "return when the server has exited", DisableDefaultText: true}), Action: noArgs(drain),
 		},
 	}
 }
@@ -120,6 +123,9 @@ func why(c *cli.Context) error {
 		return err
 	}
 	return ask(c, func(ctx context.Context, client *adminapi.Client) error {
+		if c.IsSet("with") {
+			return whyWith(ctx, c, client, node, c.String("with"))
+		}
 		n, err := client.Node(ctx, node)
 		if err = ofNode(node, err); err != nil || c.Bool("json") {
 			return printJSON(c, n, err)
@@ -156,7 +162,11 @@ func ban(c *cli.Context) error {
 		if !a.Kept {
 			kept = "; it is not on the disk, and a restart would lose it: make room in data_dir"
 		}
-		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed%s\n", terminal.Printable(a.Node), lasting, liveAllocations(a.Closed), kept)
+		ended := ""
+		if a.Cut {
+			ended = ", and its connection to the Broker"
+		}
+		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed%s%s\n", terminal.Printable(a.Node), lasting, liveAllocations(a.Closed), ended, kept)
 		return err
 	})
 }

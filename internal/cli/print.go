@@ -19,13 +19,13 @@ func printNodes(w io.Writer, now time.Time, l adminapi.NodeList) error {
 		_, err := fmt.Fprintln(w, "no Nodes")
 		return err
 	}
-	t := terminal.NewTable(w, "NODE", "STATE", "ALLOCATIONS", "SENT", "RECEIVED", "SEEN", "LAST EVENT")
+	t := terminal.NewTable(w, "NODE", "STATE", "ALLOCATIONS", "SENT", "RECEIVED", "AT THE BROKER", "SEEN", "LAST EVENT")
 	for _, n := range l.Nodes {
 		last := "-"
 		if n.LastEvent != nil {
 			last = n.LastEvent.Detail
 		}
-		t.Line(n.Node, state(n.Connected, n.Banned), strconv.Itoa(n.Allocations), bytesText(n.BytesIn), bytesText(n.BytesOut), ago(n.Seen, now), last)
+		t.Line(n.Node, state(n.Connected, n.Banned), strconv.Itoa(n.Allocations), bytesText(n.BytesIn), bytesText(n.BytesOut), atBroker(n.Broker, now), ago(n.Seen, now), last)
 	}
 	return end(w, t, len(l.Nodes), l.Total)
 }
@@ -98,12 +98,15 @@ func printNode(w io.Writer, now time.Time, n adminapi.NodeRecord) error {
 		t.Line("banned", text)
 	}
 	switch {
+	case n.Broker != nil:
+		t.Line("connected", "yes, since "+ago(n.Broker.Since, now)+" from "+n.Broker.From.String()+" with "+library(n.Broker))
+		t.Line("through the Broker", passed(n.Broker))
 	case n.Connected && n.Checked.IsZero():
-		t.Line("connected", "yes, it has just joined a Broker")
+		t.Line("connected", "yes, it joined a Broker not long ago, or lost its connection a moment ago")
 	case n.Connected:
 		t.Line("connected", "yes, last checked "+ago(n.Checked, now))
 	case n.Checked.IsZero():
-		t.Line("connected", "no, no Broker has named it")
+		t.Line("connected", "no")
 	default:
 		t.Line("connected", "no, last named by a Broker "+ago(n.Checked, now))
 	}
@@ -112,6 +115,9 @@ func printNode(w io.Writer, now time.Time, n adminapi.NodeRecord) error {
 	}
 	if len(n.Addresses) > 0 {
 		t.Line("seen at", joinAddresses(n.Addresses))
+	}
+	if len(n.Partners) > 0 {
+		t.Line("in touch with", strings.Join(n.Partners, ", ")+" (why NODE --with OTHER)")
 	}
 	if err := t.Flush(); err != nil {
 		return err

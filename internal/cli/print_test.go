@@ -44,7 +44,7 @@ func TestPrint(t *testing.T) {
 	for name, print := range map[string]func(w io.Writer) error{
 		"nodes": func(w io.Writer) error {
 			return printNodes(w, now, adminapi.NodeList{Total: 7, Nodes: []adminapi.NodeSummary{
-				{Node: "alice", Connected: true, Seen: now, Allocations: 2, BytesIn: 999, BytesOut: 1_234_567, LastEvent: &events[1]},
+				{Node: "alice", Connected: true, Seen: now, Allocations: 2, BytesIn: 999, BytesOut: 1_234_567, LastEvent: &events[1], Broker: link()},
 				{Node: hostile, Connected: true, Banned: true, Seen: started},
 			}})
 		},
@@ -60,6 +60,15 @@ func TestPrint(t *testing.T) {
 				Node: hostile, Banned: true, Ban: &bans[1], Connected: true, Checked: started, CredentialsIssued: 3,
 				CredentialEnds: started.Add(5 * time.Minute), Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8::7")},
 				Allocations: []adminapi.Allocation{first}, Events: events,
+			})
+		},
+		"why-broker": func(w io.Writer) error {
+			return printNode(w, now, adminapi.NodeRecord{Node: "alice", Connected: true, Broker: link(), Partners: []string{hostile, "bob"}})
+		},
+		"story": func(w io.Writer) error {
+			return printStory(w, now, adminapi.Story{
+				Nodes: [2]string{"alice", hostile}, Missing: "accepted", Conclusion: "the other Node did not accept", Messages: 3, MessageBytes: 1500, Last: started,
+				Steps: []adminapi.StoryStep{{Name: "joined", State: adminapi.StepDone, Detail: hostile}, {Name: "accepted", State: adminapi.StepFailed, Detail: "refused"}},
 			})
 		},
 		"why-little": func(w io.Writer) error { return printNode(w, now, adminapi.NodeRecord{Node: "bob", Checked: started}) },
@@ -79,6 +88,13 @@ func TestPrint(t *testing.T) {
 			}
 			golden(t, filepath.Join("testdata", "print", name+".golden"), b.Bytes())
 		})
+	}
+}
+
+func link() *adminapi.BrokerLink {
+	return &adminapi.BrokerLink{
+		From: netip.MustParseAddr("192.0.2.7"), Runtime: "JVM", Version: "1.0.2\x1b[31m", Since: started, Attempts: 1, Acceptances: 2, Refusals: 3, Candidates: 4,
+		Messages: 5, SentBytes: 1500, GotBytes: 6,
 	}
 }
 

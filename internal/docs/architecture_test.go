@@ -20,9 +20,9 @@ import (
 const (
 	architecture = "docs/architecture.md"
 	module       = "github.com/crolang-p2p/crolang-aio"
-	roomsBegin   = "<!-- rooms: go test -run TestArchitecturePage -update ./internal/docs -->\n"
+	roomsBegin   = "<!-- rooms: go test ./internal/docs -run TestArchitecturePage -update -->\n"
 	roomsEnd     = "<!-- /rooms -->"
-	rulesBegin   = "<!-- rules: go test -run TestArchitecturePage -update ./internal/docs -->\n"
+	rulesBegin   = "<!-- rules: go test ./internal/docs -run TestArchitecturePage -update -->\n"
 	rulesEnd     = "<!-- /rules -->"
 
 	maxDepth = 7 // packages from main to a leaf, both counted

@@ -345,6 +345,7 @@ var internalOnly = map[string]string{
 	"control: a panic was stopped":                               "turnsrv logs it in other words",
 	"a panic was stopped":                                        "between control and pion",
 	"a mistake in the program ended the connection":              "the log has the panic itself",
+	"the port is not for this user":                              "the log and why say it with its remedy",
 	"too much waits to be written":                               "ends a connection: the client does not read",
 	"no relays of this address family":                           "answered to the client as 440",
 	"no more memory for what is kept of this client's Node":      "answered to the client as 508, tables",

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	tableBegin = "<!-- keys: go test -run TestConfigurationPage -update ./internal/docs -->\n"
+	tableBegin = "<!-- keys: go test ./internal/docs -run TestConfigurationPage -update -->\n"
 	tableEnd   = "<!-- /keys -->"
 )
 
@@ -33,7 +33,7 @@ func generated(t *testing.T, page, want string) {
 		return
 	}
 	if !*update {
-		t.Errorf("%s does not have the keys as config has them: go test -run TestConfigurationPage -update ./internal/docs", page)
+		t.Errorf("%s does not have the keys as config has them: go test ./internal/docs -run TestConfigurationPage -update", page)
 		return
 	}
 	if err := os.WriteFile(filepath.Join(root, page), []byte(text[:begin]+want+text[end:]), 0o600); err != nil {

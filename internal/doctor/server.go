@@ -177,6 +177,8 @@ func (l *local) clock(n *notes, server, own time.Time) {
 func (l *local) broker(n *notes, s adminapi.Status) {
 	const remedy = "give the Broker the lines of `crolang-aio broker-env`, and look at its log for errors of its webhooks"
 	switch ago := s.Now.Sub(s.BrokerSeen); {
+	case s.NodesURL != "" && s.BrokerSeen.IsZero():
+		n.add(OK, "broker", "Nodes connect to "+s.NodesURL+", the Broker in the server's process", "")
 	case s.BrokerSeen.IsZero():
 		n.add(Warn, "broker", fmt.Sprintf("no Broker has called the webhooks since the start %s ago", days(s.Now.Sub(s.Started))), remedy)
 	case ago > 5*time.Minute:

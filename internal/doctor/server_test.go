@@ -130,6 +130,7 @@ func TestLocal(t *testing.T) {
 			s.conf = `{"iceServers":[{"urls":["stun:127.0.0.1:1"` + strings.Repeat(`,"stun:127.0.0.1:1"`, 999) + `]}]}`
 		}, nil, Warn, "webhooks", []string{"told 1000 URLs", "first 64"}},
 		{"no Broker for long", func(s *stub) { s.status.BrokerSeen = now.Add(-3 * time.Hour) }, nil, Warn, "broker", []string{"for 3 hours", "broker-env"}},
+		{"the Broker inside", func(s *stub) { s.status.BrokerSeen, s.status.NodesURL = time.Time{}, "http://127.0.0.1:8080" }, nil, OK, "broker", []string{"http://127.0.0.1:8080"}},
 		{"never a Broker", func(s *stub) { s.status.BrokerSeen = time.Time{} }, nil, Warn, "broker", []string{"since the start 60 minutes ago"}},
 		{"starting", func(s *stub) { s.status.NotReady = []string{"starting"} }, nil, Fail, "ready", []string{"not ready: starting"}},
 		{"draining", func(s *stub) { s.status.Draining = true }, nil, Fail, "ready", []string{"draining"}},

@@ -168,13 +168,6 @@ func TestCannotStart(t *testing.T) {
 			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		}, "belongs to the user with id 0, and this is the one with id 65534: chown -R it")
 	})
-	t.Run("wrong key", func(*testing.T) {
-		pem := filepath.Join(s.dir, "data", "self-signed.pem")
-		other := serve(t)
-		refused(func(c *exec.Cmd) {
-			c.Env = append(os.Environ(), "CROLANG_AIO_CERTS_CERT_FILE="+pem, "CROLANG_AIO_CERTS_KEY_FILE="+filepath.Join(other.dir, "data", "self-signed.pem"))
-		}, "this key does not belong to the certificate in "+pem+"; give the two files of one pair")
-	})
 	if after, err := os.ReadFile(filepath.Join(s.dir, "data", "credentials.secret")); err != nil || string(after) != string(before) {
 		t.Errorf("the secret is another one: %v", err)
 	}

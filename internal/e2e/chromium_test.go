@@ -73,6 +73,9 @@ func TestChromiumRelayOnly(t *testing.T) {
 			}
 		})
 	}
+	version, _, _ := strings.Cut(strings.TrimPrefix(says("chromium", "--version"), "Chromium "), " ")
+	tried(t, "Chromium", version,
+		"a data channel by relays alone, with the RTC configuration as it is given, over UDP and over TCP")
 }
 
 // only keeps the URLs with a text in them, and servers that still have any.

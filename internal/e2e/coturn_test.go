@@ -53,6 +53,10 @@ func TestTurnutilsUclient(t *testing.T) {
 			}
 		})
 	}
+	t.Cleanup(func() { // after the parallel ones
+		tried(t, "coturn's turnutils_uclient", says("dpkg-query", "-W", "-f", "${Version}", "coturn"),
+			"Send indications to an echo and relay to relay, over UDP, TCP, TLS and DTLS, on either port; nothing lost")
+	})
 }
 
 func tail(s string) string {

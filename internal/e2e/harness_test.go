@@ -44,6 +44,12 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
+	if *interopPage != "" {
+		if err := writeTrials(*interopPage); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
 	_ = os.RemoveAll(dir)
 	os.Exit(code)
 }
@@ -72,7 +78,7 @@ type server struct {
 	cmd                     *exec.Cmd
 	dir, config             string
 	turn, tls, hooks, admin string
-	redis                   string
+	redis, broker           string
 	env                     []string        // beside the test's own environment
 	sockets                 []*os.File      // passed as systemd does, from descriptor 3 on
 	edit                    func(*exec.Cmd) // of how it is started; nil: nothing
@@ -119,7 +125,7 @@ func serveWith(t *testing.T, prepare func(*server), edits ...string) *server {
 	t.Helper()
 	s := &server{dir: t.TempDir(), done: make(chan struct{})}
 	addr := func() string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
-	s.turn, s.tls, s.hooks, s.admin, s.redis = addr(), addr(), addr(), addr(), addr()
+	s.turn, s.tls, s.hooks, s.admin, s.redis, s.broker = addr(), addr(), addr(), addr(), addr(), addr()
 	conf := fmt.Sprintf(`
 data_dir = "data"
 drain_timeout = "2s"
@@ -147,7 +153,9 @@ enabled = true
 listen = %q
 [admin]
 listen = %q
-`, s.turn, s.tls, s.hooks, s.redis, s.admin)
+[broker]
+listen = %q
+`, s.turn, s.tls, s.hooks, s.redis, s.admin, s.broker)
 	if len(edits)%2 != 0 {
 		t.Fatal("edits come in pairs")
 	}

@@ -74,19 +74,24 @@ func TestICEClients(t *testing.T) {
 		{"aiortc", debian("aiortc")},
 		{"werift", func(t *testing.T) []string { return []string{npm(t, "werift"), "werift/relay.js"} }},
 	} {
-		for _, over := range []struct{ transport, url string }{
-			{"udp", "turn:" + s.turn + "?transport=udp"},
-			{"tcp", "turn:" + s.turn + "?transport=tcp"},
-			{"tls", "turns:" + s.tls + "?transport=tcp"},
-		} {
-			t.Run(client.name+" "+over.transport, func(t *testing.T) {
-				relayToRelay(t, s, client.command(t), client.name, over.transport, over.url)
-			})
-		}
+		t.Run(client.name, func(t *testing.T) {
+			command, version := client.command(t), ""
+			for _, over := range []struct{ transport, url string }{
+				{"udp", "turn:" + s.turn + "?transport=udp"},
+				{"tcp", "turn:" + s.turn + "?transport=tcp"},
+				{"tls", "turns:" + s.tls + "?transport=tcp"},
+			} {
+				t.Run(over.transport, func(t *testing.T) {
+					version = relayToRelay(t, s, command, client.name, over.transport, over.url)
+				})
+			}
+			tried(t, client.name, version, "relay to relay over UDP, TCP and TLS (self-signed, trusted): 200 messages of 1000 bytes there and back")
+		})
 	}
 }
 
-func relayToRelay(t *testing.T, s *server, command []string, client, transport, url string) {
+func relayToRelay(t *testing.T, s *server, command []string, client, transport, url string) (version string) {
+	t.Helper()
 	const count, size = 200, 1000
 	nodes := []string{"a-" + client + "-" + transport, "b-" + client + "-" + transport}
 	var users [][2]string
@@ -132,4 +137,5 @@ func relayToRelay(t *testing.T, s *server, command []string, client, transport, 
 		t.Errorf("relays of that much over %q, want two over %s", transports, transport)
 	}
 	t.Logf("%s %s over %s: %d messages of %d bytes there and back, %d ms in all", client, said.Version, transport, count, size, said.Ms)
+	return said.Version
 }

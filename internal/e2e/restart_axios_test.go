@@ -52,4 +52,5 @@ func TestRestartLosesNoCallOfAxios(t *testing.T) {
 	if got.Calls < restarts*100 || len(got.Failed) > 0 {
 		t.Errorf("%d calls, failed: %q", got.Calls, got.Failed)
 	}
+	tried(t, "axios", npmVersion(t, "axios", "axios"), "calls the webhooks as Brokers do, through three restarts; no call is lost")
 }

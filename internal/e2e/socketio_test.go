@@ -22,4 +22,6 @@ func TestSocketIOReplicasOnEmbeddedRedis(t *testing.T) {
 	if err != nil || !strings.Contains(out, `"ok":true`) {
 		t.Errorf("%v\n%s\n%s", err, out, s.logs())
 	}
+	tried(t, "socket.io's server", npmVersion(t, "socketio", "socket.io")+", redis-adapter "+npmVersion(t, "socketio", "@socket.io/redis-adapter")+", ioredis "+npmVersion(t, "socketio", "ioredis"),
+		"two servers exchange messages and share locks on the embedded Redis, as Brokers do")
 }

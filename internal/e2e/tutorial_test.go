@@ -66,11 +66,11 @@ func lineWith(t *testing.T, lines <-chan string, want string) string {
 // The Nodes of docs/tutorial.md talk to each other through relays alone, and the page shows what they print.
 func TestTutorialNodes(t *testing.T) {
 	const folder = "../../docs/tutorial"
-	node := npm(t, "socketio")
+	node := program(t, "node")
 	_, err := os.Stat(folder + "/node_modules")
 	peer(t, "npm packages of docs/tutorial", err == nil)
 	s := serve(t)
-	broker := lineWith(t, script(t, ".", node, "socketio/broker.js", "http://"+s.hooks), "http://")
+	broker := "http://" + s.broker
 	alice := script(t, folder, node, "node.mjs", broker, "Alice")
 	lineWith(t, alice, "[Alice] waiting")
 	bob := script(t, folder, node, "node.mjs", broker, "Bob", "Alice")
@@ -91,6 +91,13 @@ func TestTutorialNodes(t *testing.T) {
 		}
 	}
 	lineWith(t, alice, "[Alice] Bob says: hello Alice, this is Bob")
+	if out, err := run(t, binary, "why", "Alice", "--with", "Bob", "--config", s.config); err != nil || !strings.Contains(out, "datagrams    yes") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := run(t, binary, "ban", "Alice", "--config", s.config); err != nil || !strings.Contains(out, "and its connection to the Broker") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	lineWith(t, alice, "[Alice] disconnected: io server disconnect")
 	if out, err := run(t, binary, "why", "Alice", "--config", s.config); err != nil || !strings.Contains(out, "authenticated") || !strings.Contains(out, "allocation ") {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -100,7 +100,10 @@ func (r *Registry) cut(c *change) (closed int) {
 	if !b.Until.IsZero() { // left out for good, so that what is there can be read as a time
 		said = append(said, "until", b.Until)
 	}
-	r.log.Info(c.by+" banned a Node", append(said, "closed", closed, "disconnected", c.did.Cut, "replaced", c.did.Replaced, "kept", c.did.Kept)...)
+	if c.did.Cut {
+		said = append(said, "disconnected", true)
+	}
+	r.log.Info(c.by+" banned a Node", append(said, "closed", closed, "replaced", c.did.Replaced, "kept", c.did.Kept)...)
 	return closed
 }
 

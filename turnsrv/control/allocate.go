@@ -91,7 +91,7 @@ func (r *request) open(o relay.OpenOptions, txid [12]byte) {
 	s.node, s.username, s.key, s.txid, s.started = r.node, r.username, r.key, txid, now
 	s.proof, s.tables = r.proof, o.Budget
 	s.until = r.latestEnd(now)
-	s.granted = s.grant(lifetimeOf(&r.msg), now)
+	s.granted = s.grant(now)
 	if s.granted == 0 {
 		c.quota.give(r.node)
 		r.challenge(401, "expired")
@@ -172,6 +172,8 @@ func (r *request) openFailed(err error) {
 		r.note(508, "reservation", "allocation refused: unknown or expired reservation token")
 	case errors.Is(err, relay.ErrBudget):
 		r.tablesFull("allocation")
+	case errors.Is(err, relay.ErrPrivileged):
+		r.note(508, "no_port", "allocation refused: no port of turn.relay_ports is free that may be bound; those below 1024 need a capability")
 	case errors.Is(err, relay.ErrNoPorts):
 		r.note(508, "no_port", "allocation refused: no port of turn.relay_ports is free")
 	default:
@@ -198,13 +200,12 @@ func (r *request) answerAllocate(s *session) {
 // refresh is RFC 8656 §8.2.
 func (r *request) refresh() {
 	s, now := r.session, r.c.now()
-	want := uint32(0)
 	if v, ok := r.msg.Get(stunmsg.AttrLifetime); ok {
 		if len(v) != 4 {
 			r.refuse(400, "malformed")
 			return
 		}
-		if want = binary.BigEndian.Uint32(v); want == 0 {
+		if binary.BigEndian.Uint32(v) == 0 {
 			s.close(causeReleased)
 			r.send(r.begin(r.msg.Type.Success()).Uint32(stunmsg.AttrLifetime, 0))
 			return
@@ -214,7 +215,7 @@ func (r *request) refresh() {
 		r.refuse(443, "family")
 		return
 	}
-	granted := s.grant(want, now)
+	granted := s.grant(now)
 	if granted == 0 {
 		s.close(causeSession)
 		r.refuse(437, "session_over")
@@ -232,11 +233,4 @@ func (r *request) refresh() {
 	s.expires.Store(now.Add(time.Duration(granted) * time.Second).Unix())
 	r.c.cfg.Nodes.SeenAt(s.node, r.src.Client.Addr()) // an address counts for as long as it is used
 	r.send(r.begin(r.msg.Type.Success()).Uint32(stunmsg.AttrLifetime, granted))
-}
-
-func lifetimeOf(m *stunmsg.Message) uint32 {
-	if v, ok := m.Get(stunmsg.AttrLifetime); ok && len(v) == 4 {
-		return binary.BigEndian.Uint32(v)
-	}
-	return 0
 }

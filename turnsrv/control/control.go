@@ -60,7 +60,7 @@ const (
 type Settings struct {
 	Allocations        int           // limit in all; 0: none
 	AllocationsPerNode int           // limit by Node; 0: none
-	Lifetime           time.Duration // the longest and the usual LIFETIME, at most one hour
+	Lifetime           time.Duration // LIFETIME granted, whatever is asked for; at most one hour
 	TTLOnly            bool          // while_connected off: a new allocation always needs an unexpired credential
 	StrictExpiry       bool          // no LIFETIME beyond the credential's own end
 	MaxSession         time.Duration // from the Allocate on; 0: none

@@ -102,7 +102,7 @@ func TestErrorAnswers(t *testing.T) {
 		{"no transport", nil, stunmsg.AllocateRequest, nil, 400},
 		{"TCP relay", nil, stunmsg.AllocateRequest, func(w *stunmsg.Builder) { w.Attr(stunmsg.AttrRequestedTransport, []byte{6, 0, 0, 0}) }, 442},
 		{"unknown family", nil, stunmsg.AllocateRequest, with(stunmsg.AttrRequestedAddressFamily, 3, 0, 0, 0), 440},
-		{"DONT-FRAGMENT", nil, stunmsg.AllocateRequest, with(stunmsg.AttrDontFragment), 420},
+		{"an attribute that nobody knows", nil, stunmsg.AllocateRequest, with(0x7f00), 420},
 		{"token and EVEN-PORT", nil, stunmsg.AllocateRequest, func(w *stunmsg.Builder) {
 			udp(w)
 			w.Attr(stunmsg.AttrEvenPort, []byte{0}).Attr(stunmsg.AttrReservationToken, make([]byte, 8))
@@ -121,7 +121,7 @@ func TestErrorAnswers(t *testing.T) {
 		}, 443},
 		{"channel without a peer", live, stunmsg.ChannelBindRequest, func(w *stunmsg.Builder) { w.Attr(stunmsg.AttrChannelNumber, []byte{0x40, 0, 0, 0}) }, 400},
 		{"channel above the range", live, stunmsg.ChannelBindRequest, func(w *stunmsg.Builder) {
-			w.Attr(stunmsg.AttrChannelNumber, []byte{0x50, 0, 0, 0}).XORAddr(stunmsg.AttrXORPeerAddress, other)
+			w.Attr(stunmsg.AttrChannelNumber, []byte{0x80, 0, 0, 0}).XORAddr(stunmsg.AttrXORPeerAddress, other)
 		}, 400},
 		{"own listener", live, stunmsg.ChannelBindRequest, func(w *stunmsg.Builder) {
 			w.Attr(stunmsg.AttrChannelNumber, []byte{0x40, 0, 0, 0}).XORAddr(stunmsg.AttrXORPeerAddress, netip.MustParseAddrPort(r.addr))
@@ -139,7 +139,7 @@ func TestErrorAnswers(t *testing.T) {
 			}
 			if c.code == 420 {
 				v, _ := m.Get(stunmsg.AttrUnknownAttributes)
-				if len(v) != 2 || v[1] != byte(stunmsg.AttrDontFragment) {
+				if len(v) != 2 || v[0] != 0x7f || v[1] != 0 {
 					t.Errorf("UNKNOWN-ATTRIBUTES = %x", v)
 				}
 			}
@@ -182,7 +182,7 @@ func TestChannelsAreBoundOneToOne(t *testing.T) {
 		number uint16
 		peer   netip.AddrPort
 		code   int
-	}{{0x4000, p, 0}, {0x4000, p, 0}, {0x4000, q, 400}, {0x4001, p, 400}, {0x4fff, q, 0}} {
+	}{{0x4000, p, 0}, {0x4000, p, 0}, {0x4000, q, 400}, {0x4001, p, 400}, {0x7fff, q, 0}} {
 		wantCode(t, step.peer.String(), c.Bind(within(t), step.number, step.peer), step.code)
 	}
 }

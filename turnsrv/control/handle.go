@@ -86,8 +86,8 @@ func (r *request) authenticated() {
 	}
 }
 
-// knownAttribute lists the comprehension-required attributes that this server understands. DONT-FRAGMENT is not one:
-// RFC 8656 §7.2 lets a server that cannot set the bit say so with 420.
+// knownAttribute reports whether this server understands a comprehension-required attribute, or need not. DONT-FRAGMENT is
+// understood where the system can set the bit; RFC 8656 §7.2 has others say so with 420.
 func knownAttribute(t uint16) bool {
 	switch t {
 	case stunmsg.AttrMappedAddress, stunmsg.AttrUsername, stunmsg.AttrMessageIntegrity, stunmsg.AttrErrorCode,
@@ -96,6 +96,8 @@ func knownAttribute(t uint16) bool {
 		stunmsg.AttrRequestedAddressFamily, stunmsg.AttrEvenPort, stunmsg.AttrRequestedTransport,
 		stunmsg.AttrXORMappedAddress, stunmsg.AttrReservationToken:
 		return true
+	case stunmsg.AttrDontFragment:
+		return relay.CanDontFragment
 	}
 	return t >= 0x8000
 }

@@ -107,7 +107,7 @@ func TestLifetimesAreCutAndToldTruthfully(t *testing.T) {
 		want     time.Duration
 	}{
 		{"more than allowed", Settings{Lifetime: 5 * time.Minute}, time.Hour, time.Hour, 5 * time.Minute},
-		{"less than allowed", Settings{Lifetime: 5 * time.Minute}, time.Hour, time.Minute, time.Minute},
+		{"less than the default, which RFC 8656 §7.2 does not grant", Settings{Lifetime: 5 * time.Minute}, time.Hour, time.Minute, 5 * time.Minute},
 		{"absurd", Settings{}, time.Hour, (1<<32 - 1) * time.Second, 10 * time.Minute},
 		{"an hour, which pion would make ten minutes", Settings{Lifetime: time.Hour}, 2 * time.Hour, time.Hour, time.Hour - time.Second},
 		{"max_session", Settings{MaxSession: 90 * time.Second}, time.Hour, 10 * time.Minute, 90 * time.Second},
@@ -164,11 +164,8 @@ func TestStrictExpiryCutsLiveCalls(t *testing.T) {
 
 // pion's own timer ends an allocation that is not refreshed, and everything is given back.
 func TestExpiryGivesEverythingBack(t *testing.T) {
-	r := newRig(t, settings(Settings{AllocationsPerNode: 1}))
-	c := r.client(t, "n", time.Hour)
-	if _, err := c.Allocate(within(t), func(w *stunmsg.Builder) { w.Uint32(stunmsg.AttrLifetime, 1) }); err != nil {
-		t.Fatal(err)
-	}
+	r := newRig(t, settings(Settings{AllocationsPerNode: 1, Lifetime: time.Second}))
+	allocate(t, r.client(t, "n", time.Hour))
 	wantCode(t, "over the quota", allocateErr(t, r.client(t, "n", time.Hour)), 486)
 	if !r.nodes.noted("n: allocation refused: 1 of 1 in use") {
 		t.Errorf("the why-record has %v", r.nodes.notes)

@@ -116,7 +116,10 @@ func newRig(t *testing.T, edit func(*Config, *relay.Config)) *rig {
 		Settings: Settings{MaxSession: 24 * time.Hour},
 	}
 	lo := netip.MustParseAddr("127.0.0.1")
-	rcfg := relay.Config{IPv4: relay.Family{Bind: lo}, IPv6: relay.Family{Bind: netip.IPv6Loopback()}, PortMin: 10000, PortMax: 14999}
+	rcfg := relay.Config{
+		IPv4: relay.Family{Bind: lo}, IPv6: relay.Family{Bind: netip.IPv6Loopback()}, PortMin: 10000, PortMax: 14999,
+		Now: r.clock.now,
+	}
 	if edit != nil {
 		edit(&cfg, &rcfg)
 	}

@@ -156,14 +156,11 @@ func (s *session) close(cause string) bool {
 	return true
 }
 
-// grant is the lifetime in whole seconds for a request that asked for want (0: nothing asked): never more than the
-// configured one, nor than what remains of the session. 0 means that nothing remains.
-func (s *session) grant(want uint32, now time.Time) uint32 {
-	d := s.c.set.Load().Lifetime
-	if want > 0 {
-		d = min(d, time.Duration(want)*time.Second)
-	}
-	d = min(d, s.until.Sub(now))
+// grant is the lifetime in whole seconds for a request of now. RFC 8656 §7.2 has no client get less than the default, and
+// here that is the longest too: what a client asks for makes no difference. Only what remains of the session does; 0 means
+// that nothing remains.
+func (s *session) grant(now time.Time) uint32 {
+	d := min(s.c.set.Load().Lifetime, s.until.Sub(now))
 	if d < time.Second {
 		return 0
 	}

@@ -59,12 +59,14 @@ const (
 // Errors of Open. Test them with errors.Is.
 var (
 	ErrNoPorts = errors.New("no relay port is free: widen the range of relay ports")
-	ErrFamily  = errors.New("no relays of this address family")
-	ErrToken   = errors.New("unknown or expired reservation token")
-	ErrClosed  = errors.New("the data plane or the client's connection is closed")
-	ErrInUse   = errors.New("the client has a relay already")
-	ErrBudget  = errors.New("no more memory for what is kept of this client's Node")
-	ErrFiles   = errors.New("too many files are open, and the last ones are not for relays: raise the limit of open files")
+	// ErrPrivileged stands in the place of ErrNoPorts where some ports of the range may not be bound by this process.
+	ErrPrivileged = errors.New("no relay port is free that this process may bind: begin the range at 1024 or above")
+	ErrFamily     = errors.New("no relays of this address family")
+	ErrToken      = errors.New("unknown or expired reservation token")
+	ErrClosed     = errors.New("the data plane or the client's connection is closed")
+	ErrInUse      = errors.New("the client has a relay already")
+	ErrBudget     = errors.New("no more memory for what is kept of this client's Node")
+	ErrFiles      = errors.New("too many files are open, and the last ones are not for relays: raise the limit of open files")
 )
 
 // Errors of Permit and Bind, beside ErrBudget and ErrClosed.

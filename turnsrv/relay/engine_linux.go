@@ -22,7 +22,7 @@ import (
 
 const (
 	listenBuffer = 4 << 20
-	relayBuffer  = 1 << 20 // once a relay has been busy
+	relayBuffer  = 1 << 20 // from the beginning: the first burst, such as a key frame, must find room
 	maxEvents    = 128
 
 	// An event's number is family<<16 | port of a relay, or one of these with an index.
@@ -70,6 +70,8 @@ type relaySocket struct{ fd1 int }
 
 func (s relaySocket) fd() int { return s.fd1 - 1 }
 
+func (s relaySocket) dontFragment(four, on bool) error { return dontFragment(s.fd(), four, on) }
+
 func (s relaySocket) close() {
 	if s.fd1 != 0 {
 		sysClose(s.fd())
@@ -80,7 +82,6 @@ func (s relaySocket) close() {
 type relayIO struct {
 	set    *set
 	client peerAddr // of a UDP client
-	large  bool     // its buffers have been enlarged; of the set's owner
 	hints  [2]atomic.Uint32
 	// segments of this many bytes and more are not sent together any more, since kernel or path refused that; 0: none.
 	gsoLimit [2]atomic.Int32
@@ -226,7 +227,10 @@ func (e *engine) stop() {
 
 // bindRelay binds a relay's socket. false without an error: somebody else has the port.
 func (p *Plane) bindRelay(a netip.AddrPort) (relaySocket, bool, error) {
-	fd, err := udpBound(a, nil)
+	fd, err := udpBound(a, func(fd int) error {
+		enlarge(fd, relayBuffer)
+		return nil
+	})
 	switch {
 	case err == nil && p.cfg.Files > 0 && fd >= p.cfg.Files: // the lowest free number: as many are open
 		sysClose(fd)
@@ -236,6 +240,9 @@ func (p *Plane) bindRelay(a netip.AddrPort) (relaySocket, bool, error) {
 	}
 	if errors.Is(err, unix.EADDRINUSE) {
 		return relaySocket{}, false, nil
+	}
+	if forbidden(err) {
+		err = errForbidden
 	}
 	return relaySocket{}, false, err
 }

@@ -86,36 +86,53 @@ func (t *tx) channelUp(r *Relay, msg []byte) {
 
 // sendUp relays the data of one Send indication.
 func (t *tx) sendUp(r *Relay, msg []byte) {
-	peer, data, ok := stunmsg.ParseSend(msg)
-	if !ok || peer.Port() == 0 || peer.Addr().Is4() != r.family.Bind.Is4() {
+	m, ok := stunmsg.ParseSend(msg)
+	if !ok || m.Peer.Port() == 0 || m.Peer.Addr().Is4() != r.family.Bind.Is4() || m.DontFragment && !CanDontFragment {
 		r.up.drop(Malformed, 1)
 		return
 	}
-	scope, _ := r.access.scopeOf(peer)
+	scope, _ := r.access.scopeOf(m.Peer)
 	if scope == 0 {
 		r.up.drop(NoPermission, 1)
 		return
 	}
 	p := t.plane
 	t.leave()
-	ok = !p.barred(peer) && (p.cfg.AllowSend == nil || p.cfg.AllowSend(r, peer))
+	ok = !p.barred(m.Peer) && (p.cfg.AllowSend == nil || p.cfg.AllowSend(r, m.Peer))
 	t.enter()
 	if !ok {
 		r.up.drop(PeerDenied, 1)
 		return
 	}
-	if !r.admit(&r.up, t.now, len(data)) {
+	if !r.admit(&r.up, t.now, len(m.Data)) {
 		return
 	}
-	if b := p.RelayAt(peer); b != nil {
-		t.deliver(r, b, data)
+	if b := p.RelayAt(m.Peer); b != nil {
+		t.deliver(r, b, m.Data)
 		return
 	}
 	if scope != ScopeAny {
 		r.up.drop(PeerDenied, 1)
 		return
 	}
+	if m.DontFragment {
+		t.probe(r, m.Peer, m.Data)
+		return
+	}
+	t.out(r, m.Peer, nil, m.Data)
+}
+
+// probe sends data to a peer with DF set. What was sent before leaves first. One goroutine at a time sends for a relay:
+// that which serves its client.
+func (t *tx) probe(r *Relay, peer netip.AddrPort, data []byte) {
+	t.flush()
+	if r.dead.Load() || r.sock.dontFragment(r.family.Bind.Is4(), true) != nil {
+		r.up.drop(Unsent, 1)
+		return
+	}
 	t.out(r, peer, nil, data)
+	t.flush()
+	_ = r.sock.dontFragment(r.family.Bind.Is4(), false)
 }
 
 // out sends data to a peer that is no relay of this server. dst is nil if the peer has no channel.

@@ -16,7 +16,12 @@ import (
 
 // The portable engine: a goroutine for each UDP socket, and one system call for each datagram in and out.
 
-const socketBuffer = 4 << 20 // asked for on listening sockets; the system gives what it allows
+// What is asked for on listening sockets and on relays; the system gives what it allows. A relay's first burst, such as a
+// key frame, must find room.
+const (
+	socketBuffer = 4 << 20
+	relayBuffer  = 1 << 20
+)
 
 type engine struct {
 	p     *Plane
@@ -32,6 +37,19 @@ type udpSocket struct {
 
 // relaySocket is the socket behind a relayed transport address.
 type relaySocket struct{ conn *net.UDPConn }
+
+func (s relaySocket) dontFragment(four, on bool) error { return setFragmenting(s.conn, four, on) }
+
+// setFragmenting is dontFragment for a socket of package net.
+func setFragmenting(c *net.UDPConn, four, on bool) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var fault error
+	err = raw.Control(func(fd uintptr) { fault = dontFragment(int(fd), four, on) })
+	return errors.Join(err, fault)
+}
 
 func (s relaySocket) close() {
 	if s.conn != nil {
@@ -65,8 +83,7 @@ func (e *engine) listen(l *listener) error {
 	if err != nil {
 		return err
 	}
-	_ = c.SetReadBuffer(socketBuffer)
-	_ = c.SetWriteBuffer(socketBuffer)
+	prepare(c, l.addr.Addr(), socketBuffer)
 	if l.wildcard {
 		// Where the system cannot tell the address that was asked, it chooses the one to answer from.
 		if l.addr.Addr().Is4() {
@@ -78,6 +95,15 @@ func (e *engine) listen(l *listener) error {
 	l.addr = netip.AddrPortFrom(l.addr.Addr(), c.LocalAddr().(*net.UDPAddr).AddrPort().Port())
 	e.socks = append(e.socks, &udpSocket{l, c})
 	return nil
+}
+
+// prepare sets what a socket has from its beginning on.
+func prepare(c *net.UDPConn, ip netip.Addr, buffer int) {
+	_ = c.SetReadBuffer(buffer)
+	_ = c.SetWriteBuffer(buffer)
+	if ip.Is4() {
+		_ = setFragmenting(c, true, false)
+	}
 }
 
 func (e *engine) start() error {
@@ -191,10 +217,14 @@ const (
 func (p *Plane) bindRelay(a netip.AddrPort) (relaySocket, bool, error) {
 	c, err := net.ListenUDP(network(a.Addr()), net.UDPAddrFromAddrPort(a))
 	if err == nil {
+		prepare(c, a.Addr(), relayBuffer)
 		return relaySocket{c}, true, nil
 	}
 	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, wsaeaddrinuse) || errors.Is(err, wsaeacces) {
 		return relaySocket{}, false, nil
+	}
+	if forbidden(err) {
+		err = errForbidden
 	}
 	return relaySocket{}, false, err
 }

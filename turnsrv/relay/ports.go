@@ -2,6 +2,7 @@ package relay
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"math/bits"
 	mrand "math/rand/v2"
@@ -21,8 +22,9 @@ type ports struct {
 	min    uint16
 	relays []atomic.Pointer[Relay] // by port - min
 
-	mu    sync.Mutex
-	taken []uint64 // a bit per port; those beyond the range are set
+	mu        sync.Mutex
+	taken     []uint64 // a bit per port; those beyond the range are set
+	forbidden int      // of those taken
 }
 
 // places are where a family's relays are. They are replaced as a whole.
@@ -135,7 +137,7 @@ func (t *ports) move(f Family) (advertised []netip.Addr) {
 }
 
 // take binds a free port with bind, which reports whether it worked; a port that somebody else on this machine holds
-// is passed over. The search begins anywhere, so that ports are not to be guessed and a freed one is not at once the
+// is passed over, and one that may not be bound for good. The search begins anywhere, so that ports are not to be guessed and a freed one is not at once the
 // next client's, and goes round the whole range. With pair the port is even and the one above is taken too.
 func (t *ports) take(even, pair bool, bind func(port uint16) (bool, error)) error {
 	n := len(t.relays)
@@ -143,13 +145,19 @@ func (t *ports) take(even, pair bool, bind func(port uint16) (bool, error)) erro
 	for tried := 0; tried < n; {
 		i, skipped := t.claim((start+tried)%n, n-tried, even, pair)
 		if i < 0 {
-			return ErrNoPorts
+			return t.none()
 		}
 		tried += skipped + 1
 		port := t.min + uint16(i)
 		ok, err := bind(port)
 		if ok {
 			return nil
+		}
+		if errors.Is(err, errForbidden) {
+			if err = nil; !pair {
+				t.forbid()
+				continue // it stays claimed
+			}
 		}
 		t.release(port)
 		if pair {
@@ -159,7 +167,24 @@ func (t *ports) take(even, pair bool, bind func(port uint16) (bool, error)) erro
 			return err
 		}
 	}
+	return t.none()
+}
+
+// none is why no port is to be had.
+func (t *ports) none() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.forbidden > 0 {
+		return ErrPrivileged
+	}
 	return ErrNoPorts
+}
+
+// forbid notes that a port which is claimed, and stays so, may not be bound.
+func (t *ports) forbid() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.forbidden++
 }
 
 // claim marks the first free port from index start on, looking at most at limit of them. It returns the port's index

@@ -155,14 +155,17 @@ func udpBound(a netip.AddrPort, prepare func(fd int) error) (int, error) {
 		return -1, os.NewSyscallError("bind", e)
 	}
 	_ = sysOption(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) // older kernels go without
+	if a.Addr().Is4() {
+		_ = dontFragment(fd, true, false) // which the kernel does by default, to find out about the path by losing datagrams
+	}
 	return fd, nil
 }
 
 // enlarge asks for larger socket buffers; the kernel gives what it allows.
 func enlarge(fd, bytes int) {
 	for _, o := range [2][2]int{{unix.SO_RCVBUFFORCE, unix.SO_RCVBUF}, {unix.SO_SNDBUFFORCE, unix.SO_SNDBUF}} {
-		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, o[0], bytes) != nil {
-			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, o[1], bytes)
+		if sysOption(fd, unix.SOL_SOCKET, o[0], bytes) != nil {
+			_ = sysOption(fd, unix.SOL_SOCKET, o[1], bytes)
 		}
 	}
 }

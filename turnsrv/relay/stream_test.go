@@ -273,7 +273,7 @@ func TestStreamGarbage(t *testing.T) {
 		"endless data":     "\x40\x00\xff\xff" + strings.Repeat("x", 30),
 		"data near 64 KiB": "\x40\x00\xff\xfc" + strings.Repeat("x", 30),
 		"large and early":  "\x40\x00\x20\x00" + strings.Repeat("x", 30),
-		"high channel":     "\x50\x00\x00\x04xxxx",
+		"beyond channels":  "\x80\x00\x00\x04xxxx",
 		"odd length":       "\x00\x01\x00\x03" + cookie + strings.Repeat("x", 30),
 		"no cookie":        "\x00\x01\x00\x00" + strings.Repeat("x", 16),
 	} {
@@ -439,5 +439,38 @@ func TestServeStreamContext(t *testing.T) {
 		if err := <-s.errs; err != nil {
 			t.Errorf("ServeStream: %v", err)
 		}
+	})
+}
+
+// ChannelData of a number that is not bound, of RFC 5766's range too, is dropped and counted; the stream goes on.
+func TestUnboundChannelsCloseNoStream(t *testing.T) {
+	bothStreams(t, func(t *testing.T, s *streamServer) {
+		c, peer := s.client(), newEndpoint(t, loopback4)
+		send := func() (n int) {
+			for _, number := range []uint16{0x4000, 0x4fff, 0x5000, 0x6abc, 0x7fff} {
+				for _, size := range []int{0, 1, 1200, 4000} {
+					c.put(padded(channelData(number, make([]byte, size))))
+					n++
+				}
+			}
+			msg := binding()
+			c.put(msg)
+			c.expect(msg)
+			return n
+		}
+		send() // before there is a relay
+		c.src.MarkAuthenticated()
+		r, err := s.Open(c.src, OpenOptions{Family: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := uint64(send())
+		c.put(padded(channelData(0x7fff, make([]byte, 65000))))
+		counted(t, r, func(s Stats) bool { return s.Up.Drops[NoChannel] == n+1 })
+		r.bind(0x7fff, peer.addr, ScopeAny)
+		c.put(padded(channelData(0x7fff, []byte("bound"))))
+		peer.expect(r.Addr(), []byte("bound"))
+		peer.to(r.Addr(), []byte("and back"))
+		c.expect(padded(channelData(0x7fff, []byte("and back"))))
 	})
 }

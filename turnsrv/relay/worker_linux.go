@@ -119,10 +119,6 @@ func (w *worker) relaying(family int, port uint16) int {
 		return 0
 	}
 	first, n := w.rx.receive(r.sock.fd())
-	if n == maxBatch && !r.io.large {
-		r.io.large = true
-		enlarge(r.sock.fd(), relayBuffer)
-	}
 	for i := first; i < first+n; i++ {
 		data, _, segment := w.rx.datagram(i)
 		if segment == 0 {

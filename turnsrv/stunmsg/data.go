@@ -37,7 +37,7 @@ func FrameSize(b []byte) (int, error) {
 
 // IsChannel reports whether a message whose first byte this is can only be ChannelData: a number from [MinChannel] to
 // [MaxChannel].
-func IsChannel(first byte) bool { return first&0xf0 == 0x40 }
+func IsChannel(first byte) bool { return first&0xc0 == 0x40 }
 
 // ParseChannelData reads one ChannelData message. ok is false if b is none: a number outside [MinChannel] to
 // [MaxChannel], or a length beyond b. data points into b and may be empty; what is behind it in b is padding.
@@ -52,41 +52,51 @@ func ParseChannelData(b []byte) (number uint16, data []byte, ok bool) {
 	return binary.BigEndian.Uint16(b), b[ChannelHeader : ChannelHeader+n], true
 }
 
-// ParseSend reads a Send indication (RFC 8656 §11.2). False where it is to be dropped: it is no Send indication, is
-// malformed, lacks XOR-PEER-ADDRESS or DATA, or has a comprehension-required attribute that this server does not
-// support there, DONT-FRAGMENT among them. data points into b. Nothing is allocated.
-func ParseSend(b []byte) (peer netip.AddrPort, data []byte, ok bool) {
+// Send is what a Send indication says.
+type Send struct {
+	Peer         netip.AddrPort
+	Data         []byte // points into the message
+	DontFragment bool
+}
+
+// ParseSend reads a Send indication (RFC 8656 §11.2). ok is false if it is to be dropped: it is no Send indication, is
+// malformed, lacks XOR-PEER-ADDRESS or DATA, or has a comprehension-required attribute that has no meaning there. Nothing
+// is allocated.
+func ParseSend(b []byte) (s Send, ok bool) {
 	if !IsSTUN(b) || Type(binary.BigEndian.Uint16(b)) != SendIndication {
-		return netip.AddrPort{}, nil, false
+		return Send{}, false
 	}
 	end := HeaderSize + int(binary.BigEndian.Uint16(b[2:]))
 	var addr []byte
 	haveData := false
 	for at := HeaderSize; at < end; {
 		if at+4 > end {
-			return netip.AddrPort{}, nil, false
+			return Send{}, false
 		}
 		t, n := binary.BigEndian.Uint16(b[at:]), int(binary.BigEndian.Uint16(b[at+2:]))
 		next := at + 4 + padded(n)
 		if next > end {
-			return netip.AddrPort{}, nil, false
+			return Send{}, false
 		}
 		switch v := b[at+4 : at+4+n]; {
 		case t == AttrXORPeerAddress && addr == nil:
 			addr = v
 		case t == AttrData && !haveData:
-			data, haveData = v, true
+			s.Data, haveData = v, true
+		case t == AttrDontFragment:
+			s.DontFragment = true
 		case t == AttrXORPeerAddress || t == AttrData || t >= 0x8000:
 		default:
-			return netip.AddrPort{}, nil, false
+			return Send{}, false
 		}
 		at = next
 	}
 	if addr == nil || !haveData {
-		return netip.AddrPort{}, nil, false
+		return Send{}, false
 	}
-	peer, err := XORAddr(addr, b[8:HeaderSize])
-	return peer, data, err == nil
+	var err error
+	s.Peer, err = XORAddr(addr, b[8:HeaderSize])
+	return s, err == nil
 }
 
 // AppendDataHeader appends a Data indication from peer (RFC 8656 §11.3) up to where the value of its DATA attribute

@@ -150,9 +150,11 @@ func TestFrameSize(t *testing.T) {
 		{"ChannelData, padded", []byte{0x40, 0, 0, 5}, 12, true},
 		{"empty ChannelData", []byte{0x4f, 0xff, 0, 0}, 4, true},
 		{"ChannelData whose size wraps", []byte{0x40, 0, 0xff, 0xfd}, 0, false},
-		{"reserved channel", []byte{0x50, 0, 0, 4}, 0, false},
+		{"a channel of RFC 5766", []byte{0x50, 0, 0, 4}, 8, true},
+		{"the last channel of RFC 5766", []byte{0x7f, 0xff, 0, 1}, 8, true},
+		{"beyond all channels", []byte{0x80, 0, 0, 4}, 0, false},
 		{"TLS", []byte{0x16, 3, 1, 0}, 0, false},
-		{"SSH", []byte("SSH-"), 0, false},
+		{"HTTP, which reads as ChannelData: streams take none as long from strangers", []byte("GET "), 21540, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n, err := FrameSize(c.b)
@@ -179,19 +181,24 @@ func TestSendAndDataRoundTrip(t *testing.T) {
 				t.Fatalf("%s, %d bytes: %v", peer, n, err)
 			}
 			b[1] = byte(SendIndication)
-			got, d, ok := ParseSend(b)
-			if !ok || got != p || !bytes.Equal(d, data) {
-				t.Errorf("%s, %d bytes: %v %x %v", peer, n, got, d, ok)
+			got, ok := ParseSend(b)
+			if !ok || got.Peer != p || !bytes.Equal(got.Data, data) || got.DontFragment {
+				t.Errorf("%s, %d bytes: %+v %v", peer, n, got, ok)
 			}
 		}
 	}
 	df := Begin(nil, SendIndication, make([]byte, 12)).XORAddr(AttrXORPeerAddress, netip.MustParseAddrPort("192.0.2.7:1")).
 		Attr(AttrDontFragment, nil).Attr(AttrData, []byte("x")).Bytes()
-	if _, _, ok := ParseSend(df); ok {
-		t.Error("a Send with DONT-FRAGMENT is taken although the bit cannot be set")
+	if s, ok := ParseSend(df); !ok || !s.DontFragment || string(s.Data) != "x" {
+		t.Errorf("a Send with DONT-FRAGMENT: %+v, %v", s, ok)
+	}
+	unknown := Begin(nil, SendIndication, make([]byte, 12)).XORAddr(AttrXORPeerAddress, netip.MustParseAddrPort("192.0.2.7:1")).
+		Attr(AttrRequestedTransport, []byte{17, 0, 0, 0}).Attr(AttrData, []byte("x")).Bytes()
+	if _, ok := ParseSend(unknown); ok {
+		t.Error("a Send with an attribute that has no meaning there is taken")
 	}
 	empty := Begin(nil, SendIndication, make([]byte, 12)).Attr(AttrXORPeerAddress, nil).Attr(AttrData, []byte("x")).Bytes()
-	if _, _, ok := ParseSend(empty); ok {
+	if _, ok := ParseSend(empty); ok {
 		t.Error("a Send with an empty XOR-PEER-ADDRESS is taken")
 	}
 }
@@ -207,8 +214,8 @@ func FuzzMessage(f *testing.F) {
 				t.Errorf("FrameSize = %d", n)
 			}
 		}
-		if peer, data, ok := ParseSend(b); ok && (!peer.IsValid() || len(data) > len(b)) {
-			t.Errorf("ParseSend = %v, %d bytes", peer, len(data))
+		if s, ok := ParseSend(b); ok && (!s.Peer.IsValid() || len(s.Data) > len(b)) {
+			t.Errorf("ParseSend = %v, %d bytes", s.Peer, len(s.Data))
 		}
 		if _, data, ok := ParseChannelData(b); ok && len(data) > len(b)-4 {
 			t.Error("ChannelData beyond its datagram")

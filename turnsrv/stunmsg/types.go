@@ -101,7 +101,7 @@ const (
 	ChannelHeader   = 4     // of a ChannelData message
 	MaxFrame        = 65535 // of any message, read or made, with its padding: also for who computes in 16 bits
 	MinChannel      = 0x4000
-	MaxChannel      = 0x4fff // RFC 8656 §12
+	MaxChannel      = 0x7fff // RFC 5766 §11; clients of RFC 8656 §12 end at 0x4FFF
 	magicCookie     = 0x2112a442
 	integritySize   = 24
 	fingerprintSize = 8

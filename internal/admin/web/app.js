@@ -10,9 +10,10 @@ import * as node from "./node.js";
 import * as nodes from "./nodes.js";
 import * as overview from "./overview.js";
 import * as setup from "./setup.js";
+import * as story from "./story.js";
 import * as test from "./test.js";
 
-const views = { overview, nodes, node, allocations, bans, setup, test };
+const views = { overview, nodes, node, allocations, bans, setup, story, test };
 const main = document.getElementById("main");
 const always = new AbortController().signal;
 
@@ -30,7 +31,7 @@ function route() {
   view.show(main, new URLSearchParams(query ?? ""), leave.signal);
   document.title = `${view.title} – crolang-aio`;
   for (const link of document.querySelectorAll("#nav a")) {
-    if (link.hash === "#/" + (name === "node" ? "nodes" : name)) link.setAttribute("aria-current", "page");
+    if (link.hash === "#/" + (name === "node" || name === "story" ? "nodes" : name)) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   if (!first) heading.focus(); // so that a screen reader reads where one is

@@ -3,9 +3,10 @@
 import { every } from "./actions.js";
 import { allocationTable } from "./allocations.js";
 import { call } from "./api.js";
-import { ago, count, facts, h, printable, table } from "./dom.js";
+import { ago, bytes, count, facts, h, printable, table } from "./dom.js";
 import { banButton, stateTag } from "./nodes.js";
 import { store, watch } from "./store.js";
+import { storyLink } from "./story.js";
 
 export const title = "Node";
 
@@ -39,8 +40,11 @@ export function show(main, params, signal) {
       return;
     }
     const pairs = [["State", stateTag(n)]];
+    if (n.broker) pairs.push(...describeLink(n.broker));
+    if (n.partners.length) pairs.push(["In touch with", h("span", {}, ...n.partners.flatMap((other, i) => [i ? ", " : "", storyLink(id, other)]))]);
     if (n.ban) pairs.push(["Banned", describeBan(n.ban)]);
-    pairs.push(["Last validity check", n.checked ? ago(n.checked) : "no Broker has named it"], ["Seen", ago(n.seen)]);
+    if (!n.broker) pairs.push(["Last validity check", n.checked ? ago(n.checked) : "no Broker has named it"]);
+    pairs.push(["Seen", ago(n.seen)]);
     if (n.credentials_issued) pairs.push(["Credentials", h("span", {}, `${count(n.credentials_issued)} issued, the last ends `, ago(n.credential_ends))]);
     if (n.addresses.length) pairs.push(["Seen at", n.addresses.join(", ")]);
     const focused = about.contains(document.activeElement);
@@ -57,6 +61,16 @@ export function show(main, params, signal) {
   watch(signal, (what) => {
     if (what === "note" && store.notes[0].node === id) refresh();
   });
+}
+
+// describeLink tells of the connection to the Broker in the server.
+function describeLink(b) {
+  return [
+    ["At the Broker", h("span", {}, "since ", ago(b.since), ` from ${b.from}`)],
+    ["Library", printable(`${b.runtime} ${b.version}`.trim()) || "unknown"],
+    ["Through the Broker", `${count(b.attempts)} attempts, ${count(b.acceptances)} acceptances, ${count(b.refusals)} refusals, ` +
+      `${count(b.candidates)} candidates, ${count(b.messages)} messages; ${bytes(b.sent_bytes)} sent, ${bytes(b.got_bytes)} received`],
+  ];
 }
 
 function describeBan(ban) {

@@ -11,10 +11,10 @@ const PAGE = 100;
 export function show(main, params, signal) {
   const search = h("input", { type: "search", id: "search", value: params.get("q") ?? "", placeholder: "part of an id", autocomplete: "off", spellcheck: "false" });
   const pages = pager(PAGE, () => refresh());
-  const list = table("Nodes, the last seen first", [["Node"], ["State"], ["Allocations", "num"], ["Sent", "num"], ["Received", "num"], ["Seen"], ["Last event"], ["Action"]], {
+  const list = table("Nodes, the last seen first", [["Node"], ["State"], ["At the Broker"], ["Allocations", "num"], ["Sent", "num"], ["Received", "num"], ["Seen"], ["Last event"], ["Action"]], {
     key: (n) => n.node,
     make: (n) => [
-      nodeLink(n.node), stateTag(n), count(n.allocations), bytes(n.bytes_in), bytes(n.bytes_out), ago(n.seen),
+      nodeLink(n.node), stateTag(n), n.broker ? atBroker(n.broker) : "–", count(n.allocations), bytes(n.bytes_in), bytes(n.bytes_out), ago(n.seen),
       n.last_event ? printable(n.last_event.detail) : "–", banButton(n, () => refresh()),
     ],
     empty: "No Nodes are known, or none match.",
@@ -32,6 +32,10 @@ export function show(main, params, signal) {
     pages.first();
     refresh();
   });
+}
+
+function atBroker(b) {
+  return h("span", {}, `${b.from}, `, printable(`${b.runtime} ${b.version}`.trim()) || "unknown library", ", since ", ago(b.since));
 }
 
 /** stateTag says whether a Node is banned or connected. */

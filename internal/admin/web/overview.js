@@ -29,6 +29,11 @@ export function show(main, _, signal) {
     make: (l) => [l.area, h("span", { class: "tag", text: l.cause }), l.means, count(l.count)],
     empty: "Nothing was lost.",
   });
+  const figures = table("Further figures", [["What"], ["Since the start, or now", "num"]], {
+    key: (f) => f.name,
+    make: (f) => [f.name, count(f.value)],
+    empty: "None.",
+  });
   const onlyRefusals = h("input", { type: "checkbox", id: "only-refusals" });
   const feed = table("Events as they happen", [["When"], ["Node"], ["Kind"], ["What happened"]], {
     key: (n) => n.number,
@@ -40,6 +45,7 @@ export function show(main, _, signal) {
     h("section", {}, h("h2", { text: "Traffic" }), figure.el),
     h("section", {}, h("h2", { text: "Refusals by cause" }), refused.el),
     h("section", {}, h("h2", { text: "Displaced, dropped or turned away" }), losses.el),
+    h("section", {}, h("h2", { text: "Further figures" }), figures.el),
     h("section", {},
       h("div", { class: "row" }, h("h2", { text: "Events as they happen" }),
         h("label", { class: "check" }, onlyRefusals, "Refusals only")),
@@ -64,6 +70,7 @@ export function show(main, _, signal) {
     figure.update(store.points);
     refused.update(refusals);
     losses.update(s.losses);
+    figures.update(s.figures);
   }
   function drawFeed() {
     feed.update(store.notes.filter((n) => !onlyRefusals.checked || n.failed).slice(0, 50));

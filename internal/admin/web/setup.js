@@ -42,7 +42,8 @@ export function show(main, _, signal) {
     about.replaceChildren(facts([
       ["Version", `${s.version} (${s.commit || "no commit"}, ${s.go})`],
       ["Started", ago(s.started)],
-      ["Last call of a Broker", s.broker_seen ? ago(s.broker_seen) : "none yet: start one with the lines below"],
+      ["Nodes connect to", s.nodes_url || "no Broker in this process: start one with the lines below"],
+      ["Last call of a Broker elsewhere", s.broker_seen ? ago(s.broker_seen) : "none yet"],
       ["State", s.not_ready.length ? "not ready: " + s.not_ready.join(", ") : "ready"],
       ["Public host", s.public.host || "–"],
       ["Relays over IPv4", s.public.ipv4 || "off"],

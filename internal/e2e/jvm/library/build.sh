@@ -32,4 +32,4 @@ java -cp "target/compiler/*:target/lib/*" org.jetbrains.kotlin.cli.jvm.K2JVMComp
 	-Xplugin="$(ls target/compiler/kotlin-serialization-compiler-plugin-embeddable-*.jar)" \
 	-cp "$jars" -d "$out" target/sources
 cp ../target/lib/webrtc-java-*-linux-*.jar "$out"
-echo "CROLANG_AIO_NODE_LIBRARY='$out:$PWD/target/lib/*'"
+echo "CROLANG_NODE_LIBRARY='$out:$PWD/target/lib/*'"

@@ -1,4 +1,4 @@
-package main
+package servers
 
 import (
 	"context"
@@ -9,26 +9,27 @@ import (
 	"strings"
 )
 
-// network is where servers and generator meet.
-type network struct {
-	server, peer string // IP addresses of the server, and of the generator with its peers
-	space        string // network namespace of the server; empty: that of this program
+// Network is where servers and generator meet.
+type Network struct {
+	Server, Peer string // IP addresses of the server, and of the generator with its peers
+	Space        string // network namespace of the server; empty: that of this program
 }
 
-var loopback = network{server: "127.0.0.1", peer: "127.0.0.1"}
+// Loopback is the network of 127.0.0.1.
+var Loopback = Network{Server: "127.0.0.1", Peer: "127.0.0.1"}
 
-// The two ends of the interface have addresses that RFC 2544 keeps for benchmarks.
+// The two ends of the interface have Addresses that RFC 2544 keeps for benchmarks.
 const (
 	ethernetServer = "198.18.0.2"
 	ethernetPeer   = "198.18.0.1"
 )
 
-// ethernet makes a network namespace for the servers and a pair of virtual Ethernet interfaces that leads to it. It needs
+// Ethernet makes a network namespace for the servers and a pair of virtual Ethernet interfaces that leads to it. It needs
 // root, ip and ethtool. The caller calls remove, which takes all of it away.
 //
 // Each end takes what arrives in a kernel thread and puts datagrams of one flow together (GRO): a network card's
-// interrupts do so too, whereas loopback hands every datagram over alone, on the sender's account.
-func ethernet(ctx context.Context) (n network, remove func() error, err error) {
+// interrupts do so too, whereas Loopback hands every datagram over alone, on the sender's account.
+func Ethernet(ctx context.Context) (n Network, remove func() error, err error) {
 	if os.Geteuid() != 0 {
 		return n, nil, errors.New("a network of its own needs root")
 	}
@@ -38,7 +39,7 @@ func ethernet(ctx context.Context) (n network, remove func() error, err error) {
 		}
 	}
 	id := fmt.Sprintf("bench%d", os.Getpid())
-	n = network{server: ethernetServer, peer: ethernetPeer, space: id}
+	n = Network{Server: ethernetServer, Peer: ethernetPeer, Space: id}
 	here, there := id+"a", id+"b"
 	remove = func() error { return tool(context.WithoutCancel(ctx), "ip", "netns", "delete", id) } // the interfaces go with it
 	defer func() {
@@ -84,15 +85,15 @@ func tool(ctx context.Context, name string, args ...string) error {
 
 // move has a command that is not running yet run where the network's server is. ip becomes the command, so that the
 // process stays the one that was started.
-func (n network) move(cmd *exec.Cmd) error {
-	if n.space == "" {
+func (n Network) move(cmd *exec.Cmd) error {
+	if n.Space == "" {
 		return nil
 	}
 	ip, err := exec.LookPath("ip")
 	if err != nil {
 		return err
 	}
-	cmd.Args = append([]string{"ip", "netns", "exec", n.space, cmd.Path}, cmd.Args[1:]...)
+	cmd.Args = append([]string{"ip", "netns", "exec", n.Space, cmd.Path}, cmd.Args[1:]...)
 	cmd.Path = ip
 	return nil
 }

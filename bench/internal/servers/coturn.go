@@ -1,4 +1,4 @@
-package main
+package servers
 
 import (
 	"context"
@@ -17,9 +17,9 @@ import (
 	"time"
 )
 
-// coturn is the peer: as packaged, with its defaults but for what the comparison needs. Its log goes nowhere, because
+// Coturn is the peer: as packaged, with its defaults but for what the comparison needs. Its log goes nowhere, because
 // ours says nothing of single allocations either.
-type coturn struct{ path string }
+type Coturn struct{ Path string }
 
 const coturnConfig = `listening-ip=%[1]s
 relay-ip=%[1]s
@@ -30,7 +30,7 @@ max-port=%[5]d
 use-auth-secret
 static-auth-secret=%[6]s
 realm=crolang
-allow-loopback-peers
+allow-Loopback-peers
 no-cli
 cert=%[7]s/cert.pem
 pkey=%[7]s/key.pem
@@ -40,28 +40,32 @@ log-file=/dev/null
 simple-log
 `
 
-func (coturn) name() string  { return "coturn" }
-func (coturn) streams() bool { return true }
+// Name implements [Kind].
+func (Coturn) Name() string { return "coturn" }
+
+// Streams implements [Kind].
+func (Coturn) Streams() bool { return true }
 
 var versionIn = regexp.MustCompile(`\d+\.\d+(\.\d+)?`)
 
-// version is what Debian calls it, else what the program prints.
-func (c coturn) version(ctx context.Context) string {
-	if v := output(ctx, "dpkg-query", "-W", "-f", "${Version}", "coturn"); v != "" && c.path == "/usr/bin/turnserver" {
+// Version implements [Kind]: it is what Debian calls it, else what the program prints.
+func (c Coturn) Version(ctx context.Context) string {
+	if v := Output(ctx, "dpkg-query", "-W", "-f", "${Version}", "coturn"); v != "" && c.Path == "/usr/bin/turnserver" {
 		return v + " (Debian)"
 	}
-	return versionIn.FindString(output(ctx, c.path, "--version"))
+	return versionIn.FindString(Output(ctx, c.Path, "--version"))
 }
 
-func (c coturn) command(ctx context.Context, dir string, a addresses) (*exec.Cmd, error) {
+// Command implements [Kind].
+func (c Coturn) Command(ctx context.Context, dir string, a Addresses) (*exec.Cmd, error) {
 	if err := pair(dir); err != nil {
 		return nil, err
 	}
 	file := filepath.Join(dir, "turnserver.conf")
-	if err := write(file, fmt.Sprintf(coturnConfig, a.server, a.plain, a.tls, a.low, a.high, a.secret, dir)); err != nil {
+	if err := write(file, fmt.Sprintf(coturnConfig, a.Server, a.Plain, a.TLS, a.Low, a.High, a.Secret, dir)); err != nil {
 		return nil, err
 	}
-	return exec.CommandContext(ctx, c.path, "-c", file), nil //nolint:gosec // found in PATH or named by the user
+	return exec.CommandContext(ctx, c.Path, "-c", file), nil //nolint:gosec // found in PATH or named by the user
 }
 
 // pair makes a self-signed certificate of the kind that our server makes for itself.

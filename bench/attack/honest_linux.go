@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"sync"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/bench/internal/proc"
+	"github.com/crolang-p2p/crolang-aio/bench/internal/servers"
+	"github.com/crolang-p2p/crolang-aio/internal/slowline"
+	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
+)
+
+// visit has honest clients come one after the other, and returns how long each took that was served.
+func visit(ctx context.Context, length time.Duration, client func(i int) error) (times durations) {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for i := range honestClients {
+		all.Go(func() {
+			begun := time.Now()
+			if client(i) == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				times = append(times, time.Since(begun))
+			}
+		})
+		pause(ctx, length/honestClients)
+	}
+	all.Wait()
+	return times
+}
+
+// allocate is what an honest client wants.
+func allocate(ctx context.Context, s *servers.Server, i int, transport, addr, local string) error {
+	keys, err := credential.NewKeyring(s.Secret, nil)
+	if err != nil {
+		return err
+	}
+	cred, err := keys.Issue(fmt.Sprintf("honest%d", i), time.Hour, time.Now())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*inTime)
+	defer cancel()
+	c, err := turnclient.Dial(ctx, turnclient.Options{
+		Transport: transport, Addr: addr, Local: local, Username: cred.Username, Password: cred.Password, Timeout: 2 * inTime,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = c.Allocate(ctx, nil)
+	return errors.Join(err, c.Close())
+}
+
+// overTLS is a client on a slow line, with an address of its own.
+func overTLS(ctx context.Context, s *servers.Server, i int) error {
+	line, err := slowline.New(s.At(s.TLS), fmt.Sprintf("127.200.%d.1", i), roundTrip)
+	if err != nil {
+		return err
+	}
+	return errors.Join(allocate(ctx, s, i, "tls", line.Addr(), ""), line.Close())
+}
+
+// overDTLS is OpenSSL's client each second time, if there is one: it has done its handshake when it says so.
+func overDTLS(ctx context.Context, s *servers.Server, i int) error {
+	path, err := exec.LookPath("openssl")
+	if err != nil || i%2 == 0 {
+		return allocate(ctx, s, i, "dtls", s.At(s.TLS), "")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*inTime)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, "s_client", "-dtls1_2", "-brief", "-connect", s.At(s.TLS)) //nolint:gosec // found in PATH
+	out, err := cmd.CombinedOutput()                                                                 // its input is empty: it ends by itself
+	if !bytes.Contains(out, []byte("CONNECTION ESTABLISHED")) {
+		return errors.Join(errors.New("no handshake"), err)
+	}
+	return nil
+}
+
+// seen is what an onlooker saw.
+type seen struct {
+	bindings durations
+	lost     int
+	rss      int64 // at its most
+}
+
+// watch sends Bindings over UDP and looks at the server's memory until the returned function is called.
+func watch(ctx context.Context, s *servers.Server) func() seen {
+	ctx, cancel := context.WithCancel(ctx)
+	var got seen
+	var both sync.WaitGroup
+	both.Go(func() {
+		for ; ctx.Err() == nil; pause(ctx, 50*time.Millisecond) {
+			if rss, err := proc.RSS(s.Cmd.Process.Pid); err == nil {
+				got.rss = max(got.rss, rss)
+			}
+		}
+	})
+	both.Go(func() {
+		c, err := turnclient.Dial(ctx, turnclient.Options{Transport: "udp", Addr: s.At(s.TLS), Timeout: time.Second})
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		for ; ctx.Err() == nil; pause(ctx, 10*time.Millisecond) {
+			begun := time.Now()
+			_, err := c.Binding(ctx)
+			switch {
+			case err == nil:
+				got.bindings = append(got.bindings, time.Since(begun))
+			case ctx.Err() == nil:
+				got.lost++
+			}
+		}
+	})
+	return func() seen {
+		cancel()
+		both.Wait()
+		return got
+	}
+}
