@@ -55,6 +55,9 @@ var causes = map[Area]map[string]Cause{
 	Messages: {
 		"dropped": {"notices of messages to your own webhook are dropped", "make it faster, or raise hooks.upstream.message_queue or message_workers", 1},
 	},
+	Tokens: {
+		"unchecked": {"Nodes are turned away unheard: too many tokens wait to be compared with argon2id lines", "somebody tries tokens, or too many Nodes have argon2id lines: random tokens do with sha256 lines of `crolang-aio token new`", 1},
+	},
 	HTTP: {
 		"hooks 401": {"the webhooks are called without their token", "give the Broker the lines of `crolang-aio broker-env`; close the port to strangers", 3}, // doctor tries once
 		"hooks 403": {"the webhooks are called under a name that is not theirs", "call them by an address of this machine, or set a token", 1},
