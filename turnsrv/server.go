@@ -78,8 +78,6 @@ type Server struct {
 	open      connections
 	panics    containment
 
-	portTroubles []Trouble
-
 	drainTimeout atomic.Int64              // Settings.DrainTimeout
 	drainEnds    atomic.Pointer[time.Time] // nil: not draining
 }

@@ -169,9 +169,6 @@ func (r *reporter) warnings() []findings.Finding {
 	for _, d := range r.certs.Doubts() {
 		all = append(all, findings.Finding{ID: "certificate." + d.ID, Detail: d.Detail, Remedy: d.Remedy})
 	}
-	for _, t := range r.turn.RelayPortTroubles() {
-		all = append(all, findings.Finding{ID: "turn.relay_ports", Detail: t.Detail, Remedy: t.Remedy})
-	}
 	return append(all, r.found.All()...)
 }
 
