@@ -227,7 +227,7 @@ func TestDashboardWithReadToken(t *testing.T) {
 	p.key("Enter")
 	// The token comes to be one that may do everything.
 	s.settings(webguard.Settings{Token: "may-look-0123456789"})
-	p.wait(note + `.hidden && [...document.querySelectorAll("button[data-node], form button")].every((b) => !b.disabled)`)
+	p.wait(note + `.hidden && document.querySelector('button[data-node="Mallory"]') && [...document.querySelectorAll("button[data-node], form button")].every((b) => !b.disabled)`)
 	p.eval(`document.querySelector('button[data-node="Mallory"]').click()`)
 	p.wait(`document.querySelector("#said button")?.textContent === "Undo"`)
 	if s.registry.Banned("Mallory") || s.registry.Banned("Alice") {
