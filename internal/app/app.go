@@ -50,11 +50,16 @@ type parts struct {
 	hooks     *hooks.Server
 	admin     *admin.Admin
 	guard     *webguard.Guard // the admin listener
-	stories   *stories.Keeper
-	present   present
-	leavers   *leavers
-	shared    goredis.UniversalClient // what Brokers share; nil: nothing
-	broker    *broker.Broker          // nil: off, or its port is taken
+	rendezvous
+}
+
+// rendezvous is the Broker in this process, and what goes with it.
+type rendezvous struct {
+	stories *stories.Keeper
+	present present
+	leavers *leavers
+	shared  goredis.UniversalClient // what Brokers share; nil: nothing
+	broker  *broker.Broker          // nil: off, or its port is taken
 }
 
 // holding is what holds at a moment. It never changes: a reload, or another address of this machine, replaces it.
@@ -222,6 +227,29 @@ func (a *App) openHooks() (err error) {
 	}
 	a.hooks, err = hooks.New(set)
 	return err
+}
+
+// openBroker builds the Broker, last of all listeners: where nobody has asked for it, what is configured has the port.
+func (a *App) openBroker() (err error) {
+	if !a.cfg().Broker.Enabled {
+		return nil
+	}
+	ln, err := listenBroker(a.cfg(), a.supervisor, a.found)
+	if ln == nil || err != nil {
+		return err
+	}
+	if a.shared, err = a.openShared(a.now.Load()); err == nil {
+		a.broker, err = broker.New(broker.Config{
+			Listener: ln, Decider: decider{a.decider, &a.now}, Settings: brokerSettings(a.cfg()), Redis: a.shared,
+			Observer: &watcher{parts: &a.parts, meters: a.report.meters}, Logger: a.part("broker"),
+		})
+	}
+	if err != nil {
+		ln.Close()
+		return err
+	}
+	a.nodes.AttachBroker(links{&a.parts})
+	return nil
 }
 
 func (a *App) openAdmin() (err error) {

@@ -17,33 +17,10 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/systemd"
 )
 
-// openBroker builds the Broker, last of all listeners: where nobody has asked for it, what is configured has the port.
-func (a *App) openBroker() (err error) {
-	if !a.cfg().Broker.Enabled {
-		return nil
-	}
-	ln, err := a.listenBroker()
-	if ln == nil || err != nil {
-		return err
-	}
-	if a.shared, err = a.openShared(); err == nil {
-		a.broker, err = broker.New(broker.Config{
-			Listener: ln, Decider: decider{a.decider, &a.now}, Settings: brokerSettings(a.cfg()), Redis: a.shared,
-			Observer: &watcher{parts: &a.parts, meters: a.report.meters}, Logger: a.part("broker"),
-		})
-	}
-	if err != nil {
-		ln.Close()
-		return err
-	}
-	a.nodes.AttachBroker(links{&a.parts})
-	return nil
-}
-
 // listenBroker returns the Broker's listener, nil if it has to do without one.
-func (a *App) listenBroker() (net.Listener, error) {
-	b := a.cfg().Broker
-	passed, err := a.supervisor.passed(systemd.NameBroker, "broker.listen", b.Listen, b.Open || a.cfg().Hooks.Authenticate.Mode != "allow")
+func listenBroker(cfg *config.Config, from *supervisor, found *findings.Set) (net.Listener, error) {
+	b := cfg.Broker
+	passed, err := from.passed(systemd.NameBroker, "broker.listen", b.Listen, b.Open || cfg.Hooks.Authenticate.Mode != "allow")
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +41,7 @@ func (a *App) listenBroker() (net.Listener, error) {
 			return ln, nil
 		}
 	}
-	a.found.Replace("broker.port", []findings.Finding{{
+	found.Replace("broker.port", []findings.Finding{{
 		ID:     "broker.port",
 		Detail: "the Broker in this process is off, everything else runs: " + err.Error(),
 		Remedy: "set broker.listen to a free port for Nodes to connect to; or broker.enabled = false if a Broker of its own runs there",
@@ -84,15 +61,15 @@ func answers(address string) error {
 }
 
 // openShared makes the client of the Redis that Brokers share, nil if there is none. [App.Run] closes it.
-func (a *App) openShared() (redis.UniversalClient, error) {
-	switch at := a.cfg().Fleet.RedisURL; {
+func (p *parts) openShared(hold *holding) (redis.UniversalClient, error) {
+	switch at := hold.cfg.Fleet.RedisURL; {
 	case at.IsSet():
 		return broker.OpenRedis(at.Reveal())
-	case a.redis == nil:
+	case p.redis == nil:
 		return nil, nil
 	}
-	u := url.URL{Scheme: "redis", Host: brokerenv.Reachable(a.redis.Addr().AddrPort(), "127.0.0.1")}
-	if password := a.now.Load().secrets.redis; password != "" {
+	u := url.URL{Scheme: "redis", Host: brokerenv.Reachable(p.redis.Addr().AddrPort(), "127.0.0.1")}
+	if password := hold.secrets.redis; password != "" {
 		u.User = url.UserPassword("", password)
 	}
 	return broker.OpenRedis(u.String())
@@ -100,9 +77,9 @@ func (a *App) openShared() (redis.UniversalClient, error) {
 
 // letNodesGo has the Broker's newcomers try again, here when the process is started anew or at another Broker, and sends
 // those away who are connected.
-func (a *App) letNodesGo() {
-	if a.broker != nil {
-		a.broker.LetGo()
+func (p *parts) letNodesGo() {
+	if p.broker != nil {
+		p.broker.LetGo()
 	}
 }
 

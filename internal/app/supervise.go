@@ -12,6 +12,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
+	"github.com/crolang-p2p/crolang-aio/internal/plural"
 	"github.com/crolang-p2p/crolang-aio/internal/systemd"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
@@ -125,9 +126,9 @@ func (s *supervisor) run(ctx context.Context) {
 // statusLine is how the process is, in a line for a human.
 func (s *supervisor) statusLine() string {
 	if p, ok := s.turn.Draining(); ok {
-		return fmt.Sprintf("Draining: %d live allocations, %.0f s left.", p.Allocations, p.Left.Seconds())
+		return fmt.Sprintf("Draining: %s, %.0f s left.", plural.Of(p.Allocations, "live allocation"), p.Left.Seconds())
 	}
-	return fmt.Sprintf("%d live allocations, %d Nodes connected.", s.turn.Live(), s.nodes.Stats().Connected)
+	return fmt.Sprintf("%s, %s connected.", plural.Of(s.turn.Live(), "live allocation"), plural.Of(s.nodes.Stats().Connected, "Node"))
 }
 
 // reloading tells the supervisor of a reload; the returned func says that it is over.

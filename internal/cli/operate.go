@@ -13,6 +13,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/app"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
+	"github.com/crolang-p2p/crolang-aio/internal/plural"
 	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
 
@@ -166,7 +167,7 @@ func ban(c *cli.Context) error {
 		if a.Cut {
 			ended = ", and its connection to the Broker"
 		}
-		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed%s%s\n", terminal.Printable(a.Node), lasting, liveAllocations(a.Closed), ended, kept)
+		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed%s%s\n", terminal.Printable(a.Node), lasting, plural.Of(a.Closed, "live allocation"), ended, kept)
 		return err
 	})
 }
@@ -184,13 +185,6 @@ func unban(c *cli.Context) error {
 		_, err = fmt.Fprintf(c.App.Writer, "lifted the ban of %s\n", terminal.Printable(node))
 		return err
 	})
-}
-
-func liveAllocations(n int) string {
-	if n == 1 {
-		return "1 live allocation"
-	}
-	return fmt.Sprintf("%d live allocations", n)
 }
 
 // ofNode names the Node in an answer that only says "this Node".
@@ -214,7 +208,7 @@ func drain(c *cli.Context) error {
 	if err != nil || c.Bool("json") {
 		err = printJSON(c, d, err)
 	} else {
-		_, err = fmt.Fprintf(c.App.Writer, "draining: %s, for at most %.0f s\n", liveAllocations(d.Allocations), math.Ceil(d.SecondsLeft))
+		_, err = fmt.Fprintf(c.App.Writer, "draining: %s, for at most %.0f s\n", plural.Of(d.Allocations, "live allocation"), math.Ceil(d.SecondsLeft))
 	}
 	if err != nil || !c.Bool("wait") {
 		return err

@@ -19,6 +19,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+	"github.com/crolang-p2p/crolang-aio/internal/plural"
 )
 
 // errRefused is a Broker's decided no.
@@ -77,7 +78,7 @@ func (l *local) nodes(ctx context.Context) []Finding {
 
 func (l *local) exchanged(one, two *brokerNode) []Finding {
 	var n notes
-	n.add(OK, "join", "two Nodes of doctor's join the Broker, and are told an RTC configuration with "+count(one.servers, "server"), "")
+	n.add(OK, "join", "two Nodes of doctor's join the Broker, and are told an RTC configuration with "+plural.Of(one.servers, "server"), "")
 	for i, event := range []string{"SOCKET_MSG_EXCHANGE", "CONNECTION_ATTEMPT"} {
 		what := [...]string{"a message", "an offer"}[i]
 		switch answer, err := one.send(i, event, two); {

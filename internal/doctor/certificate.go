@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/plural"
 )
 
 // soon is how many days before its end a certificate is worth a warning.
@@ -161,5 +163,5 @@ func days(d time.Duration) string {
 	case d >= 2*time.Minute:
 		return fmt.Sprintf("%d minutes", int(d/time.Minute))
 	}
-	return count(int(d/time.Second), "second")
+	return plural.Of(int(d/time.Second), "second")
 }

@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/plural"
 )
 
 // Status is how grave a Finding is.
@@ -136,12 +138,5 @@ func (s *Summary) Add(f Finding) {
 
 // String is one line for a person.
 func (s Summary) String() string {
-	return fmt.Sprintf("%d ok, %s, %s", s.Passed, count(s.Warnings, "warning"), count(s.Failures, "failure"))
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d ok, %s, %s", s.Passed, plural.Of(s.Warnings, "warning"), plural.Of(s.Failures, "failure"))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/plural"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
@@ -132,7 +133,7 @@ func (l *local) server(ctx context.Context) (n notes) {
 	case s.Draining || slices.Contains(s.NotReady, "draining"):
 		detail := "the server is draining: it ends when its allocations have, and takes no new ones"
 		if d := s.Drain; d != nil {
-			detail += fmt.Sprintf("; %s left, %.0f s at most", count(d.Allocations, "allocation"), d.SecondsLeft)
+			detail += fmt.Sprintf("; %s left, %.0f s at most", plural.Of(d.Allocations, "allocation"), d.SecondsLeft)
 		}
 		n.add(Fail, "ready", detail, "wait for its end and start it again")
 	case len(s.NotReady) > 0:

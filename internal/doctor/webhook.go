@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+	"github.com/crolang-p2p/crolang-aio/internal/plural"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
 
@@ -153,7 +154,7 @@ func (l *local) judgeAnswer(n *notes, a answer, err error) {
 	case a.status != http.StatusOK:
 		n.add(Fail, "webhooks", fmt.Sprintf("the webhooks at %s answer with status %d", l.HooksURL, a.status), "look at the server's log")
 	default:
-		n.add(OK, "webhooks", fmt.Sprintf("%s gives an RTC configuration with %s", l.HooksURL, count(urlsOf(a.servers), "URL")), "")
+		n.add(OK, "webhooks", fmt.Sprintf("%s gives an RTC configuration with %s", l.HooksURL, plural.Of(urlsOf(a.servers), "URL")), "")
 	}
 }
 

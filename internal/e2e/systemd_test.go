@@ -67,9 +67,9 @@ func TestSupervisorIsTold(t *testing.T) {
 	}
 	c := s.client(t, "udp", "live")
 	must(c.Allocate(patiently(t), nil))(t)
-	await("STATUS=1 live allocations, 1 Nodes connected.")
+	await("STATUS=1 live allocation, 1 Node connected.")
 	_ = s.cmd.Process.Signal(syscall.SIGTERM)
-	if got := await("STOPPING=1"); !strings.Contains(got, "\nSTATUS=Draining: 1 live allocations, 3") || !strings.Contains(got, "\nEXTEND_TIMEOUT_USEC=36") {
+	if got := await("STOPPING=1"); !strings.Contains(got, "\nSTATUS=Draining: 1 live allocation, 3") || !strings.Contains(got, "\nEXTEND_TIMEOUT_USEC=36") {
 		t.Errorf("%q", got)
 	}
 	await("WATCHDOG=1") // also while it drains

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+	"github.com/crolang-p2p/crolang-aio/internal/plural"
 )
 
 // What may be wrong with a ban. ErrBansFile wraps whatever is wrong with the file at start.
@@ -83,7 +84,7 @@ func (r *Registry) cut(c *change) (closed int) {
 	if relays != nil {
 		closed = relays.CloseNode(b.Node, detail)
 	}
-	ended := plural(closed, "allocation") + " closed"
+	ended := plural.Of(closed, "allocation") + " closed"
 	if c.did.Cut {
 		ended += ", and its connection to the Broker"
 	}

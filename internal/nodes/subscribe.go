@@ -2,9 +2,10 @@ package nodes
 
 import (
 	"context"
-	"strconv"
 	"sync"
 	"sync/atomic"
+
+	"github.com/crolang-p2p/crolang-aio/internal/plural"
 )
 
 const subscriberBuffer = 256
@@ -50,7 +51,7 @@ func (s *subscribers) publish(e Event) {
 	defer s.mu.Unlock()
 	for sub := range s.all {
 		if sub.lost > 0 && cap(sub.ch)-len(sub.ch) >= 2 { // only publish sends, so this room stays
-			sub.ch <- Event{Time: e.Time, Kind: KindLost, Failed: true, Detail: plural(sub.lost, "event") + " lost: the reader is too slow", Count: sub.lost}
+			sub.ch <- Event{Time: e.Time, Kind: KindLost, Failed: true, Detail: plural.Of(sub.lost, "event") + " lost: the reader is too slow", Count: sub.lost}
 			sub.lost = 0
 		}
 		if sub.lost > 0 || len(sub.ch) == cap(sub.ch) {
@@ -65,11 +66,4 @@ func (s *subscribers) publish(e Event) {
 // Tell gives subscribers an event of the server itself, which belongs to no Node and is not kept.
 func (r *Registry) Tell(kind Kind, detail string) {
 	r.subs.publish(Event{Time: r.now(), Kind: kind, Detail: cut(detail, maxDetail)})
-}
-
-func plural(n int, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return strconv.Itoa(n) + " " + what
 }
