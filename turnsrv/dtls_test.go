@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/pion/dtls/v3"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
 // datagramHello is the first flight of a DTLS client.
@@ -282,6 +284,25 @@ func TestHandshakeBytes(t *testing.T) {
 		t.Errorf("%d bytes are left of %d", n, before)
 	}
 	s.mustAsk(c) // data costs nothing
+}
+
+// TestLastWordsFitIn has the reader behind: data is dropped, and the record that may say that the client is gone is not.
+func TestLastWordsFitIn(t *testing.T) {
+	l := newLink(relay.Source{}, &hello0, new(guard))
+	l.settle()
+	for range 2 * maxQueued {
+		l.push(record(recordApplication, 1, make([]byte, 100)))
+	}
+	if n := len(l.queue); n != maxQueued {
+		t.Errorf("%d are queued", n)
+	}
+	goodbye := record(21, 1, make([]byte, 26))
+	for range 2 * moreQueued {
+		l.push(goodbye)
+	}
+	if n := len(l.queue); n != maxQueued+moreQueued || !bytes.Equal(l.queue[n-1].b, goodbye) {
+		t.Errorf("%d are queued", n)
+	}
 }
 
 func TestControlBytes(t *testing.T) {

@@ -17,6 +17,7 @@ const (
 	maxDatagram    = 8192      // what package dtls reads at most
 	usualDatagram  = 2048      // what fits into a buffer that is used again
 	maxQueued      = 256       // datagrams waiting to be read
+	moreQueued     = 8         // beyond that, if they are no data: the last one may say that the client is gone
 	maxQueuedBytes = 256 << 10 // and their size
 	controlBudget  = 64 << 10  // bytes that are no application data, over the life of an association
 )
@@ -73,7 +74,11 @@ func (l *dtlsLink) of(server *dtls.Conn) {
 func (l *dtlsLink) push(b []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || len(b) > maxDatagram || len(l.queue)-l.next >= maxQueued || l.bytes+len(b) > maxQueuedBytes {
+	most := maxQueued
+	if len(b) > 0 && b[0] != recordApplication {
+		most += moreQueued
+	}
+	if l.closed || len(b) > maxDatagram || len(l.queue)-l.next >= most || l.bytes+len(b) > maxQueuedBytes {
 		return
 	}
 	cost := len(b) // until the handshake is done it keeps application data too

@@ -17,14 +17,19 @@ import (
 
 // page is a tab of headless Chromium, driven by the DevTools protocol over a pipe.
 type page struct {
-	t       *testing.T
-	in      io.Writer
-	session string
+	*browser
+	t               *testing.T
+	target, session string
+}
+
+// browser is the Chromium that its tabs share.
+type browser struct {
+	in io.Writer
 
 	mu       sync.Mutex
 	last     int
 	answers  map[int]chan message
-	problems []string // what the page logged as an error: exceptions, CSP violations, failed loads
+	problems []string // what its pages logged as an error: exceptions, CSP violations, failed loads
 }
 
 type message struct {
@@ -70,7 +75,7 @@ func openPage(t *testing.T, flags ...string) *page {
 		t.Fatal(err)
 	}
 	_, _ = theirIn.Close(), theirOut.Close()
-	p := &page{t: t, in: ourOut, answers: make(map[int]chan message)}
+	p := &page{t: t, browser: &browser{in: ourOut, answers: make(map[int]chan message)}}
 	read := make(chan struct{})
 	go func() { defer close(read); p.read(ourIn) }()
 	t.Cleanup(func() {
@@ -86,18 +91,31 @@ func openPage(t *testing.T, flags ...string) *page {
 			time.Sleep(20 * time.Millisecond) // its helpers may still be writing
 		}
 	})
-	var target struct{ TargetID string }
-	p.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
-	var attached struct{ SessionID string }
-	p.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
-	p.session = attached.SessionID
-	for _, domain := range []string{"Page", "Runtime", "Log"} {
-		p.call(domain+".enable", nil, nil)
-	}
-	return p
+	return p.tab()
 }
 
-func (p *page) read(from io.Reader) {
+// tab opens another tab.
+func (p *page) tab() *page {
+	p.t.Helper()
+	all := &page{browser: p.browser, t: p.t} // without a session: the browser itself
+	var target struct{ TargetID string }
+	all.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	var attached struct{ SessionID string }
+	all.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &attached)
+	next := &page{browser: p.browser, t: p.t, target: target.TargetID, session: attached.SessionID}
+	for _, domain := range []string{"Page", "Runtime", "Log"} {
+		next.call(domain+".enable", nil, nil)
+	}
+	return next
+}
+
+// close closes the tab.
+func (p *page) close() {
+	p.t.Helper()
+	(&page{browser: p.browser, t: p.t}).call("Target.closeTarget", map[string]any{"targetId": p.target}, nil)
+}
+
+func (p *browser) read(from io.Reader) {
 	r := bufio.NewReader(from)
 	for {
 		line, err := r.ReadBytes(0)

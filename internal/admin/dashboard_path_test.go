@@ -62,8 +62,9 @@ func TestDashboardBelowAPath(t *testing.T) {
 			p.size(1280, 900, false)
 			p.open(front.URL + c.address + "#token=" + s.token)
 			p.wait(`document.querySelector("#state")?.textContent === "Live, ready"`)
-			p.eval(`location.hash = "#/bans"`)
-			p.wait(`document.querySelector('button[data-node="Mallory"]')`)
+			p.eval(`window.loaded = "once"`)
+			p.eval(`document.querySelector('#nav a[href="#/bans"]').click()`)
+			p.wait(`window.loaded === "once" && location.pathname === "/turn/" && document.querySelector('button[data-node="Mallory"]')`)
 			p.eval(`document.querySelector('button[data-node="Mallory"]').click()`)
 			p.wait(`document.querySelector("#said button")?.textContent === "Undo"`)
 			if s.registry.Banned("Mallory") {

@@ -98,6 +98,7 @@ func lively(t *testing.T, token string) *server {
 					Source: "data/cert.pem", Names: []string{"localhost", "turn.example.org"}, SelfSigned: true,
 					NotBefore: now.Add(-300 * 24 * time.Hour), NotAfter: now.Add(20 * 24 * time.Hour),
 				},
+				Policy:    map[string]uint64{"messages forwarded": 1234},
 				Limits:    map[string]int64{"turn.limits.allocations": 0, "turn.limits.allocations_per_node": 128},
 				BrokerEnv: []string{"NODES_AUTHENTICATION_WEBHOOK_URL=http://broker:TOKEN@10.0.0.2:8083/authenticate-node", "NODE_OPTIONS=--unhandled-rejections=warn"},
 				Warnings:  []findings.Finding{{ID: "public.private", Detail: "public.host is a private address", Remedy: "set an address that clients on the Internet reach"}},
@@ -157,7 +158,7 @@ var views = []struct{ path, heading, ready string }{
 		document.body.innerText.includes("the other Node did not accept") && document.querySelectorAll(".tag.bad").length === 2`},
 	{"allocations", "Allocations", `document.querySelectorAll("tbody tr").length === 3`},
 	{"bans", "Bans", `document.querySelectorAll("tbody tr").length === 1`},
-	{"setup", "Set-up", `document.querySelector("pre").textContent.includes("NODE_OPTIONS")`},
+	{"setup", "Set-up", `document.querySelector("pre").textContent.includes("NODE_OPTIONS") && document.querySelector("#main").textContent.includes("messages forwarded1,234")`},
 	{"test", "Browser test", `document.querySelector("#start-test")`},
 }
 

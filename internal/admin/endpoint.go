@@ -16,6 +16,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
+	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 )
 
 const (
@@ -25,8 +26,9 @@ const (
 
 // call is what an endpoint sees of its request besides the body.
 type call struct {
-	id    string // of a path with {id}, unescaped
-	query url.Values
+	id       string // of a path with {id}, unescaped
+	query    url.Values
+	readOnly bool // whoever calls may change nothing
 }
 
 // part is what a request wants of a list: n items after the first skip ones; all of them if n is 0.
@@ -106,7 +108,7 @@ func endpoint[Req, Resp any](status int, f func(a *Admin, c *call, req Req) (Res
 				return err
 			}
 		}
-		resp, err := f(a, &call{id: id, query: r.URL.Query()}, req)
+		resp, err := f(a, &call{id: id, query: r.URL.Query(), readOnly: webguard.ReadOnly(r)}, req)
 		if err != nil {
 			return err
 		}

@@ -42,10 +42,15 @@ func (a *Admin) closeStream() {
 
 // events answers GET /api/events: server-sent events until the client goes or the server ends. "note" is something that
 // happened to a Node (nodes.Event), "stats" are totals each second (Live). With ?node= there are only the notes of that Node.
+// With ?seconds= the answer ends after so long: a proxy that holds an answer back until its end lets that through.
 func (a *Admin) events(w http.ResponseWriter, r *http.Request, _ string) error {
 	if r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Site") != "none" {
 		// The link of another page, which could take up every stream by opening windows.
 		return problem(http.StatusForbidden, "events are for scripts of this server's own pages")
+	}
+	ends, err := streamEnd(r.URL.Query().Get("seconds"))
+	if err != nil {
+		return err
 	}
 	if err := a.openStream(); err != nil {
 		w.Header().Set("Retry-After", "5")
@@ -75,6 +80,8 @@ func (a *Admin) events(w http.ResponseWriter, r *http.Request, _ string) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-ends:
+			return nil
 		case <-a.closing:
 			return nil
 		case e, ok := <-notes:
@@ -100,6 +107,21 @@ func (a *Admin) events(w http.ResponseWriter, r *http.Request, _ string) error {
 		}
 		quiet = time.Now()
 	}
+}
+
+// maxSeconds is the longest that ?seconds= may ask for: within the patience of proxies.
+const maxSeconds = 30
+
+// streamEnd reads ?seconds= and returns when the stream ends; nil: not by itself.
+func streamEnd(seconds string) (<-chan time.Time, error) {
+	if seconds == "" {
+		return nil, nil
+	}
+	n, err := strconv.Atoi(seconds)
+	if err != nil || n < 1 || n > maxSeconds {
+		return nil, problem(http.StatusBadRequest, fmt.Sprintf("seconds must be a number from 1 to %d", maxSeconds))
+	}
+	return time.After(time.Duration(n) * time.Second), nil
 }
 
 // stream writes server-sent events, each at once.

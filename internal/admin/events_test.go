@@ -168,3 +168,20 @@ func TestClientThatDoesNotReadIsCutOff(t *testing.T) {
 		}
 	}
 }
+
+// TestEventsForSeconds is what polls: an answer that ends by itself, with what happened until then.
+func TestEventsForSeconds(t *testing.T) {
+	s := serve(t, "", nil)
+	for _, bad := range []string{"0", "31", "-1", "x", "1.5"} {
+		s.want("GET", "/api/events?seconds="+bad, "", 400, `{"error":"seconds must be a number from 1 to 30"}`)
+	}
+	lines, _ := s.stream("?seconds=1")
+	next(t, lines, "stats")
+	s.registry.Refused("bob", "not alice's")
+	next(t, lines, "note")
+	for lines.Scan() {
+	}
+	if lines.Err() != nil || s.following() != 0 {
+		t.Errorf("%v, %d streams", lines.Err(), s.following())
+	}
+}

@@ -53,8 +53,9 @@ func (a *Admin) notReady() []string {
 	return append([]string{}, a.cfg.NotReady()...)
 }
 
-func (a *Admin) status(_ *call, _ none) (adminapi.Status, error) {
+func (a *Admin) status(c *call, _ none) (adminapi.Status, error) {
 	s := a.cfg.Status()
+	s.ReadOnly = c.readOnly
 	s.NotReady, s.Drain = a.notReady(), a.cfg.Draining()
 	s.Draining = s.Drain != nil
 	s.Now = a.cfg.Now().UTC()

@@ -180,9 +180,11 @@ type Status struct {
 	NodesURL    string             `json:"nodes_url"` // where Nodes connect to the Broker in this process; empty: there is none
 	Public      Public             `json:"public"`
 	Certificate *Certificate       `json:"certificate,omitempty"`
-	Limits      map[string]int64   `json:"limits"`     // by configuration key; 0: no limit
-	BrokerEnv   []string           `json:"broker_env"` // NAME=value lines; a token in them is replaced by TOKEN
-	Warnings    []findings.Finding `json:"warnings"`   // what looks wrong with the set-up
+	Limits      map[string]int64   `json:"limits"`              // by configuration key; 0: no limit
+	BrokerEnv   []string           `json:"broker_env"`          // NAME=value lines; a token in them is replaced by TOKEN
+	Warnings    []findings.Finding `json:"warnings"`            // what looks wrong with the set-up
+	Policy      map[string]uint64  `json:"policy,omitempty"`    // what the policy of the webhooks has done: words and how often, above 0
+	ReadOnly    bool               `json:"read_only,omitempty"` // whoever asks may look and change nothing
 }
 
 // Listener is a socket that is up.

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/crolang-p2p/crolang-aio/embedded/broker"
+	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/losses"
@@ -35,6 +36,14 @@ func dropped(s relay.Stats) map[string]uint64 {
 	return all
 }
 
+// undecided is what the policy could not ask, tell or check.
+func undecided(s policy.Stats) []losses.Count {
+	return []losses.Count{
+		{Area: losses.Upstream, Cause: "failed", N: s.UpstreamFailures}, {Area: losses.Upstream, Cause: "busy", N: s.UpstreamBusy},
+		{Area: losses.Messages, Cause: "dropped", N: s.MessagesDropped}, {Area: losses.Tokens, Cause: "unchecked", N: s.ChecksRefused},
+	}
+}
+
 // losses are the counters of all parts of what was refused, displaced or dropped.
 func (r *reporter) losses() (all []losses.Count) {
 	add := func(area losses.Area, counts map[string]uint64) {
@@ -42,14 +51,13 @@ func (r *reporter) losses() (all []losses.Count) {
 			all = append(all, losses.Count{Area: area, Cause: cause, N: n})
 		}
 	}
-	turn, policy := r.turnStats(), r.policy.Stats()
+	turn := r.turnStats()
 	for _, x := range turn.Refusals {
 		all = append(all, losses.Count{Area: losses.Requests, Cause: x.Cause, N: x.Count})
 	}
 	add(losses.Connections, turn.TurnedAway)
 	add(losses.Datagrams, turn.Drops)
-	add(losses.Upstream, map[string]uint64{"failed": policy.UpstreamFailures, "busy": policy.UpstreamBusy})
-	add(losses.Messages, map[string]uint64{"dropped": policy.MessagesDropped})
+	all = append(all, undecided(r.policy.Stats())...)
 	add(losses.HTTP, r.meters.Refused())
 	if r.broker != nil {
 		s := r.broker.Stats()

@@ -1,8 +1,10 @@
 package app
 
 import (
+	"slices"
 	"testing"
 
+	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/losses"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
@@ -21,5 +23,25 @@ func TestCausesHaveWords(t *testing.T) {
 				t.Errorf("%s %s has no words in package losses", area, cause)
 			}
 		}
+	}
+}
+
+// What the policy could not do is counted under causes that have words, tokens that were not checked among them.
+func TestUndecided(t *testing.T) {
+	counts := undecided(policy.Stats{UpstreamFailures: 1, UpstreamBusy: 2, MessagesDropped: 3, ChecksRefused: 4})
+	if !slices.Contains(counts, losses.Count{Area: losses.Tokens, Cause: "unchecked", N: 4}) || len(counts) != 4 {
+		t.Errorf("counts %v", counts)
+	}
+	for _, c := range counts {
+		if _, ok := losses.Causes(c.Area)[c.Cause]; !ok || c.N == 0 {
+			t.Errorf("%s %s: %d, or it has no words", c.Area, c.Cause, c.N)
+		}
+	}
+}
+
+func TestDid(t *testing.T) {
+	got := did(policy.Stats{UpstreamAnswered: 2, MessagesQueued: 3})
+	if len(got) != 2 || got["questions answered by the upstream"] != 2 || got["messages waiting now"] != 3 {
+		t.Errorf("%v", got)
 	}
 }

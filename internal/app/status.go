@@ -3,6 +3,7 @@ package app
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
@@ -52,7 +54,21 @@ func (r *reporter) status() adminapi.Status {
 		Limits:    r.limits(),
 		BrokerEnv: r.brokerEnv().Masked().Lines(),
 		Warnings:  r.warnings(),
+		Policy:    did(r.policy.Stats()),
 	}
+}
+
+// did is what the policy has done since the start, and does now, in words for an operator.
+func did(s policy.Stats) map[string]uint64 {
+	all := map[string]uint64{
+		"questions answered by the upstream": s.UpstreamAnswered, "questions the upstream gave no usable answer to": s.UpstreamFailures,
+		"questions not asked, too many in flight": s.UpstreamBusy, "questions answered from the cache": s.UpstreamCached,
+		"messages forwarded": s.MessagesForwarded, "messages dropped": s.MessagesDropped, "messages waiting now": uint64(s.MessagesQueued),
+		"Nodes whose token's end is watched": uint64(s.TokensRemembered), "tokens waiting for argon2id now": uint64(s.ChecksWaiting),
+		"tokens not checked, too many waiting": s.ChecksRefused,
+	}
+	maps.DeleteFunc(all, func(_ string, n uint64) bool { return n == 0 })
+	return all
 }
 
 func text(a netip.Addr) string {

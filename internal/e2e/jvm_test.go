@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -217,7 +218,7 @@ func TestJVMNodes(t *testing.T) {
 	tried(t, "socket.io-client (JVM) with webrtc-java", jarVersion("socket.io-client")+" with "+jarVersion("webrtc-java"), jvmDeeds)
 }
 
-const jvmDeeds = "two Nodes join the built-in Broker, connect over their relays, exchange 10 MB and 1 000 messages both ways, come back after a restart of the Broker, notice a ban"
+const jvmDeeds = "two Nodes join the built-in Broker, connect over their relays, exchange 10 MB and 1 000 messages both ways, come back after a restart and connect anew, notice a ban"
 
 // jarVersion is the version of a jar that tools/peers.sh has brought.
 func jarVersion(name string) string {
@@ -263,13 +264,12 @@ func TestJVMNodeLibrary(t *testing.T) {
 	tried(t, "crolang-p2p-node-jvm", filepath.Base(first), jvmDeeds)
 }
 
-// twoJVMNodes has two Nodes connect over the relay, exchange 10 MB and 1 000 messages both ways, survive a restart of the
-// Broker, and notice a ban.
+// twoJVMNodes has two Nodes connect over their relays, exchange 10 MB and 1 000 messages both ways, come back after a restart
+// of the program with its Broker, connect anew, and notice a ban.
 func twoJVMNodes(t *testing.T, classpath, class string, env ...string) {
 	t.Helper()
 	s := serve(t, `ice_transport_policy = "all"`, `ice_transport_policy = "relay"`)
-	b := newBroker(t, s)
-	url := "http://" + b.addr
+	url := "http://" + s.broker
 	alice, bob := startJVM(t, classpath, class, "Alice", url, env...), startJVM(t, classpath, class, "Bob", url, env...)
 
 	alice.connect(t, bob)
@@ -291,17 +291,24 @@ func twoJVMNodes(t *testing.T, classpath, class string, env ...string) {
 	t.Logf("%d messages each way through the Broker in %v", messages, time.Since(began).Round(time.Millisecond))
 
 	from = map[*jvmNode]int{alice: alice.so(), bob: bob.so()}
-	b.restart(t)
+	s.stop(t)
+	s.start(t)
 	for _, n := range []*jvmNode{alice, bob} {
 		lost := n.await(t, "the loss of the Broker", from[n], func(e jvmEvent) bool { return e.Event == "disconnected" })
 		back := n.await(t, "the Broker's return", from[n], func(e jvmEvent) bool { return e.Event == "rejoined" })
 		t.Logf("%s is back %d ms after it lost the Broker", n.id, back.At-lost.At)
 	}
-	exchange(t, alice, bob, 100_000) // their connection is not the Broker's
+	for _, n := range []*jvmNode{alice, bob} { // the relays went with the process
+		n.await(t, "the end of the old relays", from[n], func(e jvmEvent) bool { return e.Event == "closed" })
+	}
+	alice.connect(t, bob)
+	exchange(t, alice, bob, 100_000)
 
 	from[alice] = alice.so()
 	banned := time.Now()
-	b.ban(t, "Alice")
+	if code, text := s.ask(t, "POST", "/api/bans", `{"node":"Alice"}`); code != http.StatusCreated {
+		t.Fatalf("ban: %d %s", code, text)
+	}
 	gone := alice.await(t, "the ban", from[alice], func(e jvmEvent) bool { return e.Event == "disconnected" })
 	alice.await(t, "the Broker's no", from[alice], func(e jvmEvent) bool { return e.Event == "refused" && saysUnauthorized(e.Cause) })
 	t.Logf("Alice noticed her ban after %d ms", gone.At-banned.UnixMilli())

@@ -2,8 +2,8 @@ package losses
 
 const (
 	look   = "nothing, unless it is a client of yours: `crolang-aio why NODE`"
-	report = "please report it, with the line of the log"
-	flood  = "the server stands it; a firewall can take the load off"
+	report = "please report it, with the log line"
+	flood  = "the server copes; a firewall can take the load off it"
 )
 
 // causes are those that have words of their own.
@@ -12,48 +12,51 @@ var causes = map[Area]map[string]Cause{
 		"server_full":      {"new allocations are refused: all of turn.limits.allocations are in use", "raise it, or see who holds them: `crolang-aio allocations`", 1},
 		"node_full":        {"a Node is refused allocations: it has as many as turn.limits.allocations_per_node lets it", "raise it, or see which it is: `crolang-aio nodes`", 1},
 		"no_port":          {"new allocations are refused: all of turn.relay_ports is taken", "widen the range, and the firewall with it", 1},
-		"capacity":         {"new allocations are refused: the system gives no socket", "raise the limit of open files: LimitNOFILE=, ulimits in the compose file, ulimit -n", 1},
-		"engine":           {"the server has answered a request wrongly", report, 1},
+		"capacity":         {"new allocations are refused: the system refuses a socket", "raise the limit of open files: LimitNOFILE=, ulimits in the compose file, ulimit -n", 1},
+		"engine":           {"a bug made the server answer a request wrongly", report, 1},
 		"permissions":      {"an allocation has as many permissions as one may have", look, some},
 		"channels":         {"an allocation has as many channels as one may have", look, some},
-		"tables":           {"a Node is refused more allocations, permissions or channels: what is kept of them takes 16 MiB", look, 1},
-		"expired":          {"Nodes come with credentials that have ended, and no Broker says that they are connected", "raise credentials.ttl, check the clock, and that Brokers call the validity webhook", some},
-		"wrong_credential": {"clients come with credentials of another secret, or make them up", "after a change of credentials.secret: put the former one into credentials.previous_secrets", many},
-		"banned":           {"a banned Node goes on trying", "nothing; `crolang-aio bans` lists them", many},
-		"peer_denied":      {"clients ask for peers that the peer policy refuses", "usual for the private addresses of Nodes; turn.peers.allow lets some through", mass},
+		"tables":           {"a Node is refused more allocations, permissions or channels: they take 16 MiB of memory", look, 1},
+		"expired":          {"Nodes use credentials that have expired, and no Broker reports them as connected", "raise credentials.ttl, check the clock, and that Brokers call the validity webhook", some},
+		"wrong_credential": {"clients use credentials made with another secret, or made up", "after a change of credentials.secret: put the previous one into credentials.previous_secrets", many},
+		"banned":           {"a banned Node keeps trying", "nothing; `crolang-aio bans` lists them", many},
+		"peer_denied":      {"clients ask for peers that the peer policy refuses", "normal for the private addresses of Nodes; turn.peers.allow lets some through", mass},
 		"own_listener":     {"clients ask for a listener of this server as a peer", look, many},
-		"stale_nonce":      {"clients come with old nonces", "usual after a restart; a load balancer has to keep a client on one server", mass},
+		"stale_nonce":      {"clients use old nonces", "normal after a restart; a load balancer has to keep a client on one server", mass},
 		"malformed":        {"clients send malformed requests", flood, mass},
 	},
 	Connections: {
 		"over_share":    {"connections are refused: their address has as many as turn.limits.connections_per_ip lets it, or its share of all", "raise the limit if many Nodes are behind one address", 1},
 		"full":          {"connections are refused: every place is taken by a client with an allocation", "raise the limit of open files, or add a server", 1},
 		"displaced":     {"connections that have not authenticated give way to newer ones", flood, many},
-		"silent":        {"connections end because their clients do not go on", flood, mass},
-		"bad_handshake": {"handshakes of TLS or DTLS fail", "browsers refuse a self-signed certificate; see doctor", many},
-		"unserved":      {"connections begin with bytes of no protocol that is served", flood, mass},
-		"stale_cookies": {"hellos of DTLS come with a wrong or old cookie", flood, mass},
-		"panicked":      {"a connection was ended by a mistake in the program", report, 1},
+		"silent":        {"connections end because their clients stop sending", flood, mass},
+		"bad_handshake": {"TLS or DTLS handshakes fail", "browsers refuse a self-signed certificate; see doctor", many},
+		"unserved":      {"connections begin with bytes of an unknown protocol", flood, mass},
+		"stale_cookies": {"DTLS hellos carry a wrong or old cookie", flood, mass},
+		"panicked":      {"a connection was ended by a bug in the program", report, 1},
 	},
 	Datagrams: {
-		"unanswered":    {"what comes in is no request that can be answered", flood, mass},
+		"unanswered":    {"what comes in is not a request that can be answered", flood, mass},
 		"rate_limited":  {"requests without a credential are not answered: an address sends more than turn.limits.unauthenticated_per_second", "raise it if many Nodes are behind one address", many},
 		"throttled":     {"a Node sends more requests than any client needs", look, many},
-		"no_permission": {"a peer's datagrams are dropped: it has no permission, or that has run out", "its client has to refresh the permission or the channel; the first ones of a call are usual", many},
+		"no_permission": {"a peer's datagrams are dropped: it has no permission, or its permission has expired", "its client has to refresh the permission or the channel; the first ones of a call are normal", many},
 		"no_channel":    {"a client's datagrams are dropped: they are for a channel that is not bound", look, many},
 		"over_limit":    {"datagrams are dropped: an allocation sends faster than turn.limits.bits_per_second", "raise it, or see which it is: `crolang-aio allocations --sort drops`", many},
 		"queue_full":    {"datagrams are dropped: a client or the network takes them too slowly", "see which it is: `crolang-aio allocations --sort drops`", many},
 		"peer_denied":   {"datagrams to peers that the peer policy refuses are dropped", "turn.peers.allow lets some through", many},
-		"too_large":     {"datagrams are dropped that are too large for the way that is left", look, many},
+		"too_large":     {"datagrams are dropped that are too large for the rest of their path", look, many},
 		"malformed":     {"malformed datagrams are dropped", flood, mass},
-		"unsent":        {"datagrams are dropped that the system did not send", "look at the firewall and the routes of this machine", many},
+		"unsent":        {"datagrams are dropped that the system did not send", "check the firewall and the routes of this machine", many},
 	},
 	Upstream: {
-		"failed": {"your own webhook gives no usable answer", "look at its log; hooks.upstream.timeout is how long it is waited for", 1},
-		"busy":   {"questions to your own webhook are not asked: too many wait for it", "make it quicker, or raise hooks.upstream.max_in_flight", 1},
+		"failed": {"your own webhook gives no usable answer", "look at its log; hooks.upstream.timeout is how long an answer may take", 1},
+		"busy":   {"calls to your own webhook are not made: too many are waiting for it", "make it faster, or raise hooks.upstream.max_in_flight", 1},
 	},
 	Messages: {
-		"dropped": {"notices of messages to your own webhook are dropped", "make it quicker, or raise hooks.upstream.message_queue or message_workers", 1},
+		"dropped": {"notices of messages to your own webhook are dropped", "make it faster, or raise hooks.upstream.message_queue or message_workers", 1},
+	},
+	Tokens: {
+		"unchecked": {"Nodes are turned away unheard: too many tokens wait to be compared with argon2id lines", "somebody tries tokens, or too many Nodes have argon2id lines: random tokens do with sha256 lines of `crolang-aio token new`", 1},
 	},
 	HTTP: {
 		"hooks 401": {"the webhooks are called without their token", "give the Broker the lines of `crolang-aio broker-env`; close the port to strangers", 3}, // doctor tries once
@@ -62,13 +65,13 @@ var causes = map[Area]map[string]Cause{
 		"admin 403": {"the admin listener is called under a name that is not its own, or by another site's page", "call it by an address of this machine, or by public.host", 1},
 	},
 	Broker: {
-		"turned_away":  {"connections of Nodes are told to try again: every place is taken, or the server ends", "raise broker.limits, or the limit of open files", 1},
-		"bad_request":  {"what comes to the Broker is no Node's connection", flood, mass},
+		"turned_away":  {"connections of Nodes are told to try again: every place is taken, or the server is shutting down", "raise broker.limits, or the limit of open files", 1},
+		"bad_request":  {"what reaches the Broker is not a Node's connection", flood, mass},
 		"displaced":    {"connections that have not joined the Broker give way to newer ones", flood, many},
-		"unread":       {"Nodes are let go that do not read what they are sent", look, some},
-		"taken_over":   {"connections are taken over by newer ones of the same id, since nothing comes from them any more", "usual where Nodes change their network", many},
-		"join_failed":  {"Nodes that want to join are told to try again: what decides, or the Redis that Brokers share, has no answer", "look at the log of crolang-aio and of your webhook", 1},
-		"redis_failed": {"the Redis that Brokers share gives no answer", "look after it; nothing has to be restarted here", 1},
+		"unread":       {"Nodes that do not read what they are sent are disconnected", look, some},
+		"taken_over":   {"connections are taken over by newer ones of the same id, since they no longer send anything", "normal when Nodes change networks", many},
+		"join_failed":  {"Nodes that want to join are told to try again: whatever decides, or the Redis that Brokers share, does not answer", "look at the log of crolang-aio and of your webhook", 1},
+		"redis_failed": {"the Redis that Brokers share does not answer", "fix it; nothing has to be restarted here", 1},
 	},
 	Redis: {
 		"refused": {"the embedded Redis refuses connections or cuts them off", "its limits are for development; look at the server's log", 1},

@@ -18,6 +18,7 @@ const (
 	Datagrams   Area = "datagrams"   // that were not relayed or not answered
 	Upstream    Area = "upstream"    // questions to the operator's own webhooks
 	Messages    Area = "messages"    // notices of messages to them
+	Tokens      Area = "tokens"      // of Nodes, that were not checked
 	HTTP        Area = "http"        // requests to the listeners of HTTP; a cause is "admin 401"
 	Broker      Area = "broker"      // connections of Nodes to the Broker in this process
 	Redis       Area = "redis"       // connections to the embedded Redis
@@ -25,7 +26,7 @@ const (
 
 // Areas lists them.
 func Areas() []Area {
-	return []Area{Requests, Connections, Datagrams, Upstream, Messages, HTTP, Broker, Redis}
+	return []Area{Requests, Connections, Datagrams, Upstream, Messages, Tokens, HTTP, Broker, Redis}
 }
 
 // Count is how often something was lost for one cause since the start.
@@ -68,5 +69,5 @@ func Causes(area Area) map[string]Cause { return causes[area] }
 var general = map[Area]string{
 	Requests: "requests of clients are refused", Connections: "connections of clients are turned away", Datagrams: "datagrams are dropped",
 	Upstream: "questions to your own webhook have no answer", Messages: "notices of messages are dropped",
-	HTTP: "HTTP requests are refused", Broker: "connections of Nodes are let go", Redis: "connections to the embedded Redis are refused",
+	Tokens: "tokens of Nodes are not checked", HTTP: "HTTP requests are refused", Broker: "connections of Nodes are let go", Redis: "connections to the embedded Redis are refused",
 }

@@ -228,10 +228,8 @@ func (g *Guard) Authorized(r *http.Request) bool {
 	return true
 }
 
-// admit returns the status and the reason with which a request is refused; 0: it may pass.
-func (g *Guard) admit(r *http.Request, exempt Exemption) (status int, _ error) {
-	set := g.set.Load()
-	may := set.token.of(r)
+// admit returns the status and the reason with which a request that may do so much is refused; 0: it may pass.
+func (g *Guard) admit(r *http.Request, exempt Exemption, set *settings, may permission) (status int, _ error) {
 	switch {
 	case exempt&NoToken != 0:
 	case may == mayNothing:
@@ -261,16 +259,21 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if g.letGo.Load() {
 		w.Header()["Connection"] = lastAnswer
 	}
-	path := g.set.Load().path
+	set := g.set.Load()
+	path := set.path
 	if path != "" && r.URL.Path == path && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		http.Redirect(w, r, path+"/", http.StatusPermanentRedirect) // so that the page's relative URLs are below it
 		return
 	}
 	r = below(r, path)
 	exempt := g.cfg.Exempt(r)
-	if status, err := g.admit(r, exempt); status != 0 {
+	may := set.token.of(r)
+	if status, err := g.admit(r, exempt, set, may); status != 0 {
 		g.refuse(w, r, status, err)
 		return
+	}
+	if may == mayRead {
+		r = r.WithContext(context.WithValue(r.Context(), readOnlyKey{}, true))
 	}
 	if exempt&NoQueue == 0 {
 		if !g.enter(w, r) {

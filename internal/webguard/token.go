@@ -76,6 +76,11 @@ func (t *tokenCheck) of(r *http.Request) permission {
 	return mayNothing
 }
 
+type readOnlyKey struct{}
+
+// ReadOnly reports whether a request that a Guard let in came with the token that may look and change nothing.
+func ReadOnly(r *http.Request) bool { return r.Context().Value(readOnlyKey{}) != nil }
+
 // strip takes the token out of a request that passed, so that no handler can log or forward it.
 func strip(r *http.Request) {
 	delete(r.Header, "Authorization")

@@ -47,7 +47,7 @@ func (r *request) allocate() {
 	r.open(o, txid)
 }
 
-// allocateOptions reads what an Allocate asks for; code is not 0 where it must be refused.
+// allocateOptions reads what an Allocate asks for. If it must be refused, code is not 0.
 func (r *request) allocateOptions() (o relay.OpenOptions, code int, cause string) {
 	transport, ok := r.msg.Get(stunmsg.AttrRequestedTransport)
 	if !ok || len(transport) != 4 {
@@ -84,7 +84,7 @@ func (r *request) allocateOptions() (o relay.OpenOptions, code int, cause string
 	return o, 0, ""
 }
 
-// open opens the relay for a place that quota has given, and has pion enter the allocation.
+// open opens the relay, for which quota has given a place, and has pion enter the allocation.
 func (r *request) open(o relay.OpenOptions, txid [12]byte) {
 	c, now := r.c, r.c.now()
 	s := newSession(c, c.lastID.Add(1))
@@ -118,7 +118,7 @@ func (r *request) open(o relay.OpenOptions, txid [12]byte) {
 		r.refuse(500, "engine")
 		return
 	}
-	// Banned is asked again now that CloseNode can find the session: whichever came first, the other sees it.
+	// Now that CloseNode can find the session, ask again: either this sees the ban, or CloseNode sees the session.
 	if c.cfg.Nodes.Banned(s.node) {
 		s.close(causeBanned)
 		r.key = nil
@@ -133,7 +133,7 @@ func (r *request) open(o relay.OpenOptions, txid [12]byte) {
 	r.answerAllocate(s)
 }
 
-// openRelay opens the relay in the family that was asked for; where none was, IPv4 if there is one, else IPv6.
+// openRelay opens the relay in the requested family, or if none was requested in IPv4 if there is one, else in IPv6.
 func (r *request) openRelay(o relay.OpenOptions) (*relay.Relay, error) {
 	if o.Family != 0 || o.HasToken {
 		return r.c.plane.Open(r.src, o)
@@ -147,7 +147,7 @@ func (r *request) openRelay(o relay.OpenOptions) (*relay.Relay, error) {
 	return rel, err
 }
 
-// latestEnd is the time that no refresh of an allocation made now may go beyond.
+// latestEnd is the time beyond which an allocation made now cannot be refreshed.
 func (r *request) latestEnd(now time.Time) time.Time {
 	set := r.c.set.Load()
 	end := now.Add(100 * 365 * 24 * time.Hour)
@@ -225,7 +225,7 @@ func (r *request) refresh() {
 		w.Uint32(stunmsg.AttrLifetime, granted)
 	})
 	if err != nil || code != 0 {
-		// Its timer was quicker than this request.
+		// Its timer has just ended it.
 		s.close(causeExpired)
 		r.refuse(437, "no_allocation")
 		return

@@ -8,15 +8,15 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
-// maxUsername is the longest username that RFC 8489 §14.3 allows; a longer one is refused after the same work.
+// maxUsername is the longest username that RFC 8489 §14.3 allows, in bytes. Refusing a longer one takes as much work.
 const maxUsername = 508
 
 // authenticate is RFC 8489 §9.2.4. It reports false if the request has been answered, or dropped.
 //
-// Nothing is computed before a limit has been asked. A request with the nonce with which the allocation of its 5-tuple was
-// last proven to be its user's is held against the allocation's key alone, within the allocation's rate: nobody else knows
-// that nonce, so that strangers cannot use that rate up. All others are held against every secret, within what is
-// computed for their source: see [Control.match].
+// It consults a limit before it computes anything. A request that has the nonce with which the user of its 5-tuple's
+// allocation last authenticated is checked against that allocation's key only, within the allocation's rate; nobody
+// else knows that nonce, so strangers cannot use the rate up. Any other request is checked against every secret, within
+// what its source may cost: see [sources.try].
 func (r *request) authenticate() bool {
 	username, hasUser := r.msg.Get(stunmsg.AttrUsername)
 	realm, hasRealm := r.msg.Get(stunmsg.AttrRealm)
@@ -39,7 +39,7 @@ func (r *request) authenticate() bool {
 	return r.authenticateStranger(string(username), string(realm), nonce)
 }
 
-// authenticateSession is for a request that is almost certainly of the allocation's own client.
+// authenticateSession is for a request that almost certainly comes from the allocation's own client.
 func (r *request) authenticateSession() bool {
 	s := r.session
 	if !r.withinRate(s, s.node, units(len(r.msg.Raw))) {
@@ -56,8 +56,8 @@ func (r *request) authenticateSession() bool {
 	return true
 }
 
-// authenticateStranger is for every other request. An unknown user, a wrong password, a malformed name, a banned Node and,
-// where no live allocation is concerned, an expired name get the same 401 after the same number of HMACs.
+// authenticateStranger is for every other request. An unknown user, a wrong password, a malformed name, a banned Node
+// and an expired name, unless it has a live allocation here, all get the same 401 after the same number of HMACs.
 func (r *request) authenticateStranger(username, realm string, nonce []byte) bool {
 	ip := r.src.Client.Addr()
 	cost := 1 + r.c.cfg.Keys.Len()
@@ -105,13 +105,13 @@ func (r *request) authenticateStranger(username, realm string, nonce []byte) boo
 	return true
 }
 
-// proof is with what a session's client has shown last who it is.
+// proof is what a session's client last authenticated with.
 type proof struct {
 	nonce      [nonceLen]byte // valid for the 5-tuple
 	generation uint64         // of the secrets that were tried
 }
 
-// proven reports whether a request claims to be of the session's user and has the nonce of its last proof, while that holds.
+// proven reports whether a request names the session's user and has the nonce of its last proof, and that still holds.
 func (s *session) proven(username, realm, nonce []byte) bool {
 	p := &s.proof
 	return len(nonce) == nonceLen && subtle.ConstantTimeCompare(p.nonce[:], nonce) == 1 &&
@@ -130,8 +130,8 @@ func (r *request) mayBegin(name credential.Name) bool {
 	return false
 }
 
-// match tries every secret, whatever the outcome, so that neither time nor work tells which one fits or whether the user
-// exists. It counts them; tests hold the number to SECURITY's rule that all refusals cost the same.
+// match tries every secret, whatever the outcome, so that neither time nor work shows which one fits or whether the
+// user exists. It counts them, so that tests can compare what refusals cost.
 func (c *Control) match(username string, check func([]byte) bool) ([]byte, bool) {
 	return c.cfg.Keys.Match(username, c.cfg.Realm, func(key []byte) bool {
 		c.stats.checks.Add(1)
@@ -139,8 +139,8 @@ func (c *Control) match(username string, check func([]byte) bool) ([]byte, bool)
 	})
 }
 
-// challenge answers 401 or 438 with realm and a new nonce, unsigned, within the source's rate. It returns false, for
-// authenticate.
+// challenge answers 401 or 438 with realm and a new nonce, unsigned and within the source's rate. It always returns
+// false, as authenticate's result.
 func (r *request) challenge(code int, cause string) bool {
 	r.c.stats.refused(code, cause)
 	if !r.c.sources.allow(r.src.Client.Addr()) {
@@ -153,7 +153,8 @@ func (r *request) challenge(code int, cause string) bool {
 	return false
 }
 
-// bad answers 400 to a sender that is not authenticated, within the source's rate. It returns false, for authenticate.
+// bad answers 400 to a sender that has not authenticated, within the source's rate. It always returns false, as
+// authenticate's result.
 func (r *request) bad(cause string) bool {
 	r.c.stats.refused(400, cause)
 	if r.c.sources.allow(r.src.Client.Addr()) {

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// cells keeps a small state per key in a table of fixed size, whatever keys strangers invent: in a full set the one that
-// was used longest ago gives way. Any number of goroutines may use it.
+// cells keeps a small state for each key, in a table of fixed size however many keys strangers invent: a new key takes
+// the place of the least recently used one of its set. It is safe for concurrent use.
 type cells[T any] struct {
 	seed maphash.Seed
 	mu   [64]sync.Mutex
@@ -21,12 +21,13 @@ type cell[T any] struct {
 	v    T
 }
 
-// newCells makes a table of so many sets, a power of two.
+// newCells makes a table with that many sets, a power of two.
 func newCells[T any](sets int) *cells[T] {
 	return &cells[T]{seed: maphash.MakeSeed(), sets: make([][cellWays]cell[T], sets)}
 }
 
-// with calls f with the state of a key, the zero value at first. now is any clock that goes forward. f must be quick.
+// with calls f with the state of a key, at first the zero value. now is any clock that does not go back. f must be
+// quick.
 func (c *cells[T]) with(key uint64, now int64, f func(v *T)) {
 	key |= 1
 	i := key >> 32 & uint64(len(c.sets)-1)

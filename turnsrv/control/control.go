@@ -1,5 +1,5 @@
-// Package control handles every STUN and TURN control message: it decides first, lets pion/turn keep the state of what
-// it has granted, and answers. It is where authentication, quotas, peer policy and error codes live.
+// Package control handles every STUN and TURN control message: it decides, has pion/turn keep the allocations and the
+// data plane the permissions and channels, and answers. Authentication, quotas, peer policy and error codes live here.
 //
 // The data plane (package relay) calls HandleSTUN with each message; ChannelData and the Send indications of a live
 // allocation never come here.
@@ -24,35 +24,35 @@ const (
 	defaultTableBytes = 16 << 20
 )
 
-// Directory is what control asks and tells about Nodes. Its methods are called on the packet path: they must be quick
-// and never block.
+// Directory is what control asks about Nodes, and what it tells. Its methods are called for single packets: they must
+// be quick and never block.
 type Directory interface {
-	// Banned says whether the Node is banned now.
+	// Banned reports whether the Node is banned now.
 	Banned(node string) bool
 	// Connected reports whether the Node is connected to a Broker.
 	Connected(node string) bool
 	// Opened, Ended, Refused and Observed add an event to the Node's why-record: an allocation was opened or has ended,
-	// something was refused, or would be refused by another setting. Only Nodes that proved who they are are noted. Each
-	// Opened is followed by one Ended.
+	// or something was refused or would be under another setting. They are called only for Nodes that have
+	// authenticated. One Ended follows each Opened.
 	Opened(node, detail string)
 	Ended(node, detail string)
 	Refused(node, detail string)
 	Observed(node, detail string)
-	// SeenAt says that the Node, having proved who it is, spoke from addr.
+	// SeenAt notes that the Node has authenticated from addr.
 	SeenAt(node string, addr netip.Addr)
-	// AuthorizedSince says whether a Broker was told since then that one may talk to other, or the other way round.
+	// AuthorizedSince reports whether a Broker has been told since then that the two Nodes may talk, whichever asked.
 	AuthorizedSince(one, other string, since time.Time) bool
-	// SeenPartner says whether a Node that is so authorised with node was itself seen at addr since then.
+	// SeenPartner reports whether a Node that may talk to node in that sense has been seen at addr since then.
 	SeenPartner(node string, addr netip.Addr, since time.Time) bool
 }
 
-// PeerMode says whether what a Broker authorised decides about peers too.
+// PeerMode is what a Broker's authorisations mean for peers.
 type PeerMode uint8
 
 // The modes of turn.peers.mode.
 const (
 	PeersOpen       PeerMode = iota // the peer policy alone decides
-	PeersObserve                    // what PeersAuthorized would refuse is noted, and granted
+	PeersObserve                    // what PeersAuthorized would refuse is granted and noted
 	PeersAuthorized                 // only Nodes that a Broker authorised reach each other
 )
 
@@ -72,26 +72,28 @@ type Settings struct {
 	UnauthenticatedPerSecond int
 }
 
-// Config is what a Control is made of.
+// Config configures a Control.
 type Config struct {
 	Realm string
 	Keys  *credential.Keyring
-	// CheckPeer is the peer policy: whether ip may be a peer, and if not, why, in plain words. Called on the packet path.
+	// CheckPeer is the peer policy. It reports whether ip may be a peer, and if not, why, in plain words. It must be
+	// quick.
 	CheckPeer func(ip netip.Addr) (allowed bool, cause string)
 	Nodes     Directory
 	Settings  Settings
-	// OwnListener says whether a is a socket that this process listens on: never a peer, whatever the policy allows.
+	// OwnListener reports whether this process listens on a. Such an address is never a peer, whatever the policy
+	// allows.
 	OwnListener func(a netip.AddrPort) bool
 	Engines     int // pion servers; one per core is right
-	// OnPanic is given what a panic on one of pion's goroutines said, from within the deferred function that stopped it. nil:
-	// it is logged.
+	// OnPanic is called with the value of a panic on one of pion's goroutines, by the deferred function that recovered
+	// it. If it is nil the panic is logged.
 	OnPanic func(cause any)
 	Now     func() time.Time
 	Logger  *slog.Logger
 }
 
-// Control implements relay.Handler. Make it with New, give it the data plane with Use before that runs, and Close it
-// when the data plane has ended.
+// Control implements [relay.Handler]. Make one with [New], give it the data plane with [Control.Use] before that runs,
+// and close it when the data plane has ended.
 type Control struct {
 	cfg     Config
 	log     *slog.Logger
@@ -176,9 +178,8 @@ func (c *Control) Apply(s Settings) {
 	c.set.Store(&s)
 }
 
-// Recheck decides again about every peer that live allocations may reach, after the peer policy or the server's own
-// addresses have changed. When it returns, nothing more is relayed to and from those that are denied now, also where
-// their request was under way.
+// Recheck applies a changed peer policy, or changed addresses of this server, to live allocations. When it returns,
+// nothing more is relayed to or from peers that are denied now, even if their request was being handled meanwhile.
 func (c *Control) Recheck() {
 	c.changes.Add(1)
 	for _, s := range c.sessions() {
@@ -216,7 +217,7 @@ func (c *Control) Live() int {
 }
 
 // CloseNode ends every live allocation of a Node and returns how many it ended. When it returns, none of them relays
-// any more. An Allocate that is under way is not missed as long as the Node is Banned before the call.
+// any more. It does not miss an Allocate that is being handled if the Node is banned before the call.
 func (c *Control) CloseNode(node, cause string) int {
 	c.mu.Lock()
 	var all []*session
@@ -233,7 +234,7 @@ func (c *Control) CloseNode(node, cause string) int {
 	return n
 }
 
-// CloseAllocation ends the allocation with this id and says whether there was one.
+// CloseAllocation ends the allocation with this id and reports whether there was one.
 func (c *Control) CloseAllocation(id, cause string) bool {
 	for _, s := range c.sessions() {
 		if s.ID() == id {
@@ -295,7 +296,7 @@ func (c *Control) sessions() []*session {
 func (c *Control) added(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.ended.Load() { // removed comes, or came, without finding it
+	if s.ended.Load() { // removed has not found it, or will not
 		return
 	}
 	c.live[s.id] = s
@@ -307,7 +308,7 @@ func (c *Control) added(s *session) {
 	m[s.id] = s
 }
 
-// removed takes a session out again and gives its place back. The cause is said once, here.
+// removed takes a session out and gives its place back. This is the one place that tells why it ended.
 func (c *Control) removed(s *session, cause string) {
 	c.mu.Lock()
 	delete(c.live, s.id)

@@ -14,7 +14,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
-// errEngineClosed says that a request came when the engine had ended.
+// errEngineClosed is the error of a request that comes after the engine has ended.
 var errEngineClosed = errors.New("the TURN engine has ended")
 
 const (
@@ -23,13 +23,13 @@ const (
 	engineRealm = "engine"
 )
 
-// engine drives one pion/turn server through a net.PacketConn of our own. pion keeps the allocations and the timers that
-// end them; it never sees a client's packet. Every request that reaches it was decided on before and is rebuilt here under
-// a name and key of this process, from an address that stands for one session: a timer that is late can therefore never
-// meet the same client's next allocation. Permissions and channels are the data plane's alone: pion would look for a
-// channel by going through all of them.
+// engine drives one pion/turn server through a net.PacketConn of its own. pion keeps the allocations and the timers
+// that end them, and never sees a client's packet. Each request that reaches it has been decided on and is rebuilt
+// here, with a name and key of this process and from an address that stands for one session, so that a late timer can
+// never hit the same client's next allocation. Permissions and channels are the data plane's alone: pion searches all
+// channels for each ChannelBind.
 //
-// pion reads, handles and answers one request at a time, so the generator knows which session a socket is for.
+// pion reads, handles and answers one request at a time, so the generator knows which session it is asked for.
 type engine struct {
 	server *turn.Server
 	key    []byte
@@ -138,8 +138,8 @@ func (e *engine) forget(src net.Addr) *session {
 	return s
 }
 
-// contain is to be deferred in what pion calls on its own goroutines. A panic in pion's own code there ends the process:
-// nobody but pion could stop it. It sees nothing but what control has rebuilt.
+// contain is deferred by what pion calls on its own goroutines. A panic in pion's own code there would end the process,
+// as only pion could recover it; pion handles nothing but requests that control has rebuilt.
 func (e *engine) contain() {
 	if cause := recover(); cause != nil {
 		e.onPanic(cause)
@@ -177,11 +177,12 @@ func (g *generator) AllocateConn(string, int) (net.Conn, net.Addr, error) {
 // engineAddr stands for the server's end of every session; pion only compares it.
 var engineAddr = &net.UDPAddr{IP: net.IPv6loopback}
 
-// relayConn is what pion holds for a relay. The data plane owns the real socket, so nothing is read or written here.
+// relayConn is what pion has in place of a relay's socket, which belongs to the data plane. It neither reads nor
+// writes.
 type relayConn struct{}
 
-// ReadFrom ends pion's reader of this relay: the data plane reads in its stead, and without the goroutine and its
-// buffer an idle allocation costs 4 kB less, and no stale reader can delete an allocation by its address.
+// ReadFrom ends pion's reader of this relay, since the data plane does the reading. Without that goroutine and its
+// buffer an idle allocation takes 4 kB less, and no stale reader can delete an allocation by its address.
 func (relayConn) ReadFrom([]byte) (int, net.Addr, error) {
 	runtime.Goexit()
 	return 0, nil, net.ErrClosed
@@ -218,8 +219,8 @@ func newEngineConn() *engineConn {
 	}
 }
 
-// exchange hands one request to pion and waits until it has been handled. The reply is valid until the next call; it
-// is empty where pion gave none. The caller makes sure of one call at a time.
+// exchange hands one request to pion and waits until it has been handled. The reply is valid until the next call, and
+// empty if pion gave none. Calls must not overlap.
 func (c *engineConn) exchange(raw []byte, from net.Addr) ([]byte, error) {
 	select {
 	case c.in <- engineRequest{raw, from}:

@@ -7,8 +7,9 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
-// HandleSTUN handles one STUN message that is not the data plane's. It is called for one client at a time, from any
-// goroutine; msg is not kept. What is no request is dropped: nothing may be answered to a response or an indication.
+// HandleSTUN handles one STUN message that is not the data plane's. It may be called from any goroutine, but for one
+// client only once at a time. It does not keep msg. What is not a request is dropped: responses and indications have no
+// answer.
 func (c *Control) HandleSTUN(src relay.Source, msg []byte) {
 	r := request{c: c, src: src}
 	if r.msg.Parse(msg) != nil || !r.msg.Type.IsRequest() || !r.msg.CheckFingerprint() {
@@ -42,7 +43,7 @@ type request struct {
 	session  *session // of this 5-tuple, or nil
 }
 
-// binding answers with the source address and nothing else, so that it is of little use for amplification.
+// binding answers with the source address and nothing else, which makes it of little use for amplification.
 func (r *request) binding() {
 	if !r.c.sources.allow(r.src.Client.Addr()) {
 		r.c.stats.limited.Add(1)
@@ -86,8 +87,8 @@ func (r *request) authenticated() {
 	}
 }
 
-// knownAttribute reports whether this server understands a comprehension-required attribute, or need not. DONT-FRAGMENT is
-// understood where the system can set the bit; RFC 8656 §7.2 has others say so with 420.
+// knownAttribute reports whether this server understands an attribute or does not have to. It understands DONT-FRAGMENT
+// if the system can set the bit; if not, RFC 8656 §7.2 wants 420.
 func knownAttribute(t uint16) bool {
 	switch t {
 	case stunmsg.AttrMappedAddress, stunmsg.AttrUsername, stunmsg.AttrMessageIntegrity, stunmsg.AttrErrorCode,
@@ -102,8 +103,8 @@ func knownAttribute(t uint16) bool {
 	return t >= 0x8000
 }
 
-// unknownAttributes lists, as UNKNOWN-ATTRIBUTES does, what knownAttribute does not know; nil for none. It names at
-// most 16, so that the answer stays small.
+// unknownAttributes is the value of UNKNOWN-ATTRIBUTES for this request, nil if all are known. It names 16 at most, to
+// keep the answer small.
 func (r *request) unknownAttributes() (list []byte) {
 	r.msg.Each(func(t uint16, _ []byte) bool {
 		if !knownAttribute(t) {
@@ -126,19 +127,19 @@ func (r *request) software(w *stunmsg.Builder) *stunmsg.Builder {
 	return w.String(stunmsg.AttrSoftware, name)
 }
 
-// refuse answers an error, and counts it under its cause.
+// refuse answers with an error and counts it by its cause.
 func (r *request) refuse(code int, cause string) {
 	r.c.stats.refused(code, cause)
 	r.send(r.begin(r.msg.Type.Error()).ErrorCode(code))
 }
 
-// note is refuse with a line in the Node's why-record.
+// note is refuse with an event in the Node's why-record.
 func (r *request) note(code int, cause, detail string) {
 	r.c.cfg.Nodes.Refused(r.node, detail)
 	r.refuse(code, cause)
 }
 
-// send signs the answer where the client is authenticated, adds FINGERPRINT where the request had one, and sends it.
+// send signs the answer if the client has authenticated, adds FINGERPRINT if the request had one, and sends it.
 func (r *request) send(w *stunmsg.Builder) {
 	if r.key != nil {
 		w.Integrity(r.key)

@@ -80,7 +80,8 @@ func TestFailuresAreCountedBeforeAnyHash(t *testing.T) {
 	}
 }
 
-// A wrong integrity from an allocation's own address and port, but for its nonce, is a stranger's and costs its user nothing.
+// A wrong integrity from an allocation's own address and port, but for its nonce, is a stranger's and costs its user
+// nothing.
 func TestNobodyUsesUpAnothersRate(t *testing.T) {
 	r := newRig(t, func(c *Config, _ *relay.Config) { c.Settings.UnauthenticatedPerSecond = 20 })
 	c := r.client(t, "Alice", time.Hour)
@@ -117,8 +118,8 @@ func TestNobodyUsesUpAnothersRate(t *testing.T) {
 	wantCode(t, "a secret that is withdrawn", err, 401)
 }
 
-// Beyond its rate an allocation's requests are dropped over UDP before anything is computed, and read more slowly over TCP.
-// Others are served meanwhile.
+// Beyond its rate an allocation's requests are dropped over UDP before anything is computed, and read more slowly over
+// TCP. Others are served meanwhile.
 func TestControlMessagesHaveARate(t *testing.T) {
 	r := newRig(t, func(c *Config, _ *relay.Config) { c.Settings.UnauthenticatedPerSecond = 100 })
 	c := r.client(t, "greedy", time.Hour)

@@ -11,8 +11,8 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
-// createPermission is RFC 8656 §10.2. All peers are decided on before the first is installed, and all are installed in
-// one change.
+// createPermission is RFC 8656 §10.2. It decides about all peers before it installs any, and installs all in one
+// change.
 func (r *request) createPermission() {
 	s, before := r.session, r.c.changes.Load()
 	var all []relay.Grant
@@ -88,7 +88,7 @@ func (r *request) channelBind() {
 	r.send(r.begin(r.msg.Type.Success()))
 }
 
-// notEntered answers where the data plane took no permission or channel.
+// notEntered answers a request whose permissions or channel the data plane has refused.
 func (r *request) notEntered(what string, err error) {
 	switch {
 	case errors.Is(err, relay.ErrPermissions):
@@ -102,7 +102,7 @@ func (r *request) notEntered(what string, err error) {
 	}
 }
 
-// decidedSince decides again where the peer policy has changed since before: Recheck may have come too early to see what
+// decidedSince decides again if the peer policy has changed since before, as Recheck may have run too early to see what
 // this request opened.
 func (r *request) decidedSince(before uint64) {
 	if r.c.changes.Load() != before {
@@ -110,12 +110,12 @@ func (r *request) decidedSince(before uint64) {
 	}
 }
 
-// decidePermission is the peer policy for a permission, which is for an address: the port that is named with it means
-// nothing (RFC 8656 §9), and there are clients that always name 0. code is 0 where it may be granted, within scope. An
-// address that the policy denies may be permitted where another live relay of this server has it. Data then goes between
-// live relays only, and the data plane decides about each datagram.
+// decidePermission is the peer policy for a permission. A permission is for an address: the port that comes with it
+// means nothing (RFC 8656 §9), and some clients always send 0. If it may be granted, within scope, code is 0. An
+// address that the policy denies may be permitted if another live relay of this server has it. Data then passes between
+// live relays only, which the data plane checks for each datagram.
 func (r *request) decidePermission(p netip.AddrPort) (scope relay.Scope, code int, cause string) {
-	// Who names a relay, or a listener of ours, means that.
+	// A client that names a relay or a listener of this server exactly means that one.
 	if r.c.plane.RelayAt(p) != nil || r.c.cfg.OwnListener(p) {
 		scope, code, cause = r.decidePeer(p)
 		return r.forAddress(p.Addr(), scope), code, cause
@@ -137,7 +137,7 @@ func (r *request) decidePermission(p netip.AddrPort) (scope relay.Scope, code in
 	return 0, r.forbidden(ip, why), "peer_denied"
 }
 
-// decidePeer is the peer policy for one transport address: code is 0 where it may be relayed to, within scope.
+// decidePeer is the peer policy for one transport address. If it may be relayed to, within scope, code is 0.
 func (r *request) decidePeer(p netip.AddrPort) (scope relay.Scope, code int, cause string) {
 	ip := p.Addr()
 	if ip.Is4() != r.session.relay.Addr().Addr().Is4() {
@@ -152,7 +152,7 @@ func (r *request) decidePeer(p netip.AddrPort) (scope relay.Scope, code int, cau
 	case allowed:
 		scope = relay.ScopeAny
 	case other != nil:
-		// Two allocations of this server reach each other wherever it stands, and nothing else there.
+		// Allocations of this server reach each other whatever its address is, and nothing else at that address.
 		scope = relay.ScopeRelays
 	default:
 		return 0, r.forbidden(ip, why), "peer_denied"
@@ -165,8 +165,9 @@ func (r *request) decidePeer(p netip.AddrPort) (scope relay.Scope, code int, cau
 
 const notAuthorised = "no Broker authorised this Node to talk to one that is there, see turn.peers.mode"
 
-// authorized is turn.peers.mode: whether a Broker authorised the Node to talk to whoever is at p, in the time that counts.
-// other is the relay at p, if there is one: all relays share an address, so that what counts is the pair.
+// authorized is turn.peers.mode for one transport address: it reports whether a Broker recently authorised the Node to
+// talk to the one at p. other is the relay at p, if there is one; relays share an address, so it is the pair that
+// counts.
 func (r *request) authorized(p netip.AddrPort, other *relay.Relay) bool {
 	switch {
 	case r.c.set.Load().PeerMode == PeersOpen:
@@ -177,16 +178,16 @@ func (r *request) authorized(p netip.AddrPort, other *relay.Relay) bool {
 	return r.authorizedAddr(p.Addr()) || r.observed(p.Addr())
 }
 
-// authorizedAddr reports whether one of the Nodes that a Broker authorised was seen at an address, in the time that counts.
-// What is permitted already may always be refreshed.
+// authorizedAddr reports whether a Node that a Broker recently authorised was seen at an address. A permission that is
+// there can always be refreshed.
 func (r *request) authorizedAddr(ip netip.Addr) bool {
 	set := r.c.set.Load()
 	return set.PeerMode == PeersOpen || r.session.relay.Permitted(ip) == relay.ScopeAny ||
 		r.c.cfg.Nodes.SeenPartner(r.node, ip, set.authorizedSince(r.c.now()))
 }
 
-// forAddress is the scope of the permission for an address on which a peer may be reached within scope: to be let to a
-// relay is not to be let to all that shares its address.
+// forAddress is the scope of the permission that goes with a peer which may be reached within scope. Permission to
+// reach one relay is not permission to reach everything at its address.
 func (r *request) forAddress(ip netip.Addr, scope relay.Scope) relay.Scope {
 	if scope == relay.ScopeAny && r.c.plane.HasRelay(ip, r.session.relay) && !r.observing() && !r.authorizedAddr(ip) {
 		return relay.ScopeRelays
@@ -196,7 +197,7 @@ func (r *request) forAddress(ip netip.Addr, scope relay.Scope) relay.Scope {
 
 func (r *request) observing() bool { return r.c.set.Load().PeerMode == PeersObserve }
 
-// observed notes what would be refused, where that is all that turn.peers.mode asks for.
+// observed notes what PeersAuthorized would refuse, and reports whether turn.peers.mode asks for no more than that.
 func (r *request) observed(ip netip.Addr) bool {
 	if !r.observing() {
 		return false
@@ -208,15 +209,15 @@ func (r *request) observed(ip netip.Addr) bool {
 
 func (s *Settings) authorizedSince(now time.Time) time.Time { return now.Add(-s.AuthorizedFor) }
 
-// forbidden notes why a peer was refused and is 403.
+// forbidden notes why a peer was refused. It always returns 403.
 func (r *request) forbidden(ip netip.Addr, why string) int {
 	r.c.cfg.Nodes.Refused(r.node, "peer "+ip.String()+" refused: "+why)
 	return 403
 }
 
-// AllowSend is the peer policy for each Send indication of a relay: a permission is for an address, and the policy may
-// have changed since. A live relayed address of this server is a peer wherever it stands; where the Broker's
-// authorisations decide, only those of Nodes that it authorised.
+// AllowSend is the peer policy for each Send indication of a relay, since a permission is for a whole address and the
+// policy may have changed. A live relayed address of this server is always allowed, or with PeersAuthorized if a Broker
+// authorised its Node.
 func (c *Control) AllowSend(r *relay.Relay, peer netip.AddrPort) bool {
 	other := c.plane.RelayAt(peer)
 	if other == nil {
@@ -235,7 +236,7 @@ func (r *request) sameFamily(v []byte) bool {
 	return len(v) == 4 && (v[0] == stunmsg.FamilyIPv4 && is4 || v[0] == stunmsg.FamilyIPv6 && !is4)
 }
 
-// parseName is the end of a username that has been accepted.
+// parseName returns when a username's credential ends.
 func parseName(username string) (time.Time, error) {
 	name, err := credential.Parse(username)
 	return name.Expires, err

@@ -6,9 +6,9 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
-// quota counts live allocations, in all and by Node, against two limits, of which 0 is none, and has the Nodes' budgets of
-// memory. A place is taken before anything is opened and given back when the allocation ends, so that the limits are exact
-// however many requests come at once.
+// quota counts live allocations, in all and for each Node, against two limits (0 is no limit), and keeps the Nodes'
+// memory budgets. A place is taken before anything is opened and given back when the allocation ends, so the limits are
+// exact however many requests come at once.
 type quota struct {
 	mu             sync.Mutex
 	total, perNode int
@@ -25,8 +25,8 @@ type share struct {
 
 func newQuota() *quota { return &quota{nodes: make(map[string]*share)} }
 
-// take takes a place for node. Where it is refused, full says which limit was reached: "server" (508 is due) or
-// "node" (486), and used is what is in use there. Otherwise tables is what the allocation's memory counts in.
+// take takes a place for node and returns the budget that its allocation is charged to. If there is no place, full
+// names the limit that was reached, "server" (508 is due) or "node" (486), and used is how many are in use.
 func (q *quota) take(node string) (tables *relay.Budget, full string, used int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -67,7 +67,7 @@ func (q *quota) limits(total, perNode int, tableBytes int64) {
 	}
 }
 
-// tables is how much memory counts in all budgets, and in the largest one.
+// tables returns how much is charged to all budgets together, and to the one with the most.
 func (q *quota) tables() (all, most int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -8,12 +8,12 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
-// How many control messages whoever has a credential may send. They are generous: a client that is gathering and checking
-// candidates for twenty connections at once, or restarts them, stays far below; one that means harm costs a few percent of
-// a core. A message counts as one for each 256 bytes begun, an Allocate as more, since it opens a socket.
+// Limits on control messages from authenticated clients. They are generous: a client that gathers and checks candidates
+// for twenty connections at once, or restarts them, stays far below, and an attacker costs a few percent of a core. A
+// message counts as one unit for each 256 bytes begun; an Allocate counts as more, since it opens a socket.
 //
-// What is beyond is dropped without an answer, and clients send again after half a second. A client on TCP, TLS or DTLS is
-// read from more slowly first.
+// Messages beyond the limits are dropped without an answer, and clients send them again half a second later. A client
+// on TCP, TLS or DTLS is first read from more slowly.
 const (
 	allocationRate  = 1000 // a second
 	allocationBurst = 6000
@@ -24,10 +24,10 @@ const (
 	longestWait = time.Second // of a connection for one message
 )
 
-// tat is a bucket of the generic cell rate algorithm: when, in nanoseconds, it would be whole again.
+// tat is a bucket of the generic cell rate algorithm: the time in nanoseconds at which it is full again.
 type tat int64
 
-// take takes n units out of the bucket. Where there are not as many it returns how long it will take until there are.
+// take takes n units out of the bucket, or returns how long it takes until the bucket has as many.
 func (t *tat) take(now int64, n, rate, burst int) (wait time.Duration) {
 	each := int64(time.Second) / int64(rate)
 	next := max(int64(*t), now) + int64(n)*each
@@ -65,7 +65,7 @@ func (r *nodeRates) take(node string, n int) (wait time.Duration) {
 	return wait
 }
 
-// tell reports whether the Node's why-record should be told: once a minute.
+// tell reports whether to note the Node's excess in its why-record, which is once a minute.
 func (r *nodeRates) tell(node string) (yes bool) {
 	r.with(node, func(now int64, s *nodeState) {
 		if yes = now-s.told >= int64(time.Minute); yes {
@@ -88,9 +88,9 @@ func (r *sessionRate) take(now time.Time, n int) (wait time.Duration) {
 	}
 }
 
-// withinRate takes n units for a request of an authenticated Node, and of its allocation where it has one. If it reports
-// false the request is to be dropped. On a connection it waits for the allocation's units, which holds up that client
-// alone, but never for the Node's: who fills many connections with requests and leaves must not keep them busy for long.
+// withinRate takes n units for a request, from its Node and, if s is not nil, from its allocation. If it reports false
+// the request must be dropped. On a connection it waits for the allocation's units, which delays that client alone, but
+// not for the Node's: nobody should keep the server busy by filling many connections with requests and leaving.
 func (r *request) withinRate(s *session, node string, n int) bool {
 	ok := s == nil
 	for waited := time.Duration(0); !ok; {
@@ -113,5 +113,5 @@ func (r *request) withinRate(s *session, node string, n int) bool {
 	return false
 }
 
-// units is what a message of so many bytes counts as.
+// units is how many units a message of that many bytes takes.
 func units(bytes int) int { return 1 + max(0, bytes-1)/256 }

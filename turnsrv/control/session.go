@@ -14,8 +14,8 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
-// The causes with which an allocation ends, as the log and the why-record say them. Where the client's connection has ended,
-// the data plane says why.
+// The causes with which an allocation ends, as the log and the why-record say them. Where the client's connection has
+// ended, the data plane says why.
 const (
 	causeExpired  = "its lifetime ended without a refresh"
 	causeReleased = "released by the client"
@@ -24,8 +24,8 @@ const (
 	causeBanned   = "the Node is banned"
 )
 
-// session is one allocation as control knows it: who it belongs to and until when. Permissions and channels are kept
-// by the relay (for the data path) and by pion (for their timers).
+// session is one allocation as control knows it: whose it is, and until when. The relay has its permissions and
+// channels.
 type session struct {
 	c      *Control
 	engine *engine
@@ -45,12 +45,12 @@ type session struct {
 	expires atomic.Int64 // Unix seconds
 	ended   atomic.Bool
 
-	proof proof // of its client's handler alone
+	proof proof // only for the goroutine that handles its client
 	rate  sessionRate
 
 	mu     sync.Mutex
-	relays map[netip.AddrPort]time.Time // of this server that it may reach where Nodes must be authorised, and since when
-	tables *relay.Budget                // what relays takes
+	relays map[netip.AddrPort]time.Time // with PeersAuthorized, the relays that it may reach, and when it last did
+	tables *relay.Budget                // charged for relays
 }
 
 const (
@@ -58,8 +58,9 @@ const (
 	reachCost  = 128 // bytes in relays
 )
 
-// mayReach reports whether the relay other, at p, is one that a Broker authorised the session's Node to reach. What was
-// asked about in the last five minutes is not asked again: a call is not cut off because its authorisation has become old.
+// mayReach reports whether a Broker authorised the session's Node to reach the Node of the relay other, which is at p.
+// It does not ask again about a relay that was reached within the last five minutes, so that a call goes on although
+// its authorisation has become old.
 func (s *session) mayReach(p netip.AddrPort, other *relay.Relay) bool {
 	o, ok := other.Tag().(*session)
 	if !ok {
@@ -134,8 +135,8 @@ func sessionID(a net.Addr) uint64 {
 // ID names the session in the admin API.
 func (s *session) ID() string { return strconv.FormatUint(s.id, 36) }
 
-// end stops relaying at once and gives everything back, once; it says whether this call was the one that did. It may
-// be called from any goroutine, pion's among them, and never calls pion.
+// end stops relaying at once and gives everything back. It reports whether this call did so, rather than an earlier
+// one. It may be called from any goroutine, including pion's, and never calls pion.
 func (s *session) end(cause string) bool {
 	if s.ended.Swap(true) {
 		return false
@@ -146,19 +147,19 @@ func (s *session) end(cause string) bool {
 	return true
 }
 
-// close ends the session and has pion forget it. Not to be called from pion's goroutines.
+// close ends the session and has pion forget it. It must not be called from pion's goroutines.
 func (s *session) close(cause string) bool {
 	if !s.end(cause) {
 		return false
 	}
-	// Where pion's own timer was quicker there is no answer, which is just as well.
+	// No answer means that pion's own timer was quicker, which does no harm.
 	_, _ = s.engine.do(s, stunmsg.RefreshRequest, func(w *stunmsg.Builder) { w.Uint32(stunmsg.AttrLifetime, 0) })
 	return true
 }
 
-// grant is the lifetime in whole seconds for a request of now. RFC 8656 §7.2 has no client get less than the default, and
-// here that is the longest too: what a client asks for makes no difference. Only what remains of the session does; 0 means
-// that nothing remains.
+// grant returns the lifetime, in whole seconds, for an Allocate or Refresh that comes now. By RFC 8656 §7.2 nobody gets
+// less than the default, and here that is the maximum too, so what the client asks for makes no difference. It is cut
+// to what is left of the session; 0 means that nothing is left.
 func (s *session) grant(now time.Time) uint32 {
 	d := min(s.c.set.Load().Lifetime, s.until.Sub(now))
 	if d < time.Second {

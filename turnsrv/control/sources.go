@@ -9,9 +9,9 @@ import (
 
 const sourceSets = 4096 // of 4 sources each: 650 kB whatever strangers invent
 
-// sources bounds what one source address gets in a second without having proved who it is: answers, and integrities that
-// are computed for it. An IPv6 source is its /64. A second begins with a source's first request, so that a burst gets
-// exactly the limit in it.
+// sources bounds what one source address gets in a second without authenticating: answers, and message integrities that
+// are computed for it. An IPv6 source is its /64. The second begins with the source's first request, so that a burst
+// gets exactly the limit.
 type sources struct {
 	limit  atomic.Int64 // of either; 0 for no limit
 	now    func() time.Time
@@ -58,8 +58,9 @@ func (s *sources) allow(ip netip.Addr) (ok bool) {
 	return ok
 }
 
-// try takes n integrities out of what may be computed for ip in this second, and reports whether there were as many. The
-// first request of a second is always tried. What turned out to be right is given back with spare: only failures count.
+// try reserves the computing of n integrities for ip in this second, and reports whether that is within the limit. The
+// first request of a second always is. The caller returns them with spare if the request turns out right, so that only
+// failures count.
 func (s *sources) try(ip netip.Addr, n int) (ok bool) {
 	limit := int(s.limit.Load())
 	if limit <= 0 {

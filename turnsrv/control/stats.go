@@ -28,7 +28,7 @@ func (t *Traffic) add(s relay.Stats) {
 	t.Total.Down.Add(s.Down)
 }
 
-// traffic is the entry of t, made where it is missing. The caller holds mu.
+// traffic returns the entry of t, which it makes if there is none. The caller holds mu.
 func (s *stats) traffic(t relay.Transport) *Traffic {
 	if s.past == nil {
 		s.past = make(map[relay.Transport]*Traffic)

@@ -19,10 +19,10 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
-// ErrUsername says that a username is not "<unix expiry>:<node id>".
+// ErrUsername is the error of a username that is not "<unix expiry>:<node id>".
 var ErrUsername = errors.New("username is not <unix expiry>:<node id>")
 
-// ErrNoSecret says that a Keyring was made without a secret.
+// ErrNoSecret is the error of a Keyring without a secret.
 var ErrNoSecret = errors.New("no credential secret: set credentials.secret, or let serve make one")
 
 // Credential is what a Node is given. Password is a secret: it must not be logged.
@@ -39,9 +39,9 @@ type Name struct {
 	Expires time.Time
 }
 
-// Parse reads a username. The Node id is all that follows the first colon and must be a valid one, of which Name has the
-// canonical spelling; the expiry is a plain decimal number of seconds since 1970. Whether it has passed is for the caller to
-// say.
+// Parse reads a username. The Node id is all that follows the first colon and must be a valid one, of which Name has
+// the canonical spelling; the expiry is a plain decimal number of seconds since 1970. Whether it has passed is for the
+// caller to say.
 func Parse(username string) (Name, error) {
 	expiry, node, ok := strings.Cut(username, ":")
 	if !ok || expiry == "" || len(expiry) > 18 || strings.Trim(expiry, "0123456789") != "" {
@@ -94,8 +94,8 @@ func (k *Keyring) replace(all []string) {
 // Generation tells sets of secrets apart: it is another one after each change.
 func (k *Keyring) Generation() uint64 { return k.current.Load().generation }
 
-// Issue makes a credential for a valid Node id that ends ttl after now, cut to whole seconds. It is for the canonical spelling
-// of the id: a client that prepares its username (RFC 8489 §14.3) then changes nothing in it.
+// Issue makes a credential for a valid Node id that ends ttl after now, cut to whole seconds. It is for the canonical
+// spelling of the id: a client that prepares its username (RFC 8489 §14.3) then changes nothing in it.
 func (k *Keyring) Issue(node string, ttl time.Duration, now time.Time) (Credential, error) {
 	if err := nodeid.Valid(node); err != nil {
 		return Credential{}, err
@@ -114,8 +114,8 @@ func (k *Keyring) Issue(node string, ttl time.Duration, now time.Time) (Credenti
 // Len is the number of secrets that Match tries.
 func (k *Keyring) Len() int { return len(k.current.Load().all) }
 
-// Match calls check with the long-term key of each secret for the username and realm, and returns the key for which
-// it was true. Every secret is tried whatever the outcome, so that the work tells nothing about which one fits.
+// Match calls check with the long-term key of each secret for the username and realm, and returns the key for which it
+// was true. It tries every secret whatever the outcome, so that the work does not show which one fits.
 func (k *Keyring) Match(username, realm string, check func(key []byte) bool) (key []byte, ok bool) {
 	for _, secret := range k.current.Load().all {
 		candidate := Key(username, realm, password(secret, username))

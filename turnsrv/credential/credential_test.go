@@ -106,7 +106,8 @@ func TestMatchTriesEverySecretAndKeepsTheFirst(t *testing.T) {
 	}
 }
 
-// TestPreparedUsername has a client prepare the username that a Node was given, as RFC 8489 §14.3 wants, and come in with it.
+// TestPreparedUsername has a client prepare the username that a Node was given, as RFC 8489 §14.3 wants, and come in
+// with it.
 func TestPreparedUsername(t *testing.T) {
 	k, _ := NewKeyring("s", nil)
 	for _, id := range []string{"Zoe\u0308", "a\u00a0b", "\u1112\u1161\u11ab", "Alice"} {

@@ -2,8 +2,8 @@ package peers
 
 import "net/netip"
 
-// form is a way for an IPv6 address to carry an IPv4 one. A host on the way, or the peer itself, may take it out again,
-// so what is denied is denied in each of them.
+// form is a way in which an IPv6 address can carry an IPv4 one. A host on the path, or the peer itself, may take that
+// out again, so a denied IPv4 address is denied in every form.
 type form uint8
 
 const (
@@ -36,8 +36,8 @@ type embedded struct {
 	addr netip.Addr
 }
 
-// embeddedIn reads the IPv4 addresses in an IPv6 address into c and returns those that there are: at most three, since
-// a Teredo address has two and may end as an ISATAP one does.
+// embeddedIn reads the IPv4 addresses in an IPv6 address into c and returns them. There are three at most: a Teredo
+// address has two, and may end like an ISATAP address.
 func embeddedIn(ip netip.Addr, c *[3]embedded) []embedded {
 	b := ip.As16()
 	n := 0
@@ -59,7 +59,7 @@ func embeddedIn(ip netip.Addr, c *[3]embedded) []embedded {
 		add(teredo, 4, 0)
 		add(teredo, 12, 0xff)
 	}
-	// The second bit says whether the IPv4 address claims to be a unique one.
+	// The second bit says whether the IPv4 address claims to be globally unique.
 	if uint32(k.lo>>32)&^0x0200_0000 == 0x0000_5efe {
 		add(isatap, 12, 0)
 	}

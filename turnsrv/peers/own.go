@@ -11,7 +11,7 @@ import (
 type Interface struct {
 	// Prefix is the address with the length of its network, not masked.
 	Prefix netip.Prefix
-	// Loopback says that it is on a loopback interface, where all of an IPv4 network is local.
+	// Loopback is true for a loopback interface, on which a whole IPv4 network is local.
 	Loopback bool
 }
 
@@ -35,7 +35,7 @@ type snapshot struct {
 	read []Interface
 }
 
-// refresh reads the addresses and says whether they are others than before.
+// refresh reads the addresses and reports whether they have changed.
 func (p *Policy) refresh() (changed bool, err error) {
 	all, err := p.cfg.Interfaces()
 	if err != nil {

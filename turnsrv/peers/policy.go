@@ -24,17 +24,19 @@ const defaultRefresh = 10 * time.Second
 
 // Config is what a Policy is made of.
 type Config struct {
-	// Deny has addresses, prefixes and Recommended. A denied IPv4 address is denied too where an IPv6 address carries it.
+	// Deny has addresses, prefixes and Recommended. A denied IPv4 address is denied too where an IPv6 address carries
+	// it.
 	Deny []string
-	// Allow has addresses and prefixes. It wins over Deny, for an address as it is written, not for one that carries it.
+	// Allow has addresses and prefixes. It wins over Deny, for an address as it is written, not for one that carries
+	// it.
 	Allow []string
 	// Public are further addresses of this machine, such as the one that a NAT in front of it has.
 	Public []netip.Addr
 	// Interfaces lists the addresses of this machine. nil: those of its network interfaces.
 	Interfaces func() ([]Interface, error)
 	Refresh    time.Duration // how often Run reads them again; default 10 s
-	// Changed is called by Run when this machine's addresses have changed: what was decided before may be wrong now. May
-	// be nil.
+	// Changed is called by Run when this machine's addresses have changed: what was decided before may be wrong now.
+	// May be nil.
 	Changed func()
 	Logger  *slog.Logger // nil: discard
 }
@@ -171,8 +173,8 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return n, nil
 }
 
-// Check says whether ip may be a peer. Ports do not matter here, nor do addresses of other relays of this server: that
-// is for the caller to know.
+// Check decides whether ip may be a peer. It knows nothing of ports, nor of the relays of this server: those are the
+// caller's business.
 func (p *Policy) Check(ip netip.Addr) Verdict {
 	if !ip.IsValid() {
 		return Verdict{Cause: "not an address"}
@@ -208,12 +210,12 @@ func (l *lists) denied(ip netip.Addr, own *snapshot) int {
 	return l.special.find(ip)
 }
 
-// OwnIP says whether ip is an address of this machine, whatever the lists say.
+// OwnIP reports whether ip is an address of this machine, regardless of the lists.
 func (p *Policy) OwnIP(ip netip.Addr) bool {
 	return ip.IsValid() && p.own.Load().find(ip.Unmap().WithZone("")) == ruleOwn
 }
 
-// Run reads this machine's addresses again every Config.Refresh, until ctx ends. Without it those that New found hold.
+// Run reads this machine's addresses again every Config.Refresh, until ctx ends. Without it, those that New read stay.
 func (p *Policy) Run(ctx context.Context) error {
 	tick := time.NewTicker(p.cfg.Refresh)
 	defer tick.Stop()

@@ -1,7 +1,7 @@
 package peers
 
-// recommendedRules is what Recommended denies besides this machine's own addresses. An address is named by the longest
-// prefix that it is in; where that has no name, the address is allowed.
+// recommendedRules is what Recommended denies besides this machine's own addresses. The longest prefix that contains an
+// address decides; if that one has no name, the address is allowed.
 var recommendedRules = []struct{ prefix, what string }{
 	// IPv4: IANA's special purpose registry (RFC 6890) and multicast.
 	{"0.0.0.0/8", "unspecified address"},

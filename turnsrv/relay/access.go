@@ -19,8 +19,8 @@ const (
 	MaxChannels    = 4096
 )
 
-// access is what a relay's client has opened: permissions and channels. Whoever relays reads the tables without a lock;
-// whoever changes them holds mu. What is in a table is in force: what runs out is taken out by [Plane.Sweep].
+// access is what a relay's client has opened: its permissions and channels. Reading the tables takes no lock; changing
+// them takes mu. What is in a table is in force: [Plane.Sweep] removes what has run out.
 type access struct {
 	perms  table[netip.Addr, *permission]
 	byNum  table[uint16, *route]
@@ -43,7 +43,7 @@ type permission struct {
 
 func (p *permission) dueOf() *due[permission] { return &p.due }
 
-// route is where a channel leads. All but its reach never changes.
+// route is where a channel leads. Only its reach ever changes.
 type route struct {
 	number uint16
 	peer   netip.AddrPort
@@ -54,7 +54,7 @@ type route struct {
 
 func (c *route) dueOf() *due[route] { return &c.due }
 
-// reach is how far a channel reaches at present: a Scope, and what its peer is.
+// reach is how far a channel reaches: a Scope, and flags for what its peer is.
 type reach uint32
 
 const (
@@ -63,7 +63,7 @@ const (
 	reachBarred reach = 1 << 9 // the peer is a listening socket of ours
 )
 
-// scope is how far data of the channel may go, either way; 0 where it may not.
+// scope is how far the channel's data may go, in either direction; 0 means nowhere.
 func (e reach) scope() Scope {
 	if e&reachBarred != 0 {
 		return 0
@@ -84,8 +84,9 @@ func (a *access) channelTo(peer netip.AddrPort) *route {
 	return a.byPeer.get(hashAddrPort(peer), peer)
 }
 
-// scopeOf is how far data may go between the client and a peer: by a permission for its address, or by a channel for as
-// long as that lives. Clients that refresh their channels alone are not cut off after five minutes.
+// scopeOf is how far data may go between the client and a peer, by a permission for the peer's address or by a channel
+// to exactly that peer. It returns the channel, if there is one. That a channel is enough keeps clients going that
+// refresh nothing else.
 func (a *access) scopeOf(peer netip.AddrPort) (Scope, *route) {
 	c := a.channelTo(peer)
 	if c != nil {
@@ -98,7 +99,7 @@ func (a *access) scopeOf(peer netip.AddrPort) (Scope, *route) {
 	return a.permitted(peer.Addr()), c
 }
 
-// take charges the budget for something that is entered.
+// take charges the budget, and reports false if that has not as much left.
 func (a *access) take(bytes int64) bool {
 	if !a.budget.Take(bytes) {
 		return false
@@ -112,7 +113,8 @@ func (a *access) give(bytes int64) {
 	a.budget.Give(bytes)
 }
 
-// permit enters all of the grants for as long as until, or none. Only then does the first of them count.
+// permit enters or refreshes all of the grants until the given time, or none. None takes effect before all have been
+// entered.
 func (a *access) permit(grants []Grant, until int64) error {
 	var err error
 	var fresh []*permission
@@ -153,7 +155,7 @@ func (a *access) drop(p *permission) {
 	a.give(permissionCost)
 }
 
-// bind enters a channel for as long as until, in the place of any of the same number or peer.
+// bind enters or refreshes a channel until the given time. It replaces any channel with the same number or peer.
 func (a *access) bind(number uint16, peer netip.AddrPort, e reach, until int64) error {
 	n, p := a.channel(number), a.channelTo(peer)
 	if n != nil && n == p {
@@ -204,7 +206,7 @@ func (a *access) sweepSome(now int64) (done bool) {
 	return a.sweep(now, sweepMost)
 }
 
-// sweep takes out what has run out by now, at most so many, and reports whether that was all.
+// sweep removes what has run out by now, up to the given number, and reports whether that was all.
 func (a *access) sweep(now int64, most int) (done bool) {
 	for ; most > 0; most-- {
 		if p := a.permsBy.first; p != nil && p.due.at <= now {
@@ -232,7 +234,7 @@ func (a *access) schedule() {
 	}
 }
 
-// close empties the tables for good and gives everything back.
+// close empties the tables for good and gives back what was charged.
 func (a *access) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -248,7 +250,8 @@ func (a *access) close() {
 	a.give(a.charged)
 }
 
-// queue is what runs out, in the order in which it does: everything in one queue lasts as long from its last refresh on.
+// queue holds elements in the order in which they run out. All elements of a queue live equally long after a refresh,
+// so a refreshed one goes to the end.
 type queue[T any, P expiring[T]] struct{ first, last P }
 
 type expiring[T any] interface {
@@ -263,7 +266,7 @@ type due[T any] struct {
 	in           bool
 }
 
-// push puts e at the end, from wherever it was.
+// push puts e at the end, whether or not it was in the queue.
 func (q *queue[T, P]) push(e P, at int64) {
 	q.remove(e)
 	d := e.dueOf()

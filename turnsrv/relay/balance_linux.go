@@ -9,14 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How many workers are at work. What little traffic costs is the waking of workers: one that wakes for all sets finds
-// more to do each time. So the first worker, the leader, has every set as long as it can keep up; the other sets are
-// then members of its own set. When it has been busy for most of a window, or has found so many sockets ready at once
-// that the last of them waits long for the first, it gives the set with the most traffic to that set's own worker. It
-// gets it back some time later, when both together have little to do: well below what makes it give one away, so that
-// sets are not passed to and fro.
+// How many workers are active. With little traffic, most of the cost is waking workers, and one that wakes for all sets
+// finds more to do each time. So the first worker, the leader, has every set for as long as it keeps up: the other sets
+// are then members of its own. When it has been busy for most of a window, or has found so many sockets ready at once
+// that the last waits long for the first, it gives the set with the most traffic to that set's own worker. It takes the
+// set back later, when both together have little to do: well below what made it give the set away, so that sets do not
+// go to and fro.
 
-// A window is how long load is summed up for. Shares of it are in thousandths.
+// loadWindow is the time over which load is measured. Shares of it are in thousandths.
 const loadWindow = 10 * time.Millisecond
 
 // thresholds say when sets are given away, and back.
@@ -40,7 +40,7 @@ type load struct {
 // wakes notes that the worker begins to work.
 func (l *load) wakes(now time.Duration) { l.from = now }
 
-// works notes that the worker has been busy until now, and says whether a window has ended.
+// works notes that the worker has been busy until now, and reports whether that ends a window.
 func (l *load) works(now time.Duration) bool {
 	l.busy += now - l.from
 	l.from = now
@@ -53,7 +53,7 @@ func (l *load) works(now time.Duration) bool {
 	return true
 }
 
-// last is the share of the last window, 0 where that was long ago.
+// last is the share of the last window, or 0 if that was long ago.
 func (l *load) last(now time.Duration) int32 {
 	if now-time.Duration(l.at.Load()) > 10*loadWindow {
 		return 0
@@ -94,8 +94,8 @@ func (w *worker) help() {
 	}
 }
 
-// serve handles t until the end, or until balance, which is asked after each window, says true. While t has nothing
-// the bell is waited for, which rings at once for what came between the last look and the arming.
+// serve handles t until the end, or until balance, which it calls after each window, returns true. While t has nothing
+// it waits for the bell, which rings at once for what came between the last look and the arming.
 func (w *worker) serve(t *set, balance func() bool) {
 	raw, err := t.bell.file.SyscallConn()
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 )
 
 // bell wakes the worker that sleeps over a set, by way of Go's poller. If the poller watched the set itself, it would
-// be told of all that arrives, also while the worker is at work, and a thread would wake for each of those events to
-// find nothing to do. So there is another epoll instance between the two, which passes one event on each time that it
-// has been armed.
+// hear of everything that arrives, even while the worker is active, and a thread would wake for each of those events
+// and find nothing to do. So another epoll instance stands between the two and passes on one event each time that it is
+// armed.
 type bell struct {
 	epoll int
 	set   int      // the set's epoll instance
@@ -51,12 +51,11 @@ func (b *bell) arm() {
 	_ = epollCtl(b.epoll, unix.EPOLL_CTL_MOD, b.set, &ev) // fails only when the relay ends
 }
 
-// A worker that has been at work for lookout has somebody else look at Go's poller, and again now and then.
+// lookout is how long a worker has been active when it first has somebody else look at Go's poller.
 const lookout = 500 * time.Microsecond
 
-// lookOut has an idle processor, where there is one, look for what Go's poller has, and go on looking. The scheduler
-// looks when it runs out of goroutines, which it does not while a worker is at work; and the thread that a worker has
-// woken on was often the only one that waited at the poller. What comes for another worker, or over a stream, would
-// then lie there until the runtime's monitor finds it, which takes 10 ms and more. A goroutine that is new makes the
-// scheduler start a thread.
+// lookOut has an idle processor, if there is one, look at Go's poller and go on doing so. The scheduler looks when it
+// runs out of goroutines, which does not happen while a worker is active, and the thread that woke the worker was often
+// the only one waiting at the poller. What came for another worker, or over a stream, would then wait for the runtime's
+// monitor, which takes 10 ms or more. A new goroutine makes the scheduler start a thread.
 func lookOut() { go func() {}() }

@@ -2,15 +2,15 @@ package relay
 
 import "sync/atomic"
 
-// What the tables of a relay take, in bytes: rounded up from what was measured, garbage collector aside.
+// What is charged for, in bytes: measured, and rounded up for the garbage collector's share.
 const (
 	relayCost      = 8 << 10 // the relay itself, and what the control plane keeps of it
 	permissionCost = 192
 	channelCost    = 320
 )
 
-// Budget bounds what the relays that share it keep in memory, by estimate. Its methods may be called from any goroutine. A
-// nil Budget has no bound.
+// Budget bounds what the relays that share it keep in memory, by estimate. Its methods may be called from any
+// goroutine. A nil Budget has no bound.
 type Budget struct {
 	limit, used atomic.Int64
 }
@@ -33,7 +33,7 @@ func (b *Budget) Used() int64 {
 	return b.used.Load()
 }
 
-// Take takes n bytes, or reports that there are not as many.
+// Take takes n bytes, or reports false if fewer are left.
 func (b *Budget) Take(n int64) bool {
 	if b == nil {
 		return true

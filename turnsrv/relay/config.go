@@ -77,10 +77,10 @@ var (
 
 // Handler gets the STUN messages that are not data.
 type Handler interface {
-	// HandleSTUN is called for every STUN message except the Send indications of a client with a relay: one at a
-	// time for each client, concurrently for different ones. msg has a sound header and may have bytes behind the
-	// length that the header tells. It is valid only during the call. The call may use all of the Plane, Close
-	// included. For a client on UDP it holds up others of the same worker, so it should not wait for anything.
+	// HandleSTUN is called for every STUN message except the Send indications of a client with a relay, once at a time
+	// for each client and concurrently for different ones. msg has a valid header, may be longer than that says, and
+	// must not be kept. HandleSTUN may call any method of the Plane and its Relays. For a client on UDP it delays
+	// others of the same worker, so it should not block.
 	HandleSTUN(src Source, msg []byte)
 }
 
@@ -93,15 +93,15 @@ type Family struct {
 // Config configures a Plane. Only Handler and one Family are needed.
 type Config struct {
 	Handler Handler
-	// DTLS is given the datagrams that look like DTLS records on the UDP listeners (RFC 7983). nil: they are dropped.
-	// datagram is valid only during the call, which must not block.
+	// DTLS is called with datagrams on the UDP listeners that look like DTLS records (RFC 7983). It must not block or
+	// keep datagram. If it is nil they are dropped.
 	DTLS func(src Source, datagram []byte)
 	// OnClientGone is called once for a relay whose client's stream has ended, before the relay is closed. It should
 	// call r.Close, and may do anything else.
 	OnClientGone func(r *Relay, cause string)
 
-	// OnPanic is given what a panic in the path of a client's data said, from within the deferred function that stopped it.
-	// nil: it is logged. The client's relay and connection end.
+	// OnPanic is called with the value of a panic in the path of a client's data, by the deferred function that
+	// recovered it. The client's relay and connection end. If OnPanic is nil the panic is logged.
 	OnPanic func(cause any)
 
 	IPv4, IPv6       Family
@@ -109,15 +109,16 @@ type Config struct {
 	MaxReservations  int    // ports held for reservation tokens at a time; default 256
 
 	BitsPerSecond int64 // of each relay and direction, payload and headers of IP and UDP; 0: no limit
-	// AllowSend is asked for the peer of each Send indication of r, beyond its permission. nil: every one.
+	// AllowSend reports whether r may send to peer, for which it has a permission. It is called for each Send
+	// indication. If it is nil, r may.
 	AllowSend func(r *Relay, peer netip.AddrPort) bool
-	// OwnListener says whether peer is a listening socket of this process, to which nothing is relayed whatever
-	// permissions say. nil: only the Plane's own UDP listeners are known. Asked when a channel is bound and for each
-	// Send indication.
+	// OwnListener reports whether peer is a listening socket of this process. Nothing is relayed to those, whatever
+	// permissions say. It is called when a channel is bound and for each Send indication. If it is nil, only the
+	// Plane's own UDP listeners count.
 	OwnListener func(peer netip.AddrPort) bool
 
 	Workers int // of the Linux engine; default GOMAXPROCS
-	// Files is how many descriptors this process may have open for Open to make another; 0: any number. Linux.
+	// Files is how many descriptors this process may have open for Open to take another; 0: any number. Linux only.
 	Files int
 
 	// Deadlines of streams, checked about every second.
@@ -125,8 +126,9 @@ type Config struct {
 	IdleTimeout  time.Duration // without a relay and without a message; default 60 s
 	FrameTimeout time.Duration // for the rest of a frame that has begun; default 10 s
 	WriteTimeout time.Duration // without any progress in writing; default 10 s
-	// AwayTimeout takes the place of the last two for a client with a relay: its network may be away for a while. Agents of
-	// ICE give each other 30 s (RFC 7675), and TCP may take as long again to notice that the network is back. Default 60 s.
+	// AwayTimeout takes the place of the last two for a client with a relay: its network may be away for a while.
+	// Agents of ICE give each other 30 s (RFC 7675), and TCP may take as long again to notice that the network is back.
+	// Default 60 s.
 	AwayTimeout time.Duration
 
 	Now    func() time.Time // default time.Now
@@ -180,7 +182,7 @@ func setDefault(d *time.Duration, def time.Duration) {
 	}
 }
 
-// check sees to it that both addresses are of the family.
+// check unmaps both addresses and checks that they belong to the family.
 func (f *Family) check(four bool) error {
 	if !f.Bind.IsValid() {
 		return nil

@@ -6,13 +6,14 @@ import (
 	"runtime/debug"
 )
 
-// A panic in the path of somebody's data ends that client's relay and connection, and nothing else: the goroutines that
-// serve clients stop it, give it to Config.OnPanic and go on. What Go itself ends the process for, such as a stack that
-// overflows or a map written to from two sides, cannot be stopped.
+// A panic in the path of a client's data ends that client's relay and connection and nothing else: the goroutines that
+// serve clients recover it, call Config.OnPanic and go on. It cannot be done for what Go ends the process for, such as
+// a stack overflow or concurrent writes to a map.
 
 var errPanicked = errors.New("a mistake in the program ended the connection")
 
-// panicked reports what recover returned. It is called from the deferred function, so that the stack is still there.
+// panicked passes on what recover returned. The deferred function calls it, so that the stack is still that of the
+// panic.
 func (p *Plane) panicked(cause any) {
 	if p.cfg.OnPanic != nil {
 		p.cfg.OnPanic(cause)
@@ -21,14 +22,14 @@ func (p *Plane) panicked(cause any) {
 	p.cfg.Logger.Error("relay: a panic was stopped", "panic", fmt.Sprint(cause), "stack", string(debug.Stack()))
 }
 
-// contain is to be deferred around what belongs to no client.
+// contain is deferred around work that belongs to no client.
 func (p *Plane) contain() {
 	if cause := recover(); cause != nil {
 		p.panicked(cause)
 	}
 }
 
-// fail ends a relay and its client's connection because of a panic. No lane may be held.
+// fail ends a relay and its client's connection because of a panic. The caller must be in no lane.
 func (p *Plane) fail(r *Relay) {
 	if r == nil {
 		return
@@ -47,8 +48,8 @@ func (p *Plane) fail(r *Relay) {
 	}
 }
 
-// recovered brings t into order after a panic: what it has gathered is lost, and the relay that it was at work for ends. It
-// is in no lane then.
+// recovered makes t usable again after a panic. It drops what t had gathered, leaves the lane, and ends the relay that
+// t was working for.
 func (t *tx) recovered(cause any) {
 	t.plane.panicked(cause)
 	t.forget()
@@ -60,7 +61,7 @@ func (t *tx) recovered(cause any) {
 	t.plane.fail(r)
 }
 
-// guard calls f, which is part of the stream's serving, and makes a panic in it the stream's end.
+// guard calls f, a part of serving the stream, and turns a panic in it into an error.
 func (s *stream) guard(f func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {

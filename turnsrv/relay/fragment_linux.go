@@ -5,9 +5,9 @@ import "golang.org/x/sys/unix"
 // CanDontFragment reports whether DONT-FRAGMENT (RFC 8656 §18.9) can be done on this system.
 const CanDontFragment = true
 
-// dontFragment sets or clears DF on what is sent on a socket. On IPv6, where nobody but the sender fragments, it has this
-// machine not do so. DF is set as a probe has it, without believing what ICMP messages say about the path: those who send
-// Send indications with DONT-FRAGMENT find that out themselves.
+// dontFragment sets or clears DF for what is sent on a socket. On IPv6, where only the sender fragments, it keeps this
+// machine from doing so. DF is set as for probes, ignoring what ICMP messages have said about the path: whoever uses
+// DONT-FRAGMENT wants to find that out.
 func dontFragment(fd int, four, on bool) error {
 	switch {
 	case four && on:

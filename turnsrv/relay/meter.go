@@ -8,7 +8,7 @@ import (
 // Cause is why a datagram that arrived for a relay was not passed on.
 type Cause uint8
 
-// The causes, each with the name that [Cause.String] gives it.
+// The causes of drops.
 const (
 	NoPermission Cause = iota // the peer has no permission, or it has run out, and no channel
 	NoChannel                 // ChannelData of a number that is not bound
@@ -38,8 +38,8 @@ type Stats struct {
 	Up, Down Direction // client to peer, peer to client
 }
 
-// Direction counts one way of a relay. Dropped has everything that arrived for the relay and was not passed on, Drops the
-// same by [Cause].
+// Direction counts one direction of a relay. Dropped counts everything that arrived for the relay and was not passed
+// on, and Drops the same by [Cause].
 type Direction struct {
 	Datagrams, Bytes, Dropped uint64
 

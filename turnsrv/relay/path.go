@@ -8,8 +8,8 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
-// What every datagram goes through, whichever engine received it. The engine's tx takes what is to be sent; it may
-// send at once or gather. All of these are called inside a lane of the gate.
+// This is the path of every datagram, whichever engine received it. The engine's tx sends at once or gathers.
+// Everything here is called inside a lane of the gate.
 
 // fromClient handles one datagram of a client on UDP, or one record of DTLS. r is its relay, or nil.
 func (t *tx) fromClient(src *Source, r *Relay, msg []byte) {
@@ -122,8 +122,8 @@ func (t *tx) sendUp(r *Relay, msg []byte) {
 	t.out(r, m.Peer, nil, m.Data)
 }
 
-// probe sends data to a peer with DF set. What was sent before leaves first. One goroutine at a time sends for a relay:
-// that which serves its client.
+// probe sends data to a peer with DF set, after what was gathered before. Only the goroutine that serves the client
+// sends on a relay's socket, so nothing else leaves with DF.
 func (t *tx) probe(r *Relay, peer netip.AddrPort, data []byte) {
 	t.flush()
 	if r.dead.Load() || r.sock.dontFragment(r.family.Bind.Is4(), true) != nil {
@@ -198,7 +198,8 @@ func maxPayload(ip netip.Addr) int {
 	return maxPayload6
 }
 
-// fits reports whether n bytes from a peer fit into a message to the client, and the message into a datagram or record.
+// fits reports whether n bytes from a peer fit into a message to the client, and that message into a datagram or
+// record.
 func (r *Relay) fits(number uint16, from netip.AddrPort, n int) bool {
 	size := stunmsg.ChannelHeader + n
 	switch {
@@ -223,9 +224,9 @@ func largestTo(t Tuple) int {
 	return stunmsg.MaxFrame
 }
 
-// appendHeader appends what goes before data on its way to a client: the header of ChannelData, or without a channel
-// all of a Data indication up to its data. pad is how many zeros are to follow the data. ok is false, and nothing
-// appended, if no length field can say how much data there is.
+// appendHeader appends what goes before data on its way to a client: the header of ChannelData, or without a channel a
+// Data indication up to its data. pad is how many zeros must follow the data. If the data is too long for the length
+// fields, ok is false and nothing is appended.
 func appendHeader(dst []byte, number uint16, from netip.AddrPort, n int, onStream bool) (b []byte, pad int, ok bool) {
 	if number == 0 {
 		var id [12]byte
@@ -245,7 +246,7 @@ func appendHeader(dst []byte, number uint16, from netip.AddrPort, n int, onStrea
 	return dst, pad, true
 }
 
-// appendData appends the whole message that carries data to a client, or nothing: see appendHeader.
+// appendData appends the whole message that carries data to a client, or nothing if appendHeader cannot.
 func appendData(dst []byte, number uint16, from netip.AddrPort, data []byte, onStream bool) ([]byte, bool) {
 	dst, pad, ok := appendHeader(dst, number, from, len(data), onStream)
 	if !ok {
@@ -255,7 +256,7 @@ func appendData(dst []byte, number uint16, from netip.AddrPort, data []byte, onS
 	return append(dst, "\x00\x00\x00"[:pad]...), true
 }
 
-// What a Data indication has before its data, and the most that any header and its padding add.
+// Bytes of a Data indication before its data, and the most that any header and its padding add.
 const (
 	dataHeader4 = stunmsg.HeaderSize + 12 + 4
 	dataHeader6 = stunmsg.HeaderSize + 24 + 4

@@ -117,8 +117,8 @@ func (p *Plane) sweeper(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		// A tick that is late means that this process was stopped, or not given the processor. No client was silent for as
-		// long: what it sent meanwhile is still to be read.
+		// A tick that is late means that this process was stopped, or not given the processor. No client was silent for
+		// as long: what it sent meanwhile is still to be read.
 		late := time.Since(last) - every
 		last = last.Add(every + late)
 		if late > every {
@@ -131,8 +131,8 @@ func (p *Plane) sweeper(ctx context.Context) {
 	}
 }
 
-// Sweep ends what has run out by now: permissions, channels, reservations, and streams whose deadline has passed. Run
-// calls it about every second; only who moves Config.Now needs to.
+// Sweep ends what has run out by now: permissions, channels, reservations, and streams past their deadline. Run calls
+// it about every second. Only a caller that moves Config.Now needs to.
 func (p *Plane) Sweep() {
 	now := p.cfg.Now()
 	coarse := p.since(now) - p.stopped.Load()
@@ -197,8 +197,8 @@ func (p *Plane) SetBitsPerSecond(n int64) {
 	p.rate.Store(&r)
 }
 
-// PrepareMove gets ready to replace Config.IPv4 and Config.IPv6 for new relays; live ones keep their addresses. move does
-// it, cannot fail, and returns every address that relays are told to have.
+// PrepareMove gets ready to replace Config.IPv4 and Config.IPv6 for new relays; live ones keep their addresses. move
+// does it, cannot fail, and returns every address that relays are told to have.
 func (p *Plane) PrepareMove(v4, v6 Family) (move func() (advertised []netip.Addr), err error) {
 	if err := errors.Join(v4.check(true), v6.check(false)); err != nil {
 		return nil, err
@@ -206,7 +206,7 @@ func (p *Plane) PrepareMove(v4, v6 Family) (move func() (advertised []netip.Addr
 	return func() []netip.Addr { return append(p.ports[0].move(v4), p.ports[1].move(v6)...) }, nil
 }
 
-// barred says whether peer is one of our listening sockets.
+// barred reports whether peer is a listening socket of this process.
 func (p *Plane) barred(peer netip.AddrPort) bool {
 	if p.cfg.OwnListener != nil && p.cfg.OwnListener(peer) {
 		return true

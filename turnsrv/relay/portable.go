@@ -16,8 +16,8 @@ import (
 
 // The portable engine: a goroutine for each UDP socket, and one system call for each datagram in and out.
 
-// What is asked for on listening sockets and on relays; the system gives what it allows. A relay's first burst, such as a
-// key frame, must find room.
+// Buffers of listening sockets and relays; the system gives what it allows. A relay's first burst, such as a key frame,
+// must fit.
 const (
 	socketBuffer = 4 << 20
 	relayBuffer  = 1 << 20
@@ -57,7 +57,7 @@ func (s relaySocket) close() {
 	}
 }
 
-// These are for engines that need more than net does.
+// The other engine needs these; package net does not.
 type (
 	peerAddr   struct{}
 	relayIO    struct{}
@@ -97,7 +97,7 @@ func (e *engine) listen(l *listener) error {
 	return nil
 }
 
-// prepare sets what a socket has from its beginning on.
+// prepare sets the options of a new socket.
 func prepare(c *net.UDPConn, ip netip.Addr, buffer int) {
 	_ = c.SetReadBuffer(buffer)
 	_ = c.SetWriteBuffer(buffer)
@@ -157,7 +157,7 @@ func (u *udpSocket) serve(l *lane) {
 	}
 }
 
-// contain is to be deferred around the handling of one client's or peer's data.
+// contain is deferred around the handling of one client's or peer's data.
 func (t *tx) contain() {
 	if cause := recover(); cause != nil {
 		t.recovered(cause)
@@ -172,7 +172,7 @@ func (t *tx) clientSent(src *Source, b []byte) {
 	t.leave()
 }
 
-// asked is the local address that a datagram was sent to, where a wildcard listener is told.
+// asked is the local address that a datagram was sent to, if the listener is a wildcard and the system tells.
 func (u *udpSocket) asked(oob []byte) (a netip.Addr) {
 	if !u.wildcard {
 		return a

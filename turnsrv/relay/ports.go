@@ -27,7 +27,7 @@ type ports struct {
 	forbidden int      // of those taken
 }
 
-// places are where a family's relays are. They are replaced as a whole.
+// places are the addresses of a family's relays. They are replaced as a whole.
 type places struct {
 	now     *place   // of new relays; its Bind is invalid where the family is off
 	earlier []*place // of those that live on since it was another
@@ -92,7 +92,7 @@ func (t *ports) relayAt(a netip.AddrPort) *Relay {
 	return nil
 }
 
-// enter makes r findable. The place that it was opened in counts from then on until move finds no relay there.
+// enter makes r findable. Its place then counts as this server's until move finds no relay there.
 func (t *ports) enter(r *Relay) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -103,7 +103,7 @@ func (t *ports) enter(r *Relay) {
 	}
 }
 
-// leave makes r findable no more. It may be called again, and for one that has not been entered.
+// leave undoes enter. It may be called repeatedly, and for a relay that was not entered.
 func (t *ports) leave(r *Relay) {
 	if t.relays[r.port-t.min].CompareAndSwap(r, nil) {
 		r.family.live.Add(-1)
@@ -136,9 +136,10 @@ func (t *ports) move(f Family) (advertised []netip.Addr) {
 	return advertised
 }
 
-// take binds a free port with bind, which reports whether it worked; a port that somebody else on this machine holds
-// is passed over, and one that may not be bound for good. The search begins anywhere, so that ports are not to be guessed and a freed one is not at once the
-// next client's, and goes round the whole range. With pair the port is even and the one above is taken too.
+// take binds a free port with bind, which reports whether it worked. It passes over ports that somebody else on this
+// machine holds, and marks those that may not be bound, so that they are not tried again. The search begins anywhere,
+// so that ports cannot be guessed and a freed one does not go to the next client at once, and goes round the whole
+// range. With pair the port is even and the one above is taken too.
 func (t *ports) take(even, pair bool, bind func(port uint16) (bool, error)) error {
 	n := len(t.relays)
 	start := mrand.IntN(n)
@@ -170,7 +171,7 @@ func (t *ports) take(even, pair bool, bind func(port uint16) (bool, error)) erro
 	return t.none()
 }
 
-// none is why no port is to be had.
+// none is the error if no port is left.
 func (t *ports) none() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -180,7 +181,7 @@ func (t *ports) none() error {
 	return ErrNoPorts
 }
 
-// forbid notes that a port which is claimed, and stays so, may not be bound.
+// forbid notes that a claimed port may not be bound. It stays claimed.
 func (t *ports) forbid() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -232,7 +233,7 @@ func (t *ports) free() (n int) {
 	return n
 }
 
-// reservation keeps a bound socket for the one who has its token.
+// reservation keeps a bound socket for the client that has its token.
 type reservation struct {
 	ports   *ports
 	family  *place
@@ -254,7 +255,7 @@ type reservations struct {
 	byTok  map[[8]byte]*reservation
 }
 
-// add keeps v under a token that cannot be guessed. It takes v over only without an error.
+// add keeps v under a token that cannot be guessed. If it returns an error, v is still the caller's.
 func (s *reservations) add(v *reservation) (token [8]byte, err error) {
 	if _, err := rand.Read(token[:]); err != nil {
 		return token, err

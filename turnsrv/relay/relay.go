@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// OpenOptions say which relayed transport address is wanted.
+// OpenOptions describe the relayed transport address that is wanted.
 type OpenOptions struct {
 	Family   int  // 4 or 6
 	Tag      any  // kept for the caller: Relay.Tag
@@ -15,7 +15,7 @@ type OpenOptions struct {
 	Reserve  bool // EVEN-PORT with its R bit: keep the next higher port for 30 s; implies EvenPort
 	HasToken bool // take the port reserved under Token; Family, EvenPort and Reserve do not count then
 	Token    [8]byte
-	Budget   *Budget // what the relay takes of memory counts there; nil: nowhere
+	Budget   *Budget // charged for the memory that the relay takes; may be nil
 }
 
 // Relay is one relayed transport address and its client: the data plane's half of an allocation. All methods may be
@@ -115,9 +115,8 @@ func (p *Plane) assign(r *Relay, o OpenOptions) error {
 	return nil
 }
 
-// publish lets datagrams reach r. On an error the caller closes r.
-//
-// The engine comes first: as soon as r can be found, it may be closed from elsewhere.
+// publish lets datagrams reach r. If it returns an error, the caller closes r. The engine comes first, since r may be
+// closed from elsewhere as soon as it can be found.
 func (r *Relay) publish() error {
 	if err := r.startIO(); err != nil {
 		return err
@@ -164,9 +163,8 @@ func (r *Relay) Tag() any { return r.tag }
 // Tuple is the 5-tuple of the relay's client.
 func (r *Relay) Tuple() Tuple { return r.src.Tuple }
 
-// Restrict brings what is open into line with a peer policy that has changed: allowed reports whether an address may be a
-// peer still. What it denies goes on only between relays of this server, and the rest of it ends. allowed must not block,
-// nor call the Relay.
+// Restrict applies a changed peer policy to what is open. allowed reports whether an address may still be a peer. What
+// is denied goes on between relays of this server only, and otherwise ends. allowed must not block or call the Relay.
 func (r *Relay) Restrict(allowed func(netip.Addr) bool) {
 	_ = r.change(func(a *access, _ int64) error {
 		for p := a.permsBy.first; p != nil; {
@@ -204,16 +202,16 @@ type Grant struct {
 	Scope Scope
 }
 
-// Permit lets peers, at any port, send to the client and be sent to for [PermissionLife] (RFC 8656 §9): all of them, or
-// none where there is an error, which is [ErrPermissions], [ErrBudget] or [ErrClosed]. A permission that is there already
-// is refreshed and only ever widened: ScopeRelays after ScopeAny changes nothing.
+// Permit enters permissions for [PermissionLife]: the peers may exchange data with the client, at any port (RFC 8656
+// §9). It enters all of them, or none and returns [ErrPermissions], [ErrBudget] or [ErrClosed]. An existing permission
+// is refreshed and can only be widened: ScopeRelays after ScopeAny changes nothing.
 func (r *Relay) Permit(grants ...Grant) error {
 	return r.change(func(a *access, now int64) error { return a.permit(grants, now+int64(PermissionLife)) })
 }
 
-// Bind binds or refreshes a channel for [ChannelLife], in the place of any with the same number or peer: the caller has
-// checked RFC 8656 §12.1. For as long as it lives, data goes both ways between the client and exactly this peer, whatever
-// becomes of the permission. Errors are [ErrChannels], [ErrBudget] and [ErrClosed].
+// Bind binds or refreshes a channel for [ChannelLife]. It replaces any channel with the same number or peer; the caller
+// has checked what RFC 8656 §12.1 allows. While the channel lives, data passes both ways between the client and exactly
+// this peer, with or without a permission. Errors are [ErrChannels], [ErrBudget] and [ErrClosed].
 func (r *Relay) Bind(number uint16, peer netip.AddrPort, scope Scope) error {
 	e := r.reach(peer, scope)
 	return r.change(func(a *access, now int64) error { return a.bind(number, peer, e, now+int64(ChannelLife)) })
@@ -230,7 +228,7 @@ func (r *Relay) reach(peer netip.AddrPort, scope Scope) reach {
 	return e
 }
 
-// change has f change what is open, unless the relay has ended. now is nanoseconds since the Plane's epoch.
+// change calls f to change what is open, unless the relay has ended. now is in nanoseconds since the Plane's epoch.
 func (r *Relay) change(f func(a *access, now int64) error) error {
 	a := &r.access
 	a.mu.Lock()
@@ -245,10 +243,10 @@ func (r *Relay) change(f func(a *access, now int64) error) error {
 	return err
 }
 
-// sweepMost is how much runs out at a time before others may have the lock.
+// sweepMost is how many permissions and channels a sweep takes out before others can have the lock.
 const sweepMost = 256
 
-// sweep ends what has run out by now.
+// sweep ends the permissions and channels that have run out by now.
 func (r *Relay) sweep(now int64) {
 	a := &r.access
 	for done := false; !done; {
@@ -259,7 +257,7 @@ func (r *Relay) sweep(now int64) {
 	}
 }
 
-// Permitted is the scope of the client's permission for ip, 0 for none.
+// Permitted is the scope of the client's permission for ip, or 0 if there is none.
 func (r *Relay) Permitted(ip netip.Addr) Scope { return r.access.permitted(ip) }
 
 // ChannelPeer is the peer that a channel number is bound to.
@@ -288,8 +286,8 @@ func (r *Relay) Counts() (permissions, channels int) {
 // Stats reads the counters. They stay readable after Close.
 func (r *Relay) Stats() Stats { return Stats{Up: r.up.read(), Down: r.down.read()} }
 
-// admit applies the rate limit of one direction to one datagram with so many bytes of payload. It counts as on the wire
-// between relay and peer, headers included: what is empty is not free.
+// admit applies the rate limit of one direction to one datagram with so many bytes of payload. The datagram counts with
+// its headers, as on the wire between relay and peer, so that empty ones are not free.
 func (r *Relay) admit(m *meter, now int64, bytes int) bool {
 	if r.plane.rate.Load().allow(m, now, bytes+headers(r.family.Bind)) {
 		return true
@@ -298,7 +296,7 @@ func (r *Relay) admit(m *meter, now int64, bytes int) bool {
 	return false
 }
 
-// headers is what IP and UDP put before each datagram, in bytes.
+// headers is the size of a datagram's IP and UDP headers, in bytes.
 func headers(ip netip.Addr) int {
 	if ip.Is4() {
 		return 20 + 8
@@ -306,7 +304,7 @@ func headers(ip netip.Addr) int {
 	return 40 + 8
 }
 
-// nanos is the time for the rate limit, and 0 where there is none and the clock need not be asked.
+// nanos is the time for the rate limit, or 0 if there is none, which saves a look at the clock.
 func (p *Plane) nanos() int64 {
 	if p.rate.Load().bitsPerSecond == 0 {
 		return 0

@@ -29,8 +29,8 @@ type rx struct {
 	bufs  []byte
 }
 
-// newRX takes the slots from the system rather than from Go's heap: most of their pages are never touched, and as
-// a part of the heap they would let it grow by as much in garbage. free gives them back.
+// newRX maps the slots rather than taking them from Go's heap: most of their pages are never touched, and on the heap
+// they would let it grow by as much again in garbage. free unmaps them.
 func newRX() (*rx, error) {
 	bufs, err := unix.Mmap(-1, 0, slots*slotStride, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
@@ -71,8 +71,8 @@ func (x *rx) again(i int) {
 // room reports whether there are enough free slots for another call.
 func (x *rx) room() bool { return slots-x.used >= maxBatch }
 
-// receive receives what is there into free slots, and returns the first of them and how many are filled. A call
-// that fills maxBatch has probably left something.
+// receive receives into free slots, and returns the first of them and how many it has filled. If those are maxBatch,
+// more is probably waiting.
 func (x *rx) receive(fd int) (first, n int) {
 	first = x.used
 	n, err := recvmmsg(fd, &x.hdrs[first], maxBatch)

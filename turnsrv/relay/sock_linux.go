@@ -35,8 +35,8 @@ func sendmsg(fd int, m *unix.Msghdr) syscall.Errno {
 	return err
 }
 
-// None of these waits for anything, so the scheduler need not hear of them: on an idle server each call that it does hear
-// of wakes the runtime's monitor, which costs more than the call.
+// These calls never block, so the scheduler need not know of them: on an idle server each call that it knows of wakes
+// the runtime's monitor, which costs more than the call.
 
 func sysRead(fd uintptr, b []byte) (int, error) {
 	n, _, err := syscall.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
@@ -156,7 +156,7 @@ func udpBound(a netip.AddrPort, prepare func(fd int) error) (int, error) {
 	}
 	_ = sysOption(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) // older kernels go without
 	if a.Addr().Is4() {
-		_ = dontFragment(fd, true, false) // which the kernel does by default, to find out about the path by losing datagrams
+		_ = dontFragment(fd, true, false) // by default the kernel sets DF, and learns of a small MTU by losing datagrams
 	}
 	return fd, nil
 }

@@ -11,8 +11,8 @@ type Source struct {
 	stream *stream    // nil on UDP
 }
 
-// Send sends one whole STUN message, or on UDP any datagram, back to the client. It never blocks; a message that
-// finds full buffers is dropped. From UDP it leaves from Tuple.Server.
+// Send sends one whole STUN message, or on UDP any datagram, back to the client. It never blocks; if buffers are full
+// it drops the message. On UDP the message leaves from Tuple.Server.
 func (s Source) Send(msg []byte) {
 	switch {
 	case s.stream != nil:
@@ -37,7 +37,7 @@ func (s Source) Relay() *Relay {
 	return r
 }
 
-// MarkAuthenticated lifts the deadline that a stream has for its first authenticated request. On UDP it does nothing.
+// MarkAuthenticated lifts a stream's deadline for its first authenticated request. On UDP it does nothing.
 func (s Source) MarkAuthenticated() {
 	if s.stream != nil {
 		s.stream.authenticate()

@@ -124,9 +124,17 @@ func TestKeyUpdatesWithoutEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		most := 0
+		most, waits := 0, 0
 		conn := src.stream.tcp
-		_ = conn.SetWriteBuffer(16 << 10) // otherwise the kernel takes megabytes first
+		_ = conn.SetWriteBuffer(16 << 10)       // otherwise the kernel takes megabytes first
+		for known && waits < tooMuch-(64<<10) { // what is for it already saves many thousand keys
+			if _, err := conn.Write(make([]byte, 16<<10)); err != nil {
+				t.Fatal(err)
+			}
+			conn.mu.Lock()
+			waits = conn.backlog
+			conn.mu.Unlock()
+		}
 		_ = c.SetWriteDeadline(time.Now().Add(8 * patience))
 		var err error
 		for err == nil {

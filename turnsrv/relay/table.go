@@ -8,10 +8,9 @@ import (
 	"sync/atomic"
 )
 
-// table finds values by key. Look-ups take no lock: a link never changes but for its successor, the buckets are replaced
-// as a whole when they grow, and what is unlinked stays readable for whoever is still on it. Its owner sees to it that
-// one goroutine at a time writes. Every operation takes the same time however much is in it, now and then a doubling
-// aside. The zero value is an empty table.
+// table is a hash table whose look-ups take no lock: only the successor of a link ever changes, growing replaces all
+// buckets at once, and an unlinked link stays readable for those who are on it. Writers must exclude each other. Apart
+// from growing, an operation takes the same time however many keys there are. The zero value is an empty table.
 type table[K comparable, V any] struct {
 	buckets atomic.Pointer[[]atomic.Pointer[link[K, V]]]
 	count   int // of writers
@@ -24,10 +23,10 @@ type link[K comparable, V any] struct {
 	next  atomic.Pointer[link[K, V]]
 }
 
-// fewestBuckets are what a table begins with.
+// fewestBuckets is how many a table begins with, a power of two.
 const fewestBuckets = 4
 
-// get is the value of a key, or the zero value.
+// get returns the value of a key, or the zero value if there is none.
 func (t *table[K, V]) get(hash uint64, key K) (v V) {
 	b := t.buckets.Load()
 	if b == nil {
@@ -41,7 +40,7 @@ func (t *table[K, V]) get(hash uint64, key K) (v V) {
 	return v
 }
 
-// put adds a key that is not in the table.
+// put adds a key, which must not be in the table.
 func (t *table[K, V]) put(hash uint64, key K, value V) {
 	b := t.buckets.Load()
 	switch {
@@ -100,7 +99,7 @@ func (t *table[K, V]) clear() {
 	t.count = 0
 }
 
-// seed is secret, so that nobody can choose keys that collide.
+// seed is secret, so that clients cannot choose keys that collide.
 var seed = [2]uint64{rand.Uint64(), rand.Uint64()}
 
 func mix(hi, lo, more uint64) uint64 {

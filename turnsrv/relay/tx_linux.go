@@ -49,7 +49,7 @@ type group struct {
 	first, last int32
 }
 
-// sending says whose datagrams a message carries.
+// sending describes the datagrams that a message carries.
 type sending struct {
 	r     *Relay
 	way   int
@@ -60,9 +60,8 @@ type sending struct {
 }
 
 // tx gathers datagrams, relay by relay, and sends them with as few system calls as it can: one for all of a relay's
-// towards its peers, one for all clients of a listening socket, and datagrams of equal size to one address as one
-// message that the kernel takes apart (UDP_SEGMENT). Data stays where it was received; headers are put before it by
-// means of iovecs.
+// datagrams to its peers, one for all clients of a listening socket, and datagrams of equal size to one address as a
+// single message that the kernel splits (UDP_SEGMENT). Data stays where it was received; iovecs put headers before it.
 type tx struct {
 	plane  *Plane
 	lane   *lane
@@ -150,7 +149,7 @@ func (t *tx) add(r *Relay, way int, data []byte) *item {
 	return it
 }
 
-// toPeer queues data for a peer of r. dst is nil where the peer has no channel.
+// toPeer queues data for a peer of r. dst is nil if the peer has no channel.
 func (t *tx) toPeer(r *Relay, peer netip.AddrPort, dst *peerAddr, data []byte) {
 	t.room()
 	if dst == nil {
@@ -217,7 +216,7 @@ func (t *tx) flush() {
 	t.nitems, t.ngroups, t.nheads, t.naddrs = 0, 0, 0, 0
 }
 
-// build makes messages of a group's items, and transmits when there is no room for more. The group is used up.
+// build makes messages of a group's items, and transmits when there is no room for more. It uses the group up.
 func (t *tx) build(g *group, fd int) {
 	r, way := g.r, g.way
 	g.r = nil
@@ -244,8 +243,8 @@ func (t *tx) build(g *group, fd int) {
 	}
 }
 
-// message makes one message of item i and as many behind it as can go with it, and returns the first that cannot:
-// the same address, the same size, which only the last may be below, and nothing empty.
+// message makes one message of item i and those behind it that can go with it, and returns the first that cannot. They
+// need the same address and size, except that the last may be smaller, and none may be empty.
 func (t *tx) message(r *Relay, way int, i int32, limit int) int32 {
 	it := &t.items[i]
 	s := &t.what[t.nmsgs]
@@ -286,7 +285,7 @@ func (t *tx) message(r *Relay, way int, i int32, limit int) int32 {
 	return i
 }
 
-// from says whether a message must be told the address to leave from: the one that the client asked.
+// from reports whether a message must name the address to leave from, which is the one that the client asked.
 func (t *tx) from(s *sending) bool {
 	return s.way == down && s.r.src.udp.wildcard && !s.r.src.Server.Addr().IsUnspecified()
 }
@@ -334,8 +333,8 @@ func (t *tx) transmit(fd int) {
 	t.nmsgs, t.niovs = 0, 0
 }
 
-// refused handles a message that the kernel did not take. Where that may be because it holds several datagrams, such
-// as on a path whose MTU is below their size, they are sent one by one, and their like from now on too.
+// refused handles a message that the kernel did not take. If that may be because it holds several datagrams, as on a
+// path whose MTU is below their size, it sends them one by one, as it will from now on.
 func (t *tx) refused(fd, at int, err syscall.Errno) {
 	s := &t.what[at]
 	m := s.r.meter(s.way)
@@ -371,7 +370,7 @@ func (t *tx) refused(fd, at int, err syscall.Errno) {
 	}
 }
 
-// causeOf is what a refusal of the kernel counts as.
+// causeOf is the cause to count for an error of the kernel.
 func causeOf(err syscall.Errno) Cause {
 	switch err {
 	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:

@@ -7,15 +7,15 @@ import (
 	"net/netip"
 )
 
-// ErrTooLarge reports a message that would not fit: a length that its field cannot hold, or more than [MaxFrame] bytes
-// in all.
+// ErrTooLarge is the error of a message with more than [MaxFrame] bytes, whose length fields could not hold what they
+// must.
 var ErrTooLarge = errors.New("STUN message too large")
 
 // Builder writes one message into a buffer, attribute by attribute. Its methods return it, to be chained; Bytes ends
 // the message. A Builder that outgrows the buffer allocates a new one, as append does.
 //
-// It makes no message that would be read as another one: with the first attribute that does not fit, or whose value
-// has no form on the wire, it takes no more, [Builder.Err] says why, and [Builder.Bytes] returns nil.
+// A Builder never makes a wrong message. After an attribute that does not fit, or a value that cannot be encoded, it
+// ignores what follows, [Builder.Err] returns the reason, and [Builder.Bytes] returns nil.
 type Builder struct {
 	b   []byte
 	err error
@@ -100,7 +100,7 @@ func (w *Builder) Fingerprint() *Builder {
 	return w
 }
 
-// Bytes sets the header's length and returns the message, or nil where something did not fit: see [Builder.Err].
+// Bytes sets the header's length and returns the message, or nil if there is an error: see [Builder.Err].
 func (w *Builder) Bytes() []byte {
 	if w.err != nil {
 		return nil

@@ -6,8 +6,8 @@ import (
 	"net/netip"
 )
 
-// ErrFrame says that a stream carries something that is neither STUN nor ChannelData: nothing behind it can be
-// trusted, so the connection must be closed.
+// ErrFrame is the error of a stream that carries something which is neither STUN nor ChannelData. Nothing behind it can
+// be trusted, so the connection must be closed.
 var ErrFrame = errors.New("neither a STUN message nor ChannelData on the stream")
 
 // FrameSize is the size in bytes, padding included, of the frame that b begins with on a stream (RFC 8656 §12.5). b
@@ -35,7 +35,7 @@ func FrameSize(b []byte) (int, error) {
 	return n, nil
 }
 
-// IsChannel reports whether a message whose first byte this is can only be ChannelData: a number from [MinChannel] to
+// IsChannel reports whether a message with this first byte is ChannelData, with a number from [MinChannel] to
 // [MaxChannel].
 func IsChannel(first byte) bool { return first&0xc0 == 0x40 }
 
@@ -52,16 +52,16 @@ func ParseChannelData(b []byte) (number uint16, data []byte, ok bool) {
 	return binary.BigEndian.Uint16(b), b[ChannelHeader : ChannelHeader+n], true
 }
 
-// Send is what a Send indication says.
+// Send is the content of a Send indication.
 type Send struct {
 	Peer         netip.AddrPort
 	Data         []byte // points into the message
 	DontFragment bool
 }
 
-// ParseSend reads a Send indication (RFC 8656 §11.2). ok is false if it is to be dropped: it is no Send indication, is
-// malformed, lacks XOR-PEER-ADDRESS or DATA, or has a comprehension-required attribute that has no meaning there. Nothing
-// is allocated.
+// ParseSend reads a Send indication (RFC 8656 §11.2). ok is false if the message must be dropped: it is no Send
+// indication, is malformed, lacks XOR-PEER-ADDRESS or DATA, or has an unexpected comprehension-required attribute. It
+// allocates nothing.
 func ParseSend(b []byte) (s Send, ok bool) {
 	if !IsSTUN(b) || Type(binary.BigEndian.Uint16(b)) != SendIndication {
 		return Send{}, false

@@ -9,14 +9,14 @@ import (
 	"net/netip"
 )
 
-// What Parse and the readers below can say of bytes that they refuse.
+// Errors of Parse and of the functions that read attributes.
 var (
 	ErrNotSTUN   = errors.New("not a STUN message")
 	ErrMalformed = errors.New("malformed STUN message")
 	ErrAddress   = errors.New("malformed address attribute")
 )
 
-// IsSTUN says whether b begins with the header of a STUN message that fits b (RFC 8489 §5).
+// IsSTUN reports whether b begins with the header of a STUN message that is no longer than b (RFC 8489 §5).
 func IsSTUN(b []byte) bool {
 	return len(b) >= HeaderSize && b[0] < 4 && binary.BigEndian.Uint32(b[4:]) == magicCookie &&
 		b[3]&3 == 0 && HeaderSize+int(binary.BigEndian.Uint16(b[2:])) <= len(b)
@@ -78,10 +78,10 @@ func (m *Message) Parse(b []byte) error {
 // TransactionID is the 96-bit transaction id; it points into Raw.
 func (m *Message) TransactionID() []byte { return m.Raw[8:HeaderSize] }
 
-// HasIntegrity says whether the message carries MESSAGE-INTEGRITY. It says nothing about its being right.
+// HasIntegrity reports whether the message carries MESSAGE-INTEGRITY, right or wrong.
 func (m *Message) HasIntegrity() bool { return m.integrity != 0 }
 
-// HasFingerprint says whether the message carries FINGERPRINT.
+// HasFingerprint reports whether the message carries FINGERPRINT.
 func (m *Message) HasFingerprint() bool { return m.fingerprint != 0 }
 
 // Get returns the value of the first attribute of type t, pointing into Raw. A repeated attribute counts once
@@ -108,7 +108,7 @@ func (m *Message) Each(f func(t uint16, value []byte) bool) {
 	}
 }
 
-// CheckIntegrity says whether MESSAGE-INTEGRITY is that of key, in constant time. False where there is none.
+// CheckIntegrity reports, in constant time, whether the message carries the MESSAGE-INTEGRITY that key gives.
 func (m *Message) CheckIntegrity(key []byte) bool {
 	if m.integrity == 0 {
 		return false
@@ -117,7 +117,7 @@ func (m *Message) CheckIntegrity(key []byte) bool {
 	return hmac.Equal(integrityOf(sum[:0], key, m.Raw[:m.integrity]), m.Raw[m.integrity+4:m.integrity+4+sha1.Size])
 }
 
-// CheckFingerprint is false only where a FINGERPRINT is there and wrong.
+// CheckFingerprint reports whether FINGERPRINT is absent or right.
 func (m *Message) CheckFingerprint() bool {
 	return m.fingerprint == 0 ||
 		binary.BigEndian.Uint32(m.Raw[m.fingerprint+4:]) == fingerprintOf(m.Raw[:m.fingerprint], len(m.Raw)-HeaderSize)

@@ -32,10 +32,10 @@ const (
 	ConnectionBindRequest   Type = 0x000b
 )
 
-// IsRequest says whether t is a request, which is answered.
+// IsRequest reports whether t is a request, which is answered.
 func (t Type) IsRequest() bool { return t&classMask == classRequest }
 
-// IsIndication says whether t is an indication, which is never answered.
+// IsIndication reports whether t is an indication, which is never answered.
 func (t Type) IsIndication() bool { return t&classMask == classIndication }
 
 // Success is the success response to the request t.

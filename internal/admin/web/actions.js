@@ -2,12 +2,19 @@
 
 import { call, Unauthorized } from "./api.js";
 import { ask, count, field, h, printable, quoted, say } from "./dom.js";
+import { store } from "./store.js";
 
 const DURATIONS = [["", "until it is lifted"], ["10m", "10 minutes"], ["1h", "1 hour"], ["24h", "1 day"], ["7d", "7 days"], ["30d", "30 days"]];
 
 /** durationSelect offers how long a ban may last. */
 export function durationSelect() {
   return h("select", { name: "for" }, ...DURATIONS.map(([value, text]) => h("option", { value, text })));
+}
+
+/** changeButton is a button that changes something on the server: a token that may only look cannot press it. */
+export function changeButton(props) {
+  const off = store.readOnly && { disabled: true, title: "This token may look and not change anything: sign in with admin.token." };
+  return h("button", { ...props, ...off });
 }
 
 /** ban bans a Node and says how many allocations were closed. */

@@ -1,6 +1,6 @@
 // The live allocations.
 
-import { closeAllocation, every } from "./actions.js";
+import { changeButton, closeAllocation, every } from "./actions.js";
 import { call } from "./api.js";
 import { ago, bytes, count, h, nodeLink, pager, printable, table } from "./dom.js";
 
@@ -16,7 +16,7 @@ export function allocationTable(done, { withNode }) {
     key: (a) => a.id,
     make: (a) => pick([
       a.relayed, nodeLink(a.node), a.transport, a.client, bytes(a.bytes_in), bytes(a.bytes_out), count(a.drops), ago(a.created), ago(a.expires),
-      h("button", {
+      changeButton({
         type: "button", class: "small danger", text: "Close", "data-allocation": a.id, "aria-label": `Close ${a.relayed} of ${printable(a.node)}`,
         on: { click: async () => (await closeAllocation(a)) && done() },
       }),

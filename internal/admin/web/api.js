@@ -27,10 +27,15 @@ export function setToken(value) {
 }
 
 // A link may bring the token behind "#token=": that part of an address is never sent to a server.
-if (location.hash.startsWith("#token=")) {
-  setToken(recall(() => decodeURIComponent(location.hash.slice("#token=".length))) ?? "");
-  history.replaceState(null, "", "#/overview");
+let view = location.hash;
+if (view.startsWith("#token=")) {
+  setToken(recall(() => decodeURIComponent(view.slice("#token=".length))) ?? "");
+  view = "#/overview";
 }
+
+// Where a proxy shows the page at a path without the slash at its end, links lead to the one with it: so that they do not
+// load the page again, that is its address from the beginning. A token does not stay in it.
+history.replaceState(null, "", new URL(view, document.baseURI));
 
 async function request(method, path, { query, body, signal } = {}) {
   const url = new URL("." + path, document.baseURI); // a proxy may show the page below a path
@@ -58,8 +63,8 @@ export async function call(method, path, options) {
 }
 
 /** events yields {name, data} of /api/events until the connection ends. */
-export async function* events(signal) {
-  const resp = await request("GET", "/api/events", { signal });
+export async function* events(query, signal) {
+  const resp = await request("GET", "/api/events", { query, signal });
   const reader = resp.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {

@@ -2,7 +2,7 @@
 
 import { call, hasToken, recall, setToken, Unauthorized } from "./api.js";
 import { field, h, setText } from "./dom.js";
-import { follow, forget, store, watch } from "./store.js";
+import { follow, forget, setReadOnly, store, watch } from "./store.js";
 import { followWarnings } from "./warnings.js";
 import * as allocations from "./allocations.js";
 import * as bans from "./bans.js";
@@ -50,7 +50,7 @@ function signIn(wrong) {
     const form = h("form", { class: "signin card" },
       h("h1", { text: "Sign in" }),
       h("input", { type: "text", name: "username", value: "admin", autocomplete: "username", hidden: true }),
-      field("Admin token", input, "The value of admin.token; a generated one is in the file admin.token in data_dir."),
+      field("Admin token", input, "The value of admin.token; a generated one is in the file admin.token in data_dir. That of admin.read_token may look only."),
       problem,
       h("button", { type: "submit", class: "primary", text: "Sign in" }));
     form.addEventListener("submit", async (event) => {
@@ -117,16 +117,22 @@ async function run() {
   setUpTheme();
   watch(always, drawState);
   const out = document.getElementById("signout");
-  window.addEventListener("hashchange", () => {
+  const again = () => {
     if (!document.getElementById("nav").hidden) route();
+  };
+  window.addEventListener("hashchange", again);
+  window.addEventListener("permission", () => {
+    document.getElementById("readonly").hidden = !store.readOnly;
+    if (!first) again();
   });
   for (;;) {
     const session = new AbortController();
     let wrong = false;
     try {
-      await call("GET", "/api/status").catch((err) => {
+      const status = await call("GET", "/api/status").catch((err) => {
         if (err instanceof Unauthorized) throw err; // after anything else follow tries again
       });
+      if (status) setReadOnly(Boolean(status.read_only));
       out.hidden = !hasToken();
       out.onclick = () => session.abort();
       window.addEventListener("unauthorized", () => {
@@ -143,6 +149,7 @@ async function run() {
     session.abort(); // what polls ends as well
     setToken("");
     forget();
+    setReadOnly(false);
     out.hidden = true;
     await signIn(wrong);
   }

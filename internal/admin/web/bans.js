@@ -1,6 +1,6 @@
 // Bans: who has one, and a form for new ones.
 
-import { attempt, ban, durationSelect, every, unban } from "./actions.js";
+import { attempt, ban, changeButton, durationSelect, every, unban } from "./actions.js";
 import { call } from "./api.js";
 import { ago, field, h, nodeLink, pager, printable, table } from "./dom.js";
 
@@ -15,7 +15,7 @@ export function show(main, _, signal) {
     key: (b) => b.node,
     make: (b) => [
       nodeLink(b.node), ago(b.since), b.until ? ago(b.until) : "for good", b.reason ? printable(b.reason) : "–",
-      h("button", {
+      changeButton({
         type: "button", class: "small", text: "Lift ban", "data-node": b.node, "aria-label": "Lift ban of " + printable(b.node),
         on: { click: async () => (await unban(b.node)) && refresh() },
       }),
@@ -26,7 +26,7 @@ export function show(main, _, signal) {
     field("Node", h("input", { name: "node", required: true, maxlength: "256", autocomplete: "off", spellcheck: "false" })),
     field("Reason", h("input", { name: "reason", maxlength: "1024", autocomplete: "off" })),
     field("For", durationSelect()),
-    h("button", { type: "submit", class: "danger", text: "Ban" }));
+    changeButton({ type: "submit", class: "danger", text: "Ban" }));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const data = Object.fromEntries(new FormData(form));

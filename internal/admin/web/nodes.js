@@ -1,6 +1,6 @@
 // The list of Nodes.
 
-import { every, askBan, unban } from "./actions.js";
+import { askBan, changeButton, every, unban } from "./actions.js";
 import { call } from "./api.js";
 import { ago, bytes, count, h, nodeLink, pager, printable, table } from "./dom.js";
 
@@ -50,7 +50,7 @@ export function banButton(n, done) {
   const click = async () => {
     if (n.banned ? await unban(n.node) : await askBan(n.node)) done();
   };
-  return h("button", {
+  return changeButton({
     type: "button", class: n.banned ? "small" : "small danger", "data-node": n.node, text: n.banned ? "Lift ban" : "Ban",
     "aria-label": (n.banned ? "Lift ban of " : "Ban ") + printable(n.node), on: { click },
   });

@@ -23,6 +23,9 @@ export function show(main, _, signal) {
   const limits = table("Limits", [["Key"], ["Value", "num"]], {
     key: ([k]) => k, make: ([k, v]) => [h("code", { text: k }), v === 0 ? "none" : count(v)], empty: "The server reports no limits.",
   });
+  const policy = table("What the webhooks' policy has done", [["What"], ["Since the start", "num"]], {
+    key: ([k]) => k, make: ([k, v]) => [k, count(v)], empty: "Nothing beyond its fixed rules: no question to an upstream, no message, no token that ends.",
+  });
   main.append(
     h("section", {}, h("h2", { text: "This server" }), about),
     h("section", {}, h("h2", { text: "Certificate" }), certificate),
@@ -31,6 +34,7 @@ export function show(main, _, signal) {
       env, copy),
     h("section", {}, h("h2", { text: "Listeners" }), listeners.el),
     h("section", {}, h("h2", { text: "ICE URLs" }), urls.el),
+    h("section", {}, h("h2", { text: "Policy" }), policy.el),
     h("section", {}, h("h2", { text: "Limits" }), limits.el));
 
   every(5000, signal, async () => {
@@ -50,6 +54,7 @@ export function show(main, _, signal) {
     copy.disabled = s.broker_env.length === 0;
     listeners.update(s.listeners);
     urls.update(s.urls);
+    policy.update(Object.entries(s.policy ?? {}).sort());
     limits.update(Object.entries(s.limits).sort());
   });
 }

@@ -1,13 +1,12 @@
 // What the server tells as it happens, kept while the page is open, whichever view is shown.
 
-import { events, Unauthorized } from "./api.js";
+import { receive } from "./stream.js";
 
 const KEEP_POINTS = 300; // seconds of the plot
 const KEEP_NOTES = 300;
-const SILENCE = 10_000; // ms without a word after which the connection is taken for lost
 
 /** store holds the newest statistics, the rates of the last minutes and the last events, the newest first. */
-export const store = { stats: null, points: [], notes: [], noteNumber: 0, connected: false, heard: 0 };
+export const store = { stats: null, points: [], notes: [], noteNumber: 0, connected: false, heard: 0, readOnly: false };
 
 const listeners = new Set();
 
@@ -49,6 +48,13 @@ function setConnected(value) {
   tell("state");
 }
 
+/** setReadOnly notes whether the token may change nothing. */
+export function setReadOnly(value) {
+  if (store.readOnly === value) return;
+  store.readOnly = value;
+  window.dispatchEvent(new Event("permission"));
+}
+
 /** forget drops everything, after a sign-out. */
 export function forget() {
   Object.assign(store, { stats: null, points: [], notes: [], connected: false });
@@ -56,34 +62,12 @@ export function forget() {
 }
 
 /** follow keeps the store up to date until signal is aborted; it throws Unauthorized. */
-export async function follow(signal) {
-  for (let wait = 500; !signal.aborted; wait = Math.min(wait * 2, 10_000)) {
-    const attempt = new AbortController();
-    const end = () => attempt.abort();
-    signal.addEventListener("abort", end);
-    let quiet = setTimeout(end, SILENCE);
-    try {
-      for await (const event of events(attempt.signal)) {
-        clearTimeout(quiet);
-        quiet = setTimeout(end, SILENCE);
-        wait = 500;
-        store.heard = Date.now();
-        setConnected(true);
-        if (event.name === "stats") onStats(event.data);
-        if (event.name === "note") onNote(event.data);
-      }
-    } catch (err) {
-      if (err instanceof Unauthorized) throw err;
-    } finally {
-      clearTimeout(quiet);
-      signal.removeEventListener("abort", end);
-    }
-    setConnected(false);
-    if (!signal.aborted) {
-      await new Promise((done) => {
-        setTimeout(done, wait);
-        signal.addEventListener("abort", done, { once: true });
-      });
-    }
-  }
+export function follow(signal) {
+  return receive(signal, (event) => {
+    setConnected(event !== null);
+    if (event === null) return;
+    store.heard = Date.now();
+    if (event.name === "stats") onStats(event.data);
+    if (event.name === "note") onNote(event.data);
+  });
 }

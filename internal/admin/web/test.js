@@ -1,6 +1,6 @@
 // The test from the visitor's own browser: what each ICE URL gives, and a relay-only loop over each TURN URL.
 
-import { attempt } from "./actions.js";
+import { attempt, changeButton } from "./actions.js";
 import { call } from "./api.js";
 import { bytes, field, h, setText } from "./dom.js";
 import { explain, gather, loop, unreachable } from "./rtc.js";
@@ -11,7 +11,7 @@ const LATE = "The server did not answer in time: a firewall swallows the packets
 const COLUMNS = ["URL", "host", "srflx", "relay", "Round trip", "Throughput", "Finding"];
 
 export function show(main, _, signal) {
-  const start = h("button", { type: "submit", class: "primary", text: "Start the test", id: "start-test" });
+  const start = changeButton({ type: "submit", class: "primary", text: "Start the test", id: "start-test" });
   const state = h("p", { class: "hint", role: "status", id: "test-state" });
   const extra = h("input", { name: "extra", placeholder: "turns:turn.example.org:5349", autocomplete: "off", spellcheck: "false", pattern: "\\s*(stuns?|turns?):\\S+\\s*" });
   const body = h("tbody", { role: "rowgroup" });

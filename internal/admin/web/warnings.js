@@ -3,6 +3,7 @@
 import { every } from "./actions.js";
 import { call } from "./api.js";
 import { duration, h } from "./dom.js";
+import { setReadOnly } from "./store.js";
 
 /** followWarnings shows the warnings of the server, and of the clocks, until signal is aborted. */
 export function followWarnings(signal) {
@@ -28,7 +29,9 @@ export function followWarnings(signal) {
         remedy: "Set both by NTP: credentials end by the server's",
       });
     }
-    if (!signal.aborted) draw(list);
+    if (signal.aborted) return;
+    setReadOnly(Boolean(s.read_only)); // a token may come to be another kind while it is used
+    draw(list);
   });
   signal.addEventListener("abort", () => draw([]));
 }
