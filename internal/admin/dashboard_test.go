@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/losses"
+	"github.com/crolang-p2p/crolang-aio/internal/stories"
 )
 
 func TestDashboardFiles(t *testing.T) {
@@ -71,10 +73,21 @@ const hostile = `<img src=x onerror="window.hacked=1">` + "\u202egnp.exe"
 func lively(t *testing.T, token string) *server {
 	var seconds atomic.Uint64
 	now := time.Now().UTC()
+	kept := stories.New()
+	for _, x := range []stories.Signal{
+		{From: "Bob", To: hostile, Event: stories.Attempt, Answer: stories.OK}, {From: "Bob", To: hostile, Event: stories.ToAsked, Answer: stories.OK, Candidate: "srflx"},
+		{From: hostile, To: "Bob", Event: stories.Refusal, Answer: stories.OK}, {From: "Bob", To: "Alice", Event: stories.Message, Answer: stories.OK, Bytes: 1500},
+	} {
+		x.At = now.Add(-time.Minute)
+		kept.Note(x)
+	}
 	s := serve(t, token, func(c *Config) {
+		link := adminapi.BrokerLink{From: netip.MustParseAddr("198.51.100.7"), Runtime: "JVM", Version: "1.0" + hostile, Since: now.Add(-time.Hour), Attempts: 1, SentBytes: 1500}
+		c.Broker, c.Stories = atBroker{"Bob": link, hostile: link}, kept
 		c.Status = func() adminapi.Status {
 			return adminapi.Status{
-				Version: "1.2.3", Commit: "abcdef0", Go: "go1.26.8", Started: now.Add(-26 * time.Hour),
+				NodesURL: "http://127.0.0.1:8080",
+				Version:  "1.2.3", Commit: "abcdef0", Go: "go1.26.8", Started: now.Add(-26 * time.Hour),
 				Listeners: []adminapi.Listener{
 					{Part: "turn", Transport: "udp", Address: "0.0.0.0:3478"}, {Part: "turn", Transport: "tcp", Address: "0.0.0.0:3478"}, {Part: "turn", Transport: "tls", Address: "0.0.0.0:5349"},
 					{Part: "hooks", Transport: "http", Address: "127.0.0.1:8083"}, {Part: "admin", Transport: "http", Address: "127.0.0.1:8084"},
@@ -141,6 +154,8 @@ var views = []struct{ path, heading, ready string }{
 	{"overview", "Overview", `document.querySelectorAll(".big")[1].textContent === "3" && document.querySelector(".line.in").getAttribute("d").length > 100`},
 	{"nodes", "Nodes", `document.querySelectorAll("tbody tr").length === 4`},
 	{"node?id=Bob", "Node", `document.querySelectorAll("tbody tr").length === 6`},
+	{"story?id=Bob&with=" + url.QueryEscape(hostile), "Two Nodes", `document.querySelectorAll("tbody tr").length === 9 &&
+		document.body.innerText.includes("the other Node did not accept") && document.querySelectorAll(".tag.bad").length === 2`},
 	{"allocations", "Allocations", `document.querySelectorAll("tbody tr").length === 3`},
 	{"bans", "Bans", `document.querySelectorAll("tbody tr").length === 1`},
 	{"setup", "Set-up", `document.querySelector("pre").textContent.includes("NODE_OPTIONS") && document.querySelector("#main").textContent.includes("messages forwarded1,234")`},
@@ -174,7 +189,8 @@ func TestDashboardViews(t *testing.T) {
 				t.Errorf("%s, %s: the page is %s pixels wider than the screen", look.name, v.path, over)
 			}
 			checkAccessibility(p, axe, look.name+" "+v.path)
-			p.shot(look.name + "-" + strings.NewReplacer("?", "-", "=", "-").Replace(v.path))
+			shot, _, _ := strings.Cut(v.path, "&")
+			p.shot(look.name + "-" + strings.NewReplacer("?", "-", "=", "-").Replace(shot))
 		}
 	}
 	if p.eval("typeof window.hacked") != `"undefined"` {
