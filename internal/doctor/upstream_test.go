@@ -33,7 +33,9 @@ func TestUpstreams(t *testing.T) {
 			t.Parallel()
 			s := goodStub()
 			got := s.examine(t, func(l *Local, cfg *Config) {
-				cfg.Patience = 500 * time.Millisecond
+				if c.name == "silent" {
+					cfg.Patience = 500 * time.Millisecond // the others answer, however busy the machine is
+				}
 				l.Upstreams = []Upstream{{"hooks.upstream.authenticate_url", strings.Replace(c.url, "://", "://user:hush@", 1)}}
 			})
 			want(t, got, c.status, "upstream", c.texts...)
