@@ -22,10 +22,13 @@ const (
 // access is what a relay's client has opened: its permissions and channels. Reading the tables takes no lock; changing
 // them takes mu. What is in a table is in force: [Plane.Sweep] removes what has run out.
 type access struct {
-	perms  table[netip.Addr, *permission]
-	byNum  table[uint16, *route]
-	byPeer table[netip.AddrPort, *route]
-	next   atomic.Int64 // when the first of them runs out, in nanoseconds since the Plane's epoch; 0: never
+	perms  table[*permission] // by address
+	byNum  table[*route]
+	byPeer table[*route]
+	// One of each, which is tried first: most relays have no other.
+	onePerm  atomic.Pointer[permission]
+	oneRoute atomic.Pointer[route]
+	next     atomic.Int64 // when the first of them runs out, in nanoseconds since the Plane's epoch; 0: never
 
 	mu      sync.Mutex
 	permsBy queue[permission, *permission] // by when they run out
@@ -72,16 +75,28 @@ func (e reach) scope() Scope {
 }
 
 func (a *access) permitted(ip netip.Addr) Scope {
-	if p := a.perms.get(hashAddr(ip), ip); p != nil {
+	if p := a.onePerm.Load(); p != nil && p.ip == ip {
+		return Scope(p.scope.Load())
+	}
+	if p := a.perms.get(addrKey(ip)); p != nil {
 		return Scope(p.scope.Load())
 	}
 	return 0
 }
 
-func (a *access) channel(number uint16) *route { return a.byNum.get(hashNumber(number), number) }
+func (a *access) channel(number uint16) *route {
+	if c := a.oneRoute.Load(); c != nil && c.number == number {
+		return c
+	}
+	return a.byNum.get(numberKey(number))
+}
 
 func (a *access) channelTo(peer netip.AddrPort) *route {
-	return a.byPeer.get(hashAddrPort(peer), peer)
+	c := a.oneRoute.Load()
+	if c == nil || c.peer == peer { // where there is any, there is this one
+		return c
+	}
+	return a.byPeer.get(peerKey(peer))
 }
 
 // scopeOf is how far data may go between the client and a peer, by a permission for the peer's address or by a channel
@@ -119,8 +134,8 @@ func (a *access) permit(grants []Grant, until int64) error {
 	var err error
 	var fresh []*permission
 	for _, g := range grants {
-		h := hashAddr(g.Addr)
-		if a.perms.get(h, g.Addr) != nil {
+		k := addrKey(g.Addr)
+		if a.perms.get(k) != nil {
 			continue
 		}
 		if a.perms.count >= MaxPermissions {
@@ -135,12 +150,13 @@ func (a *access) permit(grants []Grant, until int64) error {
 			return err
 		}
 		p := &permission{ip: g.Addr}
-		a.perms.put(h, g.Addr, p)
+		a.perms.put(k, p)
+		a.onePerm.Store(p)
 		a.permsBy.push(p, until)
 		fresh = append(fresh, p)
 	}
 	for _, g := range grants {
-		p := a.perms.get(hashAddr(g.Addr), g.Addr)
+		p := a.perms.get(addrKey(g.Addr))
 		if s := uint32(g.Scope); s > p.scope.Load() {
 			p.scope.Store(s)
 		}
@@ -151,7 +167,10 @@ func (a *access) permit(grants []Grant, until int64) error {
 
 func (a *access) drop(p *permission) {
 	a.permsBy.remove(p)
-	a.perms.remove(hashAddr(p.ip), p.ip)
+	if a.onePerm.Load() == p {
+		a.onePerm.Store(a.permsBy.last)
+	}
+	a.perms.remove(addrKey(p.ip))
 	a.give(permissionCost)
 }
 
@@ -182,9 +201,10 @@ func (a *access) bind(number uint16, peer netip.AddrPort, e reach, until int64) 
 	c := &route{number: number, peer: peer}
 	c.dst.set(peer)
 	c.reach.Store(uint32(e))
-	a.byNum.put(hashNumber(number), number, c)
-	a.byPeer.put(hashAddrPort(peer), peer, c)
+	a.byNum.put(numberKey(number), c)
+	a.byPeer.put(peerKey(peer), c)
 	a.chansBy.push(c, until)
+	a.oneRoute.Store(c)
 	return nil
 }
 
@@ -195,8 +215,11 @@ func (a *access) unbind(c *route) {
 
 func (a *access) unlink(c *route) {
 	a.chansBy.remove(c)
-	a.byNum.remove(hashNumber(c.number), c.number)
-	a.byPeer.remove(hashAddrPort(c.peer), c.peer)
+	if a.oneRoute.Load() == c {
+		a.oneRoute.Store(a.chansBy.last)
+	}
+	a.byNum.remove(numberKey(c.number))
+	a.byPeer.remove(peerKey(c.peer))
 }
 
 func (a *access) sweepSome(now int64) (done bool) {
@@ -242,6 +265,8 @@ func (a *access) close() {
 		return
 	}
 	a.closed = true
+	a.onePerm.Store(nil)
+	a.oneRoute.Store(nil)
 	a.perms.clear()
 	a.byNum.clear()
 	a.byPeer.clear()

@@ -83,7 +83,7 @@ func TestPermissions(t *testing.T) {
 }
 
 func TestClientTable(t *testing.T) {
-	table := new(clientTable)
+	table := newClientTable()
 	key := func(i int) netip.AddrPort {
 		var b [16]byte
 		binary.BigEndian.PutUint32(b[12:], uint32(i))
@@ -93,7 +93,7 @@ func TestClientTable(t *testing.T) {
 	const n = 5000
 	relays := make([]*Relay, n)
 	relays[0] = &Relay{}
-	table.add(key(0), loopback4, relays[0])
+	table.put(key(0), loopback4, relays[0])
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Add(1)
@@ -105,7 +105,7 @@ func TestClientTable(t *testing.T) {
 				return
 			default:
 			}
-			if table.find(key(0), loopback4) != relays[0] {
+			if table.get(key(0), loopback4) != relays[0] {
 				t.Error("an entry was missed")
 				return
 			}
@@ -113,26 +113,26 @@ func TestClientTable(t *testing.T) {
 	}()
 	for i := 1; i < n; i++ {
 		relays[i] = &Relay{}
-		if !table.add(key(i), loopback4, relays[i]) || table.add(key(i), loopback4, &Relay{}) {
+		if !table.put(key(i), loopback4, relays[i]) || table.put(key(i), loopback4, &Relay{}) {
 			t.Fatal("put")
 		}
 	}
-	if table.find(key(5), loopback6) != nil {
+	if table.get(key(5), loopback6) != nil {
 		t.Error("another server address is another 5-tuple")
 	}
 	for i := 1; i < n; i++ {
-		if table.find(key(i), loopback4) != relays[i] {
+		if table.get(key(i), loopback4) != relays[i] {
 			t.Fatal("get")
 		}
-		table.drop(key(i), loopback4, &Relay{}) // not this one
-		table.drop(key(i), loopback4, relays[i])
-		if table.find(key(i), loopback4) != nil {
+		table.remove(key(i), &Relay{}) // not this one
+		table.remove(key(i), relays[i])
+		if table.get(key(i), loopback4) != nil {
 			t.Fatal("removed, and still there")
 		}
 	}
 	close(stop)
 	wg.Wait()
-	if got := len(*table.buckets.Load()); got != fewestBuckets {
+	if got := len(*table.buckets.Load()); got != minBuckets {
 		t.Errorf("%d buckets are kept", got)
 	}
 }

@@ -135,17 +135,17 @@ func BenchmarkOpenClose(b *testing.B) {
 }
 
 func BenchmarkClientTable(b *testing.B) {
-	t := new(clientTable)
+	t := newClientTable()
 	key := func(i int) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), uint16(i))
 	}
 	for i := range 10_000 {
-		t.add(key(i), loopback4, &Relay{})
+		t.put(key(i), loopback4, &Relay{})
 	}
 	i := 0
 	b.ReportAllocs()
 	for b.Loop() {
-		if t.find(key(i%10_000), loopback4) == nil {
+		if t.get(key(i%10_000), loopback4) == nil {
 			b.Fatal("missed")
 		}
 		i++

@@ -1,41 +1,109 @@
 package relay
 
 import (
+	"encoding/binary"
+	"math/bits"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
-// clientTable finds the relay of a UDP client of one listener. Any number of goroutines may use it.
+// clientTable finds the relay of a UDP client of one listener. Look-ups take no lock: an entry never changes but for
+// its link, the buckets are replaced as a whole when they grow, and what is unlinked stays readable for whoever is
+// still on it.
 type clientTable struct {
-	mu sync.Mutex // of writers
-	table[clientKey, *Relay]
+	seed    [2]uint64 // secret, so that nobody can choose addresses that collide
+	buckets atomic.Pointer[[]atomic.Pointer[clientEntry]]
+
+	mu    sync.Mutex // of writers
+	count int
 }
 
-type clientKey struct {
+type clientEntry struct {
 	client netip.AddrPort
 	server netip.Addr
+	relay  *Relay
+	next   atomic.Pointer[clientEntry]
 }
 
-func (t *clientTable) find(client netip.AddrPort, server netip.Addr) *Relay {
-	return t.get(hashAddrPort(client), clientKey{client, server})
+const minBuckets = 64
+
+func newClientTable() *clientTable {
+	t := &clientTable{seed: [2]uint64{rand.Uint64(), rand.Uint64()}}
+	b := make([]atomic.Pointer[clientEntry], minBuckets)
+	t.buckets.Store(&b)
+	return t
 }
 
-// add enters r, unless its client has a relay.
-func (t *clientTable) add(client netip.AddrPort, server netip.Addr, r *Relay) bool {
+func (t *clientTable) hash(c netip.AddrPort) uint64 {
+	a := c.Addr().As16()
+	hi, lo := bits.Mul64(binary.LittleEndian.Uint64(a[:])^t.seed[0]^uint64(c.Port()), binary.LittleEndian.Uint64(a[8:])^t.seed[1])
+	hi, lo = bits.Mul64(hi^lo^t.seed[1], t.seed[0]^uint64(c.Port())<<32|1)
+	return hi ^ lo
+}
+
+func (t *clientTable) get(client netip.AddrPort, server netip.Addr) *Relay {
+	b := *t.buckets.Load()
+	for e := b[t.hash(client)&uint64(len(b)-1)].Load(); e != nil; e = e.next.Load() {
+		if e.client == client && e.server == server {
+			return e.relay
+		}
+	}
+	return nil
+}
+
+// put adds r, unless its client has a relay.
+func (t *clientTable) put(client netip.AddrPort, server netip.Addr, r *Relay) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.find(client, server) != nil {
+	if t.get(client, server) != nil {
 		return false
 	}
-	t.put(hashAddrPort(client), clientKey{client, server}, r)
+	b := *t.buckets.Load()
+	if t.count >= len(b) {
+		b = t.resize(len(b) * 2)
+	}
+	t.link(b, client, server, r)
+	t.count++
 	return true
 }
 
-// drop takes r out, if it is in.
-func (t *clientTable) drop(client netip.AddrPort, server netip.Addr, r *Relay) {
+func (t *clientTable) link(b []atomic.Pointer[clientEntry], client netip.AddrPort, server netip.Addr, r *Relay) {
+	head := &b[t.hash(client)&uint64(len(b)-1)]
+	e := &clientEntry{client: client, server: server, relay: r}
+	e.next.Store(head.Load())
+	head.Store(e)
+}
+
+// resize copies every entry: readers may still be walking the old ones.
+func (t *clientTable) resize(n int) []atomic.Pointer[clientEntry] {
+	b := make([]atomic.Pointer[clientEntry], n)
+	old := *t.buckets.Load()
+	for i := range old {
+		for e := old[i].Load(); e != nil; e = e.next.Load() {
+			t.link(b, e.client, e.server, e.relay)
+		}
+	}
+	t.buckets.Store(&b)
+	return b
+}
+
+// remove takes r out, if it is in.
+func (t *clientTable) remove(client netip.AddrPort, r *Relay) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.find(client, server) == r {
-		t.remove(hashAddrPort(client), clientKey{client, server})
+	b := *t.buckets.Load()
+	link := &b[t.hash(client)&uint64(len(b)-1)]
+	for e := link.Load(); e != nil; e = link.Load() {
+		if e.relay == r {
+			link.Store(e.next.Load())
+			t.count--
+			if len(b) > minBuckets && t.count < len(b)/4 {
+				t.resize(len(b) / 2)
+			}
+			return
+		}
+		link = &e.next
 	}
 }

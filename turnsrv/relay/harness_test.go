@@ -285,7 +285,7 @@ func (r *Relay) bind(number uint16, peer netip.AddrPort, scope Scope) {
 
 func (r *Relay) revoke(ip netip.Addr) {
 	must(r.change(func(a *access, _ int64) error {
-		if p := a.perms.get(hashAddr(ip), ip); p != nil {
+		if p := a.perms.get(addrKey(ip)); p != nil {
 			a.drop(p)
 		}
 		return nil

@@ -29,7 +29,7 @@ func (s Source) Relay() *Relay {
 	case s.stream != nil:
 		r = s.stream.relay.Load()
 	case s.udp != nil:
-		r = s.udp.clients.find(s.Client, s.Server.Addr())
+		r = s.udp.clients.get(s.Client, s.Server.Addr())
 	}
 	if r == nil || r.dead.Load() {
 		return nil
@@ -50,7 +50,7 @@ func (s Source) attach(r *Relay) error {
 	case s.stream != nil:
 		return s.stream.attach(r)
 	case s.udp != nil:
-		if !s.udp.clients.add(s.Client, s.Server.Addr(), r) {
+		if !s.udp.clients.put(s.Client, s.Server.Addr(), r) {
 			return ErrInUse
 		}
 		return nil
@@ -63,7 +63,7 @@ func (s Source) detach(r *Relay) {
 	case s.stream != nil:
 		s.stream.detach(r)
 	case s.udp != nil:
-		s.udp.clients.drop(s.Client, s.Server.Addr(), r)
+		s.udp.clients.remove(s.Client, r)
 	}
 }
 

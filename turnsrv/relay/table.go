@@ -11,61 +11,69 @@ import (
 // table is a hash table whose look-ups take no lock: only the successor of a link ever changes, growing replaces all
 // buckets at once, and an unlinked link stays readable for those who are on it. Writers must exclude each other. Apart
 // from growing, an operation takes the same time however many keys there are. The zero value is an empty table.
-type table[K comparable, V any] struct {
-	buckets atomic.Pointer[[]atomic.Pointer[link[K, V]]]
+type table[V any] struct {
+	buckets atomic.Pointer[[]atomic.Pointer[link[V]]]
 	count   int // of writers
 }
 
-type link[K comparable, V any] struct {
-	hash  uint64
-	key   K
+type link[V any] struct {
+	key   key
 	value V
-	next  atomic.Pointer[link[K, V]]
+	next  atomic.Pointer[link[V]]
 }
 
-// fewestBuckets is how many a table begins with, a power of two.
-const fewestBuckets = 4
+// Up to fewLinks keys are in one bucket, which is searched without hashing: most relays have no more.
+const fewLinks = 8
 
 // get returns the value of a key, or the zero value if there is none.
-func (t *table[K, V]) get(hash uint64, key K) (v V) {
+func (t *table[V]) get(k key) (v V) {
 	b := t.buckets.Load()
 	if b == nil {
 		return v
 	}
-	for l := (*b)[hash&uint64(len(*b)-1)].Load(); l != nil; l = l.next.Load() {
-		if l.hash == hash && l.key == key {
+	for l := bucket(*b, &k).Load(); l != nil; l = l.next.Load() {
+		if l.key == k {
 			return l.value
 		}
 	}
 	return v
 }
 
+func bucket[V any](b []atomic.Pointer[link[V]], k *key) *atomic.Pointer[link[V]] {
+	if len(b) == 1 {
+		return &b[0]
+	}
+	return &b[k.hash()&uint64(len(b)-1)]
+}
+
 // put adds a key, which must not be in the table.
-func (t *table[K, V]) put(hash uint64, key K, value V) {
+func (t *table[V]) put(k key, value V) {
 	b := t.buckets.Load()
 	switch {
 	case b == nil:
-		b = t.resize(fewestBuckets)
-	case t.count >= len(*b):
+		b = t.resize(1)
+	case t.count == fewLinks && len(*b) == 1:
+		b = t.resize(2 * fewLinks)
+	case t.count >= len(*b) && len(*b) > 1:
 		b = t.resize(len(*b) * 2)
 	}
-	push(*b, &link[K, V]{hash: hash, key: key, value: value})
+	push(*b, &link[V]{key: k, value: value})
 	t.count++
 }
 
-func push[K comparable, V any](b []atomic.Pointer[link[K, V]], l *link[K, V]) {
-	head := &b[l.hash&uint64(len(b)-1)]
+func push[V any](b []atomic.Pointer[link[V]], l *link[V]) {
+	head := bucket(b, &l.key)
 	l.next.Store(head.Load())
 	head.Store(l)
 }
 
 // resize copies every link: readers may still be walking the old ones.
-func (t *table[K, V]) resize(n int) *[]atomic.Pointer[link[K, V]] {
-	b := make([]atomic.Pointer[link[K, V]], n)
+func (t *table[V]) resize(n int) *[]atomic.Pointer[link[V]] {
+	b := make([]atomic.Pointer[link[V]], n)
 	if old := t.buckets.Load(); old != nil {
 		for i := range *old {
 			for l := (*old)[i].Load(); l != nil; l = l.next.Load() {
-				push(b, &link[K, V]{hash: l.hash, key: l.key, value: l.value})
+				push(b, &link[V]{key: l.key, value: l.value})
 			}
 		}
 	}
@@ -74,18 +82,21 @@ func (t *table[K, V]) resize(n int) *[]atomic.Pointer[link[K, V]] {
 }
 
 // remove takes a key out, if it is in.
-func (t *table[K, V]) remove(hash uint64, key K) {
+func (t *table[V]) remove(k key) {
 	b := t.buckets.Load()
 	if b == nil {
 		return
 	}
-	at := &(*b)[hash&uint64(len(*b)-1)]
+	at := bucket(*b, &k)
 	for l := at.Load(); l != nil; l = at.Load() {
-		if l.hash == hash && l.key == key {
+		if l.key == k {
 			at.Store(l.next.Load())
 			t.count--
-			if len(*b) > fewestBuckets && t.count < len(*b)/4 {
+			switch {
+			case len(*b) > 2*fewLinks && t.count < len(*b)/4:
 				t.resize(len(*b) / 2)
+			case len(*b) > 1 && t.count < fewLinks/2:
+				t.resize(1)
 			}
 			return
 		}
@@ -94,28 +105,39 @@ func (t *table[K, V]) remove(hash uint64, key K) {
 }
 
 // clear empties the table.
-func (t *table[K, V]) clear() {
+func (t *table[V]) clear() {
 	t.buckets.Store(nil)
 	t.count = 0
 }
 
+// key is an address, an address and port, or a channel number. Within one relay all addresses are of one family.
+type key struct{ hi, lo, more uint64 }
+
+// zoned is in the key of an address with a zone. No message can name one, so it is never found.
+const zoned = 1 << 32
+
+func addrKey(ip netip.Addr) key {
+	a := ip.As16()
+	k := key{hi: binary.LittleEndian.Uint64(a[:]), lo: binary.LittleEndian.Uint64(a[8:])}
+	if ip.Is6() && ip.Zone() != "" {
+		k.more = zoned
+	}
+	return k
+}
+
+func peerKey(a netip.AddrPort) key {
+	k := addrKey(a.Addr())
+	k.more |= uint64(a.Port())
+	return k
+}
+
+func numberKey(n uint16) key { return key{more: uint64(n)} }
+
 // seed is secret, so that clients cannot choose keys that collide.
 var seed = [2]uint64{rand.Uint64(), rand.Uint64()}
 
-func mix(hi, lo, more uint64) uint64 {
-	hi, lo = bits.Mul64(hi^seed[0]^more, lo^seed[1])
-	hi, lo = bits.Mul64(hi^lo^seed[1], seed[0]^more<<32|1)
+func (k *key) hash() uint64 {
+	hi, lo := bits.Mul64(k.hi^seed[0]^k.more, k.lo^seed[1])
+	hi, lo = bits.Mul64(hi^lo^seed[1], seed[0]^k.more<<32|1)
 	return hi ^ lo
 }
-
-func hashAddr(ip netip.Addr) uint64 {
-	a := ip.As16()
-	return mix(binary.LittleEndian.Uint64(a[:]), binary.LittleEndian.Uint64(a[8:]), 0)
-}
-
-func hashAddrPort(a netip.AddrPort) uint64 {
-	ip := a.Addr().As16()
-	return mix(binary.LittleEndian.Uint64(ip[:]), binary.LittleEndian.Uint64(ip[8:]), uint64(a.Port()))
-}
-
-func hashNumber(n uint16) uint64 { return mix(0, 0, uint64(n)) }
