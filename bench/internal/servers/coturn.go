@@ -30,7 +30,7 @@ max-port=%[5]d
 use-auth-secret
 static-auth-secret=%[6]s
 realm=crolang
-allow-Loopback-peers
+allow-loopback-peers
 no-cli
 cert=%[7]s/cert.pem
 pkey=%[7]s/key.pem

@@ -28,7 +28,7 @@ const (
 // root, ip and ethtool. The caller calls remove, which takes all of it away.
 //
 // Each end takes what arrives in a kernel thread and puts datagrams of one flow together (GRO): a network card's
-// interrupts do so too, whereas Loopback hands every datagram over alone, on the sender's account.
+// interrupts do so too, whereas loopback hands every datagram over alone, on the sender's account.
 func Ethernet(ctx context.Context) (n Network, remove func() error, err error) {
 	if os.Geteuid() != 0 {
 		return n, nil, errors.New("a network of its own needs root")
