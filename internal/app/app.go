@@ -176,7 +176,7 @@ func (a *App) openTURN() (err error) {
 		Listen: t.Listen, ListenTLS: t.ListenTLS, Passed: a.supervisor.passedTURN(t), Transports: t.Transports, Realm: t.Realm,
 		IPv4: turnsrv.Family(p.IPv4), IPv6: turnsrv.Family(p.IPv6), PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max,
 		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: a.nodes, Certificate: a.certs.GetCertificate,
-		Protected: a.protected, Logger: a.part("turn"),
+		Protected: remembered(a.protected), Logger: a.part("turn"),
 	})
 	if err != nil {
 		return err
@@ -310,6 +310,24 @@ func (a *App) Close() error {
 		errs = append(errs, a.dir.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// remembered calls f once a second at most. Relays ask it for single datagrams.
+func remembered(f func() []netip.AddrPort) func() []netip.AddrPort {
+	type answer struct {
+		addrs []netip.AddrPort
+		at    time.Time
+	}
+	var last atomic.Pointer[answer]
+	return func() []netip.AddrPort {
+		now := time.Now()
+		if a := last.Load(); a != nil && now.Sub(a.at) < time.Second {
+			return a.addrs
+		}
+		a := &answer{f(), now}
+		last.Store(a)
+		return a.addrs
+	}
 }
 
 // protected are the listeners beside the TURN server's, which no relay may reach.

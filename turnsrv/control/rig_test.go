@@ -99,7 +99,7 @@ func (r *rig) HandleSTUN(src relay.Source, msg []byte) {
 const rigRealm = "crolang"
 
 // newRig starts one; 127.0.0.0/24 is allowed as peers, all else denied. edit may change the Config.
-func newRig(t *testing.T, edit func(*Config, *relay.Config)) *rig {
+func newRig(t testing.TB, edit func(*Config, *relay.Config)) *rig {
 	t.Helper()
 	keys, err := credential.NewKeyring("a test secret that is long enough", []string{"the one before"})
 	if err != nil {
@@ -161,7 +161,7 @@ func newRig(t *testing.T, edit func(*Config, *relay.Config)) *rig {
 	return r
 }
 
-func within(t *testing.T) context.Context {
+func within(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	t.Cleanup(cancel)
@@ -169,7 +169,7 @@ func within(t *testing.T) context.Context {
 }
 
 // client is a client of node with a credential that ends ttl from the rig's now.
-func (r *rig) client(t *testing.T, node string, ttl time.Duration) *turnclient.Client {
+func (r *rig) client(t testing.TB, node string, ttl time.Duration) *turnclient.Client {
 	t.Helper()
 	c, err := r.keys.Issue(node, ttl, r.clock.now())
 	if err != nil {
@@ -178,7 +178,7 @@ func (r *rig) client(t *testing.T, node string, ttl time.Duration) *turnclient.C
 	return r.as(t, c.Username, c.Password)
 }
 
-func (r *rig) as(t *testing.T, username, password string) *turnclient.Client {
+func (r *rig) as(t testing.TB, username, password string) *turnclient.Client {
 	t.Helper()
 	c, err := turnclient.Dial(within(t), turnclient.Options{Transport: "udp", Addr: r.addr, Username: username, Password: password})
 	if err != nil {
@@ -200,7 +200,7 @@ func udpPeer(t *testing.T, ip string) (*net.UDPConn, netip.AddrPort) {
 	return c, c.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-func allocate(t *testing.T, c *turnclient.Client) turnclient.Allocation {
+func allocate(t testing.TB, c *turnclient.Client) turnclient.Allocation {
 	t.Helper()
 	a, err := c.Allocate(within(t), nil)
 	if err != nil {
@@ -209,7 +209,7 @@ func allocate(t *testing.T, c *turnclient.Client) turnclient.Allocation {
 	return a
 }
 
-func eventually(t *testing.T, what string, f func() bool) {
+func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !f(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {

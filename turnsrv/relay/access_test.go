@@ -297,6 +297,23 @@ func TestAccessLimits(t *testing.T) {
 	}
 }
 
+// Time in which the process was stopped does not count: the client's refresh waits to be read.
+func TestPermissionsOutlastAStop(t *testing.T) {
+	p, r, now := stoppedRelay(t, nil)
+	must(r.Permit(Grant{loopback4, ScopeAny}))
+	p.stopped.Add(int64(time.Minute))
+	now.add(PermissionLife + time.Minute - time.Second)
+	p.Sweep()
+	if r.Permitted(loopback4) != ScopeAny {
+		t.Error("a permission ran out while the process was stopped")
+	}
+	now.add(time.Second)
+	p.Sweep()
+	if r.Permitted(loopback4) != 0 {
+		t.Error("a permission does not run out")
+	}
+}
+
 // What readers find while others change the tables was there before or is there after.
 func TestAccessWhileItChanges(t *testing.T) {
 	_, r, _ := stoppedRelay(t, nil)

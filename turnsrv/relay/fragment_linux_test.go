@@ -17,13 +17,29 @@ type onWire struct {
 	fd int
 }
 
-func listenOnWire(t *testing.T) *onWire {
+// listenOnWire hears what these ports send.
+func listenOnWire(t *testing.T, one, other uint16) *onWire {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, int(binary.NativeEndian.Uint16([]byte{8, 0})))
 	if err != nil {
 		t.Skipf("packets cannot be looked at: %v", err)
 	}
 	t.Cleanup(func() { _ = unix.Close(fd) })
+	// Others use the interface too, and their packets must not fill the buffer.
+	accept := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 16}
+	all := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 9},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.IPPROTO_UDP, Jf: 5},
+		{Code: unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, K: 0},
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_IND, K: 0},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(one), Jt: 1},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(other), Jf: 1},
+		accept,
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	}
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(all)), Filter: &all[0]}); err != nil {
+		t.Skipf("packets cannot be filtered: %v", err)
+	}
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(patience / time.Second)}); err != nil {
 		t.Fatal(err)
 	}
@@ -58,10 +74,10 @@ func sendWithoutFragments(peer netip.AddrPort, data []byte) []byte {
 
 // DF is set on what a Send indication with DONT-FRAGMENT brings, and on nothing else (RFC 8656 §14).
 func TestFragmentsOnTheWire(t *testing.T) {
-	wire := listenOnWire(t)
 	w := newWorld(t)
 	c, peer := w.client(w.udp4), newEndpoint(t, loopback4)
 	r := c.open(OpenOptions{})
+	wire := listenOnWire(t, r.Addr().Port(), c.server.Port())
 	r.bind(0x4000, peer.addr, ScopeAny)
 	for _, size := range []int{0, 1200} {
 		data := make([]byte, size)

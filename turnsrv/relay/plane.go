@@ -134,14 +134,13 @@ func (p *Plane) sweeper(ctx context.Context) {
 // Sweep ends what has run out by now: permissions, channels, reservations, and streams past their deadline. Run calls
 // it about every second. Only a caller that moves Config.Now needs to.
 func (p *Plane) Sweep() {
-	now := p.cfg.Now()
-	coarse := p.since(now) - p.stopped.Load()
+	coarse := p.served()
 	p.coarse.Store(coarse)
-	p.reserved.sweep(now, false)
+	p.reserved.sweep(p.cfg.Now(), false)
 	for _, t := range p.ports {
 		for i := range t.relays {
 			if r := t.relays[i].Load(); r != nil {
-				r.sweep(p.since(now))
+				r.sweep(coarse)
 			}
 		}
 	}

@@ -228,7 +228,7 @@ func (r *Relay) reach(peer netip.AddrPort, scope Scope) reach {
 	return e
 }
 
-// change calls f to change what is open, unless the relay has ended. now is in nanoseconds since the Plane's epoch.
+// change calls f to change what is open, unless the relay has ended. now is [Plane.served].
 func (r *Relay) change(f func(a *access, now int64) error) error {
 	a := &r.access
 	a.mu.Lock()
@@ -236,9 +236,7 @@ func (r *Relay) change(f func(a *access, now int64) error) error {
 	if a.closed {
 		return ErrClosed
 	}
-	now := r.plane.since(r.plane.cfg.Now())
-	a.sweep(now, sweepMost)
-	err := f(a, now)
+	err := f(a, r.plane.served())
 	a.schedule()
 	return err
 }
@@ -311,5 +309,9 @@ func (p *Plane) nanos() int64 {
 	}
 	return p.cfg.Now().Sub(p.epoch).Nanoseconds() + 1
 }
+
+// served is how long this process has run since the Plane's epoch, in nanoseconds. Time in which it was stopped does not
+// count: what clients refreshed meanwhile is still to be read.
+func (p *Plane) served() int64 { return p.since(p.cfg.Now()) - p.stopped.Load() }
 
 func (p *Plane) since(t time.Time) int64 { return t.Sub(p.epoch).Nanoseconds() }

@@ -101,7 +101,7 @@ func (p *Plane) ServeMessages(ctx context.Context, conn net.Conn, t Tuple, relay
 
 // serve is what both have in common: the stream's life around its reading.
 func (p *Plane) serve(ctx context.Context, s *stream, t Tuple, receive func() error) error {
-	s.plane, s.opened = p, p.since(p.cfg.Now())-p.stopped.Load()
+	s.plane, s.opened = p, p.served()
 	s.src = Source{Tuple: t, plane: p, stream: s}
 	s.heard.Store(s.opened)
 	p.mu.Lock()
