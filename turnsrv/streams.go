@@ -17,7 +17,7 @@ import (
 
 const (
 	defaultHandshakeTimeout = 5 * time.Second
-	defaultStrangers        = 16 << 10
+	defaultStrangers        = 8 << 10
 	defaultAssociations     = 8192
 	defaultDTLSStrangers    = 2048
 )
@@ -40,7 +40,7 @@ type streamsConfig struct {
 	Connections      int // TCP and TLS in all; 0: what the limit of open files allows
 	Files            int // descriptors that may be open for another TCP or TLS connection to be taken; 0: any number
 	Associations     int // DTLS in all; default 8192
-	Strangers        int // of Connections, for clients without an allocation; default 16384
+	Strangers        int // of Connections, for clients without an allocation; default 8192
 	DTLSStrangers    int // of Associations, likewise; default 2048
 
 	HandshakeTimeout time.Duration // from the accepting to the end of the handshake; default 5 s
