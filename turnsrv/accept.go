@@ -123,26 +123,52 @@ func (s *streams) serve(ctx context.Context, c *net.TCPConn, t relay.Tuple, seat
 
 // serveTLS does the handshake on conn, whose socket is c, and hands the connection on.
 func (s *streams) serveTLS(ctx context.Context, c *net.TCPConn, conn net.Conn, t relay.Tuple, seat *seat) {
-	if conn == net.Conn(c) {
+	p, ok := conn.(*relay.Conn)
+	if !ok {
 		var err error
-		if conn, err = s.cfg.Plane.NonBlocking(c); err != nil {
+		if p, err = s.cfg.Plane.NonBlocking(c); err != nil {
 			s.fail(c, &s.counts.silent)
 			return
 		}
 	}
-	secure := tls.Server(conn, s.tls)
-	if err := secure.Handshake(); err != nil {
-		var timeout net.Error
-		if errors.As(err, &timeout) && timeout.Timeout() {
-			s.fail(c, &s.counts.silent)
-			return
-		}
+	secure := tls.Server(p, s.tls)
+	err := s.shake(secure, p)
+	var timeout net.Error
+	switch {
+	case err == nil:
+		t.Transport = relay.TLS
+		s.handOn(ctx, c, secure, t, seat)
+	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, errGone):
+		s.fail(c, &s.counts.silent)
+	default:
 		s.counts.badHandshake.Add(1)
 		_ = c.Close() // not reset: the client should get the alert
-		return
 	}
-	t.Transport = relay.TLS
-	s.handOn(ctx, c, secure, t, seat)
+}
+
+// shake does a handshake. Whatever happens in it, its turn is over then.
+func (s *streams) shake(secure *tls.Conn, p *relay.Conn) error {
+	defer p.BeforeWrite(nil)
+	return secure.Handshake()
+}
+
+var errGone = errors.New("the client did not wait for its handshake")
+
+// begin waits for the turn of a ClientHello to be computed for. The turn is over when the answer is written.
+func (s *streams) begin(h *tls.ClientHelloInfo) error {
+	p, ok := h.Conn.(*relay.Conn)
+	if !ok {
+		return nil
+	}
+	if !s.turnstile.enter(sourceOf(unmapped(p.RemoteAddr()).Addr()), s.cfg.HandshakeTimeout) {
+		return errGone
+	}
+	if isGone(p.TCPConn) {
+		s.turnstile.leave()
+		return errGone
+	}
+	p.BeforeWrite(s.turnstile.leave)
+	return nil
 }
 
 // handOn has the data plane serve conn, whose socket is c, to its end.

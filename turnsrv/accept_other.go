@@ -17,6 +17,9 @@ func peekFirst(plane streamServer, c *net.TCPConn) (first byte, conn net.Conn, e
 	return b[0], p, nil
 }
 
+// isGone would report whether the client has closed its connection. That cannot be known here without reading.
+func isGone(*net.TCPConn) bool { return false }
+
 // descriptor is 0: handles are not numbered here in the order in which they are made.
 func descriptor(*net.TCPConn) int { return 0 }
 

@@ -39,6 +39,21 @@ func peekFirst(_ streamServer, c *net.TCPConn) (first byte, conn net.Conn, err e
 	return b[0], c, nil
 }
 
+// isGone reports whether the client has closed or reset its connection. What it has sent is still there.
+func isGone(c *net.TCPConn) bool {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return true
+	}
+	gone := true
+	_ = raw.Control(func(fd uintptr) {
+		var b [1]byte
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		gone = n == 0 && err == nil || err != nil && err != syscall.EAGAIN && err != syscall.EINTR
+	})
+	return gone
+}
+
 // descriptor is c's descriptor: the lowest number that was free, so at least as many are open.
 func descriptor(c *net.TCPConn) (n int) {
 	if raw, err := c.SyscallConn(); err == nil {

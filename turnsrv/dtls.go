@@ -24,6 +24,8 @@ type associations struct {
 	places  *places
 	guard   *guard
 
+	turnstile *turnstile
+
 	ctx  context.Context // of every association
 	stop context.CancelFunc
 
@@ -45,18 +47,14 @@ type association struct {
 // errAnew is why an association ends whose client has begun another one from the same port (RFC 6347 §4.2.8).
 var errAnew = errors.New("the client began anew from the same port")
 
-func newAssociations(cfg streamsConfig, counts *streamCounters, guard *guard) *associations {
+func newAssociations(cfg streamsConfig, counts *streamCounters, guard *guard, turnstile *turnstile) *associations {
 	t := &associations{
-		cfg: cfg, counts: counts, guard: guard, cookies: newCookies(), tuples: make(map[relay.Tuple]*association),
+		cfg: cfg, counts: counts, guard: guard, turnstile: turnstile, cookies: newCookies(), tuples: make(map[relay.Tuple]*association),
 		places: newPlaces(cfg.Associations, cfg.DTLSStrangers, cfg.ConnectionsPerIP),
 		options: []dtls.ServerOption{
 			dtls.WithCipherSuites(cipherSuites...),
 			dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret),
 			dtls.WithLoggerFactory(silence{logging.NewDefaultLeveledLoggerForScope("", logging.LogLevelDisabled, io.Discard)}),
-			dtls.WithGetCertificate(func(h *dtls.ClientHelloInfo) (c *tls.Certificate, err error) {
-				defer guard.contain(func() { c, err = nil, errPanicked })
-				return cfg.Certificate(tlsHello(h))
-			}),
 		},
 	}
 	t.ctx, t.stop = context.WithCancel(context.Background())
@@ -155,12 +153,24 @@ func (t *associations) begin(src relay.Source, h *hello, b []byte) (a *associati
 	a.seat = seat
 	t.tuples[a.tuple] = a
 	t.counts.accepted.Add(1)
-	options := t.options
+	options := append(t.options[:len(t.options):len(t.options)], dtls.WithGetCertificate(
+		func(h *dtls.ClientHelloInfo) (*tls.Certificate, error) { return t.certificate(a, h) }))
 	if offersProtocol(b) {
-		options = append(options[:len(options):len(options)], dtls.WithSupportedProtocols(protocols...))
+		options = append(options, dtls.WithSupportedProtocols(protocols...))
 	}
 	t.running.Go(func() { t.run(ctx, a, options) })
 	return a, away
+}
+
+// certificate is asked for before anything is computed for a ClientHello, on a goroutine of package dtls: it waits for
+// the turn of a's client. The turn is over when the answer is written.
+func (t *associations) certificate(a *association, h *dtls.ClientHelloInfo) (c *tls.Certificate, err error) {
+	defer t.guard.contain(func() { c, err = nil, errPanicked })
+	if !t.turnstile.enter(a.seat.source, t.cfg.HandshakeTimeout) {
+		return nil, errGone
+	}
+	a.link.beforeWrite(t.turnstile.leave)
+	return t.cfg.Certificate(tlsHello(h))
 }
 
 // drop takes a out and makes its goroutine end. Called with the lock held.
@@ -194,6 +204,7 @@ func (t *associations) run(ctx context.Context, a *association, options []dtls.S
 	shaking, stop := context.WithTimeout(ctx, t.cfg.HandshakeTimeout)
 	err = conn.HandshakeContext(shaking)
 	stop()
+	a.link.beforeWrite(nil)
 	if err == nil && !t.places.settle(a.seat) {
 		err = context.Canceled // displaced
 	}

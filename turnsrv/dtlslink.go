@@ -37,6 +37,7 @@ type dtlsLink struct {
 	mu      sync.Mutex
 	server  *dtls.Conn // what reads and writes; nil at the very beginning
 	hello   bool       // package dtls knows the cookie
+	before  func()     // see beforeWrite
 	filled  sync.Cond  // queue, expired or closed have changed
 	queue   []queuedDatagram
 	next    int // in queue
@@ -123,6 +124,18 @@ func (l *dtlsLink) settle() {
 	l.settled = true
 }
 
+// beforeWrite has f called once, before the next datagram is written or at the end of the link. What an earlier call left
+// is called now, if it was not yet.
+func (l *dtlsLink) beforeWrite(f func()) {
+	l.mu.Lock()
+	earlier := l.before
+	l.before = f
+	l.mu.Unlock()
+	if earlier != nil {
+		earlier()
+	}
+}
+
 // mute drops everything that is written from now on.
 func (l *dtlsLink) mute() {
 	l.mu.Lock()
@@ -161,6 +174,7 @@ func (l *dtlsLink) ReadFrom(b []byte) (n int, from net.Addr, err error) {
 // WriteTo sends to the client, whatever the address. The HelloVerifyRequest is not sent: the client has had it.
 func (l *dtlsLink) WriteTo(b []byte, _ net.Addr) (n int, err error) {
 	defer l.guard.contain(func() { n, err = 0, errPanicked })
+	l.beforeWrite(nil)
 	l.mu.Lock()
 	closed, muted := l.closed, l.muted
 	if !closed && isVerifyRequest(b) {
@@ -192,6 +206,7 @@ var errCookie = errors.New("package dtls does not keep its cookie where it did")
 
 // Close ends reading and writing. The listener's socket stays.
 func (l *dtlsLink) Close() error {
+	l.beforeWrite(nil)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed, l.queue, l.next, l.bytes = true, nil, 0, 0

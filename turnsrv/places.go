@@ -24,7 +24,10 @@ const smallestShare = 8
 // counted by address (IPv6: by /64), then, where no source has more than one, by /24 (IPv6: /56), and then by /48. A
 // source without strangers thus always gets a place unless all of them are kept. No source holds more than its share.
 //
-// All of it takes constant time. Its methods are safe for concurrent use.
+// A stranger that leaves early counts as one of its source for a while longer, though it takes no place: otherwise a
+// source that connects and leaves without end would be let in each time.
+//
+// All of it takes constant time, on average. Its methods are safe for concurrent use.
 type places struct {
 	total     int // in all
 	strangers int // of them, for strangers
@@ -35,7 +38,8 @@ type places struct {
 	open      int
 	held      map[netip.Addr]int // by source, strangers and others
 	unsettled map[*seat]struct{}
-	ranks     [widths]ranking // of strangers
+	ranks     [widths]ranking // of strangers, and of ghosts
+	ghosts    list.List       // of *seat: strangers that have left before they had their time
 }
 
 // The widths by which strangers are counted. The last one has all of them in one group.
@@ -58,6 +62,7 @@ type seat struct {
 	at      [widths]*list.Element
 	settled bool
 	gone    bool
+	ghost   *list.Element // in places.ghosts
 }
 
 // group is the strangers of one address or net.
@@ -117,18 +122,26 @@ func (p *places) take(ip netip.Addr, crowded bool, leave func()) (s *seat, away 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
-	strangers := p.ranks[altogether].most
+	p.purge(now)
+	noRoom := crowded || p.open >= p.total
 	switch {
 	case p.held[s.source] >= p.share():
-		if away = p.overdue(s.source, now); away == nil {
+		if away = p.living(func() *seat { return p.overdue(s.source, now) }); away == nil {
 			return nil, nil, overShare
 		}
-	case crowded || p.open >= p.total || strangers >= p.strangers:
-		if strangers == 0 {
-			return nil, nil, full
-		}
-		if away = p.victim(s.source, now); away == nil {
+	case noRoom && p.strangersIn() == 0:
+		return nil, nil, full
+	case noRoom:
+		if away = p.living(func() *seat { return p.victim(s.source, now) }); away == nil {
 			return nil, nil, overShare
+		}
+	case p.ranks[altogether].most >= p.strangers:
+		switch away = p.victim(s.source, now); {
+		case away == nil:
+			return nil, nil, overShare
+		case away.ghost != nil: // nobody has to go for it
+			p.forget(away)
+			away = nil
 		}
 	}
 	if away != nil {
@@ -140,6 +153,33 @@ func (p *places) take(ip netip.Addr, crowded bool, leave func()) (s *seat, away 
 	p.enter(s, now)
 	return s, away, seated
 }
+
+// living is the first that pick names and that is no ghost; the ghosts are forgotten.
+func (p *places) living(pick func() *seat) *seat {
+	for {
+		s := pick()
+		if s == nil || s.ghost == nil {
+			return s
+		}
+		p.forget(s)
+	}
+}
+
+// purge forgets the ghosts whose time is over.
+func (p *places) purge(now time.Time) {
+	for e := p.ghosts.Front(); e != nil && e.Value.(*seat).hadTime(now); e = p.ghosts.Front() {
+		p.forget(e.Value.(*seat))
+	}
+}
+
+func (p *places) forget(s *seat) {
+	p.ghosts.Remove(s.ghost)
+	s.ghost = nil
+	p.withdraw(s)
+}
+
+// strangersIn is how many strangers have a place.
+func (p *places) strangersIn() int { return p.ranks[altogether].most - p.ghosts.Len() }
 
 // share is how many places one source may hold.
 func (p *places) share() int {
@@ -242,6 +282,12 @@ func (p *places) keep(s *seat, allocated bool) {
 func (p *places) release(s *seat) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if s.gone {
+		return
+	}
+	if s.groups[byAddress] != nil && !s.hadTime(p.now()) {
+		s.ghost = p.ghosts.PushBack(s)
+	}
 	p.drop(s)
 }
 
@@ -250,7 +296,9 @@ func (p *places) drop(s *seat) {
 		return
 	}
 	s.gone = true
-	p.withdraw(s)
+	if s.ghost == nil {
+		p.withdraw(s)
+	}
 	delete(p.unsettled, s)
 	p.open--
 	if p.held[s.source]--; p.held[s.source] == 0 {
@@ -270,7 +318,7 @@ func (p *places) displace() bool {
 func (p *places) outcast() *seat {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.victim(netip.Addr{}, p.now())
+	s := p.living(func() *seat { return p.victim(netip.Addr{}, p.now()) })
 	if s != nil {
 		p.drop(s)
 	}
@@ -301,7 +349,7 @@ func (p *places) limit(perSource int) {
 func (p *places) size() (open, strangers, unsettled int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.open, p.ranks[altogether].most, len(p.unsettled)
+	return p.open, p.strangersIn(), len(p.unsettled)
 }
 
 func (r *ranking) add(key netip.Addr, s *seat) (*group, *list.Element) {

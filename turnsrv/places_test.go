@@ -189,7 +189,8 @@ func TestPlacesAddUp(t *testing.T) {
 			if n < 2 {
 				ip = fmt.Sprintf("2001:db8:%x:%x::%x", r.IntN(2), r.IntN(700), r.IntN(9))
 			}
-			before := h.held[sourceOf(netip.MustParseAddr(ip))]
+			source := sourceOf(netip.MustParseAddr(ip))
+			before := h.held[source] + h.strangersOf(source, byAddress)
 			if s, v := h.come(ip); s != nil {
 				all = append(all, &client{seat: s})
 			} else if before == 0 && v != full {
@@ -228,6 +229,42 @@ func TestPlacesAddUp(t *testing.T) {
 		h.release(c.seat)
 	}
 	h.check(nil)
+	h.time = h.time.Add(grace)
+	h.purge(h.time)
+	if n := h.ranks[altogether].most + len(h.ranks[byAddress].groups) + h.ghosts.Len(); n != 0 {
+		t.Errorf("%d are left", n)
+	}
+}
+
+// TestLeaversCount has a source come and leave without end while another one stays: it is let in as often as if it had
+// stayed itself, and nobody has to go for it.
+func TestLeaversCount(t *testing.T) {
+	h := newHall(t, 64, 64, 0)
+	for i := range 60 {
+		h.mustCome(fmt.Sprintf("10.%d.0.1", i))
+	}
+	in := 0
+	for range 1000 {
+		if s, _ := h.come("11.0.0.1"); s != nil {
+			in++
+			h.release(s)
+		}
+	}
+	if in != 4 || len(h.gone) != 0 {
+		t.Errorf("let in %d times; %d had to go", in, len(h.gone))
+	}
+	h.mustCome("12.0.0.1") // in the place of one of those that have left
+	if len(h.gone) != 0 {
+		t.Error("somebody had to go for one that has left")
+	}
+	if open, strangers, _ := h.size(); open != 61 || strangers != 61 {
+		t.Errorf("%d are in, %d strangers", open, strangers)
+	}
+	h.time = h.time.Add(grace)
+	h.mustCome("11.0.0.1")
+	if h.ghosts.Len() != 0 {
+		t.Errorf("%d ghosts", h.ghosts.Len())
+	}
 }
 
 // check compares what is counted with a walk over all seats.
@@ -236,6 +273,13 @@ func (h *hall) check(all []*seat) {
 	held := make(map[netip.Addr]int)
 	var strangers [widths]map[netip.Addr]int
 	unsettled, most := 0, [widths]int{}
+	ghosts := 0
+	for e := h.ghosts.Front(); e != nil; e = e.Next() {
+		ghosts++
+		if s := e.Value.(*seat); !s.gone || s.ghost != e {
+			h.Fatal("a ghost that is none")
+		}
+	}
 	for i := range strangers {
 		strangers[i] = make(map[netip.Addr]int)
 	}
@@ -244,6 +288,11 @@ func (h *hall) check(all []*seat) {
 		if !s.settled {
 			unsettled++
 		}
+	}
+	for e := h.ghosts.Front(); e != nil; e = e.Next() {
+		all = append(all[:len(all):len(all)], e.Value.(*seat))
+	}
+	for _, s := range all {
 		for i := range strangers {
 			if s.groups[i] != nil {
 				k := wider(s.source, i)
@@ -252,6 +301,7 @@ func (h *hall) check(all []*seat) {
 			}
 		}
 	}
+	all = all[:len(all)-ghosts]
 	if h.open != len(all) || len(h.held) != len(held) || len(h.unsettled) != unsettled {
 		h.Fatalf("open %d of %d, sources %d of %d, unsettled %d of %d", h.open, len(all), len(h.held), len(held), len(h.unsettled), unsettled)
 	}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,7 +17,7 @@ import (
 
 const (
 	defaultHandshakeTimeout = 5 * time.Second
-	defaultStrangers        = 16 << 10
+	defaultStrangers        = 8 << 10
 	defaultAssociations     = 8192
 	defaultDTLSStrangers    = 2048
 )
@@ -39,7 +40,7 @@ type streamsConfig struct {
 	Connections      int // TCP and TLS in all; 0: what the limit of open files allows
 	Files            int // descriptors that may be open for another TCP or TLS connection to be taken; 0: any number
 	Associations     int // DTLS in all; default 8192
-	Strangers        int // of Connections, for clients without an allocation; default 16384
+	Strangers        int // of Connections, for clients without an allocation; default 8192
 	DTLSStrangers    int // of Associations, likewise; default 2048
 
 	HandshakeTimeout time.Duration // from the accepting to the end of the handshake; default 5 s
@@ -60,6 +61,8 @@ type streams struct {
 	dtls   *associations
 	counts streamCounters
 	guard  guard
+	// turnstile is for the handshakes of TLS and DTLS together.
+	turnstile *turnstile
 
 	mu        sync.Mutex
 	listeners []*net.TCPListener
@@ -136,10 +139,12 @@ func newStreams(cfg streamsConfig) (*streams, error) {
 		log := new(containment)
 		cfg.OnPanic = func(cause any) { log.stopped(cfg.Logger, cause) }
 	}
-	s := &streams{cfg: cfg, log: cfg.Logger, tls: serverTLS(cfg.Certificate)}
+	// Half of the processors are for handshakes at most, if there is more than one.
+	s := &streams{cfg: cfg, log: cfg.Logger, turnstile: newTurnstile(max(1, runtime.GOMAXPROCS(0)/2))}
+	s.tls = serverTLS(cfg.Certificate, s.begin)
 	s.guard = guard{&s.counts, cfg.OnPanic}
 	s.places = newPlaces(cfg.Connections, cfg.Strangers, cfg.ConnectionsPerIP)
-	s.dtls = newAssociations(cfg, &s.counts, &s.guard)
+	s.dtls = newAssociations(cfg, &s.counts, &s.guard, s.turnstile)
 	return s, nil
 }
 

@@ -14,8 +14,9 @@ const recordHandshake = 22
 // The protocol names of RFC 7443.
 var protocols = []string{"stun.turn", "stun.nat-discovery"}
 
-// serverTLS returns the configuration of the TLS listeners: at least TLS 1.2 with AEAD.
-func serverTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *tls.Config {
+// serverTLS returns the configuration of the TLS listeners: at least TLS 1.2 with AEAD. begin is called with each
+// ClientHello before anything is computed for it, and may refuse it.
+func serverTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error), begin func(*tls.ClientHelloInfo) error) *tls.Config {
 	plain := &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		GetCertificate: certificate,
@@ -32,6 +33,9 @@ func serverTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error))
 	named.NextProtos = protocols
 	// crypto/tls would refuse a client that knows other protocols only; it is served all the same.
 	named.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		if err := begin(h); err != nil {
+			return nil, err
+		}
 		if slices.ContainsFunc(h.SupportedProtos, func(p string) bool { return slices.Contains(protocols, p) }) {
 			return nil, nil
 		}

@@ -83,7 +83,7 @@ func TestCrowdWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	sources(t, worker{Kind: "crowd", To: l.Addr().String(), Rate: 500, Sources: 64, Speaks: true}, func() (net.Addr, error) {
+	sources(t, worker{Kind: "crowd", To: l.Addr().String(), Rate: 500, Sources: 64, Says: "binding"}, func() (net.Addr, error) {
 		c, err := l.Accept()
 		if err != nil {
 			return nil, err
@@ -114,7 +114,12 @@ func TestHellosWorker(t *testing.T) {
 }
 
 func TestUnknownAttack(t *testing.T) {
-	if err := work(t.Context(), strings.NewReader(`{"Kind":"x","To":"127.0.0.1:1"}`), io.Discard); err == nil {
-		t.Error("no error")
+	for _, told := range []string{`{"Kind":"x","To":"127.0.0.1:1"}`, `{"Kind":"crowd","To":"127.0.0.1:1","Says":"x"}`, `{}`, ``} {
+		if err := work(t.Context(), strings.NewReader(told), io.Discard); err == nil {
+			t.Errorf("%s: no error", told)
+		}
+	}
+	if b, err := streamHello(); err != nil || len(b) < 100 || b[0] != 22 {
+		t.Errorf("got %x, %v", b, err)
 	}
 }

@@ -2,22 +2,24 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// crowd opens TCP connections from many addresses of 127.0.0.0/8 at a rate, and says nothing or one Binding request on
-// each. It keeps as many open as it may, the newest ones.
+// crowd opens TCP connections from many addresses of 127.0.0.0/8 at a rate, and says the same on each. It keeps as many open as it may, the newest ones.
 type crowd struct {
 	to      netip.AddrPort
 	rate    int // connections in a second
 	sources int
-	keep    int // connections open at a time
-	speaks  bool
+	keep    int    // connections open at a time
+	says    []byte // on each connection
 	opened  int
 }
 
@@ -29,6 +31,35 @@ func source(i, sources int) [4]byte {
 
 // bindingRequest is the smallest STUN request.
 var bindingRequest = []byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}
+
+// words are what a crowd says, by name.
+func words(name string) ([]byte, error) {
+	switch name {
+	case "":
+		return nil, nil
+	case "binding":
+		return bindingRequest, nil
+	case "hello":
+		return streamHello()
+	}
+	return nil, fmt.Errorf("a crowd does not say %q", name)
+}
+
+// streamHello is what a client of TLS begins with.
+func streamHello() ([]byte, error) {
+	client, server := net.Pipe()
+	defer server.Close()
+	go func() {
+		defer client.Close()
+		_ = tls.Client(client, &tls.Config{ServerName: "localhost", MinVersion: tls.VersionTLS12}).Handshake()
+	}()
+	b := make([]byte, 8<<10)
+	n, err := io.ReadAtLeast(server, b, 5)
+	if err != nil {
+		return nil, fmt.Errorf("no ClientHello: %w", err)
+	}
+	return b[:n], nil
+}
 
 // run goes on until ctx ends.
 func (c *crowd) run(ctx context.Context) error {
@@ -78,8 +109,8 @@ func (c *crowd) open(i int) (int, error) {
 	}
 	if err == nil || errors.Is(err, unix.EINPROGRESS) {
 		c.opened++
-		if c.speaks {
-			_, _ = unix.Write(fd, bindingRequest)
+		if len(c.says) > 0 {
+			_, _ = unix.Write(fd, c.says)
 		}
 		return fd, nil
 	}

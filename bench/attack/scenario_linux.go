@@ -26,13 +26,14 @@ type scenario struct {
 
 // The attacks are those of the project's list of what strangers try: H and I (places), and J (ClientHellos of DTLS).
 func scenarios() []scenario {
-	crowd := func(speaks bool) []worker {
-		w := worker{Kind: "crowd", Rate: 10_000, Sources: 256, Speaks: speaks}
+	crowd := func(says string) []worker {
+		w := worker{Kind: "crowd", Rate: 10_000, Sources: 256, Says: says}
 		return []worker{w, w}
 	}
 	return []scenario{
-		{"crowd-silent", "connections/s", crowd(false), overTLS},
-		{"crowd-binding", "connections/s", crowd(true), overTLS},
+		{"crowd-silent", "connections/s", crowd(""), overTLS},
+		{"crowd-binding", "connections/s", crowd("binding"), overTLS},
+		{"crowd-hello", "connections/s", crowd("hello"), overTLS},
 		{"hellos-spoofed", "hellos/s", []worker{{Kind: "hellos", Rate: 40_000}}, overDTLS},
 	}
 }

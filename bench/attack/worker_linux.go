@@ -23,9 +23,9 @@ const workerWord = "worker"
 type worker struct {
 	Kind    string
 	To      string
-	Rate    int  // in a second
-	Sources int  // of a crowd
-	Speaks  bool // a crowd sends a Binding on every connection
+	Rate    int    // in a second
+	Sources int    // of a crowd
+	Says    string // by a crowd on each connection: nothing, "binding" or "hello"
 }
 
 // work attacks until the standard input ends or ctx does, and prints how often it did it.
@@ -52,7 +52,10 @@ func work(ctx context.Context, in io.Reader, out io.Writer) error {
 		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 			return err
 		}
-		c := crowd{to: to, rate: w.Rate, sources: w.Sources, keep: int(min(limit.Cur, 16_000)) - 100, speaks: w.Speaks}
+		c := crowd{to: to, rate: w.Rate, sources: w.Sources, keep: int(min(limit.Cur, 16_000)) - 100}
+		if c.says, err = words(w.Says); err != nil {
+			return err
+		}
 		err, n = c.run(ctx), c.opened
 	case "hellos":
 		h := hellos{to: net.UDPAddrFromAddrPort(to), rate: w.Rate}

@@ -40,6 +40,8 @@ type Conn struct {
 	timeout, away time.Duration
 	relays, known atomic.Bool // it has a relay; it has authenticated
 
+	before func() // see BeforeWrite
+
 	serving bool   // set before the first concurrent use
 	input   []byte // what Read gives out while serving; of the reading goroutine
 
@@ -109,9 +111,19 @@ func (c *Conn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
+// BeforeWrite has f called once, before the next Write. What an earlier call left is called now, if it was not yet. It is
+// for a TLS handshake, on whose goroutine it is called: at the first answer most of the work is done.
+func (c *Conn) BeforeWrite(f func()) {
+	if c.before != nil {
+		c.before()
+	}
+	c.before = f
+}
+
 // Write writes as net.Conn has it. While the Conn is served it takes everything and never waits.
 func (c *Conn) Write(b []byte) (int, error) {
 	if !c.serving {
+		c.BeforeWrite(nil)
 		return c.TCPConn.Write(b)
 	}
 	c.mu.Lock()
