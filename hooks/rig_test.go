@@ -1,7 +1,6 @@
 package hooks
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/logging/logtest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -170,31 +170,14 @@ type rig struct {
 	t        *testing.T
 	registry *registry
 	policy   *asking
-	log      *syncBuffer
+	log      *logtest.Buffer
 	mu       sync.Mutex
 	observed []string
 }
 
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
-}
-
 func start(t *testing.T, change func(*setup)) *rig {
 	t.Helper()
-	r := &rig{t: t, registry: &registry{bans: map[string]string{"Ben": "spam", "Bea": ""}}, policy: &asking{}, log: &syncBuffer{}}
+	r := &rig{t: t, registry: &registry{bans: map[string]string{"Ben": "spam", "Bea": ""}}, policy: &asking{}, log: &logtest.Buffer{}}
 	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cfg := setup{
 		Config: Config{Listen: "127.0.0.1:0", Token: testToken, Logger: log},

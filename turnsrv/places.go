@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/household"
 )
 
 // grace is how long a client has to get its allocation before it gives way to another one of its own source: long
@@ -100,7 +102,7 @@ func newPlaces(total, strangers, perSource int) *places {
 }
 
 // sourceOf is what limits by address go by: all of a /64 is one customer's.
-func sourceOf(ip netip.Addr) netip.Addr { return wider(ip.Unmap().WithZone(""), byAddress) }
+func sourceOf(ip netip.Addr) netip.Addr { return household.Of(ip).Addr() }
 
 // wider is the group that ip belongs to at a width.
 func wider(ip netip.Addr, width int) netip.Addr {

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/crolang-p2p/crolang-aio/internal/logging/logtest"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/control"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
@@ -69,7 +70,7 @@ func (s *testServer) challenged(t *testing.T, transport string) (*turnclient.Cli
 // Cases 16 and 18: an unknown user, a wrong password, an expired or a malformed name get the same 401, after the same
 // number of HMACs, on every transport. No name makes more than one line of log, and what it holds is escaped there.
 func TestCase16and18RefusalsAreAlike(t *testing.T) {
-	log := &lockedBuffer{}
+	log := &logtest.Buffer{}
 	s := startServer(t, func(c *Config) {
 		c.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})

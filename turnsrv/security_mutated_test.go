@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/logging/logtest"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
@@ -186,7 +187,7 @@ func TestCase38MutatedMessages(t *testing.T) {
 	if long {
 		lasts = time.Minute
 	}
-	log := &lockedBuffer{}
+	log := &logtest.Buffer{}
 	var ahead atomic.Int64
 	s := startServer(t, func(c *Config) {
 		c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/logging/logtest"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
@@ -153,7 +154,7 @@ func (panicky) Banned(node string) bool {
 // Case E: an empty XOR-PEER-ADDRESS does no harm, in an indication or a request. Should any message make its handling
 // panic all the same, its client is cut off, and nobody else notices.
 func TestCaseEEmptyPeerAddress(t *testing.T) {
-	log := &lockedBuffer{}
+	log := &logtest.Buffer{}
 	s := startServer(t, func(c *Config) {
 		c.Nodes = panicky{}
 		c.Logger = slog.New(slog.NewTextHandler(log, nil))

@@ -27,6 +27,7 @@ import (
 	"github.com/pion/dtls/v3"
 
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
+	"github.com/crolang-p2p/crolang-aio/internal/logging/logtest"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -95,33 +96,15 @@ type site struct {
 	testing.TB
 	*streams
 	tcp, udp []netip.AddrPort
-	log      *lockedBuffer
+	log      *logtest.Buffer
 	stop     context.CancelFunc
 	ended    chan struct{}
-}
-
-// lockedBuffer is what a logger may write to while a test reads it.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // newSite serves on two TCP and two UDP ports of each address.
 func newSite(t testing.TB, cfg streamsConfig, on ...string) *site {
 	t.Helper()
-	s := &site{TB: t, log: &lockedBuffer{}, ended: make(chan struct{})}
+	s := &site{TB: t, log: &logtest.Buffer{}, ended: make(chan struct{})}
 	handler := &echo{}
 	plane, err := relay.New(relay.Config{
 		Handler: handler, IPv4: relay.Family{Bind: netip.MustParseAddr("127.0.0.1")}, PortMin: 30000, PortMax: 31999, Workers: 2,

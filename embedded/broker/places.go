@@ -3,6 +3,8 @@ package broker
 import (
 	"net/netip"
 	"sync"
+
+	"github.com/crolang-p2p/crolang-aio/internal/household"
 )
 
 // places counts the connections that are open, by source: an IPv4 address or an IPv6 /64. A newcomer that finds none left
@@ -42,20 +44,10 @@ func (p *places) limit(most, perSource int) {
 	p.max, p.perSource = most, perSource
 }
 
-func sourceOf(addr netip.Addr) netip.Prefix {
-	addr = addr.Unmap().WithZone("")
-	bits := 64
-	if addr.Is4() {
-		bits = 32
-	}
-	prefix, _ := addr.Prefix(bits)
-	return prefix
-}
-
 // take finds a place for a connection from addr, nil if there is none. evict ends the connection; it is called without a
 // lock held, at most once, if another needs the place.
 func (p *places) take(addr netip.Addr, evict func()) *place {
-	pl := &place{all: p, from: sourceOf(addr), stranger: true, taken: true, evict: evict}
+	pl := &place{all: p, from: household.Of(addr), stranger: true, taken: true, evict: evict}
 	p.mu.Lock()
 	var out *place
 	s := p.sources[pl.from]

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/crolang-p2p/crolang-aio/internal/household"
 )
 
 const (
@@ -47,7 +49,7 @@ func newTurns() *turns {
 // enter waits for a turn of node's, which connects from source. Unless idle is set, the caller then must call leave.
 // False: there are too many, it took too long, or ctx ended.
 func (t *turns) enter(ctx context.Context, source netip.Addr, node string, idle bool) bool {
-	mine := &ticket{source: household(source), node: node, idle: idle, turn: make(chan bool, 1)}
+	mine := &ticket{source: household.Of(source), node: node, idle: idle, turn: make(chan bool, 1)}
 	if !t.queue(mine) {
 		t.refused.Add(1)
 		return false
@@ -75,17 +77,6 @@ func (t *turns) leave() {
 	defer t.mu.Unlock()
 	t.busy = false
 	t.next()
-}
-
-// household is what counts as one source: an address of IPv4, a /64 of IPv6.
-func household(source netip.Addr) netip.Prefix {
-	source = source.Unmap()
-	bits := 64
-	if source.Is4() {
-		bits = 32
-	}
-	prefix, _ := source.Prefix(bits) // of the zero Addr: the zero Prefix
-	return prefix
 }
 
 // queue lets a ticket wait, or have its turn at once. False: there is no place for it.

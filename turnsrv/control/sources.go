@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/household"
 )
 
 const sourceSets = 4096 // of 4 sources each: 650 kB whatever strangers invent
@@ -31,11 +33,7 @@ func newSources(limit int, now func() time.Time) *sources {
 }
 
 func (s *sources) with(ip netip.Addr, f func(*source)) {
-	if ip.Is6() && !ip.Is4In6() {
-		p, _ := ip.WithZone("").Prefix(64)
-		ip = p.Addr()
-	}
-	a := ip.As16()
+	a := household.Of(ip).Addr().As16()
 	now := s.now().UnixNano()
 	s.states.with(maphash.Bytes(s.states.seed, a[:]), now, func(v *source) {
 		if now-v.start >= int64(time.Second) || now < v.start {

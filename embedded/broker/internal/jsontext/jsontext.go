@@ -4,7 +4,8 @@ package jsontext
 
 import (
 	"errors"
-	"unicode/utf8"
+
+	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
 
 // ErrSyntax says that a text is not JSON.
@@ -347,41 +348,6 @@ func escaped(b []byte) bool {
 // AppendText appends what the string value raw, quotes included, stands for. Half a surrogate pair becomes U+FFFD. raw must
 // have been found valid by Skip.
 func AppendText(dst, raw []byte) []byte {
-	for i := 1; i < len(raw)-1; i++ {
-		if raw[i] != '\\' {
-			from := i
-			for i < len(raw)-1 && raw[i] != '\\' {
-				i++
-			}
-			dst = append(dst, raw[from:i]...)
-			i--
-			continue
-		}
-		i++
-		switch c := raw[i]; c {
-		case 'b':
-			dst = append(dst, '\b')
-		case 'f':
-			dst = append(dst, '\f')
-		case 'n':
-			dst = append(dst, '\n')
-		case 'r':
-			dst = append(dst, '\r')
-		case 't':
-			dst = append(dst, '\t')
-		case 'u':
-			r, _ := hex4(raw, i+1)
-			i += 4
-			if r >= 0xd800 && r < 0xdc00 && i+6 < len(raw) && raw[i+1] == '\\' && raw[i+2] == 'u' {
-				if low, ok := hex4(raw, i+3); ok && low >= 0xdc00 && low < 0xe000 {
-					r = (r-0xd800)<<10 | (low - 0xdc00) + 0x10000
-					i += 6
-				}
-			}
-			dst = utf8.AppendRune(dst, r) // half a pair becomes U+FFFD
-		default: // " \ /
-			dst = append(dst, c)
-		}
-	}
+	dst, _ = strictjson.AppendUnquoted(dst, raw[1:len(raw)-1])
 	return dst
 }
