@@ -51,7 +51,7 @@ func brokerLimitsTable() Table {
 		define("broker.limits.connections", 0, limit(), func(c *Config) *int { return &c.Broker.Limits.Connections },
 			"Total number of connections at once. 0: half the number of files that the process may open. Those that have not joined give way first."),
 		define("broker.limits.connections_per_ip", 1024, number[int](1, math.MaxInt32), func(c *Config) *int { return &c.Broker.Limits.ConnectionsPerIP },
-			"Connections at once from one IPv4 address or IPv6 /64."),
+			"Connections at once from one IPv4 address or IPv6 /64, but at most an eighth of all."),
 		define("broker.limits.messages_per_second", 200, number[int](1, math.MaxInt32), func(c *Config) *int { return &c.Broker.Limits.MessagesPerSecond },
 			"Messages per second from one Node. A Node that sends more is read more slowly."),
 		define("broker.limits.waiting_bytes", "4MiB", size(leastWaiting, 1<<30), func(c *Config) *int64 { return &c.Broker.Limits.WaitingBytes },
