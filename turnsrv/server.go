@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/crolang-p2p/crolang-aio/internal/change"
+	"github.com/crolang-p2p/crolang-aio/internal/contain"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/control"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/peers"
@@ -76,7 +77,7 @@ type Server struct {
 	listeners []Listener       // as clients are told them
 	bound     []netip.AddrPort // every socket
 	open      connections
-	panics    containment
+	panics    contain.Panics
 
 	drainTimeout atomic.Int64              // Settings.DrainTimeout
 	drainEnds    atomic.Pointer[time.Time] // nil: not draining
@@ -100,7 +101,7 @@ func New(cfg Config) (*Server, error) {
 	s.control, err = control.New(control.Config{
 		Realm: cfg.Realm, Keys: cfg.Keys, Nodes: cfg.Nodes, CheckPeer: s.checkPeer, OwnListener: s.ownListener,
 		Settings: cfg.Settings.Settings, Engines: workers, Now: cfg.Now, Logger: cfg.Logger,
-		OnPanic: func(cause any) { s.panics.stopped(s.log, cause) },
+		OnPanic: s.stopped,
 	})
 	if err != nil {
 		return nil, err

@@ -419,6 +419,9 @@ func TestOrigins(t *testing.T) {
 			t.Errorf("%s: %d", origin, got)
 		}
 	}
+	if s := r.b.Stats(); s.ForeignPages != 3 || s.BadRequests != 0 {
+		t.Errorf("%d foreign pages and %d bad requests are counted", s.ForeignPages, s.BadRequests)
+	}
 	next, err := r.b.Prepare(Settings{Origins: []string{"https://app.example"}})
 	if err != nil {
 		t.Fatal(err)

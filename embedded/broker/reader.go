@@ -25,6 +25,7 @@ func (v violation) Error() string { return "protocol violated" }
 
 // readAll handles message after message until the connection ends.
 func (c *conn) readAll() {
+	defer c.contain()
 	for !c.ended.Load() {
 		_, err := c.in.Peek(1) // a quiet connection holds no buffer
 		if err == nil {

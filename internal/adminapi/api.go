@@ -218,6 +218,8 @@ type TurnStats struct {
 	Refusals   []Refusal         // by code and cause, of which there are few
 	Challenges uint64            // requests without a credential that were asked for one, which is no refusal
 	Drops      map[string]uint64 // datagrams that were not relayed or answered, by cause
+	Strangers  int               // connections that have no allocation, now
+	Hellos     uint64            // first ClientHellos of DTLS, which are answered with a cookie and forgotten
 	HalfOpen   int               // connections that have not said what they are, or not finished their handshake, now
 	Accepted   uint64            // connections of TCP and TLS, and DTLS associations
 	TurnedAway map[string]uint64 // those that were refused, displaced or broke off before they were served, by cause

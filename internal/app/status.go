@@ -82,8 +82,8 @@ func text(a netip.Addr) string {
 func (r *reporter) turnStats() adminapi.TurnStats {
 	st, streams, hold := r.turn.Stats(), r.turn.Streams(), r.now.Load()
 	out := adminapi.TurnStats{
-		Drops:    map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "throttled": st.Throttled},
-		HalfOpen: streams.HalfOpen, Accepted: streams.Accepted, TurnedAway: turnedAway(streams),
+		Drops:     map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "throttled": st.Throttled},
+		Strangers: streams.Strangers, Hellos: streams.Hellos, HalfOpen: streams.HalfOpen, Accepted: streams.Accepted, TurnedAway: turnedAway(streams),
 		Tables: st.TableBytes, MostTables: st.TableBytesMost,
 		Panics: r.turn.Panics(), Ports: int(hold.cfg.Turn.RelayPorts.Max) - int(hold.cfg.Turn.RelayPorts.Min) + 1,
 	}
@@ -127,11 +127,12 @@ func (r *reporter) newMetrics() (err error) {
 			s := r.redis.Stats()
 			return metrics.RedisStats{
 				Clients: s.Clients, Keys: s.Keys, Memory: s.Memory,
-				Connections: s.Connections, Commands: s.Commands, Refused: s.Refused,
+				Connections: s.Connections, Commands: s.Commands, Refused: s.Refused, RefusedCommands: s.RefusedCommands,
 			}, true
 		},
 		Broker: r.brokerStats,
 		Policy: r.policyStats,
+		HTTP:   r.lostOverHTTP,
 		State:  func() (ready, draining bool) { return len(r.life.notReady()) == 0, r.life.draining() },
 	})
 	return err

@@ -224,6 +224,8 @@ func (s *source) says(call *ast.CallExpr) (int, bool) {
 	switch {
 	case name == "Warn" || name == "Error":
 		return 0, true
+	case name == "Stopped": // of contain.Panics
+		return 1, true
 	case name == "append" && len(call.Args) == 2:
 		to, ok := call.Args[0].(*ast.SelectorExpr)
 		return 1, ok && to.Sel.Name == "warnings"

@@ -29,14 +29,17 @@ type Config struct {
 	Redis       func() (RedisStats, bool)            // false: it is off
 	Broker      func() (BrokerStats, bool)           // false: it is off
 	Policy      func() PolicyStats
+	HTTP        func() map[string]map[string]uint64 // what was not served as it should have been, by listener ("hooks", "admin") and cause
 	State       func() (ready, draining bool)
 }
 
 // RedisStats is the embedded Redis in numbers.
 type RedisStats struct {
-	Clients, Keys                  int
-	Memory                         int64 // bytes
-	Connections, Commands, Refused uint64
+	Clients, Keys         int
+	Memory                int64 // bytes
+	Connections, Commands uint64
+	Refused               map[string]uint64 // connections, by cause
+	RefusedCommands       map[string]uint64
 }
 
 // PolicyStats is what the policies behind the webhooks have done, in numbers.
