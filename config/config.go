@@ -205,6 +205,19 @@ type Certs struct {
 	Hosts       []string
 	Validity    time.Duration
 	RenewBefore time.Duration
+	ACME        ACME
+}
+
+// ACME is the table [certs.acme].
+type ACME struct {
+	Enabled    bool     // then CertFile and KeyFile are empty
+	Domains    []string // each once; a wildcard only if Challenges has dns-01
+	Email      string
+	Directory  string   // "", "staging" or a URL
+	CAFile     string   // empty: the system's roots
+	Challenges []string // of tls-alpn-01, http-01, dns-01; at least one if Enabled
+	HTTPListen string
+	DNSCommand string // set if Challenges has dns-01
 }
 
 // Redis is the table [redis].

@@ -42,9 +42,11 @@ type Config struct {
 
 	Settings Settings // what Prepare may change later
 
-	Keys        *credential.Keyring
-	Peers       *peers.Policy
-	Nodes       control.Directory
+	Keys  *credential.Keyring
+	Peers *peers.Policy
+	Nodes control.Directory
+	// Certificate finds the one for a ClientHello. One whose only protocol is acme-tls/1 is a CA's question by tls-alpn-01
+	// (RFC 8737): its answer, or an error.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Protected returns this process's other listeners, such as the webhooks, which are never a peer. May be nil.
 	Protected func() []netip.AddrPort

@@ -189,7 +189,7 @@ type Status struct {
 
 // Listener is a socket that is up.
 type Listener struct {
-	Part      string `json:"part"`      // "turn", "broker", "hooks", "admin", "redis"
+	Part      string `json:"part"`      // "turn", "broker", "hooks", "admin", "redis"; "certs" while a CA asks by http-01
 	Transport string `json:"transport"` // "udp", "tcp", "tls", "dtls", "http"
 	Address   string `json:"address"`
 }
@@ -203,7 +203,7 @@ type Public struct {
 
 // Certificate is the one that TLS and DTLS clients get.
 type Certificate struct {
-	Kind       string    `json:"kind"`               // where it comes from: "self-signed" or "files"
+	Kind       string    `json:"kind"`               // where it comes from: "self-signed", "files" or "acme"
 	StandIn    bool      `json:"stand_in,omitempty"` // a self-signed one in place of what was to come from there, which cannot be used
 	Source     string    `json:"source"`             // "self-signed", or the file
 	Names      []string  `json:"names"`

@@ -14,6 +14,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/certs/acme"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/embedded/broker"
 	"github.com/crolang-p2p/crolang-aio/embedded/redis"
@@ -154,6 +155,11 @@ func (a *App) openData(pace Pace) (err error) {
 func (a *App) openCerts() (err error) {
 	c := certSettings(a.cfg(), a.now.Load().public)
 	c.Dir, c.Logger, c.OnChange = a.dir.Path(), a.part("certs"), func(certs.Info) { a.publish() }
+	c.Around = acme.Surroundings{
+		Ports:     func() []uint16 { return tlsPorts(a.cfg().Turn) },
+		Addresses: func() []netip.Addr { return a.now.Load().public.Advertised() },
+		Dated:     a.clock.CA,
+	}
 	a.certs, err = certs.New(c)
 	return certError(c, err)
 }
