@@ -299,10 +299,10 @@ func cell(text string) string {
 
 // internalOnly are messages that no configuration and no machine can bring about: a mistake in the program itself.
 var internalOnly = map[string]string{
-	"fleet: Redis, Bans, Self and Dir are needed": "internal/app gives them",
-	"sealed with another credential secret":       "is counted, and the machine is named in a finding",
-	"not what was sealed":                         "is counted, not printed",
-	"no secret to seal with":                      "the credential secret has been settled before",
+	"fleet: Redis, Bans, Self and Dir are needed":            "internal/app gives them",
+	"sealed with another credential secret":                  "is counted, and the machine is named in a finding",
+	"not what was sealed":                                    "is counted, not printed",
+	"no secret to seal with":                                 "the credential secret has been settled before",
 	"the client began anew from the same port":               "ends a connection, and is told in the why-record",
 	"the client did not wait for its handshake":              "ends a handshake, and is counted, not printed",
 	"a mistake in the program ended the handshake":           "leads to the log's line about it",
