@@ -195,7 +195,8 @@ type BrokerLimits struct {
 
 // Fleet is the table [fleet].
 type Fleet struct {
-	RedisURL Secret // it may have a password
+	RedisURL Secret // it may have a password; not set: no fleet
+	Name     string // empty: the host's
 }
 
 // Certs is the table [certs]. CertFile and KeyFile are both set or both empty.

@@ -54,6 +54,8 @@ type Config struct {
 	// Broker is the one in this process, and Stories what it passed on between Nodes; nil: there is none.
 	Broker  Broker
 	Stories *stories.Keeper
+	// Fleet is the machines that share a Redis; nil: this one is alone.
+	Fleet Fleet
 	// RTC makes the RTC configuration, with a fresh credential, that the webhook would give to node: for the dashboard's
 	// test page. nil: there is no such test.
 	RTC func(node string) (json.RawMessage, error)
@@ -192,6 +194,7 @@ func apiRoutes() []route {
 			http.MethodDelete: unban, // ?id=, likewise
 		}},
 		{"/api/bans/", map[string]handler{http.MethodDelete: unban}},
+		{"/api/fleet", get(endpoint(http.StatusOK, (*Admin).fleet))},
 		{"/api/events", get((*Admin).events)},
 		{"/api/drain", map[string]handler{http.MethodPost: endpoint(http.StatusAccepted, (*Admin).drain)}},
 		{"/api/test", map[string]handler{http.MethodPost: endpoint(http.StatusOK, (*Admin).test)}},

@@ -121,8 +121,8 @@ type AllocationList struct {
 
 // BanList answers GET /api/bans. Query: q (part of an id), limit, offset.
 type BanList struct {
-	Bans  []nodes.Ban `json:"bans"`
-	Total int         `json:"total"`
+	Bans  []Ban `json:"bans"`
+	Total int   `json:"total"`
 }
 
 // BanRequest is the body of POST /api/bans. For is a Go duration or a number of days ("1h30m", "365d"); empty: for good.
@@ -140,6 +140,8 @@ type BanAnswer struct {
 	Cut      bool   `json:"disconnected,omitempty"` // from the Broker in the server's process
 	Kept     bool   `json:"kept"`
 	Replaced bool   `json:"replaced,omitempty"`
+	// Fleet is how far it has come where there are more machines; Closed counts what those closed too.
+	Fleet *Spread `json:"fleet,omitempty"`
 }
 
 // Readiness answers GET /readyz: 200 if NotReady is empty, else 503.

@@ -52,6 +52,7 @@ type parts struct {
 	admin     *admin.Admin
 	guard     *webguard.Guard // the admin listener
 	rendezvous
+	together
 }
 
 // rendezvous is the Broker in this process, and what goes with it.
@@ -117,7 +118,7 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 		return nil, err
 	}
 	for _, build := range []func() error{
-		a.openCerts, a.openNodes, a.openTURN, a.openRedis, a.openHooks, a.openAdmin, a.openBroker, a.supervisor.closeUnused,
+		a.openCerts, a.openNodes, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.supervisor.closeUnused,
 	} {
 		if err := build(); err != nil {
 			return nil, err
@@ -263,7 +264,7 @@ func (a *App) openAdmin() (err error) {
 		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Status: a.report.status,
 		NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats, Losses: a.report.losses,
 		Figures: a.report.figures, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain,
-		Draining: a.report.drainProgress, Logger: a.part("admin"),
+		Draining: a.report.drainProgress, Fleet: a.shownFleet(), Logger: a.part("admin"),
 	}); err != nil {
 		return err
 	}
@@ -302,7 +303,7 @@ func (a *App) Close() error {
 	if a.broker != nil {
 		errs = append(errs, a.broker.Close())
 	}
-	errs = append(errs, a.closeShared())
+	errs = append(errs, a.closeShared(), a.closeFleet())
 	if a.hooks != nil {
 		errs = append(errs, a.hooks.Close())
 	}
