@@ -12,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/engineio"
+	"github.com/crolang-p2p/crolang-aio/internal/places"
 )
 
 // causeLeft is the end of a connection that the Node itself meant.
@@ -27,7 +28,7 @@ const readBuffer = 512
 // the other; others may send to it, end it, and look at what is atomic.
 type conn struct {
 	b      *Broker
-	place  *place
+	place  *places.Seat
 	from   netip.Addr
 	opened time.Time
 	join   Join
@@ -219,7 +220,7 @@ func (c *conn) due(now time.Time) time.Duration {
 // serve reads until the connection ends, and gives back all that it held. It owns the connection.
 func (c *conn) serve() {
 	defer c.b.conns.Done()
-	defer c.place.release()
+	defer c.b.places.Release(c.place)
 	t := &c.b.cfg.timing
 	c.pongAt.Store(int64(time.Since(c.b.start)))
 	c.send(engineio.AppendOpen(nil, newID()))

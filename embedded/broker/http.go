@@ -156,7 +156,7 @@ func (b *Broker) handshake(w http.ResponseWriter, r *http.Request, q *query) {
 	b.mu.Lock()
 	if b.stopped || b.draining.Load() {
 		b.mu.Unlock()
-		b.counts.turnedAway.Add(1)
+		b.counts.draining.Add(1)
 		b.later(w)
 		return
 	}
@@ -170,7 +170,6 @@ func (b *Broker) handshake(w http.ResponseWriter, r *http.Request, q *query) {
 	}()
 	c := b.newConn(r, q)
 	if c.place == nil {
-		b.counts.turnedAway.Add(1)
 		b.later(w)
 		return
 	}
@@ -223,7 +222,7 @@ func (b *Broker) handshake(w http.ResponseWriter, r *http.Request, q *query) {
 func (b *Broker) abandon(c *conn) {
 	c.finish("the handshake failed")
 	b.leave(c)
-	c.place.release()
+	b.places.Release(c.place)
 }
 
 // newConn finds a place; without one the connection's is nil.
@@ -246,7 +245,7 @@ func (b *Broker) newConn(r *http.Request, q *query) *conn {
 	if door, ok := r.Context().Value(doorKey{}).(*door); ok && !b.trusted(peer(r)) {
 		c.place = door.pass(evict)
 	} else {
-		c.place = b.places.take(c.from, evict)
+		c.place = b.seat(c.from, evict)
 	}
 	if c.place == nil {
 		c.cancel()

@@ -136,8 +136,9 @@ func start(t testing.TB, change func(*Config)) *rig {
 			if n := b.waiting.Load(); n != 0 {
 				t.Errorf("%d bytes still count as waiting", n)
 			}
-			if len(b.nodes)+len(b.sockets)+len(b.live)+b.places.used != 0 {
-				t.Errorf("left behind: %d ids, %d sockets, %d connections, %d places", len(b.nodes), len(b.sockets), len(b.live), b.places.used)
+			open, _, _ := b.places.Size()
+			if len(b.nodes)+len(b.sockets)+len(b.live)+open != 0 {
+				t.Errorf("left behind: %d ids, %d sockets, %d connections, %d places", len(b.nodes), len(b.sockets), len(b.live), open)
 			}
 		})
 	}

@@ -26,8 +26,8 @@ func turnedAway(s turnsrv.StreamStats) map[string]uint64 {
 // letGo are the Broker's connections that were turned away, or ended by it, by cause.
 func letGo(s broker.Stats) map[string]uint64 {
 	return map[string]uint64{
-		"turned_away": s.TurnedAway, "bad_request": s.BadRequests, "displaced": s.Displaced, "unread": s.Unread, "taken_over": s.TakenOver,
-		"foreign_page": s.ForeignPages, "panicked": s.Panicked,
+		"over_share": s.OverShare, "full": s.Full, "draining": s.Draining, "bad_request": s.BadRequests, "displaced": s.Displaced,
+		"unread": s.Unread, "taken_over": s.TakenOver, "foreign_page": s.ForeignPages, "panicked": s.Panicked,
 	}
 }
 

@@ -174,8 +174,16 @@ func (r *reporter) degraded() []string {
 	return nil
 }
 
-// limits are the numbers of [turn.limits] that hold.
-func (r *reporter) limits() map[string]int64 { return r.now.Load().cfg.Counts("turn.limits") }
+// limits are the numbers of [turn.limits] that hold, and of [broker.limits] if there is a Broker in this process.
+func (r *reporter) limits() map[string]int64 {
+	cfg := r.now.Load().cfg
+	all := cfg.Counts("turn.limits")
+	if r.broker != nil {
+		maps.Copy(all, cfg.Counts("broker.limits"))
+		all["broker.limits.connections"] = int64(r.broker.Limits().Connections) // 0 is by the limit of open files
+	}
+	return all
+}
 
 // warnings are what looks wrong with the set-up now, for the admin API and for doctor.
 func (r *reporter) warnings() []findings.Finding {

@@ -27,7 +27,7 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 		{Name: "nodes", Usage: "list the known Nodes, with the traffic of their live allocations", Flags: with(), Action: noArgs(listNodes)},
 		{
 			Name: "allocations", Usage: "list the live allocations, or close one",
-			Flags: with(&cli.StringFlag{Name: "sort", Usage: "order by `KEY`: newest, traffic (most first) or drops", Value: "newest"},
+			Flags: with(&cli.StringFlag{Name: "sort", Usage: "order by `newest|traffic|drops`, most traffic or drops first", Value: "newest"},
 				&cli.StringFlag{Name: "close", Usage: "close the allocation with this `ID`"}), Action: noArgs(listAllocations),
 		},
 		{
@@ -271,7 +271,16 @@ func health(c *cli.Context) error {
 
 // adminClient is a client of the running server that the configuration describes.
 func adminClient(c *cli.Context) (*adminapi.Client, error) {
-	cfg, err := load(c)
+	file, err := configFile(c)
+	if err != nil {
+		return nil, err
+	}
+	return clientOf(file)
+}
+
+// clientOf is [adminClient] for the configuration in a file; empty: none.
+func clientOf(file string) (*adminapi.Client, error) {
+	cfg, err := app.Load(file)
 	if err != nil {
 		return nil, err
 	}

@@ -70,7 +70,9 @@ var causes = map[Area]map[string]Cause{
 		"admin 403":       {"the admin listener is called under a name that is not its own, or by another site's page", "call it by an address of this machine, or by public.host", 1},
 	},
 	Broker: {
-		"turned_away":  {"connections of Nodes are told to try again: every place is taken, or the server is shutting down", "raise broker.limits, or the limit of open files", 1},
+		"over_share":   {"connections to the Broker are refused: their address has as many as broker.limits.connections_per_ip lets it, or its share of all", "raise the limit if many Nodes are behind one address", 1},
+		"full":         {"connections to the Broker are refused: every place is taken by a Node that has joined", "raise broker.limits.connections and the limit of open files, or add a server", 1},
+		"draining":     {"Nodes are told to try again, since the server is shutting down", "nothing: they come back when it has restarted", mass},
 		"bad_request":  {"what reaches the Broker is not a Node's connection", flood, mass},
 		"displaced":    {"connections that have not joined the Broker give way to newer ones", flood, many},
 		"unread":       {"Nodes that do not read what they are sent are disconnected", look, some},
