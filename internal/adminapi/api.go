@@ -93,6 +93,7 @@ type NodeRecord struct {
 	Events            []nodes.Event `json:"events"`
 	Broker            *BrokerLink   `json:"broker,omitempty"`
 	Partners          []string      `json:"partners"` // whom it has a [Story] with, the latest first
+	Usage             *UsageOfMonth `json:"usage,omitempty"`
 }
 
 // Allocation is a live allocation, as the TURN server lists it. Counters are as of the listing.
@@ -220,6 +221,7 @@ type TurnStats struct {
 	Drops      map[string]uint64 // datagrams that were not relayed or answered, by cause
 	HalfOpen   int               // connections that have not said what they are, or not finished their handshake, now
 	Accepted   uint64            // connections of TCP and TLS, and DTLS associations
+	Cut        map[string]uint64 // allocations that were ended because a limit of the month was reached, by cause
 	TurnedAway map[string]uint64 // those that were refused, displaced or broke off before they were served, by cause
 	Tables     int64             // bytes kept for Nodes' allocations, permissions and channels, by estimate, now
 	MostTables int64             // those of the Node that has most

@@ -56,6 +56,7 @@ func (r *reporter) losses() (all []losses.Count) {
 		all = append(all, losses.Count{Area: losses.Requests, Cause: x.Cause, N: x.Count})
 	}
 	add(losses.Connections, turn.TurnedAway)
+	add(losses.Relays, turn.Cut)
 	add(losses.Datagrams, turn.Drops)
 	all = append(all, undecided(r.policy.Stats())...)
 	add(losses.HTTP, r.meters.Refused())

@@ -21,7 +21,7 @@ const touchEvery = time.Minute
 // last what they stand on. reload, which
 // may be nil, runs beside them.
 func (a *App) Run(ctx context.Context, reload stages.Part) error {
-	front := []stages.Part{a.guard.Run, a.admin.Run, a.certs.Run, a.peers.Run, a.watch, a.watchNetwork, a.clock.Run, a.touch, a.report.watchLosses, a.report.watchRelayPorts}
+	front := []stages.Part{a.guard.Run, a.admin.Run, a.certs.Run, a.peers.Run, a.watch, a.watchNetwork, a.clock.Run, a.touch, a.account, a.report.watchLosses, a.report.watchRelayPorts}
 	if a.redis != nil {
 		front = append(front, a.redis.Run)
 	}
@@ -51,7 +51,7 @@ func (a *App) Run(ctx context.Context, reload stages.Part) error {
 	}
 	a.life.running.Store(true)
 	waiting.Go(func() { a.supervisor.run(over) })
-	err := stages.Run(begun, []stages.Part{turn}, front, []stages.Part{a.hooks.Run}, []stages.Part{a.policy.Run, a.nodes.Run})
+	err := stages.Run(begun, []stages.Part{turn}, front, []stages.Part{a.hooks.Run}, []stages.Part{a.policy.Run, a.nodes.Run, a.usage.Run})
 	cancel()
 	finish()
 	waiting.Wait()
