@@ -61,7 +61,7 @@ type Config struct {
 	Decider  Decider
 	Settings Settings
 
-	// Redis has the locks and carries the messages that Brokers share; see [OpenRedis]. nil: this is the only Broker. It
+	// Redis has the locks and carries the messages that Brokers share; see package redisurl. nil: this is the only Broker. It
 	// stays the caller's to close, after Run.
 	Redis redis.UniversalClient
 

@@ -57,6 +57,8 @@ type Config struct {
 	Stories *stories.Keeper
 	// Usage is what Nodes use, by month; nil: it is not kept.
 	Usage *usage.Keeper
+	// Fleet is the machines that share a Redis; nil: this one is alone.
+	Fleet Fleet
 	// RTC makes the RTC configuration, with a fresh credential, that the webhook would give to node: for the dashboard's
 	// test page. nil: there is no such test.
 	RTC func(node string) (json.RawMessage, error)
@@ -199,6 +201,7 @@ func apiRoutes() []route {
 			http.MethodDelete: unban, // ?id=, likewise
 		}},
 		{"/api/bans/", map[string]handler{http.MethodDelete: unban}},
+		{"/api/fleet", get(endpoint(http.StatusOK, (*Admin).fleet))},
 		{"/api/events", get((*Admin).events)},
 		{"/api/drain", map[string]handler{http.MethodPost: endpoint(http.StatusAccepted, (*Admin).drain)}},
 		{"/api/test", map[string]handler{http.MethodPost: endpoint(http.StatusOK, (*Admin).test)}},

@@ -1,13 +1,17 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/certs/acme"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
@@ -83,9 +87,29 @@ func turnSettings(cfg *config.Config) turnsrv.Settings {
 // certSettings are those that a reload can change.
 func certSettings(cfg *config.Config, p publicaddr.Public) certs.Config {
 	c := cfg.Certs
-	return certs.Config{
+	set := certs.Config{
 		CertFile: c.CertFile, KeyFile: c.KeyFile, PublicHost: p.Machine(), Hosts: c.Hosts, Validity: c.Validity, RenewBefore: c.RenewBefore,
 	}
+	if a := c.ACME; a.Enabled {
+		set.ACME = &acme.Settings{
+			Domains: a.Domains, Email: a.Email, Directory: a.Directory, CAFile: a.CAFile, Challenges: a.Challenges,
+			HTTPListen: a.HTTPListen, DNSCommand: a.DNSCommand,
+		}
+	}
+	return set
+}
+
+// tlsPorts are those at which clients reach TLS.
+func tlsPorts(t config.Turn) (all []uint16) {
+	if !slices.Contains(t.Transports, "tls") {
+		return nil
+	}
+	for _, text := range slices.Concat(t.Listen, t.ListenTLS) { // it is recognised on either
+		if a, err := listen.Parse(text); err == nil {
+			all = append(all, cmp.Or(t.PublicPorts[a.Port()], a.Port()))
+		}
+	}
+	return all
 }
 
 // certError names the table of the configuration that has the files c is wrong about.
