@@ -181,7 +181,7 @@ type Upstream struct {
 type Broker struct {
 	Enabled        bool
 	Listen         string
-	Asked          bool // Enabled or Listen is set by somebody, and no default
+	Asked          bool // somebody has set Enabled or Listen, and not only copied all defaults
 	Open           bool
 	Origins        []string // "*", or SCHEME://HOST[:PORT]
 	TrustedProxies []string // addresses and prefixes

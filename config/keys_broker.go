@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
 	"unicode"
@@ -22,8 +23,8 @@ func brokerTable() Table {
 		define("broker.enabled", true, boolean(), func(c *Config) *bool { return &c.Broker.Enabled },
 			"Whether to start it. Set to false if Broker containers do its work and call the webhooks.").restart(),
 		define("broker.listen", "127.0.0.1:8080", address(), func(c *Config) *string { return &c.Broker.Listen },
-			"Where it listens for http and ws. If another program uses that port, and neither this key nor enabled is set, everything "+
-				"else runs without it.").example(`"0.0.0.0:8080"`).restart(),
+			"Where it listens for http and ws. If another program uses that port, and neither this key nor enabled is set, or all of "+
+				"[broker] is as `config init` writes it, everything else runs without it.").example(`"0.0.0.0:8080"`).restart(),
 		define("broker.open", false, boolean(), func(c *Config) *bool { return &c.Broker.Open },
 			`Let it listen beyond loopback even if hooks.authenticate.mode is "allow": whoever reaches it is then given relays.`),
 		define("broker.origins", none(), atMost(256, distinct(text(webOrigin))), func(c *Config) *[]string { return &c.Broker.Origins },
@@ -101,10 +102,21 @@ func fleetName(s string) error {
 	return nil
 }
 
+// copied reports whether the file has every key of the Broker with its default, as `config init` writes it: nobody has chosen
+// any of them.
+func (l *loader) copied() bool {
+	for _, k := range l.keys {
+		if strings.HasPrefix(k.Name, "broker.") && l.source[k.Name] != l.file {
+			return false
+		}
+	}
+	return l.file != "" && reflect.DeepEqual(l.cfg.Broker, l.standard)
+}
+
 // checkBroker finds a Broker that would give relays to everybody without anybody having said so.
 func (l *loader) checkBroker() {
 	const addr, open, mode = "broker.listen", "broker.open", "hooks.authenticate.mode"
-	l.cfg.Broker.Asked = l.source["broker.enabled"] != "" || l.source[addr] != ""
+	l.cfg.Broker.Asked = (l.source["broker.enabled"] != "" || l.source[addr] != "") && !l.copied()
 	if !l.good("broker.enabled", addr, open, mode) {
 		return
 	}

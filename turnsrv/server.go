@@ -195,6 +195,11 @@ func (s *Server) Live() int { return s.control.Live() }
 // Allocations returns the live allocations, oldest first.
 func (s *Server) Allocations() []control.Allocation { return s.control.Allocations() }
 
+// Toward returns those of a Node's live allocations that let data through to and from one of these addresses.
+func (s *Server) Toward(node string, peers []netip.Addr) []control.Allocation {
+	return s.control.Toward(node, peers)
+}
+
 // CloseNode ends every live allocation of a Node and returns how many there were. When it returns, none of them relays
 // any more.
 func (s *Server) CloseNode(node, cause string) int { return s.control.CloseNode(node, cause) }

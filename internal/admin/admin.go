@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +27,8 @@ import (
 type Relays interface {
 	// Allocations lists the live allocations.
 	Allocations() []adminapi.Allocation
+	// Toward lists those of a Node that let data through to and from one of these addresses.
+	Toward(node string, peers []netip.Addr) []adminapi.Allocation
 	// CloseAllocation ends the one with that id, and reports whether there was one.
 	CloseAllocation(id, cause string) bool
 }
