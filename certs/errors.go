@@ -16,6 +16,10 @@ var (
 	ErrExpired = errors.New("certificate has expired")
 	// ErrNotYetValid: the certificate begins later, or the clock is wrong.
 	ErrNotYetValid = errors.New("certificate is not valid yet")
+	// ErrAwaited: the CA is being asked for the first certificate.
+	ErrAwaited = errors.New("the certificate has yet to come from the CA")
+	// ErrRefused: the CA has not given a certificate.
+	ErrRefused = errors.New("no certificate from the CA")
 	// ErrStore: the self-signed pair cannot be kept: a full disk, a folder of another user.
 	ErrStore = errors.New("certificate cannot be kept")
 )

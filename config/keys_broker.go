@@ -1,12 +1,14 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
 	"reflect"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
 	"github.com/crolang-p2p/crolang-aio/internal/redisurl"
@@ -62,10 +64,13 @@ func brokerLimitsTable() Table {
 }
 
 func fleetTable() Table {
-	return Table{Name: "fleet", Doc: "What Brokers share.", Keys: []Key{
+	return Table{Name: "fleet", Doc: "What machines share: see docs/fleet.md.", Keys: []Key{
 		define("fleet.redis_url", "", secret(redisURL), func(c *Config) *Secret { return &c.Fleet.RedisURL },
-			"Redis or Valkey through which this Broker and others, including containers, reach each other's Nodes: redis://, rediss://, "+
-				"unix://, or redis+sentinel:// with the addresses of sentinels and the name of the master. Empty: the one of [redis] if that is enabled, otherwise none.").example(`"redis://:PASSWORD@10.0.0.5:6379/0"`).restart(),
+			"Redis or Valkey through which this machine and others are one service, and this Broker and others, including containers, reach each other's Nodes: "+
+				"redis://, rediss://, unix://, or redis+sentinel:// with the addresses of sentinels and the name of the master. "+
+				"Empty: one machine, and a Broker that shares the Redis of [redis] if that is enabled.").example(`"redis://:PASSWORD@10.0.0.5:6379/0"`).restart(),
+		define("fleet.name", "", text(fleetName), func(c *Config) *string { return &c.Fleet.Name },
+			"What the other machines and you call this one. Empty: its host name.").example(`"eu-1"`).restart(),
 	}}
 }
 
@@ -87,6 +92,14 @@ func redisURL(s string) error {
 		return nil
 	}
 	return redisurl.Check(s)
+}
+
+// fleetName is the check of fleet.name.
+func fleetName(s string) error {
+	if len(s) > 64 || strings.ContainsFunc(s, unicode.IsControl) {
+		return errors.New("must be at most 64 bytes without control characters")
+	}
+	return nil
 }
 
 // copied reports whether the file has every key of the Broker with its default, as `config init` writes it: nobody has chosen

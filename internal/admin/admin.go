@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +26,8 @@ import (
 type Relays interface {
 	// Allocations lists the live allocations.
 	Allocations() []adminapi.Allocation
+	// Toward lists those of a Node that let data through to and from one of these addresses.
+	Toward(node string, peers []netip.Addr) []adminapi.Allocation
 	// CloseAllocation ends the one with that id, and reports whether there was one.
 	CloseAllocation(id, cause string) bool
 }
@@ -54,6 +57,8 @@ type Config struct {
 	// Broker is the one in this process, and Stories what it passed on between Nodes; nil: there is none.
 	Broker  Broker
 	Stories *stories.Keeper
+	// Fleet is the machines that share a Redis; nil: this one is alone.
+	Fleet Fleet
 	// RTC makes the RTC configuration, with a fresh credential, that the webhook would give to node: for the dashboard's
 	// test page. nil: there is no such test.
 	RTC func(node string) (json.RawMessage, error)
@@ -71,6 +76,7 @@ type Admin struct {
 	log    *slog.Logger
 	routes []route
 	live   liveCache
+	rates  rates
 
 	tick      time.Duration // between the "stats" events of a stream
 	heartbeat time.Duration // after which a stream without events says that it lives
@@ -141,8 +147,10 @@ func New(cfg Config) (*Admin, error) {
 	return a, nil
 }
 
-// Run waits until ctx ends, then ends the event streams, so that the listener can close, and waits for them.
+// Run looks at which way connections take until ctx ends, then ends the event streams, so that the listener can close, and waits
+// for them.
 func (a *Admin) Run(ctx context.Context) error {
+	a.watchPaths(ctx)
 	<-ctx.Done()
 	a.mu.Lock()
 	if !a.closed {
@@ -192,7 +200,10 @@ func apiRoutes() []route {
 			http.MethodDelete: unban, // ?id=, likewise
 		}},
 		{"/api/bans/", map[string]handler{http.MethodDelete: unban}},
+		{"/api/connections", get(endpoint(http.StatusOK, (*Admin).connections))},
+		{"/api/fleet", get(endpoint(http.StatusOK, (*Admin).fleet))},
 		{"/api/events", get((*Admin).events)},
+		{"/api/events/recent", get(endpoint(http.StatusOK, (*Admin).recent))},
 		{"/api/drain", map[string]handler{http.MethodPost: endpoint(http.StatusAccepted, (*Admin).drain)}},
 		{"/api/test", map[string]handler{http.MethodPost: endpoint(http.StatusOK, (*Admin).test)}},
 	}

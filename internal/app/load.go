@@ -61,6 +61,9 @@ func checkTold(cfg *config.Config) []*config.Error {
 	if has(cfg.Turn.Listen, "udp", "tcp") || encrypted && cfg.Hooks.RTC.AdvertiseTLS == "always" || len(cfg.Hooks.RTC.ExtraICEServers) > 0 {
 		return nil
 	}
+	if encrypted && cfg.Hooks.RTC.AdvertiseTLS == "auto" && cfg.Certs.ACME.Enabled {
+		return nil
+	}
 	if encrypted && cfg.Hooks.RTC.AdvertiseTLS == "auto" && cfg.Certs.CertFile != "" {
 		k, err := certs.New(certs.Config{CertFile: cfg.Certs.CertFile, KeyFile: cfg.Certs.KeyFile, PublicHost: certified(cfg)})
 		if err != nil || k.Verifiable() || !k.Usable() { // if it is not usable, that is said already

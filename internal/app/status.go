@@ -120,6 +120,7 @@ func (r *reporter) newMetrics() (err error) {
 		Nodes:       r.nodes.Stats,
 		Limits:      r.limits,
 		Certificate: func() (time.Time, bool) { return r.certs.Info().NotAfter, r.certs.Usable() },
+		ACME:        r.certs.Attempts,
 		Redis: func() (metrics.RedisStats, bool) {
 			if r.redis == nil {
 				return metrics.RedisStats{}, false
@@ -217,6 +218,9 @@ func (p *parts) otherListeners() []adminapi.Listener {
 	}
 	if p.guard != nil {
 		out = append(out, adminapi.Listener{Part: "admin", Transport: "http", Address: p.guard.Addr().String()})
+	}
+	if at, ok := p.certs.Answering(); ok {
+		out = append(out, adminapi.Listener{Part: "certs", Transport: "http", Address: at.String()})
 	}
 	if p.redis != nil {
 		out = append(out, adminapi.Listener{Part: "redis", Transport: "tcp", Address: p.redis.Addr().String()})

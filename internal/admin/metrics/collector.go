@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -17,7 +18,7 @@ type collector struct {
 
 	allocations, opened, connections, datagrams, bytes, refusals, challenges, drops, ports, portsUsed, panics, halfOpen, accepted, turnedAway, tables, mostTables,
 	known, connected, banned, forgotten, events, eventsLost,
-	limits, certificate, certificateOK, upstream, messages, messagesQueued, tokensWatched, checksWaiting, checksRefused, refused, ready, draining,
+	limits, certificate, certificateOK, acme, upstream, messages, messagesQueued, tokensWatched, checksWaiting, checksRefused, refused, ready, draining,
 	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused, redisRefusedCommands,
 	hellos, strangers, httpLost *prometheus.Desc
 
@@ -60,6 +61,7 @@ func newCollector(cfg Config, own *Metrics) *collector {
 		limits:         desc("", "limit", "Configured limits, by configuration key; a limit that is off is left out.", "key"),
 		certificate:    desc("", "certificate_expiry_timestamp_seconds", "When the certificate of TLS and DTLS ends, in Unix time."),
 		certificateOK:  desc("", "certificate_ok", "1 while TLS and DTLS clients get the certificate that is configured, and it is in its time."),
+		acme:           desc("", "acme_attempts_total", "Attempts to get a certificate from a CA: obtained, or why not.", "result"),
 		upstream:       desc("hooks", "upstream_total", "Questions for the operator's own webhook, by what became of them.", "result"),
 		messages:       desc("hooks", "messages_total", "Messages between Nodes that the Brokers told of, by what became of the notice.", "result"),
 		messagesQueued: desc("hooks", "messages_queued", "Notices of messages that wait to be forwarded to the operator's own webhook."),
@@ -144,6 +146,12 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		end, ok := c.cfg.Certificate()
 		s.gauge(c.certificate, float64(end.Unix()))
 		s.flag(c.certificateOK, ok)
+	}
+	if c.cfg.ACME != nil {
+		all := c.cfg.ACME()
+		for _, result := range slices.Sorted(maps.Keys(all)) {
+			s.counter(c.acme, all[result], result)
+		}
 	}
 	c.own.mu.Lock()
 	for k, n := range c.own.refused {

@@ -26,6 +26,7 @@ type Config struct {
 	Nodes       func() nodes.Stats
 	Limits      func() map[string]int64              // by configuration key; 0: no limit
 	Certificate func() (notAfter time.Time, ok bool) // of the certificate that clients get; ok: it is the one meant, and in its time
+	ACME        func() map[string]uint64             // attempts to get one from a CA, by result; nil: none is asked
 	Redis       func() (RedisStats, bool)            // false: it is off
 	Broker      func() (BrokerStats, bool)           // false: it is off
 	Policy      func() PolicyStats

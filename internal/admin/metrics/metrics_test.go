@@ -43,6 +43,7 @@ func full() Config {
 			return map[string]int64{"turn.limits.allocations_per_node": 128, "turn.limits.allocations": 0}
 		},
 		Certificate: func() (time.Time, bool) { return time.Unix(1_800_000_000, 0), true },
+		ACME:        func() map[string]uint64 { return map[string]uint64{"obtained": 3, "away": 1} },
 		Redis: func() (RedisStats, bool) {
 			return RedisStats{1, 2, 3, 4, 5, map[string]uint64{"full": 6}, map[string]uint64{"memory": 0}}, true
 		},
