@@ -46,8 +46,8 @@ func original(t *testing.T, redis string) (addr string, kill func()) {
 	addr = ln.Addr().String()
 	ln.Close()
 	_, port, _ := net.SplitHostPort(addr)
-	cmd := exec.Command(program, main) //nolint:gosec // as asked
-	cmd.Dir = t.TempDir()              // it reads a .env where it runs
+	cmd := exec.Command(program, main)
+	cmd.Dir = t.TempDir() // it reads a .env where it runs
 	cmd.Env = append(os.Environ(), "PORT="+port, "REDIS_URL=redis://"+redis, "REDIS_LOCK_TTL_MS=4000", "NODES_STATUS_CHECK_INTERVAL_MS=1000")
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
