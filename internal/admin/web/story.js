@@ -4,7 +4,7 @@ import { every } from "./actions.js";
 import { call } from "./api.js";
 import { ago, bytes, count, facts, h, nodeLink, printable, table } from "./dom.js";
 
-export const title = "Two Nodes";
+export const title = "Story of two Nodes";
 
 const STATES = { done: ["came", "good"], missing: ["did not come", ""], failed: ["failed", "bad"] };
 
@@ -17,7 +17,7 @@ export function show(main, params, signal) {
     empty: "Nothing is known of these two.",
   });
   main.append(
-    h("p", { class: "title" }, nodeLink(id), " and ", nodeLink(other)), about,
+    h("p", { class: "title" }, "Of ", nodeLink(id), " and ", nodeLink(other)), about,
     h("section", {}, h("h2", { text: "Steps" }), steps.el));
   let shown = "";
   every(3000, signal, async () => {
@@ -36,8 +36,9 @@ export function show(main, params, signal) {
   });
 }
 
-/** storyLink leads to the story of two Nodes. */
-export function storyLink(id, other) {
+/** storyLink leads to the story of two Nodes; its text is the other one's id unless another is given. */
+export function storyLink(id, other, text) {
   const query = new URLSearchParams({ id, with: other });
+  if (text) return h("a", { href: "#/story?" + query, "aria-label": `${text} of ${printable(id)} and ${printable(other)}`, text });
   return h("a", { class: "id", href: "#/story?" + query }, h("bdi", { text: printable(other) }));
 }
