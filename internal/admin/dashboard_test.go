@@ -155,7 +155,7 @@ var views = []struct{ path, heading, ready string }{
 	{"nodes", "Nodes", `document.querySelectorAll("tbody tr").length === 4`},
 	{"node?id=Bob", "Bob", `document.querySelectorAll(".event").length === 5 && document.querySelectorAll(".attempt .problem").length === 1`},
 	{"story?id=Bob&with=" + url.QueryEscape(hostile), "Story of two Nodes", `document.querySelectorAll("tbody tr").length === 9 &&
-		document.body.innerText.includes("the other Node did not accept") && document.querySelectorAll(".tag.bad").length === 2`},
+		document.querySelector(".lead.bad").textContent === "The other Node did not accept." && document.querySelectorAll(".tag.bad").length === 2`},
 	{"allocations", "Allocations", `document.querySelectorAll("tbody tr").length === 3`},
 	{"bans", "Bans", `document.querySelectorAll("tbody tr").length === 1`},
 	{"setup", "Set-up", `document.querySelector("pre").textContent.includes("NODE_OPTIONS") && document.querySelector("#main").textContent.includes("messages forwarded1,234")`},

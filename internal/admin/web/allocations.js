@@ -16,8 +16,8 @@ const PAGE = 100;
 export function allocationTable(done, { withNode }) {
   const columns = withNode
     ? [["Node", "c-id"], ["Relayed address", "c-more"], ["Over"], ["Client", "c-skip"]]
-    : [["Relayed address", "c-id"], ["Over"]];
-  columns.push(["Now", "num c-rate"], ["Last minutes", "c-skip"], ["Relayed", "num c-skip"]);
+    : [["Relay", "c-id"], ["Over"]];
+  columns.push(["Now", "num c-rate"], ["Trend", "c-skip"], ["Relayed", "num c-skip"]);
   columns.push(...(withNode ? [["Dropped", "num c-skip"], ["Made", "c-seen"], ["Ends", "c-skip"]] : [["Ends", "c-seen"], ["Action", "c-action"]]));
   return table("Live allocations", columns, {
     kind: "lines",

@@ -1,8 +1,7 @@
 // Whether connections go through, over which way, and what failed last.
 
-import { ago, bytes, count, h, nodeLink, printable, setText, updateAgo } from "./dom.js";
+import { ago, bytes, count, h, nodeLink, printable, sentence, setText, updateAgo } from "./dom.js";
 import { storyLink } from "./story.js";
-import { sentence } from "./why.js";
 
 const SHOWN = 6; // failures
 
@@ -15,7 +14,7 @@ export function leading(s, c, rate) {
   if (!s) return { kind: "", text: "Connecting …" };
   if (s.not_ready.length) return { kind: "bad", text: `The server is not ready: ${s.not_ready.join(", ")}.` };
   const parts = [s.connected === 0 ? "No Node is connected." : `${count(s.connected)} ${s.connected === 1 ? "Node is" : "Nodes are"} connected.`];
-  let kind = "good";
+  let kind = s.connected || s.allocations ? "good" : "";
   if (c?.known && c.attempts > 0) {
     const ways = [[c.relayed, "over the relay"], [c.direct, "directly"]].filter(([n]) => n > 0).map(([n, way]) => `${count(n)} ${way}`);
     parts.push(`Of ${c.attempts === 1 ? "the one connection" : `${count(c.attempts)} connections`} asked for in the last hour ${count(c.made)} ${c.made === 1 ? "was" : "were"} made` +

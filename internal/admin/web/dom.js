@@ -51,6 +51,11 @@ export function quoted(text) {
   return `\u2068${printable(text)}\u2069`;
 }
 
+/** sentence begins with a capital and ends with a full stop. */
+export function sentence(text) {
+  return /^[a-z]/.test(text) ? text[0].toUpperCase() + text.slice(1) + "." : text + ".";
+}
+
 /** rich is a text of the server's own in which `this` is code. */
 export function rich(text) {
   return h("span", {}, ...text.split("`").map((part, i, all) => (i % 2 && i < all.length - 1 ? h("code", { text: part }) : part)));

@@ -44,7 +44,7 @@ function stepsOf(stats, connections, status) {
   return [
     {
       what: "Start a Node", done: stats.connected > 0 || stats.nodes > 0,
-      how: here ? "The smallest there is comes with the source:" : "It connects to your Broker.",
+      how: here ? "The smallest there is, from the source:" : "It connects to your Broker.",
       code: here ? `cd docs/tutorial && npm install && node node.mjs ${here} Alice` : "",
     },
     talk,

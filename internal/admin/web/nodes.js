@@ -23,7 +23,7 @@ export function show(main, params, signal) {
     on: { click: () => { state = value; anew(); } },
   }));
   const list = table("Known Nodes", [
-    ["Node", "c-id"], ["Relays", "num c-skip"], ["Now", "num c-rate"], ["Last minutes", "c-skip"], ["Seen", "c-seen"], ["Library", "c-skip"], ["Last event", "c-more"],
+    ["Node", "c-id"], ["Relays", "num c-skip"], ["Now", "num c-rate"], ["Trend", "c-skip"], ["Seen", "c-seen"], ["Library", "c-skip"], ["Last event", "c-more"],
   ], {
     kind: "lines",
     key: (n) => n.node,

@@ -134,6 +134,7 @@ function counters() {
     empty: "Nothing was lost.",
   });
   const figures = table("Further figures", [["What"], ["Count", "num"]], {
+    kind: "pairs",
     key: (f) => f.name,
     make: (f) => [f.name, count(f.value)],
     empty: "Nothing else was counted.",

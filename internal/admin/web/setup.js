@@ -17,17 +17,19 @@ export function show(main, _, signal) {
     type: "button", text: "Copy",
     on: { click: () => attempt(async () => { await copyText(env.textContent); say("Copied."); }) },
   });
-  const ports = table("Listeners, and what Nodes are told", [["What"], ["At"], ["Nodes are told"]], {
+  const ports = table("Listeners, and what Nodes are told", [["What", "strong"], ["At"], ["Nodes are told"]], {
+    kind: "stacked",
     key: (l) => l.part + l.at,
     make: (l) => [PARTS[l.part] ?? l.part, l.at, l.urls.length ? h("span", { class: "stack" }, ...l.urls.map((u) => h("code", { text: u }))) : "–"],
     empty: "No listener is up.",
   });
   const limits = table("Limits", [["Key"], ["Value", "num"]], {
-    key: ([k]) => k, make: ([k, v]) => [h("code", { text: k }), v === 0 ? "none" : count(v)], empty: "The server reports no limits.",
+    kind: "pairs", key: ([k]) => k, make: ([k, v]) => [h("code", { text: k }), v === 0 ? "none" : count(v)], empty: "The server reports no limits.",
   });
   const policy = table("What the webhooks' policy has done", [["What"], ["Since the start", "num"]], {
-    key: ([k]) => k, make: ([k, v]) => [k, count(v)], empty: "Nothing beyond its fixed rules.",
+    kind: "pairs", key: ([k]) => k, make: ([k, v]) => [k, count(v)], empty: "None.",
   });
+  const did = h("section", { hidden: true }, h("h2", { text: "Policy" }), policy.el);
   const brokers = h("details", {}, h("summary", { text: "Lines for a Broker that runs elsewhere" }),
     h("p", { class: "hint" }, rich("Environment variables, for `docker run --env-file`. Where a token is needed, TOKEN stands for it: `crolang-aio broker-env` writes it out.")),
     env, copy);
@@ -38,9 +40,7 @@ export function show(main, _, signal) {
       h("section", {}, h("h2", { text: "Certificate" }), certificate)),
     h("section", {}, h("h2", { text: "Listeners" }), ports.el),
     h("section", {}, brokers),
-    h("div", { class: "two" },
-      h("section", {}, h("h2", { text: "Limits" }), limits.el),
-      h("section", {}, h("h2", { text: "Policy" }), policy.el)));
+    h("div", { class: "two" }, h("section", {}, h("h2", { text: "Limits" }), limits.el), did));
 
   let first = true;
   every(5000, signal, async () => {
@@ -66,6 +66,7 @@ export function show(main, _, signal) {
     first = false;
     ports.update(listeners(s));
     policy.update(Object.entries(s.policy ?? {}).sort());
+    did.hidden = Object.keys(s.policy ?? {}).length === 0; // its fixed rules need no counting
     limits.update(Object.entries(s.limits).sort());
   });
 }

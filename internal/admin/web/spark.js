@@ -21,6 +21,7 @@ export function note(key, value) {
   lines.set(key, line);
   if (lines.size > MOST) lines.delete(lines.keys().next().value);
   const now = Date.now();
+  if (line.length === 0 && value === 0) return line; // not measured yet, or nothing to show
   if (line.length && now - line.at(-1).time < 1500) return line;
   line.push({ time: now, value });
   if (line.length > KEEP) line.shift();

@@ -1,6 +1,6 @@
 // The why-record of a Node, grouped by the connections that it had a part in.
 
-import { ago, count, h, nodeLink, printable, updateAgo } from "./dom.js";
+import { ago, count, h, nodeLink, printable, sentence, updateAgo } from "./dom.js";
 import { storyLink } from "./story.js";
 
 const TOGETHER = 10 * 60_000; // ms after an attempt, in which what happens is taken to belong to it
@@ -12,11 +12,6 @@ const PATHS = { relayed: ["over the relay", "good"], direct: ["direct", "good"],
 export function pathTag(c) {
   const [text, kind] = c.outcome === "made" ? PATHS[c.path] : { failed: ["failed", "bad"], open: ["asked", ""] }[c.outcome];
   return h("span", { class: "tag " + kind, text });
-}
-
-/** sentence begins with a capital and ends with a full stop. */
-export function sentence(text) {
-  return /^[a-z]/.test(text) ? text[0].toUpperCase() + text.slice(1) + "." : text + ".";
 }
 
 /** whyRecord makes the list; update(node) draws what /api/node answered. */
