@@ -83,3 +83,8 @@ find . -name node_modules -prune -o -name pom.xml -print | while read -r pom; do
 		touch target/lib
 	)
 done
+
+# The test CA of Let's Encrypt and its DNS server: tools/go.mod has their version.
+for tool in pebble pebble-challtestsrv; do
+	go tool -modfile=tools/go.mod -n "$tool" >/dev/null
+done

@@ -193,6 +193,40 @@ func TestUnreadBytesAreLife(t *testing.T) {
 	close(answer)
 }
 
+// heldAtLeaving holds up the Broker while it tells that a Node has left.
+type heldAtLeaving struct {
+	Observer
+	leaving, on chan struct{}
+}
+
+func (h heldAtLeaving) Observe(e Event) {
+	if e.Kind == Left {
+		select {
+		case h.leaving <- struct{}{}:
+			<-h.on
+		default:
+		}
+	}
+	h.Observer.Observe(e)
+}
+
+// A Node that leaves and joins again at once gets its id, though more comes from the connection that it left.
+func TestLeavingAndJoiningAtOnce(t *testing.T) {
+	for _, sameID := range []SameID{Ask, Refuse} {
+		held := heldAtLeaving{leaving: make(chan struct{}), on: make(chan struct{})}
+		r := start(t, func(c *Config) {
+			c.Settings.SameID = sameID
+			held.Observer, c.Observer = c.Observer, &held
+		})
+		alice := r.join("Alice")
+		alice.write("41")
+		<-held.leaving // the goodbye is being handled
+		alice.write("3")
+		time.AfterFunc(100*time.Millisecond, func() { close(held.on) }) // by then the newcomer waits, most likely
+		r.dial(nodeQuery("Alice")).joined()
+	}
+}
+
 func alive(w *wire) interface{ Read([]byte) (int, error) } { return w.in }
 
 func TestBanEndsTheConnectionAtOnce(t *testing.T) {
@@ -418,6 +452,9 @@ func TestOrigins(t *testing.T) {
 		if got := status("Origin: " + origin); got != want {
 			t.Errorf("%s: %d", origin, got)
 		}
+	}
+	if s := r.b.Stats(); s.ForeignPages != 3 || s.BadRequests != 0 {
+		t.Errorf("%d foreign pages and %d bad requests are counted", s.ForeignPages, s.BadRequests)
 	}
 	next, err := r.b.Prepare(Settings{Origins: []string{"https://app.example"}})
 	if err != nil {

@@ -103,6 +103,9 @@ func (b *Broker) apply(set *settings) {
 	b.places.Limit(set.Limits.ConnectionsPerIP)
 }
 
+// Limits are those that hold, defaults filled in.
+func (b *Broker) Limits() Limits { return b.set.Load().Limits }
+
 // Addr is the bound address, nil if there is none.
 func (b *Broker) Addr() net.Addr {
 	if b.ln == nil {

@@ -57,7 +57,11 @@ func (b *Broker) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	q := parseQuery(r.URL.RawQuery)
 	upgrade := r.Header.Get("Upgrade") != ""
 	if code, ok := b.verify(r, &q, upgrade); !ok {
-		b.counts.badRequests.Add(1)
+		if code == errForbidden {
+			b.counts.foreignPages.Add(1)
+		} else {
+			b.counts.badRequests.Add(1)
+		}
 		answer(w, code, upgrade)
 		return
 	}
@@ -169,6 +173,7 @@ func (b *Broker) handshake(w http.ResponseWriter, r *http.Request, q *query) {
 		b.later(w)
 		return
 	}
+	defer c.containHandshake()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()

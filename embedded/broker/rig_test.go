@@ -162,6 +162,17 @@ func (r *rig) rawDial(query string, header ...string) *wire {
 
 func rawDial(t testing.TB, addr, query string, header ...string) *wire {
 	t.Helper()
+	w := dialRaw(t, addr, query, header...)
+	var err error
+	if w.head, err = http.ReadResponse(w.in, nil); err != nil {
+		t.Fatalf("no answer to the handshake: %v", err)
+	}
+	return w
+}
+
+// dialRaw is rawDial without the answer.
+func dialRaw(t testing.TB, addr, query string, header ...string) *wire {
+	t.Helper()
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -171,9 +182,6 @@ func rawDial(t testing.TB, addr, query string, header ...string) *wire {
 	fmt.Fprintf(nc, "GET /socket.io/?%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n",
 		query, addr, strings.Join(append(header, ""), "\r\n"))
 	w.deadline()
-	if w.head, err = http.ReadResponse(w.in, nil); err != nil {
-		t.Fatalf("no answer to the handshake: %v", err)
-	}
 	return w
 }
 

@@ -34,6 +34,7 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 			Name: "why", Usage: "show what happened to a Node, and why", ArgsUsage: "NODE",
 			Flags: with(&cli.StringFlag{Name: "with", Usage: "show how far its connection with the Node `OTHER` got"}), Action: why,
 		},
+		{Name: "fleet", Usage: "list the machines that share a Redis with this one, and their load", Flags: with(), Action: noArgs(listFleet)},
 		{Name: "bans", Usage: "list the bans", Flags: with(), Action: noArgs(listBans)},
 		{
 			Name: "ban", Usage: "ban a Node and end its relays; replaces the duration and reason of an earlier ban", ArgsUsage: "NODE",
@@ -167,7 +168,8 @@ func ban(c *cli.Context) error {
 		if a.Cut {
 			ended = ", and its connection to the Broker"
 		}
-		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed%s%s\n", terminal.Printable(a.Node), lasting, plural.Of(a.Closed, "live allocation"), ended, kept)
+		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed%s%s%s\n", terminal.Printable(a.Node), lasting,
+			plural.Of(a.Closed, "live allocation"), ended, spreadText(a.Fleet), kept)
 		return err
 	})
 }

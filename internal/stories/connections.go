@@ -14,7 +14,7 @@ const (
 	Other
 )
 
-func kindOf(candidate string) Kinds {
+func kindOf(candidate string) Kinds { // as in [Signal]
 	switch candidate {
 	case "host":
 		return Host
@@ -48,7 +48,7 @@ type Connection struct {
 	Cause        string    // why a policy said no
 	Reply        string    // the event with which Asked answered; empty: none came
 	Replied      time.Time // when; zero: never
-	FromAsker    Kinds     // candidates that passed the Broker one by one; those in offer and answer themselves are not seen
+	FromAsker    Kinds     // candidates that passed the Broker
 	FromAsked    Kinds
 	Path         Path
 	Again        time.Time // when the same two tried again soon after, so that it can be taken to have failed; zero: they did not
@@ -92,13 +92,18 @@ func (c *Connection) reply(s Signal) {
 	}
 }
 
-func (c *Connection) candidate(s Signal) {
-	switch {
-	case c == nil:
-	case s.From == c.Asker:
-		c.FromAsker |= kindOf(s.Candidate)
-	default:
-		c.FromAsked |= kindOf(s.Candidate)
+func (c *Connection) candidates(s Signal) {
+	if c == nil {
+		return
+	}
+	to := &c.FromAsked
+	if s.From == c.Asker {
+		to = &c.FromAsker
+	}
+	for kind, n := range s.Candidates {
+		if n > 0 {
+			*to |= kindOf(kind)
+		}
 	}
 }
 
