@@ -45,7 +45,11 @@ func TestConnections(t *testing.T) {
 	})
 	ask := func(asker, asked, answer, reply string, candidates ...string) {
 		note := func(from, to, event, answer, candidate string) {
-			kept.Note(stories.Signal{From: from, To: to, Event: event, Answer: answer, Candidates: map[string]int{candidate: len(candidate)}, At: now})
+			sig := stories.Signal{From: from, To: to, Event: event, Answer: answer, At: now}
+			if candidate != "" {
+				sig.Candidates = map[string]int{candidate: 1}
+			}
+			kept.Note(sig)
 		}
 		note(asker, asked, stories.Attempt, answer, "")
 		for _, c := range candidates {

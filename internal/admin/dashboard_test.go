@@ -127,6 +127,7 @@ func lively(t *testing.T, token string) *server {
 	})
 	s.admin.tick = 100 * time.Millisecond // so that the plot fills
 	s.registry.Validated([]string{"Alice", "Bob", hostile})
+	s.relays.letsIn = map[string]netip.Addr{"a1": netip.MustParseAddr("198.51.100.7")} // Bob's allocation lets the other in
 	for i, id := range []string{"Alice", "Bob", hostile} {
 		s.registry.Issued(id, now.Add(12*time.Hour))
 		s.registry.SeenAt(id, netip.MustParseAddr("198.51.100.7"))
@@ -154,7 +155,7 @@ var views = []struct{ path, heading, ready string }{
 	{"overview", "Overview", `document.querySelectorAll(".big")[1].textContent === "3" && document.querySelector(".line.in").getAttribute("d").length > 100`},
 	{"nodes", "Nodes", `document.querySelectorAll("tbody tr").length === 4`},
 	{"node?id=Bob", "Bob", `document.querySelectorAll(".event").length === 5 && document.querySelectorAll(".attempt .problem").length === 1`},
-	{"story?id=Bob&with=" + url.QueryEscape(hostile), "Story of two Nodes", `document.querySelectorAll("tbody tr").length === 8 &&
+	{"story?id=Bob&with=" + url.QueryEscape(hostile), "Story of two Nodes", `document.querySelectorAll("tbody tr").length === 9 &&
 		document.querySelector(".lead.bad").textContent === "The other Node did not accept." && document.querySelectorAll(".tag.bad").length === 1`},
 	{"allocations", "Allocations", `document.querySelectorAll("tbody tr").length === 3`},
 	{"bans", "Bans", `document.querySelectorAll("tbody tr").length === 1`},

@@ -14,7 +14,7 @@ const (
 	Other
 )
 
-func kindOf(candidate string) Kinds { // as in [Signal]
+func kindOf(candidate string) Kinds {
 	switch candidate {
 	case "host":
 		return Host
@@ -48,7 +48,7 @@ type Connection struct {
 	Cause        string    // why a policy said no
 	Reply        string    // the event with which Asked answered; empty: none came
 	Replied      time.Time // when; zero: never
-	FromAsker    Kinds     // candidates that passed the Broker
+	FromAsker    Kinds     // of the candidates that passed the Broker
 	FromAsked    Kinds
 	Path         Path
 	Again        time.Time // when the same two tried again soon after, so that it can be taken to have failed; zero: they did not
@@ -96,14 +96,12 @@ func (c *Connection) candidates(s Signal) {
 	if c == nil {
 		return
 	}
-	to := &c.FromAsked
+	of := &c.FromAsked
 	if s.From == c.Asker {
-		to = &c.FromAsker
+		of = &c.FromAsker
 	}
-	for kind, n := range s.Candidates {
-		if n > 0 {
-			*to |= kindOf(kind)
-		}
+	for kind := range s.Candidates {
+		*of |= kindOf(kind)
 	}
 }
 

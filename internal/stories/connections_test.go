@@ -10,7 +10,11 @@ func TestConnections(t *testing.T) {
 	k, now := New(), time.Unix(100_000, 0)
 	note := func(from, to, event, candidate string) {
 		now = now.Add(time.Second)
-		k.Note(Signal{From: from, To: to, Event: event, Answer: OK, Candidates: map[string]int{candidate: len(candidate)}, At: now})
+		sig := Signal{From: from, To: to, Event: event, Answer: OK, At: now}
+		if candidate != "" {
+			sig.Candidates = map[string]int{candidate: 1}
+		}
+		k.Note(sig)
 	}
 	note("Bob", "Alice", ToAsked, "host") // of an attempt before the process's time
 	note("Alice", "Bob", Attempt, "")
