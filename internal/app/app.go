@@ -213,7 +213,7 @@ func (a *App) openHooks() (err error) {
 		return err
 	}
 	if a.decider, err = hooks.NewDecider(hooks.DeciderConfig{
-		RTC: rtcSettings(h.RTC), ICE: &issuer{keys: a.keys, now: &a.now, told: &a.told}, Registry: a.nodes, Policy: a.policy,
+		RTC: rtcSettings(h.RTC), ICE: a.issuer(), Registry: a.nodes, Policy: a.policy,
 		Observe: a.report.meters.ObserveHook, Logger: a.part("hooks"),
 	}); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,14 +43,21 @@ type issuer struct {
 	keys *credential.Keyring
 	now  *atomic.Pointer[holding]
 	told *told
+	// pick chooses among the machines of the fleet for a Node at that address, where this machine's URLs are these; nil: this
+	// machine is alone.
+	pick func(source netip.Addr, stun, turn []string) (stunURLs, turnURLs []string)
 }
 
 // ICE implements [hooks.ICEProvider].
-func (i *issuer) ICE(node string) (hooks.ICE, error) {
+func (i *issuer) ICE(node string, source netip.Addr) (hooks.ICE, error) {
 	c, err := i.keys.Issue(node, i.now.Load().cfg.Credentials.TTL, time.Now())
 	if err != nil {
 		return hooks.ICE{}, err
 	}
 	u := i.told.load()
-	return hooks.ICE{STUN: u.stun, TURN: u.turn, Username: c.Username, Password: c.Password, Expires: c.Expires}, nil
+	stun, turn := u.stun, u.turn
+	if i.pick != nil {
+		stun, turn = i.pick(source, stun, turn)
+	}
+	return hooks.ICE{STUN: stun, TURN: turn, Username: c.Username, Password: c.Password, Expires: c.Expires}, nil
 }

@@ -300,6 +300,7 @@ func cell(text string) string {
 // internalOnly are messages that no configuration and no machine can bring about: a mistake in the program itself.
 var internalOnly = map[string]string{
 	"fleet: Redis, Bans, Self and Dir are needed":            "internal/app gives them",
+	"fleet.regions: …, …":                                    "the configuration has been checked before",
 	"sealed with another credential secret":                  "is counted, and the machine is named in a finding",
 	"not what was sealed":                                    "is counted, not printed",
 	"no secret to seal with":                                 "the credential secret has been settled before",

@@ -86,7 +86,7 @@ func start(t *testing.T, url, name, dir string, opts ...option) *box {
 	}
 	reg.Attach(b.relays)
 	cfg := Config{
-		Redis: client, Name: name, Secrets: []string{"the secret"}, Dir: dir, Bans: reg,
+		Redis: client, Name: name, Settings: Settings{Secrets: []string{"the secret"}}, Dir: dir, Bans: reg,
 		Self: func() Self {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -197,6 +197,15 @@ func (b *box) unban(node string) Spread {
 		b.t.Fatal(err)
 	}
 	return s
+}
+
+// serveRedis starts a redis-server.
+func serveRedis(t *testing.T) *redistest.Server { return redistest.Serve(t) }
+
+// die ends it without a word, as kill -9 does.
+func (b *box) die() {
+	_ = b.client.Close()
+	b.end()
 }
 
 func redisAt(s *redistest.Server) string { return "redis://" + s.Addr }
