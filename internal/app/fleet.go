@@ -11,6 +11,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
@@ -133,4 +134,25 @@ func (m machines) State() adminapi.Fleet {
 		})
 	}
 	return f
+}
+
+// fleetStats brings the fleet's counters to the metrics; false if this machine is alone.
+func (r *reporter) fleetStats() (metrics.FleetStats, bool) {
+	if r.fleet == nil {
+		return metrics.FleetStats{}, false
+	}
+	c, h := r.fleet.Counts(), r.fleet.Health()
+	st := metrics.FleetStats{
+		RedisOK: h.Fault == "", Machines: map[string]int{}, Unshared: h.Unshared, Sent: c.Sent, Received: c.Received, Compared: c.Compared,
+		Refused: notBelieved(c), Exchanges: c.Beats, Failure: c.Failures,
+	}
+	for _, m := range r.fleet.Machines() {
+		st.Machines[string(m.State)]++
+	}
+	return st, true
+}
+
+// notBelieved are the entries in the fleet's Redis that count for nothing, by cause.
+func notBelieved(c fleet.Counts) map[string]uint64 {
+	return map[string]uint64{"strange": c.Strangers, "forged": c.Forged, "malformed": c.Malformed}
 }

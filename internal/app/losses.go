@@ -64,6 +64,9 @@ func (r *reporter) losses() (all []losses.Count) {
 		add(losses.Broker, letGo(s))
 		add(losses.Broker, map[string]uint64{"join_failed": s.Failed, "redis_failed": s.RedisFailures})
 	}
+	if r.fleet != nil {
+		add(losses.Fleet, notBelieved(r.fleet.Counts()))
+	}
 	if r.redis != nil {
 		add(losses.Redis, map[string]uint64{"refused": r.redis.Stats().Refused})
 	}

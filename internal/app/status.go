@@ -131,6 +131,7 @@ func (r *reporter) newMetrics() (err error) {
 			}, true
 		},
 		Broker: r.brokerStats,
+		Fleet:  r.fleetStats,
 		Policy: r.policyStats,
 		State:  func() (ready, draining bool) { return len(r.life.notReady()) == 0, r.life.draining() },
 	})

@@ -21,12 +21,13 @@ const (
 	Tokens      Area = "tokens"      // of Nodes, that were not checked
 	HTTP        Area = "http"        // requests to the listeners of HTTP; a cause is "admin 401"
 	Broker      Area = "broker"      // connections of Nodes to the Broker in this process
+	Fleet       Area = "fleet"       // entries in the Redis that machines share
 	Redis       Area = "redis"       // connections to the embedded Redis
 )
 
 // Areas lists them.
 func Areas() []Area {
-	return []Area{Requests, Connections, Datagrams, Upstream, Messages, Tokens, HTTP, Broker, Redis}
+	return []Area{Requests, Connections, Datagrams, Upstream, Messages, Tokens, HTTP, Broker, Fleet, Redis}
 }
 
 // Count is how often something was lost for one cause since the start.
@@ -69,5 +70,5 @@ func Causes(area Area) map[string]Cause { return causes[area] }
 var general = map[Area]string{
 	Requests: "requests of clients are refused", Connections: "connections of clients are turned away", Datagrams: "datagrams are dropped",
 	Upstream: "questions to your own webhook have no answer", Messages: "notices of messages are dropped",
-	Tokens: "tokens of Nodes are not checked", HTTP: "HTTP requests are refused", Broker: "connections of Nodes are let go", Redis: "connections to the embedded Redis are refused",
+	Tokens: "tokens of Nodes are not checked", HTTP: "HTTP requests are refused", Broker: "connections of Nodes are let go", Fleet: "what stands in the fleet's Redis is not believed", Redis: "connections to the embedded Redis are refused",
 }

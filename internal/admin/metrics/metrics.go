@@ -28,6 +28,7 @@ type Config struct {
 	Certificate func() (notAfter time.Time, ok bool) // of the certificate that clients get; ok: it is the one meant, and in its time
 	Redis       func() (RedisStats, bool)            // false: it is off
 	Broker      func() (BrokerStats, bool)           // false: it is off
+	Fleet       func() (FleetStats, bool)            // false: this machine is alone
 	Policy      func() PolicyStats
 	State       func() (ready, draining bool)
 }
