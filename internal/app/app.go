@@ -221,7 +221,7 @@ func (a *App) openHooks() (err error) {
 		return err
 	}
 	if a.decider, err = hooks.NewDecider(hooks.DeciderConfig{
-		RTC: rtcSettings(h.RTC), ICE: &issuer{keys: a.keys, now: &a.now, told: &a.told, usage: a.usage, nodes: a.nodes}, Registry: a.nodes,
+		RTC: rtcSettings(h.RTC), ICE: a.issuer(), Registry: a.nodes,
 		Policy:  messages{a.policy, a.usage},
 		Observe: a.report.meters.ObserveHook, Logger: a.part("hooks"),
 	}); err != nil {

@@ -136,6 +136,7 @@ func (r *reporter) newMetrics() (err error) {
 			}, true
 		},
 		Broker: r.brokerStats,
+		Fleet:  r.fleetStats,
 		Policy: r.policyStats,
 		Usage:  r.usageStats,
 		HTTP:   r.lostOverHTTP,
