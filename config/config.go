@@ -24,6 +24,7 @@ type Config struct {
 	Fleet       Fleet
 	Redis       Redis
 	Admin       Admin
+	Usage       Usage
 }
 
 // Log is the table [log].
@@ -65,6 +66,13 @@ type Limits struct {
 	ConnectionsPerIP         int
 	UnauthenticatedPerSecond int
 	AllocationLifetime       time.Duration // 1 s to 1 h, never 0
+	BytesPerMonth            int64         // relayed by all Nodes, both ways, with headers
+	BytesPerMonthPerNode     int64
+}
+
+// Usage is the table [usage].
+type Usage struct {
+	Keep time.Duration // how long after its end a month is kept
 }
 
 // Peers is the table [turn.peers].

@@ -157,7 +157,7 @@ var relayReasons = map[string]string{
 	"relay_only": "a Node offered nothing but its relay: its library is told to (iceTransportPolicy), or it found no address of its own",
 	"no_outside": "a Node did not learn its outside address (no srflx candidate): mostly UDP to the STUN port does not get through where it is",
 	"nat":        "both know their outside addresses and did not reach each other: NATs or firewalls that let nobody in, which is what the relay is for",
-	"unseen":     "why is not known: candidates of one of them did not pass the Broker one by one",
+	"unseen":     "why is not known: no candidates of one of the two passed the Broker",
 }
 
 // reasonOf tells why a connection went over the relay.

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -37,8 +38,10 @@ func TestPathOf(t *testing.T) {
 // TestConnections lets Nodes ask each other for connections of every outcome, and looks at their relays as time goes by.
 func TestConnections(t *testing.T) {
 	kept, now := stories.New(), started.Add(time.Hour)
+	own := netip.MustParseAddr("198.51.100.7") // of those who are asked
 	s := serve(t, "", func(c *Config) {
-		c.Stories, c.Broker, c.Now = kept, atBroker{}, func() time.Time { return now }
+		c.Stories, c.Now = kept, func() time.Time { return now }
+		c.Broker = atBroker{"Bob": {From: own}, "Frank": {From: own}, "Dave": {From: own}}
 	})
 	ask := func(asker, asked, answer, reply string, candidates ...string) {
 		note := func(from, to, event, answer, candidate string) {
@@ -66,9 +69,11 @@ func TestConnections(t *testing.T) {
 	for i, node := range []string{"Alice", "Carol", "Erin"} {
 		a := allocation(string(rune('a'+i)), node)
 		a.Created, a.DatagramsIn, a.DatagramsOut = now, 20, 20
+		a.Client = netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, byte(10 + i)}), 4000)
 		s.relays.list = append(s.relays.list, a)
 	}
-	old := allocation("old", "Carol") // of another connection, with traffic of its own
+	s.relays.letsIn = map[string]netip.Addr{"a": own, "c": own} // Carol's lets nobody in
+	old := allocation("old", "Carol")                           // of another connection, with traffic of its own
 	old.Created, old.DatagramsIn = now.Add(-time.Hour), 1_000_000
 	s.relays.list = append(s.relays.list, old)
 	p := paths{at: map[uint64]mark{}}
@@ -76,6 +81,7 @@ func TestConnections(t *testing.T) {
 		now = now.Add(lookAtPaths)
 		s.relays.mu.Lock()
 		s.relays.list[0].DatagramsIn += 5
+		s.relays.list[1].DatagramsIn += 5 // for somebody else
 		s.relays.list[2].DatagramsIn += 500
 		s.relays.mu.Unlock()
 		p.look(s.admin, now)

@@ -2,8 +2,10 @@ package admin
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/stories"
 )
 
@@ -26,11 +28,11 @@ type paths struct {
 	at map[uint64]mark // by the connection's number; used by watchPaths alone
 }
 
-// mark is how much a connection's relays had passed at a time.
+// mark is what two Nodes had for each other at a time.
 type mark struct {
 	at        time.Time
-	relays    int
-	datagrams uint64
+	relays    int    // made for this connection, as far as their time tells
+	datagrams uint64 // that passed those which let the other in
 }
 
 // watchPaths looks at new connections until ctx ends.
@@ -59,21 +61,15 @@ func (p *paths) look(a *Admin, now time.Time) {
 	if len(open) == 0 {
 		return
 	}
-	relays := a.relaysByNode()
+	relays := make(map[string][]adminapi.Allocation)
+	for _, al := range a.cfg.Relays.Allocations() {
+		relays[al.Node] = append(relays[al.Node], al)
+	}
 	for _, c := range open {
 		if now.Sub(c.Replied) < checksTake {
 			continue
 		}
-		m := mark{at: now}
-		for _, node := range []string{c.Asker, c.Asked} {
-			for _, al := range relays[node] {
-				if al.made.Before(c.At.Add(-ownRelay)) || al.made.After(c.Replied.Add(ownRelay)) {
-					continue // of another connection
-				}
-				m.relays++
-				m.datagrams += al.datagrams
-			}
-		}
+		m := a.mark(&c, relays, now)
 		first, seen := was[c.Number]
 		switch path, settled := pathOf(first, m, seen); {
 		case settled:
@@ -84,6 +80,42 @@ func (p *paths) look(a *Admin, now time.Time) {
 			p.at[c.Number] = m
 		}
 	}
+}
+
+// mark looks at what the two of a connection have. relays are the live ones of all Nodes.
+func (a *Admin) mark(c *stories.Connection, relays map[string][]adminapi.Allocation, now time.Time) mark {
+	m := mark{at: now}
+	ours := func(al *adminapi.Allocation) bool { // not those of another connection
+		return !al.Created.Before(c.At.Add(-ownRelay)) && !al.Created.After(c.Replied.Add(ownRelay))
+	}
+	for _, side := range [2][2]string{{c.Asker, c.Asked}, {c.Asked, c.Asker}} {
+		for _, al := range relays[side[0]] {
+			if ours(&al) {
+				m.relays++
+			}
+		}
+		if len(relays[side[0]]) == 0 {
+			continue
+		}
+		for _, al := range a.cfg.Relays.Toward(side[0], a.addressesOf(side[1], relays[side[1]])) {
+			if ours(&al) {
+				m.datagrams += al.DatagramsIn + al.DatagramsOut
+			}
+		}
+	}
+	return m
+}
+
+// addressesOf are those that a Node's data may come from: of its relays, and its own.
+func (a *Admin) addressesOf(node string, relays []adminapi.Allocation) []netip.Addr {
+	var all []netip.Addr
+	if link := a.link(node); link != nil {
+		all = append(all, link.From.Unmap())
+	}
+	for _, al := range relays {
+		all = append(all, al.Relayed.Addr().Unmap(), al.Client.Addr().Unmap())
+	}
+	return all
 }
 
 // pathOf compares what was there first with what is there now.
@@ -101,18 +133,4 @@ func pathOf(first, now mark, seen bool) (path stories.Path, settled bool) {
 		return 0, false
 	}
 	return stories.Direct, true
-}
-
-// made is a live allocation, as much of it as paths are told by.
-type made struct {
-	made      time.Time
-	datagrams uint64
-}
-
-func (a *Admin) relaysByNode() map[string][]made {
-	all := make(map[string][]made)
-	for _, al := range a.cfg.Relays.Allocations() {
-		all[al.Node] = append(all[al.Node], made{al.Created, al.DatagramsIn + al.DatagramsOut})
-	}
-	return all
 }

@@ -93,6 +93,10 @@ func (a *Admin) node(c *call, _ none) (adminapi.NodeRecord, error) {
 		CredentialEnds: n.CredentialEnd, Addresses: orEmpty(n.Addresses), Allocations: []adminapi.Allocation{}, Events: events,
 		Broker: a.link(id), Partners: a.partners(id), Connections: a.connectionsOf(id),
 	}
+	if a.cfg.Usage != nil {
+		month, used := a.cfg.Usage.This(id)
+		answer.Usage = &adminapi.UsageOfMonth{Month: month.String(), UsageRecord: usageOf(used)}
+	}
 	if ban, ok := a.cfg.Nodes.BanOf(id); ok {
 		answer.Banned, answer.Ban = true, &ban
 	}

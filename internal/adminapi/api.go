@@ -96,6 +96,7 @@ type NodeRecord struct {
 	Broker            *BrokerLink   `json:"broker,omitempty"`
 	Partners          []string      `json:"partners"`    // whom it has a [Story] with, the latest first
 	Connections       []Connection  `json:"connections"` // attempts of the last day that it had a part in, the newest first
+	Usage             *UsageOfMonth `json:"usage,omitempty"`
 }
 
 // Allocation is a live allocation, as the TURN server lists it. Counters are as of the listing.
@@ -229,6 +230,7 @@ type TurnStats struct {
 	Hellos     uint64            // first ClientHellos of DTLS, which are answered with a cookie and forgotten
 	HalfOpen   int               // connections that have not said what they are, or not finished their handshake, now
 	Accepted   uint64            // connections of TCP and TLS, and DTLS associations
+	Cut        map[string]uint64 // allocations that were ended because a limit of the month was reached, by cause
 	TurnedAway map[string]uint64 // those that were refused, displaced or broke off before they were served, by cause
 	Tables     int64             // bytes kept for Nodes' allocations, permissions and channels, by estimate, now
 	MostTables int64             // those of the Node that has most

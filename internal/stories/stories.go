@@ -140,6 +140,20 @@ func (k *Keeper) of(p [2]string, ok bool) *Story {
 	return s
 }
 
+// Forget drops the stories of a Node, and reports whether there were any.
+func (k *Keeper) Forget(node string) (any bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, list := range []*lru.LRU[[2]string, *Story]{k.met, k.unmet} {
+		for _, p := range list.Keys() {
+			if p[0] == node || p[1] == node {
+				any = list.Remove(p) || any
+			}
+		}
+	}
+	return any
+}
+
 // Between returns the story of two Nodes; ok is false if there is none.
 func (k *Keeper) Between(a, b string) (story Story, ok bool) {
 	k.mu.Lock()
