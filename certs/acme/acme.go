@@ -23,7 +23,6 @@ import (
 
 	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3"
-	"go.uber.org/zap"
 )
 
 // Staging is the word for Let's Encrypt's test CA, in place of a URL.
@@ -81,6 +80,7 @@ type Certificate struct {
 	File   string // that has it
 	PEM    []byte // chain and key
 	Staple []byte // an answer by OCSP; nil: the CA has none
+	leaf   *x509.Certificate
 }
 
 // Trouble is what keeps a name from a new certificate.
@@ -281,7 +281,16 @@ func (c *Client) look(ctx context.Context, domain string) time.Time {
 	}
 	c.ledger.succeeded(domain)
 	c.fine(domain)
-	return now.Add(c.cfg.Look)
+	return now.Add(c.every(domain))
+}
+
+// every is how often the certificate of a name is looked at: some live for minutes.
+func (c *Client) every(domain string) time.Duration {
+	one := c.find(domain)
+	if one == nil {
+		return c.cfg.Look
+	}
+	return min(c.cfg.Look, one.leaf.NotAfter.Sub(one.leaf.NotBefore)/20)
 }
 
 // manage has certmagic get or renew the certificate of one name if it is time, and makes it known.
@@ -291,78 +300,13 @@ func (c *Client) manage(ctx context.Context, domain string) error {
 	if c.find(domain) == nil {
 		c.store.discard(certmagic.StorageKeys.SiteCert(c.issuer.IssuerKey(), domain))
 	}
-	magic, done := c.magic()
+	magic, done := c.magic(c.every(domain))
 	defer done()
 	err := magic.ManageSync(ctx, []string{domain})
 	if c.publish(ctx, magic) && err == nil {
 		c.counts.obtained.Add(1)
 	}
 	return err
-}
-
-// magic makes a certmagic that remembers nothing: then it looks at what is in the store each time. done ends it.
-func (c *Client) magic() (magic *certmagic.Config, done func()) {
-	cache := certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return magic, nil },
-		RenewCheckInterval: c.cfg.Look, OCSPCheckInterval: attemptTimeout * 2, Logger: zap.NewNop(),
-	})
-	magic = certmagic.New(cache, certmagic.Config{
-		Storage: c.store, Issuers: []certmagic.Issuer{c.issuer}, DisableStorageCheck: true, Logger: zap.NewNop(),
-	})
-	return magic, cache.Stop
-}
-
-// publish makes known what the store has, and reports whether that has changed. With nil no OCSP answer is looked for.
-func (c *Client) publish(ctx context.Context, magic *certmagic.Config) (changed bool) {
-	var all []Certificate
-	for _, d := range c.cfg.Domains {
-		file, _ := c.store.split(certmagic.StorageKeys.SiteCert(c.issuer.IssuerKey(), d))
-		b, err := c.store.whole(file)
-		if err != nil {
-			continue
-		}
-		p := unpack(b)
-		pair, err := tls.X509KeyPair(p[chainPart], p[keyPart])
-		if err != nil || p[metaPart] == nil || !covers(pair.Leaf, d) {
-			continue
-		}
-		one := Certificate{Domain: d, File: file, PEM: slices.Concat(p[chainPart], p[keyPart])}
-		if magic != nil && len(pair.Leaf.OCSPServer) > 0 {
-			if m, err := magic.CacheManagedCertificate(ctx, d); err == nil {
-				one.Staple = m.OCSPStaple
-			}
-		}
-		all = append(all, one)
-	}
-	if old := c.certs.Load(); old != nil && slices.EqualFunc(*old, all, same) {
-		return false
-	}
-	c.certs.Store(&all)
-	if magic != nil {
-		c.cfg.Changed()
-	}
-	return true
-}
-
-func same(a, b Certificate) bool {
-	return a.Domain == b.Domain && bytes.Equal(a.PEM, b.PEM) && bytes.Equal(a.Staple, b.Staple)
-}
-
-// covers reports whether a certificate is for a name, which may begin with a star.
-func covers(c *x509.Certificate, domain string) bool {
-	if strings.HasPrefix(domain, "*.") {
-		return slices.Contains(c.DNSNames, domain)
-	}
-	return c.VerifyHostname(domain) == nil
-}
-
-// find is the certificate of a name, or nil.
-func (c *Client) find(domain string) *Certificate {
-	all := c.Certificates()
-	if i := slices.IndexFunc(all, func(x Certificate) bool { return x.Domain == domain }); i >= 0 {
-		return &all[i]
-	}
-	return nil
 }
 
 // trouble notes what keeps a name from a certificate.
