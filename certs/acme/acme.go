@@ -11,10 +11,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -59,8 +57,6 @@ const (
 	defaultPoll  = time.Second
 	// attemptTimeout bounds one attempt for one name.
 	attemptTimeout = 10 * time.Minute
-	// largestCAFile bounds CAFile.
-	largestCAFile = 1 << 20
 )
 
 // Config configures a [Client].
@@ -121,8 +117,8 @@ func New(cfg Config) (*Client, error) {
 	var pool *x509.CertPool
 	if cfg.CAFile != "" {
 		var err error
-		if pool, err = c.readRoots(); err != nil {
-			return nil, err
+		if pool, c.roots, err = readRoots(cfg.CAFile); err != nil {
+			return nil, fmt.Errorf("certs.acme.ca_file: %w", err)
 		}
 	}
 	c.issuer = &issuer{
@@ -130,7 +126,7 @@ func New(cfg Config) (*Client, error) {
 		solvers: map[string]acmez.Solver{TLSALPN01: c.alpn, HTTP01: c.web01},
 	}
 	if cfg.DNSCommand != "" {
-		c.issuer.solvers[DNS01] = byCommand{cfg.DNSCommand}
+		c.issuer.solvers[DNS01] = byCommand{inPlace(cfg.DNSCommand)}
 	}
 	c.ledger = openLedger(c.store, c.issuer.IssuerKey(), cfg.Retry)
 	c.publish(context.Background(), nil)
@@ -138,14 +134,17 @@ func New(cfg Config) (*Client, error) {
 }
 
 func (c *Config) complete() {
-	c.Domains = slices.Clone(c.Domains)
-	for i, d := range c.Domains {
+	var domains []string
+	for _, d := range c.Domains {
 		d = strings.ToLower(strings.TrimSuffix(strings.Trim(d, "[]"), "."))
 		if a, err := netip.ParseAddr(d); err == nil {
 			d = a.Unmap().WithZone("").String()
 		}
-		c.Domains[i] = d
+		if !slices.Contains(domains, d) {
+			domains = append(domains, d)
+		}
 	}
+	c.Domains = domains
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -171,22 +170,6 @@ func directory(d string) string {
 		return certmagic.LetsEncryptStagingCA
 	}
 	return d
-}
-
-func (c *Client) readRoots() (*x509.CertPool, error) {
-	f, err := os.Open(c.cfg.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("certs.acme.ca_file: %s: %w", c.cfg.CAFile, errors.Unwrap(err))
-	}
-	defer f.Close()
-	if c.roots, err = io.ReadAll(io.LimitReader(f, largestCAFile)); err != nil {
-		return nil, fmt.Errorf("certs.acme.ca_file: %s: %w", c.cfg.CAFile, errors.Unwrap(err))
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(c.roots) {
-		return nil, fmt.Errorf("certs.acme.ca_file: %s holds no PEM certificate: give the roots of the CA's HTTPS certificate", c.cfg.CAFile)
-	}
-	return pool, nil
 }
 
 // Same reports whether other asks the same of the same CA: it need not take c's place.

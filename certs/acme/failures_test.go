@@ -264,6 +264,53 @@ func TestNoRoom(t *testing.T) {
 	r.await(t, "no trouble", func() bool { return len(r.Troubles()) == 0 })
 }
 
+// Machines may have one account: each gets its own certificate with it.
+func TestSharedAccount(t *testing.T) {
+	ca := acmetest.Start(t, acmetest.Options{})
+	one, other := config(t, ca, "turn.example.org"), config(t, ca, "turn.example.org")
+	a := start(t, one)
+	a.answer(t, ca)
+	a.await(t, "a certificate", a.has(1))
+	a.stop()
+	if err := os.CopyFS(filepath.Join(other.Dir, "accounts"), os.DirFS(filepath.Join(one.Dir, "accounts"))); err != nil {
+		t.Fatal(err)
+	}
+	other.Challenges = []string{acme.HTTP01}
+	b := start(t, other)
+	b.await(t, "a certificate", b.has(1))
+	if leaf(t, a.Certificates()[0]).SerialNumber.Cmp(leaf(t, b.Certificates()[0]).SerialNumber) == 0 {
+		t.Error("the same certificate")
+	}
+	read := func(c acme.Config) string {
+		files, _ := filepath.Glob(filepath.Join(c.Dir, "accounts", "*.json"))
+		text, err := os.ReadFile(files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	if read(one) != read(other) {
+		t.Error("another account")
+	}
+}
+
+// An answer that takes its time, and a CA that forgets its accounts, are no failure.
+func TestSlow(t *testing.T) {
+	ca := acmetest.Start(t, acmetest.Options{})
+	slow := proxy(t, ca, func(http.ResponseWriter, *http.Request) bool {
+		time.Sleep(500 * time.Millisecond)
+		return false
+	})
+	cfg := config(t, ca, "turn.example.org")
+	cfg.Directory, cfg.CAFile = slow.URL+"/dir", certFile(t, slow)
+	cfg.Challenges = []string{acme.HTTP01}
+	r := start(t, cfg)
+	r.await(t, "a certificate", r.has(1))
+	if s := r.Stats(); s.Failed[acme.CauseAway] != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestNewRefuses(t *testing.T) {
 	ca := &acmetest.CA{URL: "https://127.0.0.1:1/dir"}
 	bad := filepath.Join(t.TempDir(), "bad.pem")
@@ -274,6 +321,7 @@ func TestNewRefuses(t *testing.T) {
 		"certs.acme.domains": func(c *acme.Config) { c.Domains = nil },
 		"holds no PEM":       func(c *acme.Config) { c.CAFile = bad },
 		"no such file":       func(c *acme.Config) { c.CAFile = bad + ".none" },
+		"is not a file":      func(c *acme.Config) { c.CAFile = t.TempDir() },
 	} {
 		cfg := config(t, ca, "turn.example.org")
 		change(&cfg)

@@ -162,7 +162,9 @@ func (s *store) Delete(_ context.Context, key string) error {
 	defer s.mu.Unlock()
 	file, part := s.split(key)
 	if all, ok := s.staged[file]; ok && part != "" {
-		delete(all, part)
+		if delete(all, part); len(all) == 0 {
+			delete(s.staged, file)
+		}
 		return nil
 	}
 	delete(s.unkept, file)
