@@ -138,13 +138,20 @@ func New(cfg Config) (*Keeper, error) {
 	return k, nil
 }
 
-// Check says what is wrong with a pair of files: they cannot be read, do not belong together, or the certificate has
-// ended or has yet to begin at the time now. The error names the file and the remedy, and wraps one of this package's
-// sentinels.
-func Check(certFile, keyFile string, now time.Time) error {
+// Check says what is wrong with a pair of files for clients that are told host, which may be empty: they cannot be read, do
+// not belong together, or the certificate is not for that host or not for servers, has ended or has yet to begin at the
+// time now. The error names the file and the remedy, and wraps one of this package's sentinels.
+func Check(certFile, keyFile, host string, now time.Time) error {
 	p, err := (&files{certFile, keyFile}).look(nil, view{now: now})
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case !p.names(host):
+		return &problem{kind: ErrMismatch, file: p.info.Source, what: "the certificate does not name the public host " + host + ", clients refuse it",
+			remedy: "get one that does, or set public.host to a name of it"}
+	case !forServers(p.cert.Leaf.ExtKeyUsage):
+		return &problem{kind: ErrMismatch, file: p.info.Source, what: "the certificate is not for servers, clients refuse it",
+			remedy: "get one with the extended key usage serverAuth"}
 	}
 	return p.inTime(now)
 }

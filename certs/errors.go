@@ -10,7 +10,7 @@ var (
 	ErrName = errors.New("not a host name or an address")
 	// ErrUnreadable: a file is missing, may not be read, or holds no PEM certificate or key.
 	ErrUnreadable = errors.New("unreadable certificate or key")
-	// ErrMismatch: the key does not belong to the certificate.
+	// ErrMismatch: the key does not belong to the certificate, or that not to the host or to a server.
 	ErrMismatch = errors.New("certificate and key do not match")
 	// ErrExpired: the certificate has ended.
 	ErrExpired = errors.New("certificate has expired")

@@ -24,6 +24,7 @@ type Config struct {
 	Fleet       Fleet
 	Redis       Redis
 	Admin       Admin
+	Usage       Usage
 }
 
 // Log is the table [log].
@@ -65,6 +66,13 @@ type Limits struct {
 	ConnectionsPerIP         int
 	UnauthenticatedPerSecond int
 	AllocationLifetime       time.Duration // 1 s to 1 h, never 0
+	BytesPerMonth            int64         // relayed by all Nodes, both ways, with headers
+	BytesPerMonthPerNode     int64
+}
+
+// Usage is the table [usage].
+type Usage struct {
+	Keep time.Duration // how long after its end a month is kept
 }
 
 // Peers is the table [turn.peers].
@@ -173,7 +181,7 @@ type Upstream struct {
 type Broker struct {
 	Enabled        bool
 	Listen         string
-	Asked          bool // Enabled or Listen is set by somebody, and no default
+	Asked          bool // somebody has set Enabled or Listen, and not only copied all defaults
 	Open           bool
 	Origins        []string // "*", or SCHEME://HOST[:PORT]
 	TrustedProxies []string // addresses and prefixes
@@ -195,7 +203,8 @@ type BrokerLimits struct {
 
 // Fleet is the table [fleet].
 type Fleet struct {
-	RedisURL Secret // it may have a password
+	RedisURL Secret // it may have a password; not set: no fleet
+	Name     string // empty: the host's
 }
 
 // Certs is the table [certs]. CertFile and KeyFile are both set or both empty.

@@ -54,6 +54,7 @@ func TestDefaults(t *testing.T) {
 		},
 		Redis: Redis{Listen: "127.0.0.1:6379"},
 		Admin: Admin{Listen: "127.0.0.1:8084", Hosts: []string{}, Path: "/"},
+		Usage: Usage{Keep: 400 * 24 * time.Hour},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", c, want)

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/hooks"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/usage"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
 
@@ -42,14 +44,22 @@ type issuer struct {
 	keys *credential.Keyring
 	now  *atomic.Pointer[holding]
 	told *told
+
+	usage *usage.Keeper
+	nodes *nodes.Registry
 }
 
-// ICE implements [hooks.ICEProvider].
+// ICE implements [hooks.ICEProvider]. A Node that may relay no more this month is given STUN alone: it can join its Broker,
+// and be reached directly.
 func (i *issuer) ICE(node string) (hooks.ICE, error) {
+	u := i.told.load()
+	if limit, detail := i.usage.Exhausted(billed(node)); limit != usage.NoLimit {
+		i.nodes.ConfigurationRefused(node, "no TURN server in the RTC configuration: "+detail)
+		return hooks.ICE{STUN: u.stun}, nil
+	}
 	c, err := i.keys.Issue(node, i.now.Load().cfg.Credentials.TTL, time.Now())
 	if err != nil {
 		return hooks.ICE{}, err
 	}
-	u := i.told.load()
 	return hooks.ICE{STUN: u.stun, TURN: u.turn, Username: c.Username, Password: c.Password, Expires: c.Expires}, nil
 }

@@ -75,6 +75,7 @@ func (r *reporter) losses() (all []losses.Count) {
 		all = append(all, losses.Count{Area: losses.Requests, Cause: x.Cause, N: x.Count})
 	}
 	add(losses.Connections, turn.TurnedAway)
+	add(losses.Relays, turn.Cut)
 	add(losses.Datagrams, turn.Drops)
 	add(losses.Datagrams, map[string]uint64{"panicked": turn.Panics - turn.TurnedAway["panicked"]}) // the former has all
 	all = append(all, undecided(r.policy.Stats())...)

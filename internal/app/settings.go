@@ -3,6 +3,7 @@ package app
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/crolang-p2p/crolang-aio/certs"
@@ -29,8 +30,14 @@ func (r relays) CloseNode(node, cause string) int { return r.turn.CloseNode(node
 func (r relays) CloseAllocation(id, cause string) bool { return r.turn.CloseAllocation(id, cause) }
 
 // Allocations lists the live ones.
-func (r relays) Allocations() []adminapi.Allocation {
-	all := r.turn.Allocations()
+func (r relays) Allocations() []adminapi.Allocation { return described(r.turn.Allocations()) }
+
+// Toward lists those of a Node that let data through to and from one of these addresses.
+func (r relays) Toward(node string, peers []netip.Addr) []adminapi.Allocation {
+	return described(r.turn.Toward(node, peers))
+}
+
+func described(all []control.Allocation) []adminapi.Allocation {
 	out := make([]adminapi.Allocation, len(all))
 	for i, x := range all {
 		out[i] = adminapi.Allocation{

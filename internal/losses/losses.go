@@ -14,6 +14,7 @@ type Area string
 // The areas.
 const (
 	Requests    Area = "requests"    // of clients to the TURN server, that were answered with an error
+	Relays      Area = "relays"      // live ones, that ended before their time
 	Connections Area = "connections" // of clients to the TURN server, over TCP, TLS and DTLS
 	Datagrams   Area = "datagrams"   // that were not relayed or not answered
 	Upstream    Area = "upstream"    // questions to the operator's own webhooks
@@ -27,7 +28,7 @@ const (
 
 // Areas lists them.
 func Areas() []Area {
-	return []Area{Requests, Connections, Datagrams, Upstream, Messages, Tokens, HTTP, Broker, Redis, Records}
+	return []Area{Requests, Relays, Connections, Datagrams, Upstream, Messages, Tokens, HTTP, Broker, Redis, Records}
 }
 
 // Count is how often something was lost for one cause since the start.
@@ -68,7 +69,7 @@ func Of(area Area, cause string) Cause {
 func Causes(area Area) map[string]Cause { return causes[area] }
 
 var general = map[Area]string{
-	Requests: "requests of clients are refused", Connections: "connections of clients are turned away", Datagrams: "datagrams are dropped",
+	Requests: "requests of clients are refused", Relays: "relays are ended", Connections: "connections of clients are turned away", Datagrams: "datagrams are dropped",
 	Upstream: "questions to your own webhook have no answer", Messages: "notices of messages are dropped",
 	Tokens: "tokens of Nodes are not checked", HTTP: "HTTP requests are refused", Broker: "connections of Nodes are let go", Redis: "the embedded Redis refuses something",
 	Records: "something that was known of Nodes is lost",

@@ -1,0 +1,118 @@
+package admin
+
+import (
+	"context"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/stories"
+)
+
+// How it is told whether a connection goes over a relay. While ICE looks for a path, checks go over relays that are not needed
+// later; then a relay that is in use passes at least consent checks, one each five seconds and direction (RFC 7675), and one
+// that is kept in reserve a few a minute.
+const (
+	lookAtPaths  = 5 * time.Second
+	checksTake   = 10 * time.Second // since the acceptance
+	pathWatched  = 20 * time.Second // after that
+	relayPasses  = 6                // datagrams in pathWatched, all relays of the two together
+	surelyMedia  = 1000             // datagrams that no checks make, however early
+	ownRelay     = 15 * time.Second // before the attempt and after the acceptance: when its relays are made
+	forgetOpen   = 10 * time.Minute
+	noAnswerTime = 30 * time.Second // after which no answer is taken for one that will not come
+)
+
+// paths settles which way connections took.
+type paths struct {
+	at map[uint64]mark // by the connection's number; used by watchPaths alone
+}
+
+// mark is how much a connection's relays had passed at a time.
+type mark struct {
+	at        time.Time
+	relays    int
+	datagrams uint64
+}
+
+// watchPaths looks at new connections until ctx ends.
+func (a *Admin) watchPaths(ctx context.Context) {
+	if a.cfg.Stories == nil {
+		return
+	}
+	p := paths{at: map[uint64]mark{}}
+	tick := time.NewTicker(lookAtPaths)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			p.look(a, a.cfg.Now())
+		}
+	}
+}
+
+// look settles those that can be.
+func (p *paths) look(a *Admin, now time.Time) {
+	open := a.cfg.Stories.Open(now.Add(-forgetOpen))
+	was := p.at
+	p.at = make(map[uint64]mark, len(open))
+	if len(open) == 0 {
+		return
+	}
+	relays := a.relaysByNode()
+	for _, c := range open {
+		if now.Sub(c.Replied) < checksTake {
+			continue
+		}
+		m := mark{at: now}
+		for _, node := range []string{c.Asker, c.Asked} {
+			for _, al := range relays[node] {
+				if al.made.Before(c.At.Add(-ownRelay)) || al.made.After(c.Replied.Add(ownRelay)) {
+					continue // of another connection
+				}
+				m.relays++
+				m.datagrams += al.datagrams
+			}
+		}
+		first, seen := was[c.Number]
+		switch path, settled := pathOf(first, m, seen); {
+		case settled:
+			a.cfg.Stories.Settle(c.Number, path)
+		case seen:
+			p.at[c.Number] = first
+		default:
+			p.at[c.Number] = m
+		}
+	}
+}
+
+// pathOf compares what was there first with what is there now.
+func pathOf(first, now mark, seen bool) (path stories.Path, settled bool) {
+	switch {
+	case now.datagrams >= surelyMedia:
+		return stories.Relayed, true
+	case !seen:
+		return 0, false
+	case now.relays < first.relays || now.datagrams < first.datagrams || first.relays == 0:
+		return stories.Unclear, true
+	case now.datagrams-first.datagrams >= relayPasses:
+		return stories.Relayed, true
+	case now.at.Sub(first.at) < pathWatched:
+		return 0, false
+	}
+	return stories.Direct, true
+}
+
+// made is a live allocation, as much of it as paths are told by.
+type made struct {
+	made      time.Time
+	datagrams uint64
+}
+
+func (a *Admin) relaysByNode() map[string][]made {
+	all := make(map[string][]made)
+	for _, al := range a.cfg.Relays.Allocations() {
+		all[al.Node] = append(all[al.Node], made{al.Created, al.DatagramsIn + al.DatagramsOut})
+	}
+	return all
+}
