@@ -303,6 +303,7 @@ func cell(text string) string {
 var internalOnly = map[string]string{
 	"no CA is expected to ask by tls-alpn-01":                "it ends a stranger's handshake, and nobody sees it",
 	"run it by hand: … present _acme-challenge.NAME VALUE":   "the remedy of messages that the page has",
+	"certificates are looked at by Client.Run alone":         "it goes to a library's logger, which is off",
 	"write down the account: …":                              "it always can be",
 	"fleet: Redis, Bans, Self and Dir are needed":            "internal/app gives them",
 	"fleet.regions: …, …":                                    "the configuration has been checked before",
