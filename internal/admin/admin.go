@@ -79,6 +79,7 @@ type Admin struct {
 	log    *slog.Logger
 	routes []route
 	live   liveCache
+	rates  rates
 
 	tick      time.Duration // between the "stats" events of a stream
 	heartbeat time.Duration // after which a stream without events says that it lives
@@ -149,8 +150,10 @@ func New(cfg Config) (*Admin, error) {
 	return a, nil
 }
 
-// Run waits until ctx ends, then ends the event streams, so that the listener can close, and waits for them.
+// Run looks at which way connections take until ctx ends, then ends the event streams, so that the listener can close, and waits
+// for them.
 func (a *Admin) Run(ctx context.Context) error {
+	a.watchPaths(ctx)
 	<-ctx.Done()
 	a.mu.Lock()
 	if !a.closed {
@@ -204,8 +207,10 @@ func apiRoutes() []route {
 			http.MethodDelete: unban, // ?id=, likewise
 		}},
 		{"/api/bans/", map[string]handler{http.MethodDelete: unban}},
+		{"/api/connections", get(endpoint(http.StatusOK, (*Admin).connections))},
 		{"/api/fleet", get(endpoint(http.StatusOK, (*Admin).fleet))},
 		{"/api/events", get((*Admin).events)},
+		{"/api/events/recent", get(endpoint(http.StatusOK, (*Admin).recent))},
 		{"/api/drain", map[string]handler{http.MethodPost: endpoint(http.StatusAccepted, (*Admin).drain)}},
 		{"/api/test", map[string]handler{http.MethodPost: endpoint(http.StatusOK, (*Admin).test)}},
 	}
