@@ -59,9 +59,11 @@ type Config struct {
 // Settings are what Prepare may change while the server runs.
 type Settings struct {
 	control.Settings
-	DrainTimeout     time.Duration // how long Run waits at its end for live allocations
-	BitsPerSecond    int64         // per allocation, each way; 0: no limit
-	ConnectionsPerIP int           // TCP and TLS together, and as many with DTLS; 0: no limit
+	DrainTimeout  time.Duration // how long Run waits at its end for live allocations
+	BitsPerSecond int64         // per allocation, each way; 0: no limit
+	// TotalBitsPerSecond is of all allocations, both ways, divided fairly among Nodes; 0: no limit.
+	TotalBitsPerSecond int64
+	ConnectionsPerIP   int // TCP and TLS together, and as many with DTLS; 0: no limit
 }
 
 // Listener is a socket address that the server listens on.
@@ -169,6 +171,7 @@ func (s *Server) Prepare(next Settings) (change.Change, error) {
 	return change.New(func() {
 		s.control.Apply(next.Settings)
 		s.plane.SetBitsPerSecond(next.BitsPerSecond)
+		s.plane.SetTotalBitsPerSecond(next.TotalBitsPerSecond)
 		s.streams.limit(next.ConnectionsPerIP)
 		s.drainTimeout.Store(int64(next.DrainTimeout))
 	}, nil), nil
