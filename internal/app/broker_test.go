@@ -163,7 +163,7 @@ func (n *node) allocate(s *site) *turnclient.Client {
 }
 
 // await waits until ok holds.
-func await(t *testing.T, what string, ok func() bool) {
+func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
