@@ -137,6 +137,8 @@ func (s *streams) serveTLS(ctx context.Context, c *net.TCPConn, conn net.Conn, t
 	err := s.shake(secure, p)
 	var timeout net.Error
 	switch {
+	case err == nil && secure.ConnectionState().NegotiatedProtocol == challengeProtocol:
+		_ = secure.Close() // the certificate was the answer
 	case err == nil:
 		t.Transport = relay.TLS
 		s.handOn(ctx, c, secure, t, seat)

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/contain"
 	"github.com/crolang-p2p/crolang-aio/internal/places"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
@@ -137,8 +138,10 @@ func newStreams(cfg streamsConfig) (*streams, error) {
 		cfg.Connections = connectionsWithin(openFiles())
 	}
 	if cfg.OnPanic == nil {
-		log := new(containment)
-		cfg.OnPanic = func(cause any) { log.stopped(cfg.Logger, cause) }
+		panics := new(contain.Panics)
+		cfg.OnPanic = func(cause any) {
+			panics.Stopped(cfg.Logger, "a client was cut off by what should never fail: please report this", cause)
+		}
 	}
 	// Half of the processors are for handshakes at most, if there is more than one.
 	s := &streams{cfg: cfg, log: cfg.Logger, turnstile: newTurnstile(max(1, runtime.GOMAXPROCS(0)/2))}

@@ -193,6 +193,40 @@ func TestUnreadBytesAreLife(t *testing.T) {
 	close(answer)
 }
 
+// heldAtLeaving holds up the Broker while it tells that a Node has left.
+type heldAtLeaving struct {
+	Observer
+	leaving, on chan struct{}
+}
+
+func (h heldAtLeaving) Observe(e Event) {
+	if e.Kind == Left {
+		select {
+		case h.leaving <- struct{}{}:
+			<-h.on
+		default:
+		}
+	}
+	h.Observer.Observe(e)
+}
+
+// A Node that leaves and joins again at once gets its id, though more comes from the connection that it left.
+func TestLeavingAndJoiningAtOnce(t *testing.T) {
+	for _, sameID := range []SameID{Ask, Refuse} {
+		held := heldAtLeaving{leaving: make(chan struct{}), on: make(chan struct{})}
+		r := start(t, func(c *Config) {
+			c.Settings.SameID = sameID
+			held.Observer, c.Observer = c.Observer, &held
+		})
+		alice := r.join("Alice")
+		alice.write("41")
+		<-held.leaving // the goodbye is being handled
+		alice.write("3")
+		time.AfterFunc(100*time.Millisecond, func() { close(held.on) }) // by then the newcomer waits, most likely
+		r.dial(nodeQuery("Alice")).joined()
+	}
+}
+
 func alive(w *wire) interface{ Read([]byte) (int, error) } { return w.in }
 
 func TestBanEndsTheConnectionAtOnce(t *testing.T) {
@@ -387,6 +421,9 @@ func TestPlacesOfACrowd(t *testing.T) {
 	if w := from("y", "203.0.113.1"); w.head.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("one more than its share: %s", w.head.Status)
 	}
+	if e := r.events.await(t, func(e Event) bool { return e.Kind == JoinFailed }); e.Node != "y" || !strings.Contains(e.Cause, "every place is taken") {
+		t.Errorf("%+v", e)
+	}
 	for i := range 23 {
 		w := from("Bob"+strconv.Itoa(i), "2001:db8:"+strconv.Itoa(i)+"::1")
 		w.readAny()
@@ -418,6 +455,12 @@ func TestOrigins(t *testing.T) {
 		if got := status("Origin: " + origin); got != want {
 			t.Errorf("%s: %d", origin, got)
 		}
+	}
+	if e := r.events.await(t, func(e Event) bool { return e.Kind == JoinRefused }); e.Node != "x" || !strings.HasSuffix(e.Cause, " may not connect, see broker.origins") {
+		t.Errorf("%+v", e)
+	}
+	if s := r.b.Stats(); s.ForeignPages != 3 || s.BadRequests != 0 {
+		t.Errorf("%d foreign pages and %d bad requests are counted", s.ForeignPages, s.BadRequests)
 	}
 	next, err := r.b.Prepare(Settings{Origins: []string{"https://app.example"}})
 	if err != nil {

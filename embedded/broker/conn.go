@@ -45,6 +45,7 @@ type conn struct {
 	pingAt   atomic.Int64 // 0: no pong is waited for
 	readAt   atomic.Int64 // the last message that was read whole
 	heard    atomic.Int64 // bytes
+	handled  atomic.Int64 // of them, when the reader last had nothing left to do
 	occupied atomic.Bool  // the Broker itself is not reading on: a policy takes its time, or the Node is slowed down
 	slowed   atomic.Int64 // when that was so last
 

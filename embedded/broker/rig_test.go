@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -36,7 +37,7 @@ func (d *decider) Authenticate(ctx context.Context, j Join) Admission {
 	return Admission{Verdict{Allowed, ""}, true}
 }
 
-func (d *decider) Configuration(ctx context.Context, node string) ([]byte, Verdict) {
+func (d *decider) Configuration(ctx context.Context, node string, _ netip.Addr) ([]byte, Verdict) {
 	if d.configure != nil {
 		return d.configure(ctx, node)
 	}
@@ -162,6 +163,17 @@ func (r *rig) rawDial(query string, header ...string) *wire {
 
 func rawDial(t testing.TB, addr, query string, header ...string) *wire {
 	t.Helper()
+	w := dialRaw(t, addr, query, header...)
+	var err error
+	if w.head, err = http.ReadResponse(w.in, nil); err != nil {
+		t.Fatalf("no answer to the handshake: %v", err)
+	}
+	return w
+}
+
+// dialRaw is rawDial without the answer.
+func dialRaw(t testing.TB, addr, query string, header ...string) *wire {
+	t.Helper()
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -171,9 +183,6 @@ func rawDial(t testing.TB, addr, query string, header ...string) *wire {
 	fmt.Fprintf(nc, "GET /socket.io/?%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n",
 		query, addr, strings.Join(append(header, ""), "\r\n"))
 	w.deadline()
-	if w.head, err = http.ReadResponse(w.in, nil); err != nil {
-		t.Fatalf("no answer to the handshake: %v", err)
-	}
 	return w
 }
 

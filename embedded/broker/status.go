@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/replicas"
+	"github.com/crolang-p2p/crolang-aio/internal/contain"
 )
 
 // counters since the start.
@@ -17,6 +18,8 @@ type counters struct {
 	joined, joinUnauthorized, joinTaken, joinMalformed, joinFailed                      atomic.Uint64
 	draining, overShare, full, displaced, badRequests, takenOver, slowed, unread, asked atomic.Uint64
 	received, relayed                                                                   atomic.Uint64 // bytes
+	foreignPages                                                                        atomic.Uint64
+	panics                                                                              contain.Panics
 	answers                                                                             [len(relayedEvents)][len(answers)]atomic.Uint64
 }
 
@@ -122,6 +125,8 @@ type Stats struct {
 	OverShare, Full                                uint64 // cut off, or told to try again: their source, or everybody, had all places
 	Draining                                       uint64 // told to try again
 	BadRequests                                    uint64
+	ForeignPages                                   uint64 // requests of pages whose origin is not let in
+	Panicked                                       uint64 // connections ended by a mistake in the program
 	TakenOver                                      uint64 // ids that a newer connection took over
 	SlowedDown                                     uint64 // messages that were waited with
 	Unread                                         uint64 // Nodes let go since they did not read
@@ -141,6 +146,7 @@ func (b *Broker) Stats() Stats {
 		Waiting: b.waiting.Load(),
 		Joined:  n.joined.Load(), Unauthorized: n.joinUnauthorized.Load(), Taken: n.joinTaken.Load(),
 		Malformed: n.joinMalformed.Load(), Failed: n.joinFailed.Load(), Draining: n.draining.Load(),
+		ForeignPages: n.foreignPages.Load(), Panicked: n.panics.Count(),
 		BadRequests: n.badRequests.Load(), TakenOver: n.takenOver.Load(), SlowedDown: n.slowed.Load(), Unread: n.unread.Load(),
 		Asked: n.asked.Load(), ReceivedBytes: n.received.Load(), RelayedBytes: n.relayed.Load(),
 		Answers: map[string]map[string]uint64{},
@@ -187,6 +193,7 @@ func (b *Broker) check(ctx context.Context) {
 		if busy.CompareAndSwap(false, true) {
 			asking.Go(func() {
 				defer busy.Store(false)
+				defer b.contain()
 				b.cfg.Decider.Invalid(ctx, ids, func(node, cause string) { b.Disconnect(node, cause) })
 			})
 		}

@@ -1,14 +1,18 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/certs/acme"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
@@ -83,16 +87,36 @@ func turnSettings(cfg *config.Config) turnsrv.Settings {
 			PeerMode: peerModes[cfg.Turn.Peers.Mode], AuthorizedFor: cfg.Credentials.TTL,
 			Software: cfg.Turn.Software, UnauthenticatedPerSecond: l.UnauthenticatedPerSecond,
 		},
-		DrainTimeout: cfg.DrainTimeout, BitsPerSecond: l.BitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
+		DrainTimeout: cfg.DrainTimeout, BitsPerSecond: l.BitsPerSecond, TotalBitsPerSecond: l.TotalBitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
 	}
 }
 
 // certSettings are those that a reload can change.
 func certSettings(cfg *config.Config, p publicaddr.Public) certs.Config {
 	c := cfg.Certs
-	return certs.Config{
+	set := certs.Config{
 		CertFile: c.CertFile, KeyFile: c.KeyFile, PublicHost: p.Machine(), Hosts: c.Hosts, Validity: c.Validity, RenewBefore: c.RenewBefore,
 	}
+	if a := c.ACME; a.Enabled {
+		set.ACME = &acme.Settings{
+			Domains: a.Domains, Email: a.Email, Directory: a.Directory, CAFile: a.CAFile, Challenges: a.Challenges,
+			HTTPListen: a.HTTPListen, DNSCommand: a.DNSCommand,
+		}
+	}
+	return set
+}
+
+// tlsPorts are those at which clients reach TLS.
+func tlsPorts(t config.Turn) (all []uint16) {
+	if !slices.Contains(t.Transports, "tls") {
+		return nil
+	}
+	for _, text := range slices.Concat(t.Listen, t.ListenTLS) { // it is recognised on either
+		if a, err := listen.Parse(text); err == nil {
+			all = append(all, cmp.Or(t.PublicPorts[a.Port()], a.Port()))
+		}
+	}
+	return all
 }
 
 // certError names the table of the configuration that has the files c is wrong about.
