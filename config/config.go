@@ -206,7 +206,12 @@ type BrokerLimits struct {
 type Fleet struct {
 	RedisURL Secret // it may have a password; not set: no fleet
 	Name     string // empty: the host's
+	Region   string
+	Regions  []Region // where Nodes are
 }
+
+// Region is an entry of fleet.regions.
+type Region struct{ Prefix, Region string }
 
 // Certs is the table [certs]. CertFile and KeyFile are both set or both empty.
 type Certs struct {

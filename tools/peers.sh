@@ -31,6 +31,10 @@ need npm npm
 need bash bash
 need zsh zsh
 need fish fish
+need man-db man
+need skopeo skopeo
+need systemd systemd-analyze
+need util-linux unshare
 need default-jdk-headless java javac
 need maven mvn
 [ -d /usr/lib/python3/dist-packages/aioice ] || missing="$missing python3-aioice"

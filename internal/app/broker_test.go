@@ -24,10 +24,11 @@ import (
 
 // node is a Node at the Broker of a site.
 type node struct {
-	t        *testing.T
+	t        testing.TB
 	nc       net.Conn
 	user     string // of its TURN credential
 	password string
+	urls     []string // of TURN
 }
 
 const patience = 20 * time.Second
@@ -93,7 +94,7 @@ func joinNode(t *testing.T, s *site, id string) *node {
 	}
 	for _, server := range rtc.ICEServers {
 		if server.Username != "" {
-			n.user, n.password = server.Username, server.Password
+			n.user, n.password, n.urls = server.Username, server.Password, server.URLs
 		}
 	}
 	return n
@@ -162,7 +163,7 @@ func (n *node) allocate(s *site) *turnclient.Client {
 }
 
 // await waits until ok holds.
-func await(t *testing.T, what string, ok func() bool) {
+func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {

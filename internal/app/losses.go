@@ -89,6 +89,9 @@ func (r *reporter) losses() (all []losses.Count) {
 	if r.broker != nil {
 		add(losses.Broker, notServedByBroker(r.broker.Stats()))
 	}
+	if r.fleet != nil {
+		add(losses.Fleet, notBelieved(r.fleet.Counts()))
+	}
 	if r.redis != nil {
 		add(losses.Redis, refusedByRedis(r.redis.Stats()))
 	}

@@ -93,6 +93,11 @@ var causes = map[Area]map[string]Cause{
 		"join_failed":  {"Nodes that want to join are told to try again: whatever decides, or the Redis that Brokers share, does not answer", "look at the log of crolang-aio and of your webhook", 1},
 		"redis_failed": {"the Redis that Brokers share does not answer", "fix it; nothing has to be restarted here", 1},
 	},
+	Fleet: {
+		"strange":   {"a machine has another credential secret", "see crolang-aio fleet, and give all the same credentials.secret", some},
+		"forged":    {"somebody without the secret has written there", "change the password of that Redis, and see who has it", 1},
+		"malformed": {"what a machine has written cannot be read", "run the same version on all machines; if they do, please report it", 1},
+	},
 	Redis: {
 		"full":      {"the embedded Redis refuses connections: it has as many as it takes", "it is for development: use a Redis of its own", 1},
 		"displaced": {"connections to the embedded Redis that have not given its password give way to newer ones", "close its port to strangers", some},

@@ -24,6 +24,7 @@ type collector struct {
 	hellos, strangers, httpLost *prometheus.Desc
 
 	broker brokerDescs
+	fleet  fleetDescs
 }
 
 func newCollector(cfg Config, own *Metrics) *collector {
@@ -31,7 +32,7 @@ func newCollector(cfg Config, own *Metrics) *collector {
 		return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
 	}
 	return &collector{
-		cfg: cfg, own: own, broker: newBrokerDescs(desc),
+		cfg: cfg, own: own, broker: newBrokerDescs(desc), fleet: newFleetDescs(desc),
 		allocations: desc("turn", "allocations", "Live allocations, by the transport of their clients.", "transport"),
 		opened:      desc("turn", "allocations_opened_total", "Allocations made since the start.", "transport"),
 		connections: desc("turn", "connections", "Open client connections; none over udp.", "transport"),
@@ -191,6 +192,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if c.cfg.Broker != nil {
 		st, up := c.cfg.Broker()
 		c.broker.collect(s, st, up)
+	}
+	if c.cfg.Fleet != nil {
+		st, up := c.cfg.Fleet()
+		c.fleet.collect(s, st, up)
 	}
 	c.redis(s)
 }

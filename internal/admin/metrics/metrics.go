@@ -29,6 +29,7 @@ type Config struct {
 	ACME        func() map[string]uint64             // attempts to get one from a CA, by result; nil: none is asked
 	Redis       func() (RedisStats, bool)            // false: it is off
 	Broker      func() (BrokerStats, bool)           // false: it is off
+	Fleet       func() (FleetStats, bool)            // false: this machine is alone
 	Policy      func() PolicyStats
 	Usage       func() UsageStats
 	HTTP        func() map[string]map[string]uint64 // what was not served as it should have been, by listener ("hooks", "admin") and cause

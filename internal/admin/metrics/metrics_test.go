@@ -55,6 +55,12 @@ func full() Config {
 				LetGo: map[string]uint64{"unread": 1}, SlowedDown: 17, Received: 18, Relayed: 19, RedisFailures: 20,
 			}, true
 		},
+		Fleet: func() (FleetStats, bool) {
+			return FleetStats{
+				RedisOK: true, Machines: map[string]int{"up": 3, "silent": 1}, Unshared: 2, Sent: 4, Received: 5, Compared: 6,
+				Refused: map[string]uint64{"strange": 7, "forged": 1}, Exchanges: 8, Failure: 9,
+			}, true
+		},
 		Policy: func() PolicyStats {
 			return PolicyStats{
 				Upstream: map[string]uint64{"answered": 7, "busy": 1}, Messages: map[string]uint64{"forwarded": 8, "dropped": 1},
