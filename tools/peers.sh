@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests talk to and is not there yet: a C compiler for the
 # race detector, coturn's client, Redis and its sentinel, Chromium, Node.js, a JDK
-# with Maven, Python's ICE stacks, what makes networks for benchmarks, the npm packages of every
+# with Maven, Python's ICE stacks, what makes networks for benchmarks, shells, the npm packages of every
 # folder that has a lock file, and the jars of every folder that has a pom.xml.
 # Debian; apt-get runs as root or through sudo.
 set -eu
@@ -28,6 +28,9 @@ need iproute2 ip
 need ethtool ethtool
 need nodejs node
 need npm npm
+need bash bash
+need zsh zsh
+need fish fish
 need default-jdk-headless java javac
 need maven mvn
 [ -d /usr/lib/python3/dist-packages/aioice ] || missing="$missing python3-aioice"
@@ -79,4 +82,9 @@ find . -name node_modules -prune -o -name pom.xml -print | while read -r pom; do
 		mvn -q -B -o dependency:copy-dependencies >/dev/null 2>&1 || mvn -q -B dependency:copy-dependencies
 		touch target/lib
 	)
+done
+
+# The test CA of Let's Encrypt and its DNS server: tools/go.mod has their version.
+for tool in pebble pebble-challtestsrv; do
+	go tool -modfile=tools/go.mod -n "$tool" >/dev/null
 done

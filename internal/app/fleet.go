@@ -70,7 +70,7 @@ func fleetSettings(cfg *config.Config, s secrets) fleet.Settings {
 
 // issuer issues credentials, and names the machines that they are for.
 func (a *App) issuer() *issuer {
-	i := &issuer{keys: a.keys, now: &a.now, told: &a.told}
+	i := &issuer{keys: a.keys, now: &a.now, told: &a.told, usage: a.usage, nodes: a.nodes}
 	if a.fleet != nil {
 		i.pick = a.fleet.Pick
 	}

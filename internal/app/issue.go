@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/hooks"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/usage"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
 
@@ -46,15 +48,23 @@ type issuer struct {
 	// pick chooses among the machines of the fleet for a Node at that address, where this machine's URLs are these; nil: this
 	// machine is alone.
 	pick func(source netip.Addr, stun, turn []string) (stunURLs, turnURLs []string)
+
+	usage *usage.Keeper
+	nodes *nodes.Registry
 }
 
-// ICE implements [hooks.ICEProvider].
+// ICE implements [hooks.ICEProvider]. A Node that may relay no more this month is given STUN alone: it can join its Broker,
+// and be reached directly.
 func (i *issuer) ICE(node string, source netip.Addr) (hooks.ICE, error) {
+	u := i.told.load()
+	if limit, detail := i.usage.Exhausted(billed(node)); limit != usage.NoLimit {
+		i.nodes.ConfigurationRefused(node, "no TURN server in the RTC configuration: "+detail)
+		return hooks.ICE{STUN: u.stun}, nil
+	}
 	c, err := i.keys.Issue(node, i.now.Load().cfg.Credentials.TTL, time.Now())
 	if err != nil {
 		return hooks.ICE{}, err
 	}
-	u := i.told.load()
 	stun, turn := u.stun, u.turn
 	if i.pick != nil {
 		stun, turn = i.pick(source, stun, turn)

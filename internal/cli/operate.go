@@ -23,11 +23,11 @@ const listLimit = 200
 // adminCommands are those that ask a running server through its admin API.
 func adminCommands(config, json cli.Flag) []*cli.Command {
 	with := func(more ...cli.Flag) []cli.Flag { return append([]cli.Flag{config, json}, more...) }
-	return []*cli.Command{
+	return append([]*cli.Command{
 		{Name: "nodes", Usage: "list the known Nodes, with the traffic of their live allocations", Flags: with(), Action: noArgs(listNodes)},
 		{
 			Name: "allocations", Usage: "list the live allocations, or close one",
-			Flags: with(&cli.StringFlag{Name: "sort", Usage: "order by `KEY`: newest, traffic (most first) or drops", Value: "newest"},
+			Flags: with(&cli.StringFlag{Name: "sort", Usage: "order by `newest|traffic|drops`, most traffic or drops first", Value: "newest"},
 				&cli.StringFlag{Name: "close", Usage: "close the allocation with this `ID`"}), Action: noArgs(listAllocations),
 		},
 		{
@@ -46,7 +46,7 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 			Name: "drain", Usage: "take no new allocations, and exit when the live ones have ended or drain_timeout has passed",
 			Flags: with(&cli.BoolFlag{Name: "wait", Usage: "return when the server has exited", DisableDefaultText: true}), Action: noArgs(drain),
 		},
-	}
+	}, usedCommands(with)...)
 }
 
 // ask calls the running server with half a minute's patience.
@@ -273,7 +273,16 @@ func health(c *cli.Context) error {
 
 // adminClient is a client of the running server that the configuration describes.
 func adminClient(c *cli.Context) (*adminapi.Client, error) {
-	cfg, err := load(c)
+	file, err := configFile(c)
+	if err != nil {
+		return nil, err
+	}
+	return clientOf(file)
+}
+
+// clientOf is [adminClient] for the configuration in a file; empty: none.
+func clientOf(file string) (*adminapi.Client, error) {
+	cfg, err := app.Load(file)
 	if err != nil {
 		return nil, err
 	}
