@@ -42,6 +42,7 @@ type Key struct {
 	same     func(a, b *Config) bool
 	copy     func(to, from *Config)
 	count    func(c *Config) (n int64, ok bool) // the value of a number
+	value    func(c *Config) any
 }
 
 // Leaf is the last part of Name: what stands before the "=" in the file.
@@ -80,6 +81,7 @@ func define[T any](name string, standard any, k kind[T], at func(*Config) *T, do
 	}
 	key.same = func(a, b *Config) bool { return reflect.DeepEqual(*at(a), *at(b)) }
 	key.copy = func(to, from *Config) { *at(to) = *at(from) }
+	key.value = func(c *Config) any { return *at(c) }
 	key.count = func(c *Config) (int64, bool) {
 		switch n := any(*at(c)).(type) {
 		case int:
