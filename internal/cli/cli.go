@@ -113,5 +113,5 @@ func Commands() []*cli.Command {
 		{Name: "health", Usage: "exit with 0 if the running server is ready", Flags: []cli.Flag{config}, Action: noArgs(health)},
 		doctorCommand(config, json),
 		{Name: "version", Usage: "print version, commit and Go version", Flags: []cli.Flag{json}, Action: noArgs(printVersion)},
-	}, adminCommands(config, json), shellCommands())
+	}, adminCommands(config, json), backupCommands(config), shellCommands())
 }
