@@ -25,6 +25,7 @@ type Config struct {
 	Fleet       Fleet
 	Redis       Redis
 	Admin       Admin
+	Usage       Usage
 }
 
 // Log is the table [log].
@@ -69,6 +70,14 @@ type Limits struct {
 	ConnectionsPerIP         int
 	UnauthenticatedPerSecond int
 	AllocationLifetime       time.Duration // 1 s to 1 h, never 0
+	TotalBitsPerSecond       int64         // of all allocations, both ways
+	BytesPerMonth            int64         // relayed by all Nodes, both ways, with headers
+	BytesPerMonthPerNode     int64
+}
+
+// Usage is the table [usage].
+type Usage struct {
+	Keep time.Duration // how long after its end a month is kept
 }
 
 // Peers is the table [turn.peers].
@@ -177,7 +186,7 @@ type Upstream struct {
 type Broker struct {
 	Enabled        bool
 	Listen         string
-	Asked          bool // Enabled or Listen is set by somebody, and no default
+	Asked          bool // somebody has set Enabled or Listen, and not only copied all defaults
 	Open           bool
 	Origins        []string // "*", or SCHEME://HOST[:PORT]
 	TrustedProxies []string // addresses and prefixes
@@ -199,8 +208,14 @@ type BrokerLimits struct {
 
 // Fleet is the table [fleet].
 type Fleet struct {
-	RedisURL Secret // it may have a password
+	RedisURL Secret // it may have a password; not set: no fleet
+	Name     string // empty: the host's
+	Region   string
+	Regions  []Region // where Nodes are
 }
+
+// Region is an entry of fleet.regions.
+type Region struct{ Prefix, Region string }
 
 // Certs is the table [certs]. CertFile and KeyFile are both set or both empty.
 type Certs struct {
@@ -209,6 +224,19 @@ type Certs struct {
 	Hosts       []string
 	Validity    time.Duration
 	RenewBefore time.Duration
+	ACME        ACME
+}
+
+// ACME is the table [certs.acme].
+type ACME struct {
+	Enabled    bool     // then CertFile and KeyFile are empty
+	Domains    []string // each once; a wildcard only if Challenges has dns-01
+	Email      string
+	Directory  string   // "", "staging" or a URL
+	CAFile     string   // empty: the system's roots
+	Challenges []string // of tls-alpn-01, http-01, dns-01; at least one if Enabled
+	HTTPListen string
+	DNSCommand string // set if Challenges has dns-01
 }
 
 // Redis is the table [redis].

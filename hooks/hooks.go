@@ -139,6 +139,9 @@ func (s *Server) Prepare(next Settings) (change.Change, error) {
 	return all.Join()
 }
 
+// Lost is what the listener did not serve as it should have, by cause: see [webguard.Guard.Lost].
+func (s *Server) Lost() map[string]uint64 { return s.guard.Lost() }
+
 // SetMachine replaces Config.Machine, for every request that begins from now on.
 func (s *Server) SetMachine(hosts []string) { s.guard.SetMachine(hosts) }
 

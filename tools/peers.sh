@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests talk to and is not there yet: a C compiler for the
-# race detector, coturn's client, Chromium, Node.js, a JDK with Maven, Python's
-# ICE stacks, what makes networks for benchmarks, shells, the npm packages of every
+# race detector, coturn's client, Redis and its sentinel, Chromium, Node.js, a JDK
+# with Maven, Python's ICE stacks, what makes networks for benchmarks, shells, the npm packages of every
 # folder that has a lock file, and the jars of every folder that has a pom.xml.
 # Debian; apt-get runs as root or through sudo.
 set -eu
@@ -22,6 +22,8 @@ need gcc gcc
 need coturn turnutils_uclient turnutils_peer
 need chromium chromium # the JVM peers' libwebrtc stands on its libraries too
 need openssl openssl
+need redis-server redis-server
+need redis-sentinel redis-sentinel
 need iproute2 ip
 need ethtool ethtool
 need nodejs node
@@ -58,6 +60,11 @@ if [ -n "$missing" ]; then
 		[ ! -d /run/systemd/system ] || $as_root systemctl disable --now coturn || true
 		;;
 	esac
+	case $missing in
+	*redis*) # tests start their own
+		[ ! -d /run/systemd/system ] || $as_root systemctl disable --now redis-server redis-sentinel || true
+		;;
+	esac
 fi
 
 # npm notes what it has installed in node_modules/.package-lock.json.
@@ -79,4 +86,9 @@ find . -name node_modules -prune -o -name pom.xml -print | while read -r pom; do
 		mvn -q -B -o dependency:copy-dependencies >/dev/null 2>&1 || mvn -q -B dependency:copy-dependencies
 		touch target/lib
 	)
+done
+
+# The test CA of Let's Encrypt and its DNS server: tools/go.mod has their version.
+for tool in pebble pebble-challtestsrv; do
+	go tool -modfile=tools/go.mod -n "$tool" >/dev/null
 done

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/household"
+	"github.com/crolang-p2p/crolang-aio/internal/places"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
@@ -51,7 +53,7 @@ func (s *streams) accept(ctx context.Context, l *net.TCPListener) {
 // displace ends a stranger's connection, and reports whether there was one.
 func (s *streams) displace() (done bool) {
 	defer s.guard.contain(func() {})
-	if done = s.places.displace(); done {
+	if done = s.places.Displace(); done {
 		s.counts.displaced.Add(1)
 	}
 	return done
@@ -80,9 +82,9 @@ func (s *streams) admit(ctx context.Context, c *net.TCPConn) (admitted bool) {
 }
 
 // start serves a connection that has a place.
-func (s *streams) start(ctx context.Context, c *net.TCPConn, seat *seat) {
+func (s *streams) start(ctx context.Context, c *net.TCPConn, seat *places.Seat) {
 	s.conns.Go(func() {
-		defer s.places.release(seat)
+		defer s.places.Release(seat)
 		defer s.guard.contain(func() { reset(c) })
 		t := relay.Tuple{Transport: relay.TCP, Client: unmapped(c.RemoteAddr()), Server: unmapped(c.LocalAddr())}
 		s.serve(ctx, c, t, seat)
@@ -90,8 +92,8 @@ func (s *streams) start(ctx context.Context, c *net.TCPConn, seat *seat) {
 }
 
 // seat gets a place for a connection with that descriptor; nil: there is none.
-func (s *streams) seat(client netip.Addr, descriptor int, leave func()) *seat {
-	seat, away, v := s.places.take(client, s.cfg.Files > 0 && descriptor >= s.cfg.Files, leave)
+func (s *streams) seat(client netip.Addr, descriptor int, leave func()) *places.Seat {
+	seat, away, v := s.places.Take(client, s.cfg.Files > 0 && descriptor >= s.cfg.Files, leave)
 	if seat == nil {
 		s.counts.refused(v)
 		return nil
@@ -99,13 +101,13 @@ func (s *streams) seat(client netip.Addr, descriptor int, leave func()) *seat {
 	s.counts.accepted.Add(1)
 	if away != nil {
 		s.counts.displaced.Add(1)
-		away.leave()
+		away.Leave()
 	}
 	return seat
 }
 
 // serve finds out what the client speaks and hands the connection on. It returns when the connection has ended.
-func (s *streams) serve(ctx context.Context, c *net.TCPConn, t relay.Tuple, seat *seat) {
+func (s *streams) serve(ctx context.Context, c *net.TCPConn, t relay.Tuple, seat *places.Seat) {
 	// The whole handshake has to fit in this time.
 	_ = c.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout))
 	first, conn, err := peekFirst(s.cfg.Plane, c)
@@ -122,7 +124,7 @@ func (s *streams) serve(ctx context.Context, c *net.TCPConn, t relay.Tuple, seat
 }
 
 // serveTLS does the handshake on conn, whose socket is c, and hands the connection on.
-func (s *streams) serveTLS(ctx context.Context, c *net.TCPConn, conn net.Conn, t relay.Tuple, seat *seat) {
+func (s *streams) serveTLS(ctx context.Context, c *net.TCPConn, conn net.Conn, t relay.Tuple, seat *places.Seat) {
 	p, ok := conn.(*relay.Conn)
 	if !ok {
 		var err error
@@ -135,6 +137,8 @@ func (s *streams) serveTLS(ctx context.Context, c *net.TCPConn, conn net.Conn, t
 	err := s.shake(secure, p)
 	var timeout net.Error
 	switch {
+	case err == nil && secure.ConnectionState().NegotiatedProtocol == challengeProtocol:
+		_ = secure.Close() // the certificate was the answer
 	case err == nil:
 		t.Transport = relay.TLS
 		s.handOn(ctx, c, secure, t, seat)
@@ -160,7 +164,7 @@ func (s *streams) begin(h *tls.ClientHelloInfo) error {
 	if !ok {
 		return nil
 	}
-	if !s.turnstile.enter(sourceOf(unmapped(p.RemoteAddr()).Addr()), s.cfg.HandshakeTimeout) {
+	if !s.turnstile.enter(household.Of(unmapped(p.RemoteAddr()).Addr()).Addr(), s.cfg.HandshakeTimeout) {
 		return errGone
 	}
 	if isGone(p.TCPConn) {
@@ -172,13 +176,13 @@ func (s *streams) begin(h *tls.ClientHelloInfo) error {
 }
 
 // handOn has the data plane serve conn, whose socket is c, to its end.
-func (s *streams) handOn(ctx context.Context, c *net.TCPConn, conn net.Conn, t relay.Tuple, seat *seat) {
-	if !s.places.settle(seat) {
+func (s *streams) handOn(ctx context.Context, c *net.TCPConn, conn net.Conn, t relay.Tuple, seat *places.Seat) {
+	if !s.places.Settle(seat) {
 		return // reset already
 	}
 	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true})
 	// The data plane tells whoever has to know how it ended.
-	_ = s.cfg.Plane.ServeStream(ctx, conn, t, func(live bool) { s.places.keep(seat, live) })
+	_ = s.cfg.Plane.ServeStream(ctx, conn, t, func(live bool) { s.places.Keep(seat, live) })
 }
 
 func (s *streams) fail(c *net.TCPConn, counter *atomic.Uint64) {

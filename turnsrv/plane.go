@@ -16,14 +16,17 @@ func (s *Server) bind(workers int) error {
 		Handler:       handler{s},
 		DTLS:          func(src relay.Source, b []byte) { s.streams.datagram(src, b) },
 		OnClientGone:  func(r *relay.Relay, cause string) { s.control.ClientGone(r, cause) },
-		OnPanic:       func(cause any) { s.panics.stopped(s.log, cause) },
+		OnPanic:       s.stopped,
 		IPv4:          s.cfg.IPv4,
 		IPv6:          s.cfg.IPv6,
 		PortMin:       s.cfg.PortMin,
 		PortMax:       s.cfg.PortMax,
 		BitsPerSecond: s.cfg.Settings.BitsPerSecond,
-		OwnListener:   s.ownListener,
-		AllowSend:     s.control.AllowSend,
+
+		TotalBitsPerSecond: s.cfg.Settings.TotalBitsPerSecond,
+
+		OwnListener: s.ownListener,
+		AllowSend:   s.control.AllowSend,
 		// Reservations outlive their allocations and count for no quota: together they may hold an eighth of the ports.
 		MaxReservations: min(256, max(1, (int(s.cfg.PortMax)-int(s.cfg.PortMin)+1)/8)),
 		Workers:         workers,
@@ -37,7 +40,7 @@ func (s *Server) bind(workers int) error {
 	if s.streams, err = newStreams(streamsConfig{
 		Plane: counted{s.plane, &s.open}, TCP: s.has("tcp"), TLS: s.has("tls"), DTLS: s.has("dtls"), Certificate: s.cfg.Certificate,
 		Passed: s.cfg.Passed, ConnectionsPerIP: s.cfg.Settings.ConnectionsPerIP, Files: clientFiles(openFiles()), Logger: s.log,
-		OnPanic: func(cause any) { s.panics.stopped(s.log, cause) },
+		OnPanic: s.stopped,
 	}); err != nil {
 		return err
 	}

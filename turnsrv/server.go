@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/crolang-p2p/crolang-aio/internal/change"
+	"github.com/crolang-p2p/crolang-aio/internal/contain"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/control"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/peers"
@@ -41,9 +42,13 @@ type Config struct {
 
 	Settings Settings // what Prepare may change later
 
-	Keys        *credential.Keyring
-	Peers       *peers.Policy
-	Nodes       control.Directory
+	Keys  *credential.Keyring
+	Peers *peers.Policy
+	Nodes control.Directory
+	// Ledger is told what Nodes use, see [Server.Account]. May be nil.
+	Ledger control.Ledger
+	// Certificate finds the one for a ClientHello. One whose only protocol is acme-tls/1 is a CA's question by tls-alpn-01
+	// (RFC 8737): its answer, or an error.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Protected returns this process's other listeners, such as the webhooks, which are never a peer. May be nil.
 	Protected func() []netip.AddrPort
@@ -54,9 +59,11 @@ type Config struct {
 // Settings are what Prepare may change while the server runs.
 type Settings struct {
 	control.Settings
-	DrainTimeout     time.Duration // how long Run waits at its end for live allocations
-	BitsPerSecond    int64         // per allocation, each way; 0: no limit
-	ConnectionsPerIP int           // TCP and TLS together, and as many with DTLS; 0: no limit
+	DrainTimeout  time.Duration // how long Run waits at its end for live allocations
+	BitsPerSecond int64         // per allocation, each way; 0: no limit
+	// TotalBitsPerSecond is of all allocations, both ways, divided fairly among Nodes; 0: no limit.
+	TotalBitsPerSecond int64
+	ConnectionsPerIP   int // TCP and TLS together, and as many with DTLS; 0: no limit
 }
 
 // Listener is a socket address that the server listens on.
@@ -76,7 +83,7 @@ type Server struct {
 	listeners []Listener       // as clients are told them
 	bound     []netip.AddrPort // every socket
 	open      connections
-	panics    containment
+	panics    contain.Panics
 
 	drainTimeout atomic.Int64              // Settings.DrainTimeout
 	drainEnds    atomic.Pointer[time.Time] // nil: not draining
@@ -98,9 +105,9 @@ func New(cfg Config) (*Server, error) {
 	workers := max(1, runtime.GOMAXPROCS(0))
 	var err error
 	s.control, err = control.New(control.Config{
-		Realm: cfg.Realm, Keys: cfg.Keys, Nodes: cfg.Nodes, CheckPeer: s.checkPeer, OwnListener: s.ownListener,
+		Realm: cfg.Realm, Keys: cfg.Keys, Nodes: cfg.Nodes, Ledger: cfg.Ledger, CheckPeer: s.checkPeer, OwnListener: s.ownListener,
 		Settings: cfg.Settings.Settings, Engines: workers, Now: cfg.Now, Logger: cfg.Logger,
-		OnPanic: func(cause any) { s.panics.stopped(s.log, cause) },
+		OnPanic: s.stopped,
 	})
 	if err != nil {
 		return nil, err
@@ -164,6 +171,7 @@ func (s *Server) Prepare(next Settings) (change.Change, error) {
 	return change.New(func() {
 		s.control.Apply(next.Settings)
 		s.plane.SetBitsPerSecond(next.BitsPerSecond)
+		s.plane.SetTotalBitsPerSecond(next.TotalBitsPerSecond)
 		s.streams.limit(next.ConnectionsPerIP)
 		s.drainTimeout.Store(int64(next.DrainTimeout))
 	}, nil), nil
@@ -190,12 +198,20 @@ func (s *Server) Live() int { return s.control.Live() }
 // Allocations returns the live allocations, oldest first.
 func (s *Server) Allocations() []control.Allocation { return s.control.Allocations() }
 
+// Toward returns those of a Node's live allocations that let data through to and from one of these addresses.
+func (s *Server) Toward(node string, peers []netip.Addr) []control.Allocation {
+	return s.control.Toward(node, peers)
+}
+
 // CloseNode ends every live allocation of a Node and returns how many there were. When it returns, none of them relays
 // any more.
 func (s *Server) CloseNode(node, cause string) int { return s.control.CloseNode(node, cause) }
 
 // CloseAllocation ends one allocation by its id and reports whether there was one.
 func (s *Server) CloseAllocation(id, cause string) bool { return s.control.CloseAllocation(id, cause) }
+
+// Account brings Config.Ledger up to date, and ends what may use no more, see [control.Control.Account].
+func (s *Server) Account() { s.control.Account() }
 
 // Streams returns a snapshot of the counters of TCP, TLS and DTLS.
 func (s *Server) Streams() StreamStats { return s.streams.stats() }

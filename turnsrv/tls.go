@@ -14,6 +14,10 @@ const recordHandshake = 22
 // The protocol names of RFC 7443.
 var protocols = []string{"stun.turn", "stun.nat-discovery"}
 
+// challengeProtocol is that of a CA that asks by tls-alpn-01 (RFC 8737). It offers no other; the certificate is the answer,
+// and nothing is said after the handshake.
+const challengeProtocol = "acme-tls/1"
+
 // serverTLS returns the configuration of the TLS listeners: at least TLS 1.2 with AEAD. begin is called with each
 // ClientHello before anything is computed for it, and may refuse it.
 func serverTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error), begin func(*tls.ClientHelloInfo) error) *tls.Config {
@@ -29,8 +33,10 @@ func serverTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error),
 			tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 		},
 	}
-	named := plain.Clone()
+	named, challenged := plain.Clone(), plain.Clone()
 	named.NextProtos = protocols
+	challenged.NextProtos = []string{challengeProtocol}
+	challenged.SessionTicketsDisabled = true
 	// crypto/tls would refuse a client that knows other protocols only; it is served all the same.
 	named.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 		if err := begin(h); err != nil {
@@ -38,6 +44,9 @@ func serverTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error),
 		}
 		if slices.ContainsFunc(h.SupportedProtos, func(p string) bool { return slices.Contains(protocols, p) }) {
 			return nil, nil
+		}
+		if slices.Equal(h.SupportedProtos, challenged.NextProtos) {
+			return challenged, nil // without a certificate for it the handshake fails
 		}
 		return plain, nil
 	}

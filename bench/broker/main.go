@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/embedded/broker"
+	"github.com/crolang-p2p/crolang-aio/internal/redisurl"
 )
 
 func main() {
@@ -50,7 +52,7 @@ func (anybody) Authenticate(context.Context, broker.Join) broker.Admission {
 	return broker.Admission{Verdict: broker.Verdict{Outcome: broker.Allowed}, Proven: true}
 }
 
-func (anybody) Configuration(context.Context, string) ([]byte, broker.Verdict) {
+func (anybody) Configuration(context.Context, string, netip.Addr) ([]byte, broker.Verdict) {
 	return []byte(`{"iceServers":[{"urls":["stun:localhost:3478"]}],"iceTransportPolicy":"all"}`), broker.Verdict{Outcome: broker.Allowed}
 }
 
@@ -67,7 +69,7 @@ func serve(listen, redisURL string) error {
 		Limits: broker.Limits{Connections: 1 << 20, ConnectionsPerIP: 1 << 20, MessagesPerSecond: 1_000_000},
 	}}
 	if redisURL != "" {
-		client, err := broker.OpenRedis(redisURL)
+		client, err := redisurl.Open(redisURL)
 		if err != nil {
 			return err
 		}

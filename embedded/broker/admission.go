@@ -49,7 +49,7 @@ func (b *Broker) admit(ctx context.Context, c *conn) outcome {
 	default:
 		return outcome{failed: true, cause: "the id could not be locked"}
 	}
-	config, verdict := b.cfg.Decider.Configuration(ctx, c.join.Node)
+	config, verdict := b.cfg.Decider.Configuration(ctx, c.join.Node, c.join.Source)
 	switch {
 	case c.ended.Load() || ctx.Err() != nil:
 		return outcome{failed: true, cause: "it left while it joined"}
@@ -132,7 +132,7 @@ func (c *conn) connect(p engineio.Packet) error {
 	c.joinedAt = time.Now()
 	b.mu.Unlock()
 	c.everJoin.Store(true)
-	c.place.settle()
+	b.places.Keep(c.place, true)
 	b.counts.joined.Add(1)
 	c.send(engineio.AppendConnected(nil, sid))
 	c.send(engineio.AppendEvent(nil, "AUTHENTICATED", o.config))

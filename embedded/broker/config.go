@@ -61,7 +61,7 @@ type Config struct {
 	Decider  Decider
 	Settings Settings
 
-	// Redis has the locks and carries the messages that Brokers share; see [OpenRedis]. nil: this is the only Broker. It
+	// Redis has the locks and carries the messages that Brokers share; see package redisurl. nil: this is the only Broker. It
 	// stays the caller's to close, after Run.
 	Redis redis.UniversalClient
 
@@ -80,6 +80,7 @@ type timing struct {
 	pingInterval, pingTimeout  time.Duration
 	handshake, join, ask, tick time.Duration
 	linger                     time.Duration // for a client to take what it was told last
+	redis                      time.Duration // of a question to Redis; 0: as package replicas has it
 }
 
 func (t *timing) fill() {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -57,7 +58,13 @@ func (b *Broker) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	q := parseQuery(r.URL.RawQuery)
 	upgrade := r.Header.Get("Upgrade") != ""
 	if code, ok := b.verify(r, &q, upgrade); !ok {
-		b.counts.badRequests.Add(1)
+		if code == errForbidden {
+			b.counts.foreignPages.Add(1)
+			origin := r.Header.Get("Origin")
+			b.tell(r, &q, JoinRefused, "pages of "+strconv.Quote(origin[:min(len(origin), 100)])+" may not connect, see broker.origins")
+		} else {
+			b.counts.badRequests.Add(1)
+		}
 		answer(w, code, upgrade)
 		return
 	}
@@ -108,6 +115,15 @@ func answer(w http.ResponseWriter, code handshakeError, upgrade bool) {
 	_, _ = w.Write(body)
 }
 
+// tell makes known that a Node was not let in before there was a connection of it, if it says who it is.
+func (b *Broker) tell(r *http.Request, q *query, kind Kind, cause string) {
+	if id, ok := one(q.id); ok && id != "" {
+		version, _ := one(q.version)
+		runtime, _ := one(q.runtime)
+		b.observe(Event{Kind: kind, Node: id, Cause: cause, From: b.client(r), Version: version, Runtime: runtime})
+	}
+}
+
 // later tells a client to try again; a Node does, unlike after a refusal by 44.
 func (b *Broker) later(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", "2")
@@ -152,7 +168,8 @@ func (b *Broker) handshake(w http.ResponseWriter, r *http.Request, q *query) {
 	b.mu.Lock()
 	if b.stopped || b.draining.Load() {
 		b.mu.Unlock()
-		b.counts.turnedAway.Add(1)
+		b.counts.draining.Add(1)
+		b.tell(r, q, JoinFailed, "the server is shutting down")
 		b.later(w)
 		return
 	}
@@ -166,10 +183,11 @@ func (b *Broker) handshake(w http.ResponseWriter, r *http.Request, q *query) {
 	}()
 	c := b.newConn(r, q)
 	if c.place == nil {
-		b.counts.turnedAway.Add(1)
+		b.tell(r, q, JoinFailed, "every place is taken, see broker.limits")
 		b.later(w)
 		return
 	}
+	defer c.containHandshake()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
@@ -218,7 +236,7 @@ func (b *Broker) handshake(w http.ResponseWriter, r *http.Request, q *query) {
 func (b *Broker) abandon(c *conn) {
 	c.finish("the handshake failed")
 	b.leave(c)
-	c.place.release()
+	b.places.Release(c.place)
 }
 
 // newConn finds a place; without one the connection's is nil.
@@ -241,7 +259,7 @@ func (b *Broker) newConn(r *http.Request, q *query) *conn {
 	if door, ok := r.Context().Value(doorKey{}).(*door); ok && !b.trusted(peer(r)) {
 		c.place = door.pass(evict)
 	} else {
-		c.place = b.places.take(c.from, evict)
+		c.place = b.seat(c.from, evict)
 	}
 	if c.place == nil {
 		c.cancel()

@@ -49,36 +49,46 @@ var commands = map[string]command{
 	"PUBLISH":      {run: publish, min: 2, max: 2},
 	"PUBSUB":       {run: pubsubCommand, min: 1, max: -1},
 
-	"GET":      {run: read, min: 1, max: 1},
-	"MGET":     {run: read, min: 1, max: 64},
-	"STRLEN":   {run: read, min: 1, max: 1},
-	"EXISTS":   {run: read, min: 1, max: -1},
-	"TYPE":     {run: read, min: 1, max: 1},
-	"PTTL":     {run: read, min: 1, max: 1},
-	"TTL":      {run: ttl, min: 1, max: 1},
-	"DBSIZE":   {run: read, min: 0, max: 0},
-	"KEYS":     {run: keys, min: 1, max: 1},
-	"SCAN":     {run: scan, min: 1, max: 7},
-	"DEL":      {run: read, min: 1, max: -1},
-	"UNLINK":   {run: read, min: 1, max: -1},
-	"GETDEL":   {run: read, min: 1, max: 1},
-	"PERSIST":  {run: read, min: 1, max: 1},
-	"EXPIRE":   {run: expire, min: 2, max: 3},
-	"PEXPIRE":  {run: expire, min: 2, max: 3},
-	"SET":      {run: set, min: 2, max: 8},
-	"SETNX":    {run: write, min: 2, max: 2},
-	"GETSET":   {run: write, min: 2, max: 2},
-	"SETEX":    {run: setex, min: 3, max: 3},
-	"PSETEX":   {run: setex, min: 3, max: 3},
-	"MSET":     {run: write, min: 2, max: -1},
-	"MSETNX":   {run: write, min: 2, max: -1},
-	"INCR":     {run: write, min: 1, max: 1},
-	"DECR":     {run: write, min: 1, max: 1},
-	"INCRBY":   {run: write, min: 2, max: 2},
-	"DECRBY":   {run: write, min: 2, max: 2},
-	"EVALSHA":  {run: evalSHA, min: 4, max: 5},
-	"FLUSHDB":  {run: flush, min: 0, max: 1},
-	"FLUSHALL": {run: flush, min: 0, max: 1},
+	"GET":       {run: read, min: 1, max: 1},
+	"MGET":      {run: read, min: 1, max: 64},
+	"STRLEN":    {run: read, min: 1, max: 1},
+	"EXISTS":    {run: read, min: 1, max: -1},
+	"TYPE":      {run: read, min: 1, max: 1},
+	"PTTL":      {run: read, min: 1, max: 1},
+	"TTL":       {run: ttl, min: 1, max: 1},
+	"DBSIZE":    {run: read, min: 0, max: 0},
+	"KEYS":      {run: keys, min: 1, max: 1},
+	"SCAN":      {run: scan, min: 1, max: 7},
+	"DEL":       {run: read, min: 1, max: -1},
+	"UNLINK":    {run: read, min: 1, max: -1},
+	"GETDEL":    {run: read, min: 1, max: 1},
+	"PERSIST":   {run: read, min: 1, max: 1},
+	"EXPIRE":    {run: expire, min: 2, max: 3},
+	"PEXPIRE":   {run: expire, min: 2, max: 3},
+	"SET":       {run: set, min: 2, max: 8},
+	"SETNX":     {run: write, min: 2, max: 2},
+	"GETSET":    {run: write, min: 2, max: 2},
+	"SETEX":     {run: setex, min: 3, max: 3},
+	"PSETEX":    {run: setex, min: 3, max: 3},
+	"MSET":      {run: write, min: 2, max: -1},
+	"MSETNX":    {run: write, min: 2, max: -1},
+	"INCR":      {run: write, min: 1, max: 1},
+	"DECR":      {run: write, min: 1, max: 1},
+	"INCRBY":    {run: write, min: 2, max: 2},
+	"DECRBY":    {run: write, min: 2, max: 2},
+	"HSET":      {run: hset, min: 3, max: 3},
+	"HSETNX":    {run: hset, min: 3, max: 3},
+	"HGETALL":   {run: read, min: 1, max: 1},
+	"HDEL":      {run: read, min: 2, max: -1},
+	"HLEN":      {run: read, min: 1, max: 1},
+	"HSCAN":     {run: hscan, min: 2, max: 4},
+	"XADD":      {run: xadd, min: 7, max: 7},
+	"XRANGE":    {run: xrange, min: 5, max: 5},
+	"XREVRANGE": {run: xrange, min: 5, max: 5},
+	"XLEN":      {run: read, min: 1, max: 1},
+	"EVALSHA":   {run: evalSHA, min: 4, max: 5},
+	"FLUSHDB":   {run: flush, min: 0, max: 1},
+	"FLUSHALL":  {run: flush, min: 0, max: 1},
 }
 
 // read passes on a command that adds nothing to what is kept.
@@ -121,10 +131,18 @@ func (c *client) dispatch(name string, args [][]byte, e effect) {
 		words = append(words, string(a))
 	}
 	if err := c.s.store.dispatch(c, words, e); err != nil {
-		c.fail(err.Error())
+		c.undone(err)
 		return
 	}
 	c.send(c.takeReply())
+}
+
+// undone tells the client that the store has not done what it wanted.
+func (c *client) undone(err error) {
+	if errors.Is(err, errFull) {
+		c.s.counts.refused.memory.Add(1)
+	}
+	c.fail(err.Error())
 }
 
 // set checks for what miniredis would overflow at, and for a time to live that would outlast its key.

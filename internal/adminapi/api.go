@@ -23,6 +23,7 @@ type NodeSummary struct {
 	Allocations       int          `json:"allocations"` // live ones
 	BytesIn           uint64       `json:"bytes_in"`    // of the live ones: from the Node to its peers
 	BytesOut          uint64       `json:"bytes_out"`
+	Rate              float64      `json:"rate,omitempty"` // of the live ones, bytes per second both ways; 0 until it has been measured
 	LastEvent         *nodes.Event `json:"last_event,omitempty"`
 	Addresses         []netip.Addr `json:"addresses"` // where it was seen, the newest first
 	Broker            *BrokerLink  `json:"broker,omitempty"`
@@ -72,7 +73,8 @@ const (
 	StepFailed  StepState = "failed"  // it came, and the answer was no
 )
 
-// NodeList answers GET /api/nodes. Query: q (part of an id), limit, offset.
+// NodeList answers GET /api/nodes. Query: q (part of an id), state (connected, relaying, refused: its newest event is a failure,
+// or banned), sort (seen, rate, traffic or name), limit, offset.
 type NodeList struct {
 	Nodes []NodeSummary `json:"nodes"`
 	Total int           `json:"total"` // that matched, of which limit are listed
@@ -92,7 +94,9 @@ type NodeRecord struct {
 	Allocations       []Allocation  `json:"allocations"`
 	Events            []nodes.Event `json:"events"`
 	Broker            *BrokerLink   `json:"broker,omitempty"`
-	Partners          []string      `json:"partners"` // whom it has a [Story] with, the latest first
+	Partners          []string      `json:"partners"`    // whom it has a [Story] with, the latest first
+	Connections       []Connection  `json:"connections"` // attempts of the last day that it had a part in, the newest first
+	Usage             *UsageOfMonth `json:"usage,omitempty"`
 }
 
 // Allocation is a live allocation, as the TURN server lists it. Counters are as of the listing.
@@ -108,12 +112,14 @@ type Allocation struct {
 	BytesOut     uint64         `json:"bytes_out"`
 	DatagramsIn  uint64         `json:"datagrams_in"`
 	DatagramsOut uint64         `json:"datagrams_out"`
-	Drops        uint64         `json:"drops"` // datagrams not relayed, both ways
-	Peers        int            `json:"peers"` // permissions in force
+	Drops        uint64         `json:"drops"`          // datagrams not relayed, both ways
+	Rate         float64        `json:"rate,omitempty"` // bytes per second both ways; 0 until it has been measured
+	Peers        int            `json:"peers"`          // permissions in force
 	Channels     int            `json:"channels"`
 }
 
-// AllocationList answers GET /api/allocations. Query: node (exactly), q (part of an id or address), limit, offset.
+// AllocationList answers GET /api/allocations. Query: node (exactly), q (part of an id or address), sort (newest, rate, traffic or
+// drops), limit, offset.
 type AllocationList struct {
 	Allocations []Allocation `json:"allocations"`
 	Total       int          `json:"total"`
@@ -121,8 +127,8 @@ type AllocationList struct {
 
 // BanList answers GET /api/bans. Query: q (part of an id), limit, offset.
 type BanList struct {
-	Bans  []nodes.Ban `json:"bans"`
-	Total int         `json:"total"`
+	Bans  []Ban `json:"bans"`
+	Total int   `json:"total"`
 }
 
 // BanRequest is the body of POST /api/bans. For is a Go duration or a number of days ("1h30m", "365d"); empty: for good.
@@ -140,6 +146,8 @@ type BanAnswer struct {
 	Cut      bool   `json:"disconnected,omitempty"` // from the Broker in the server's process
 	Kept     bool   `json:"kept"`
 	Replaced bool   `json:"replaced,omitempty"`
+	// Fleet is how far it has come where there are more machines; Closed counts what those closed too.
+	Fleet *Spread `json:"fleet,omitempty"`
 }
 
 // Readiness answers GET /readyz: 200 if NotReady is empty, else 503.
@@ -184,12 +192,13 @@ type Status struct {
 	BrokerEnv   []string           `json:"broker_env"`          // NAME=value lines; a token in them is replaced by TOKEN
 	Warnings    []findings.Finding `json:"warnings"`            // what looks wrong with the set-up
 	Policy      map[string]uint64  `json:"policy,omitempty"`    // what the policy of the webhooks has done: words and how often, above 0
+	History     bool               `json:"history,omitempty"`   // GET /api/history has what was relayed
 	ReadOnly    bool               `json:"read_only,omitempty"` // whoever asks may look and change nothing
 }
 
 // Listener is a socket that is up.
 type Listener struct {
-	Part      string `json:"part"`      // "turn", "broker", "hooks", "admin", "redis"
+	Part      string `json:"part"`      // "turn", "broker", "hooks", "admin", "redis"; "certs" while a CA asks by http-01
 	Transport string `json:"transport"` // "udp", "tcp", "tls", "dtls", "http"
 	Address   string `json:"address"`
 }
@@ -203,7 +212,7 @@ type Public struct {
 
 // Certificate is the one that TLS and DTLS clients get.
 type Certificate struct {
-	Kind       string    `json:"kind"`               // where it comes from: "self-signed" or "files"
+	Kind       string    `json:"kind"`               // where it comes from: "self-signed", "files" or "acme"
 	StandIn    bool      `json:"stand_in,omitempty"` // a self-signed one in place of what was to come from there, which cannot be used
 	Source     string    `json:"source"`             // "self-signed", or the file
 	Names      []string  `json:"names"`
@@ -218,8 +227,11 @@ type TurnStats struct {
 	Refusals   []Refusal         // by code and cause, of which there are few
 	Challenges uint64            // requests without a credential that were asked for one, which is no refusal
 	Drops      map[string]uint64 // datagrams that were not relayed or answered, by cause
+	Strangers  int               // connections that have no allocation, now
+	Hellos     uint64            // first ClientHellos of DTLS, which are answered with a cookie and forgotten
 	HalfOpen   int               // connections that have not said what they are, or not finished their handshake, now
 	Accepted   uint64            // connections of TCP and TLS, and DTLS associations
+	Cut        map[string]uint64 // allocations that were ended because a limit of the month was reached, by cause
 	TurnedAway map[string]uint64 // those that were refused, displaced or broke off before they were served, by cause
 	Tables     int64             // bytes kept for Nodes' allocations, permissions and channels, by estimate, now
 	MostTables int64             // those of the Node that has most

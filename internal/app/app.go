@@ -14,6 +14,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/certs/acme"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/embedded/broker"
 	"github.com/crolang-p2p/crolang-aio/embedded/redis"
@@ -24,11 +25,13 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/clock"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/history"
 	"github.com/crolang-p2p/crolang-aio/internal/logging"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/internal/stories"
 	"github.com/crolang-p2p/crolang-aio/internal/systemd"
+	"github.com/crolang-p2p/crolang-aio/internal/usage"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
@@ -42,6 +45,8 @@ type parts struct {
 	keys      *credential.Keyring
 	certs     *certs.Keeper
 	nodes     *nodes.Registry
+	usage     *usage.Keeper
+	history   *history.Keeper
 	peers     *peers.Policy
 	turn      *turnsrv.Server
 	redis     *redis.Server // nil: off
@@ -51,6 +56,7 @@ type parts struct {
 	admin     *admin.Admin
 	guard     *webguard.Guard // the admin listener
 	rendezvous
+	together
 }
 
 // rendezvous is the Broker in this process, and what goes with it.
@@ -116,7 +122,7 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 		return nil, err
 	}
 	for _, build := range []func() error{
-		a.openCerts, a.openNodes, a.openTURN, a.openRedis, a.openHooks, a.openAdmin, a.openBroker, a.supervisor.closeUnused,
+		a.openCerts, a.openNodes, a.openUsage, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.supervisor.closeUnused,
 	} {
 		if err := build(); err != nil {
 			return nil, err
@@ -154,6 +160,11 @@ func (a *App) openData(pace Pace) (err error) {
 func (a *App) openCerts() (err error) {
 	c := certSettings(a.cfg(), a.now.Load().public)
 	c.Dir, c.Logger, c.OnChange = a.dir.Path(), a.part("certs"), func(certs.Info) { a.publish() }
+	c.Around = acme.Surroundings{
+		Ports:     func() []uint16 { return tlsPorts(a.cfg().Turn) },
+		Addresses: func() []netip.Addr { return a.now.Load().public.Advertised() },
+		Dated:     a.clock.CA,
+	}
 	a.certs, err = certs.New(c)
 	return certError(c, err)
 }
@@ -175,7 +186,7 @@ func (a *App) openTURN() (err error) {
 	a.turn, err = turnsrv.New(turnsrv.Config{
 		Listen: t.Listen, ListenTLS: t.ListenTLS, Passed: a.supervisor.passedTURN(t), Transports: t.Transports, Realm: t.Realm,
 		IPv4: turnsrv.Family(p.IPv4), IPv6: turnsrv.Family(p.IPv6), PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max,
-		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: a.nodes, Certificate: a.certs.GetCertificate,
+		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: a.nodes, Ledger: ledger{a.usage}, Certificate: a.certs.GetCertificate,
 		Protected: remembered(a.protected), Logger: a.part("turn"),
 	})
 	if err != nil {
@@ -212,7 +223,8 @@ func (a *App) openHooks() (err error) {
 		return err
 	}
 	if a.decider, err = hooks.NewDecider(hooks.DeciderConfig{
-		RTC: rtcSettings(h.RTC), ICE: &issuer{keys: a.keys, now: &a.now, told: &a.told}, Registry: a.nodes, Policy: a.policy,
+		RTC: rtcSettings(h.RTC), ICE: a.issuer(), Registry: a.nodes,
+		Policy:  messages{a.policy, a.usage},
 		Observe: a.report.meters.ObserveHook, Logger: a.part("hooks"),
 	}); err != nil {
 		return err
@@ -253,11 +265,17 @@ func (a *App) openBroker() (err error) {
 }
 
 func (a *App) openAdmin() (err error) {
+	if a.history, err = history.New(history.Config{
+		DataDir: a.dir.Path(), Totals: a.report.traffic, Logger: a.part("history"),
+		Found: func(now []findings.Finding) { a.found.Replace("history.", now) },
+	}); err != nil {
+		return err
+	}
 	if a.admin, err = admin.New(admin.Config{
-		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Status: a.report.status,
+		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Usage: a.usage, History: a.history, Status: a.report.status,
 		NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats, Losses: a.report.losses,
 		Figures: a.report.figures, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain,
-		Draining: a.report.drainProgress, Logger: a.part("admin"),
+		Draining: a.report.drainProgress, Fleet: a.shownFleet(), Logger: a.part("admin"),
 	}); err != nil {
 		return err
 	}
@@ -296,7 +314,7 @@ func (a *App) Close() error {
 	if a.broker != nil {
 		errs = append(errs, a.broker.Close())
 	}
-	errs = append(errs, a.closeShared())
+	errs = append(errs, a.closeShared(), a.closeFleet())
 	if a.hooks != nil {
 		errs = append(errs, a.hooks.Close())
 	}
@@ -305,6 +323,9 @@ func (a *App) Close() error {
 	}
 	if a.turn != nil {
 		errs = append(errs, a.turn.Close())
+	}
+	if a.usage != nil {
+		a.usage.Close()
 	}
 	if a.dir != nil {
 		errs = append(errs, a.dir.Close())

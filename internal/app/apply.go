@@ -36,6 +36,7 @@ func (a *App) prepare(ctx context.Context, next *config.Config) (change.Change, 
 	all.Add(made, errSecrets)
 	if errSecrets == nil {
 		all.Add(a.keys.Prepare(kept.credential, reveal(next.Credentials.PreviousSecrets)))
+		all.Add(a.prepareFleet(next, kept))
 	}
 	all.Add(a.hooks.Prepare(hooks.Settings{Token: kept.hooks, Hosts: next.Hooks.Hosts, MaxBody: next.Hooks.MaxBody}))
 	all.Add(a.guard.Prepare(guardSettings(next.Admin, kept.admin)))
@@ -44,6 +45,7 @@ func (a *App) prepare(ctx context.Context, next *config.Config) (change.Change, 
 	all.Add(a.peers.Prepare(next.Turn.Peers.Deny, next.Turn.Peers.Allow))
 	all.Add(a.prepareCerts(next, public))
 	all.Add(a.turn.Prepare(turnSettings(next)))
+	all.Add(a.usage.Prepare(usageSettings(next)))
 	all.Add(a.prepareMove(public))
 	all.Add(a.prepareBroker(next))
 	all.Add(a.log.Prepare(next.Log.Level, next.Log.Format))

@@ -23,7 +23,7 @@ const listLimit = 200
 // adminCommands are those that ask a running server through its admin API.
 func adminCommands(config, json cli.Flag) []*cli.Command {
 	with := func(more ...cli.Flag) []cli.Flag { return append([]cli.Flag{config, json}, more...) }
-	return []*cli.Command{
+	return append([]*cli.Command{
 		{Name: "nodes", Usage: "list the known Nodes, with the traffic of their live allocations", Flags: with(), Action: noArgs(listNodes)},
 		{
 			Name: "allocations", Usage: "list the live allocations, or close one",
@@ -39,6 +39,7 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 			Flags: with(&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "do not end: print what happens as it does", DisableDefaultText: true},
 				&cli.StringFlag{Name: "node", Usage: "only of this `NODE`"}), Action: noArgs(events),
 		},
+		{Name: "fleet", Usage: "list the machines that share a Redis with this one, and their load", Flags: with(), Action: noArgs(listFleet)},
 		{Name: "bans", Usage: "list the bans", Flags: with(), Action: noArgs(listBans)},
 		{
 			Name: "ban", Usage: "ban a Node and end its relays; replaces the duration and reason of an earlier ban", ArgsUsage: "NODE",
@@ -50,7 +51,7 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 			Name: "drain", Usage: "take no new allocations, and exit when the live ones have ended or drain_timeout has passed",
 			Flags: with(&cli.BoolFlag{Name: "wait", Usage: "return when the server has exited", DisableDefaultText: true}), Action: noArgs(drain),
 		},
-	}
+	}, usedCommands(with)...)
 }
 
 // ask calls the running server with half a minute's patience.
@@ -172,7 +173,8 @@ func ban(c *cli.Context) error {
 		if a.Cut {
 			ended = ", and its connection to the Broker"
 		}
-		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed%s%s\n", terminal.Printable(a.Node), lasting, plural.Of(a.Closed, "live allocation"), ended, kept)
+		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed%s%s%s\n", terminal.Printable(a.Node), lasting,
+			plural.Of(a.Closed, "live allocation"), ended, spreadText(a.Fleet), kept)
 		return err
 	})
 }

@@ -39,8 +39,8 @@ type Manifest struct {
 }
 
 // Backup writes the files of the folder at path into a new file (0600), a tar compressed with gzip, and returns how many
-// there are. The folder may be in use: every file in it is replaced whole ([durable.Write]), so that each is copied as it was at
-// some moment. Files in the making and the lock are left out.
+// there are. The folder may be in use: its files are replaced whole ([durable.Write]), and a database is read again while it is written, so
+// that each is copied as it was at some moment. Files in the making and the lock are left out.
 func Backup(path, file, program string) (int, error) {
 	names, err := contents(path)
 	if err != nil {
@@ -61,15 +61,14 @@ func Backup(path, file, program string) (int, error) {
 			return err
 		}
 		for _, name := range names {
-			st, err := os.Stat(filepath.Join(path, name))
+			data, at, err := settled(filepath.Join(path, name))
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // removed a moment ago
 			}
-			data, errRead := os.ReadFile(filepath.Join(path, name))
-			if err := errors.Join(err, errRead); err != nil {
+			if err != nil {
 				return err
 			}
-			if err := add(t, name, data, st.ModTime()); err != nil {
+			if err := add(t, name, data, at); err != nil {
 				return err
 			}
 			n++
@@ -80,6 +79,29 @@ func Backup(path, file, program string) (int, error) {
 		return 0, fmt.Errorf("the backup %s cannot be written: %w", file, err)
 	}
 	return n, nil
+}
+
+// settled reads a file, again if it was written meanwhile: usage.db alone is written in place, once a minute, and never over
+// what its last transaction needs.
+func settled(path string) (data []byte, at time.Time, err error) {
+	for range 50 {
+		before, err := os.Stat(path)
+		if err != nil {
+			return nil, at, err
+		}
+		if data, err = os.ReadFile(path); err != nil {
+			return nil, at, err
+		}
+		after, err := os.Stat(path)
+		if err != nil {
+			return nil, at, err
+		}
+		if at = after.ModTime(); at.Equal(before.ModTime()) && int64(len(data)) == after.Size() {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return data, at, nil
 }
 
 // contents are the files of a folder and of those below it that a backup has, by their paths from it.

@@ -84,6 +84,7 @@ var kinds = []struct{ name, words string }{
 	{"Apache-2.0", "Apache License Version 2.0"},
 	{"MPL-2.0", "Mozilla Public License, version 2.0"},
 	{"MIT", "Permission is hereby granted, free of charge, to any person obtaining a copy of this software"},
+	{"CC0-1.0", "public domain with CC0 1.0"},
 	{"BSD-3-Clause", "Redistribution and use in source and binary forms, with or without modification, are permitted provided that"},
 }
 

@@ -21,8 +21,9 @@ type connSet struct {
 	freed  chan struct{} // poked when a connection ends or becomes idle
 	once   sync.Once
 
-	mu    sync.Mutex
-	conns map[*conn]struct{}
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	displaced uint64
 }
 
 // conn is one connection.
@@ -74,6 +75,7 @@ func (s *connSet) add(c *conn) bool {
 			return false
 		}
 		delete(s.conns, victim)
+		s.displaced++
 	}
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()

@@ -33,7 +33,15 @@ func (r *request) allocate() {
 		r.note(508, "draining", "allocation refused: the server is shutting down")
 		return
 	}
-	tables, full, used := r.c.quota.take(r.node)
+	switch which, detail := r.c.cfg.Ledger.Exhausted(r.node); which {
+	case ServerExhausted:
+		r.note(508, "server_bytes", "allocation refused: "+detail)
+		return
+	case NodeExhausted:
+		r.note(486, "node_bytes", "allocation refused: "+detail)
+		return
+	}
+	of, full, used := r.c.quota.take(r.node)
 	switch full {
 	case "server":
 		r.note(508, "server_full", fmt.Sprintf("allocation refused: the server's limit is reached, %d in use", used))
@@ -43,7 +51,7 @@ func (r *request) allocate() {
 			used, r.c.set.Load().AllocationsPerNode))
 		return
 	}
-	o.Budget = tables
+	o.Budget, o.Share = of.tables, of.rate
 	r.open(o, txid)
 }
 
@@ -106,6 +114,7 @@ func (r *request) open(o relay.OpenOptions, txid [12]byte) {
 		return
 	}
 	s.relay = rel
+	s.bills.at = now
 	s.engine.add(s)
 	code, err := s.engine.do(s, stunmsg.AllocateRequest, func(w *stunmsg.Builder) {
 		w.Attr(stunmsg.AttrRequestedTransport, []byte{protocolUDP, 0, 0, 0}).Uint32(stunmsg.AttrLifetime, s.granted)
@@ -127,6 +136,7 @@ func (r *request) open(o relay.OpenOptions, txid [12]byte) {
 	}
 	c.stats.allocated.Add(1)
 	c.stats.opened(rel)
+	c.cfg.Ledger.Opened(s.node)
 	c.cfg.Nodes.SeenAt(s.node, r.src.Client.Addr())
 	c.cfg.Nodes.Opened(s.node, fmt.Sprintf("allocation %s over %s from %s for %d s",
 		rel.Addr(), r.src.Transport, r.src.Client, s.granted))

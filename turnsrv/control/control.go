@@ -8,8 +8,10 @@ package control
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -80,6 +82,7 @@ type Config struct {
 	// quick.
 	CheckPeer func(ip netip.Addr) (allowed bool, cause string)
 	Nodes     Directory
+	Ledger    Ledger // nil: what Nodes use is not counted, and not limited
 	Settings  Settings
 	// OwnListener reports whether this process listens on a. Such an address is never a peer, whatever the policy
 	// allows.
@@ -129,6 +132,9 @@ func New(cfg Config) (*Control, error) {
 	}
 	if cfg.Realm == "" || len(cfg.Realm) > 127 {
 		return nil, errors.New("turn.realm must have 1 to 127 bytes")
+	}
+	if cfg.Ledger == nil {
+		cfg.Ledger = noLedger{}
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -270,24 +276,37 @@ func (c *Control) Allocations() []Allocation {
 	all := c.sessions()
 	out := make([]Allocation, 0, len(all))
 	for _, s := range all {
-		t := s.relay.Tuple()
-		permissions, channels := s.relay.Counts()
-		out = append(out, Allocation{
-			ID: s.ID(), Node: s.node, Transport: t.Transport.String(), Client: t.Client, Relayed: s.relay.Addr(),
-			Created: s.started, Expires: time.Unix(s.expires.Load(), 0), Stats: s.relay.Stats(),
-			Permissions: permissions, Channels: channels,
-		})
+		out = append(out, s.snapshot())
 	}
 	return out
 }
 
-func (c *Control) sessions() []*session {
+// Toward lists those of a Node's live allocations that let data through to and from one of these addresses: a permission
+// for it is in force.
+func (c *Control) Toward(node string, peers []netip.Addr) (out []Allocation) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := make([]*session, 0, len(c.live))
-	for _, s := range c.live {
-		all = append(all, s)
+	all := slices.Collect(maps.Values(c.byNode[node]))
+	c.mu.Unlock()
+	for _, s := range all {
+		if slices.ContainsFunc(peers, func(ip netip.Addr) bool { return s.relay.Permitted(ip) != 0 }) {
+			out = append(out, s.snapshot())
+		}
 	}
+	return out
+}
+
+func (s *session) snapshot() Allocation {
+	t := s.relay.Tuple()
+	permissions, channels := s.relay.Counts()
+	return Allocation{
+		ID: s.ID(), Node: s.node, Transport: t.Transport.String(), Client: t.Client, Relayed: s.relay.Addr(),
+		Created: s.started, Expires: time.Unix(s.expires.Load(), 0), Stats: s.relay.Stats(),
+		Permissions: permissions, Channels: channels,
+	}
+}
+
+func (c *Control) sessions() []*session {
+	all := c.unordered()
 	sort.Slice(all, func(i, j int) bool { return all[i].id < all[j].id })
 	return all
 }
@@ -320,6 +339,7 @@ func (c *Control) removed(s *session, cause string) {
 	}
 	c.mu.Unlock()
 	c.quota.give(s.node)
+	s.bill(c.now())
 	c.stats.ended.Add(1)
 	c.stats.closed(s.relay)
 	c.cfg.Nodes.Ended(s.node, "allocation "+s.relay.Addr().String()+" ended: "+cause)

@@ -32,7 +32,8 @@ func full() Config {
 				},
 				Refusals: []adminapi.Refusal{{Code: 401, Cause: "expired", Count: 7}, {Code: 486, Cause: "node_full", Count: 2}},
 				Drops:    map[string]uint64{"no_permission": 3},
-				Ports:    16384, PortsUsed: 3, Panics: 1, HalfOpen: 2, Accepted: 9, Tables: 7000, MostTables: 5000,
+				Ports:    16384, PortsUsed: 3, Panics: 1, HalfOpen: 2, Accepted: 9, Strangers: 8, Hellos: 21, Tables: 7000, MostTables: 5000,
+				Cut:        map[string]uint64{"node_bytes": 3},
 				TurnedAway: map[string]uint64{"over_share": 4, "displaced": 0},
 			}
 		},
@@ -43,12 +44,21 @@ func full() Config {
 			return map[string]int64{"turn.limits.allocations_per_node": 128, "turn.limits.allocations": 0}
 		},
 		Certificate: func() (time.Time, bool) { return time.Unix(1_800_000_000, 0), true },
-		Redis:       func() (RedisStats, bool) { return RedisStats{1, 2, 3, 4, 5, 6}, true },
+		ACME:        func() map[string]uint64 { return map[string]uint64{"obtained": 3, "away": 1} },
+		Redis: func() (RedisStats, bool) {
+			return RedisStats{1, 2, 3, 4, 5, map[string]uint64{"full": 6}, map[string]uint64{"memory": 0}}, true
+		},
 		Broker: func() (BrokerStats, bool) {
 			return BrokerStats{
 				Connections: 12, Nodes: 11, Waiting: 13, Joins: map[string]uint64{"joined": 14, "unauthorized": 2},
 				Answers: map[string]map[string]uint64{"SOCKET_MSG_EXCHANGE": {"OK": 15, "ERROR": 1}}, Asked: 16,
 				LetGo: map[string]uint64{"unread": 1}, SlowedDown: 17, Received: 18, Relayed: 19, RedisFailures: 20,
+			}, true
+		},
+		Fleet: func() (FleetStats, bool) {
+			return FleetStats{
+				RedisOK: true, Machines: map[string]int{"up": 3, "silent": 1}, Unshared: 2, Sent: 4, Received: 5, Compared: 6,
+				Refused: map[string]uint64{"strange": 7, "forged": 1}, Exchanges: 8, Failure: 9,
 			}, true
 		},
 		Policy: func() PolicyStats {
@@ -57,6 +67,10 @@ func full() Config {
 				MessagesQueued: 2, TokensWatched: 4, ChecksWaiting: 3, ChecksRefused: 6,
 			}
 		},
+		Usage: func() UsageStats {
+			return UsageStats{In: 1, Out: 2, Time: 3 * time.Second, Allocations: 4, Messages: 5, Nodes: 6, Near: 2, Exhausted: 1, Unkept: true}
+		},
+		HTTP:  func() map[string]map[string]uint64 { return map[string]map[string]uint64{"admin": {"displaced": 22}} },
 		State: func() (bool, bool) { return true, false },
 	}
 }

@@ -1,0 +1,158 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/change"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/fleet"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/redisurl"
+)
+
+// together is this process's part in the fleet.
+type together struct {
+	fleet      *fleet.Fleet          // nil: this machine is alone
+	fleetRedis redis.UniversalClient // its own client, so that nothing waits behind what Brokers ask
+}
+
+// openFleet joins the machines that share fleet.redis_url.
+func (a *App) openFleet() (err error) {
+	hold := a.now.Load()
+	at := hold.cfg.Fleet.RedisURL
+	if !at.IsSet() {
+		return nil
+	}
+	if a.fleetRedis, err = redisurl.Open(at.Reveal()); err != nil {
+		return errors.New("fleet.redis_url: " + err.Error())
+	}
+	a.fleet, err = fleet.New(fleet.Config{
+		Redis: a.fleetRedis, Name: fleetName(hold.cfg), Region: hold.cfg.Fleet.Region, Settings: fleetSettings(hold.cfg, hold.secrets),
+		Dir: a.dir.Path(), Bans: a.nodes, Self: newPortrait(a.report).now,
+		Found: func(now []findings.Finding) { a.found.Replace("fleet.", now) }, Logger: a.part("fleet"),
+	})
+	return err
+}
+
+// fleetName is what this machine is called.
+func fleetName(cfg *config.Config) string {
+	if cfg.Fleet.Name != "" {
+		return cfg.Fleet.Name
+	}
+	host, err := os.Hostname()
+	if err != nil || fleet.CheckName(host) != nil {
+		return "unnamed"
+	}
+	return host
+}
+
+func fleetSettings(cfg *config.Config, s secrets) fleet.Settings {
+	set := fleet.Settings{Secrets: append([]string{s.credential}, reveal(cfg.Credentials.PreviousSecrets)...)}
+	for _, r := range cfg.Fleet.Regions { // config has checked them
+		if p, err := netip.ParsePrefix(r.Prefix); err == nil {
+			set.Regions = append(set.Regions, fleet.Region{Prefix: p, Name: r.Region})
+		} else if ip, err := netip.ParseAddr(r.Prefix); err == nil {
+			set.Regions = append(set.Regions, fleet.Region{Prefix: netip.PrefixFrom(ip, ip.BitLen()), Name: r.Region})
+		}
+	}
+	return set
+}
+
+// issuer issues credentials, and names the machines that they are for.
+func (a *App) issuer() *issuer {
+	i := &issuer{keys: a.keys, now: &a.now, told: &a.told, usage: a.usage, nodes: a.nodes}
+	if a.fleet != nil {
+		i.pick = a.fleet.Pick
+	}
+	return i
+}
+
+// prepareFleet gets ready for other settings.
+func (a *App) prepareFleet(next *config.Config, s secrets) (change.Change, error) {
+	if a.fleet == nil {
+		return change.Change{}, nil
+	}
+	return a.fleet.Prepare(fleetSettings(next, s))
+}
+
+// closeFleet closes its client.
+func (p *parts) closeFleet() error {
+	if p.fleetRedis == nil {
+		return nil
+	}
+	return p.fleetRedis.Close()
+}
+
+// machines shows the fleet to the admin API.
+type machines struct{ *fleet.Fleet }
+
+var _ admin.Fleet = machines{}
+
+// Ban implements [admin.Fleet].
+func (m machines) Ban(node, reason string, lasting time.Duration) (nodes.Banned, adminapi.Spread, error) {
+	did, s, err := m.Fleet.Ban(context.Background(), node, reason, lasting)
+	return did, adminapi.Spread{Machines: s.Machines, Closed: s.Closed, Silent: s.Silent, Shared: s.Shared}, err
+}
+
+// Unban implements [admin.Fleet].
+func (m machines) Unban(node string) error {
+	_, err := m.Fleet.Unban(context.Background(), node)
+	return err
+}
+
+// shownFleet is the fleet as the admin API shows it, nil if this machine is alone.
+func (a *App) shownFleet() admin.Fleet {
+	if a.fleet == nil {
+		return nil
+	}
+	return machines{a.fleet}
+}
+
+// State implements [admin.Fleet].
+func (m machines) State() adminapi.Fleet {
+	h := m.Health()
+	f := adminapi.Fleet{Redis: h.Fault, Bans: h.Bans, Unshared: h.Unshared, Machines: []adminapi.Machine{}}
+	for _, x := range m.Machines() {
+		if x.Here {
+			f.Name = x.Name
+		}
+		f.Machines = append(f.Machines, adminapi.Machine{
+			Name: x.Name, Region: x.Region, Process: x.Boot, Here: x.Here, State: string(x.State), Version: x.Version,
+			HeardSeconds: x.Heard.Seconds(), SkewSeconds: x.Skew.Seconds(), Takes: x.Takes, Differs: append([]string{}, x.Differs...),
+			URLs: append(append([]string{}, x.STUN...), x.TURN...), Allocations: x.Allocations, Limit: x.Limit, Ports: x.Ports,
+			FreePorts: x.FreePorts, BitsPerSecond: x.Bits, CPU: x.CPU, Nodes: x.Nodes, Bans: x.Bans,
+		})
+	}
+	return f
+}
+
+// fleetStats brings the fleet's counters to the metrics; false if this machine is alone.
+func (r *reporter) fleetStats() (metrics.FleetStats, bool) {
+	if r.fleet == nil {
+		return metrics.FleetStats{}, false
+	}
+	c, h := r.fleet.Counts(), r.fleet.Health()
+	st := metrics.FleetStats{
+		RedisOK: h.Fault == "", Machines: map[string]int{}, Unshared: h.Unshared, Sent: c.Sent, Received: c.Received, Compared: c.Compared,
+		Refused: notBelieved(c), Exchanges: c.Beats, Failure: c.Failures,
+	}
+	for _, m := range r.fleet.Machines() {
+		st.Machines[string(m.State)]++
+	}
+	return st, true
+}
+
+// notBelieved are the entries in the fleet's Redis that count for nothing, by cause.
+func notBelieved(c fleet.Counts) map[string]uint64 {
+	return map[string]uint64{"strange": c.Strangers, "forged": c.Forged, "malformed": c.Malformed}
+}

@@ -1,0 +1,143 @@
+package app
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/redisurl/redistest"
+	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
+)
+
+// startFleet starts sites that share a Redis and a secret, and waits until each knows all.
+func startFleet(t testing.TB, server *redistest.Server, names []string, more string) []*site {
+	t.Helper()
+	var all []*site
+	for i, name := range names {
+		all = append(all, startSite(t, fmt.Sprintf("drain_timeout = '20s'\n[credentials]\nsecret = 'the secret of the fleet'\n[turn]\nrelay_ports = '%d-%d'\n[fleet]\nredis_url = 'redis://%s'\nname = '%s'\n%s",
+			26000+100*i, 26099+100*i, server.Addr, name, more)))
+	}
+	for _, s := range all {
+		await(t, "a machine does not know all", func() bool { return len(s.fleet.Machines()) == len(names) })
+	}
+	return all
+}
+
+// operator is a client of the admin API of s.
+func (s *site) operator(t *testing.T) *adminapi.Client {
+	t.Helper()
+	c, err := adminapi.NewClient("http://"+s.guard.Addr().String(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// A Node that is banned at one machine has its relays ended, and is let go, at another.
+func TestFleetBan(t *testing.T) {
+	all := startFleet(t, redistest.Serve(t), []string{"eu-1", "eu-2"}, "")
+	eve := joinNode(t, all[1], "eve")
+	client := eve.allocate(all[1])
+	defer client.Close()
+	operator := all[0].operator(t)
+	a, err := operator.Ban(t.Context(), adminapi.BanRequest{Node: "eve", Reason: "spam"})
+	if err != nil || a.Closed != 1 || a.Fleet == nil || a.Fleet.Machines != 2 || a.Fleet.Closed != 1 || !a.Fleet.Shared {
+		t.Fatalf("%+v %+v, %v", a, a.Fleet, err)
+	}
+	if n := all[1].turn.Live(); n != 0 {
+		t.Errorf("%d relays are left", n)
+	}
+	eve.ends()
+	if _, said, err := dialNode(all[1].broker.Addr().String(), "eve", ""); err != nil || said[:2] != "44" {
+		t.Errorf("a banned Node is told %q, %v", said, err)
+	}
+	bans, err := all[1].operator(t).Bans(t.Context(), 0)
+	if err != nil || len(bans.Bans) != 1 || bans.Bans[0].Reason != "spam" || bans.Bans[0].Unshared {
+		t.Errorf("%+v, %v", bans, err)
+	}
+	if err := all[1].operator(t).Unban(t.Context(), "eve"); err != nil || all[0].nodes.Banned("eve") {
+		t.Errorf("lifted at the other machine: %v", err)
+	}
+	f, err := operator.Fleet(t.Context())
+	if err != nil || f.Name != "eu-1" || len(f.Machines) != 2 || !f.Machines[0].Here || f.Machines[1].State != "up" || f.Redis != "" {
+		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+// Alone, nothing is different.
+func TestNoFleet(t *testing.T) {
+	s := startSite(t, "")
+	operator := s.operator(t)
+	if _, err := operator.Fleet(t.Context()); err == nil {
+		t.Error("a fleet of one without a Redis")
+	}
+	if a, err := operator.Ban(t.Context(), adminapi.BanRequest{Node: "eve"}); err != nil || a.Fleet != nil {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+// Nodes are told the URLs of both machines with a credential that both take; one that drains is left out at once, and refuses.
+func TestFleetConfiguration(t *testing.T) {
+	all := startFleet(t, redistest.Serve(t), []string{"eu-1", "eu-2"}, "")
+	ports := []string{portOf(all[0]), portOf(all[1])}
+	leadsTo := func(urls []string) (to []string) {
+		for _, port := range ports {
+			if slices.ContainsFunc(urls, func(u string) bool { return strings.Contains(u, ":"+port+"?") }) {
+				to = append(to, port)
+			}
+		}
+		return to
+	}
+	var alice *node
+	await(t, "a Node is not told both machines", func() bool {
+		alice = joinNode(t, all[0], fmt.Sprint("alice", time.Now().UnixNano()))
+		return slices.Equal(leadsTo(alice.urls), ports)
+	})
+	if len(alice.urls) > 6 {
+		t.Errorf("%d URLs", len(alice.urls))
+	}
+	alice.allocate(all[0])
+	alice.allocate(all[1])
+	all[0].Drain()
+	await(t, "Nodes are sent to a machine that drains", func() bool {
+		n := joinNode(t, all[1], fmt.Sprint("bob", time.Now().UnixNano()))
+		return slices.Equal(leadsTo(n.urls), ports[1:])
+	})
+	c, err := turnclient.Dial(t.Context(), turnclient.Options{Addr: "127.0.0.1:" + ports[0], Transport: "udp", Username: alice.user, Password: alice.password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Allocate(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "508") {
+		t.Errorf("an Allocate at a machine that drains: %v", err)
+	}
+	var f adminapi.Fleet
+	await(t, "the load of the other is not known", func() bool {
+		f, err = all[1].operator(t).Fleet(t.Context())
+		return err != nil || f.Machines[0].Allocations > 0
+	})
+	if err != nil || f.Machines[0].State != "draining" || f.Machines[0].Ports != 100 {
+		t.Errorf("%+v, %v", f.Machines, err)
+	}
+	for _, s := range all { // so that they need not be waited for
+		s.turn.CloseNode(alice.user[strings.Index(alice.user, ":")+1:], "the test is over")
+	}
+}
+
+// A machine with another configuration is named.
+func TestFleetNamesWhatDiffers(t *testing.T) {
+	server := redistest.Serve(t)
+	all := startFleet(t, server, []string{"one"}, "")
+	startSite(t, fmt.Sprintf("drain_timeout = '20s'\n[credentials]\nsecret = 'the secret of the fleet'\n[turn]\nrealm = 'other'\n[fleet]\nredis_url = 'redis://%s'\nname = 'odd'\n[hooks.authorize]\nmode = 'deny'\n", server.Addr))
+	await(t, "nothing is found", func() bool {
+		for _, f := range all[0].found.All() {
+			if f.ID == "fleet.machine.odd" {
+				return strings.Contains(f.Detail, "another hooks.authorize, turn.realm than")
+			}
+		}
+		return false
+	})
+}
