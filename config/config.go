@@ -5,6 +5,7 @@ package config
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -20,6 +21,7 @@ type Config struct {
 	Credentials Credentials
 	Hooks       Hooks
 	Certs       Certs
+	HTTPS       HTTPS
 	Broker      Broker
 	Fleet       Fleet
 	Redis       Redis
@@ -206,6 +208,14 @@ type Certs struct {
 	Validity    time.Duration
 	RenewBefore time.Duration
 }
+
+// HTTPS is the table [https].
+type HTTPS struct {
+	Serve []string // of broker, hooks, admin, each once
+}
+
+// Serves reports whether the TLS ports answer for a part.
+func (h HTTPS) Serves(part string) bool { return slices.Contains(h.Serve, part) }
 
 // Redis is the table [redis].
 type Redis struct {

@@ -46,6 +46,7 @@ func TestDefaults(t *testing.T) {
 				Timeout: 5 * time.Second, MaxInFlight: 64, Cache: 30 * time.Second, MessageQueue: 1024, MessageWorkers: 4,
 			},
 		},
+		HTTPS: HTTPS{Serve: []string{}},
 		Certs: Certs{Hosts: []string{}, Validity: 365 * 24 * time.Hour, RenewBefore: 30 * 24 * time.Hour},
 		Broker: Broker{
 			Enabled: true, Listen: "127.0.0.1:8080", Origins: []string{}, TrustedProxies: []string{}, P2P: true, RelayMessages: true,

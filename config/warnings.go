@@ -34,6 +34,9 @@ func (c *Config) Warnings() []string {
 	if c.Broker.Enabled && c.Broker.Open && c.Hooks.Authenticate.Mode == "allow" && listen.Exposed(c.Broker.Listen) {
 		add("broker.open is true: whoever reaches %s is given relays", c.Broker.Listen)
 	}
+	if c.HTTPS.Serves("broker") && c.Broker.Open && c.Hooks.Authenticate.Mode == "allow" && !listen.Exposed(c.Broker.Listen) && !c.LoopbackTLS() {
+		add("broker.open is true: whoever reaches %s is given relays", c.exposedTLS())
+	}
 	if c.Redis.Enabled && listen.Exposed(c.Redis.Listen) {
 		add("redis.listen is %s: the Redis in this process is for development only", c.Redis.Listen)
 	}

@@ -139,6 +139,12 @@ func (s *Server) Prepare(next Settings) (change.Change, error) {
 	return all.Join()
 }
 
+// Handler serves the webhooks on another listener of package webguard, with the same checks. It has to be Run all the same.
+func (s *Server) Handler() http.Handler { return s.guard }
+
+// Serves reports whether a path is a webhook's.
+func (s *Server) Serves(path string) bool { return s.find(path) != nil }
+
 // SetMachine replaces Config.Machine, for every request that begins from now on.
 func (s *Server) SetMachine(hosts []string) { s.guard.SetMachine(hosts) }
 

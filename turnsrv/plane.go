@@ -37,10 +37,11 @@ func (s *Server) bind(workers int) error {
 	if s.streams, err = newStreams(streamsConfig{
 		Plane: counted{s.plane, &s.open}, TCP: s.has("tcp"), TLS: s.has("tls"), DTLS: s.has("dtls"), Certificate: s.cfg.Certificate,
 		Passed: s.cfg.Passed, ConnectionsPerIP: s.cfg.Settings.ConnectionsPerIP, Files: clientFiles(openFiles()), Logger: s.log,
-		OnPanic: func(cause any) { s.panics.stopped(s.log, cause) },
+		OnPanic: func(cause any) { s.panics.stopped(s.log, cause) }, HTTP: s.cfg.HTTP,
 	}); err != nil {
 		return err
 	}
+	s.streams.serveHTTP(s.cfg.Settings.HTTP)
 	if err := s.bindAll("turn.listen", s.cfg.Listen, "udp", "tcp"); err != nil {
 		return err
 	}

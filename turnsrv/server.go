@@ -45,6 +45,10 @@ type Config struct {
 	Peers       *peers.Policy
 	Nodes       control.Directory
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// HTTP is given the clients that speak HTTP over TLS at ListenTLS while Settings.HTTP is set. It may wait, until ctx
+	// ends, for somebody to take the connection, and reports whether somebody did: the connection is theirs then, and no
+	// longer one of this server's. May be nil.
+	HTTP func(ctx context.Context, c net.Conn) bool
 	// Protected returns this process's other listeners, such as the webhooks, which are never a peer. May be nil.
 	Protected func() []netip.AddrPort
 	Now       func() time.Time
@@ -57,6 +61,7 @@ type Settings struct {
 	DrainTimeout     time.Duration // how long Run waits at its end for live allocations
 	BitsPerSecond    int64         // per allocation, each way; 0: no limit
 	ConnectionsPerIP int           // TCP and TLS together, and as many with DTLS; 0: no limit
+	HTTP             bool          // HTTP is answered at ListenTLS, by Config.HTTP
 }
 
 // Listener is a socket address that the server listens on.
@@ -165,6 +170,7 @@ func (s *Server) Prepare(next Settings) (change.Change, error) {
 		s.control.Apply(next.Settings)
 		s.plane.SetBitsPerSecond(next.BitsPerSecond)
 		s.streams.limit(next.ConnectionsPerIP)
+		s.streams.serveHTTP(next.HTTP)
 		s.drainTimeout.Store(int64(next.DrainTimeout))
 	}, nil), nil
 }

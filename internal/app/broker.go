@@ -17,7 +17,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/systemd"
 )
 
-// listenBroker returns the Broker's listener, nil if it has to do without one.
+// listenBroker returns the Broker's listener, nil if it has to do without one: then there is no Broker but at the TLS ports.
 func listenBroker(cfg *config.Config, from *supervisor, found *findings.Set) (net.Listener, error) {
 	b := cfg.Broker
 	passed, err := from.passed(systemd.NameBroker, "broker.listen", b.Listen, b.Open || cfg.Hooks.Authenticate.Mode != "allow")
@@ -41,9 +41,13 @@ func listenBroker(cfg *config.Config, from *supervisor, found *findings.Set) (ne
 			return ln, nil
 		}
 	}
+	left := "is off, everything else runs: "
+	if cfg.HTTPS.Serves("broker") {
+		left = "is reached over HTTPS alone: "
+	}
 	found.Replace("broker.port", []findings.Finding{{
 		ID:     "broker.port",
-		Detail: "the Broker in this process is off, everything else runs: " + err.Error(),
+		Detail: "the Broker in this process " + left + err.Error(),
 		Remedy: "set broker.listen to a free port for Nodes to connect to; or broker.enabled = false if a Broker of its own runs there",
 	}})
 	return nil, nil

@@ -59,6 +59,9 @@ func (r *reporter) losses() (all []losses.Count) {
 	add(losses.Datagrams, turn.Drops)
 	all = append(all, undecided(r.policy.Stats())...)
 	add(losses.HTTP, r.meters.Refused())
+	if s, on := r.webStats(); on {
+		add(losses.HTTP, map[string]uint64{"https displaced": s.Displaced, "https 404": s.NotFound})
+	}
 	if r.broker != nil {
 		s := r.broker.Stats()
 		add(losses.Broker, letGo(s))

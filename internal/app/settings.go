@@ -77,6 +77,7 @@ func turnSettings(cfg *config.Config) turnsrv.Settings {
 			Software: cfg.Turn.Software, UnauthenticatedPerSecond: l.UnauthenticatedPerSecond,
 		},
 		DrainTimeout: cfg.DrainTimeout, BitsPerSecond: l.BitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
+		HTTP: len(cfg.HTTPS.Serve) > 0,
 	}
 }
 

@@ -63,6 +63,9 @@ var causes = map[Area]map[string]Cause{
 		"hooks 403": {"the webhooks are called under a name that is not theirs", "call them by an address of this machine, or set a token", 1},
 		"admin 401": {"the admin listener is called without its token", "give callers admin.token; close the port to strangers", some},
 		"admin 403": {"the admin listener is called under a name that is not its own, or by another site's page", "call it by an address of this machine, or by public.host", 1},
+
+		"https displaced": {"HTTPS connections that have not shown a token give way to newer ones", flood, many},
+		"https 404":       {"what is asked for over HTTPS is not among https.serve", "nothing: strangers look for servers everywhere", mass},
 	},
 	Broker: {
 		"turned_away":  {"connections of Nodes are told to try again: every place is taken, or the server is shutting down", "raise broker.limits, or the limit of open files", 1},

@@ -1,4 +1,4 @@
-// Package webguard is the HTTP service shell of the webhooks and the admin listener: it binds, bounds connections,
+// Package webguard is the HTTP service shell of the webhooks, the admin listener and what else speaks HTTP: it binds, bounds connections,
 // headers, time and requests in flight, checks the token, and keeps the pages of other sites out, by Host and Origin.
 // What is served behind it is the caller's [http.Handler].
 package webguard
@@ -158,6 +158,19 @@ func setDefault[T int | time.Duration](value *T, otherwise T) {
 
 // Addr returns the bound address.
 func (g *Guard) Addr() net.Addr { return g.conns.Addr() }
+
+// Stats are counts of a Guard's connections.
+type Stats struct {
+	Open      int
+	Displaced uint64 // since the start: ended in favour of newer ones
+}
+
+// Stats may be called at any time.
+func (g *Guard) Stats() Stats {
+	g.conns.mu.Lock()
+	defer g.conns.mu.Unlock()
+	return Stats{Open: len(g.conns.conns), Displaced: g.conns.displaced.Load()}
+}
 
 // SetMachine replaces Config.Machine, for every request that begins from now on.
 func (g *Guard) SetMachine(hosts []string) {

@@ -29,6 +29,7 @@ type Config struct {
 	Redis       func() (RedisStats, bool)            // false: it is off
 	Broker      func() (BrokerStats, bool)           // false: it is off
 	Policy      func() PolicyStats
+	Web         func() (WebStats, bool) // false: nothing is served
 	State       func() (ready, draining bool)
 }
 

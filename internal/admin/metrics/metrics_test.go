@@ -51,6 +51,9 @@ func full() Config {
 				LetGo: map[string]uint64{"unread": 1}, SlowedDown: 17, Received: 18, Relayed: 19, RedisFailures: 20,
 			}, true
 		},
+		Web: func() (WebStats, bool) {
+			return WebStats{Connections: 21, Accepted: 22, Displaced: 23, NotFound: 24}, true
+		},
 		Policy: func() PolicyStats {
 			return PolicyStats{
 				Upstream: map[string]uint64{"answered": 7, "busy": 1}, Messages: map[string]uint64{"forwarded": 8, "dropped": 1},

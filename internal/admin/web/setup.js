@@ -6,6 +6,8 @@ import { ago, count, duration, facts, h, say, setText, table } from "./dom.js";
 
 export const title = "Set-up";
 
+const overHTTPS = { broker: "The Broker over HTTPS", hooks: "The webhooks over HTTPS", admin: "This dashboard over HTTPS" };
+
 export function show(main, _, signal) {
   const about = h("div");
   const certificate = h("div");
@@ -43,6 +45,7 @@ export function show(main, _, signal) {
       ["Version", `${s.version} (${s.commit || "no commit"}, ${s.go})`],
       ["Started", ago(s.started)],
       ["Nodes connect to", s.nodes_url || "no Broker in this process: start one with the lines below"],
+      ...(s.https ?? []).map((w) => [overHTTPS[w.part] ?? w.part + " over HTTPS", h("code", { text: w.url })]),
       ["Last call of a Broker elsewhere", s.broker_seen ? ago(s.broker_seen) : "none yet"],
       ["State", s.not_ready.length ? "not ready: " + s.not_ready.join(", ") : "ready"],
       ["Public host", s.public.host || "–"],
