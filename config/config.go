@@ -51,9 +51,11 @@ type Turn struct {
 	RelayPorts PortRange
 	// PublicPorts maps the ports of listeners to those that clients are told, if they differ. Never nil.
 	PublicPorts map[uint16]uint16
-	Software    string
-	Limits      Limits
-	Peers       Peers
+	// ProxyProtocol has addresses and prefixes.
+	ProxyProtocol []string
+	Software      string
+	Limits        Limits
+	Peers         Peers
 }
 
 // PortRange is a range of ports, both ends included. Min is at least 1 and at most Max.

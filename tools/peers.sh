@@ -1,8 +1,9 @@
 #!/bin/sh
 # Installs what the tests talk to and is not there yet: a C compiler for the
-# race detector, coturn's client, Chromium, Node.js, a JDK with Maven, Python's
-# ICE stacks, what makes networks for benchmarks, the npm packages of every
-# folder that has a lock file, and the jars of every folder that has a pom.xml.
+# race detector, coturn's client, HAProxy, nginx, Chromium with the tools of its
+# certificate store, Node.js, a JDK with Maven, Python's ICE stacks, what makes
+# networks for benchmarks, the npm packages of every folder that has a lock
+# file, and the jars of every folder that has a pom.xml.
 # Debian; apt-get runs as root or through sudo.
 set -eu
 cd "$(dirname "$0")/.."
@@ -28,6 +29,10 @@ need nodejs node
 need npm npm
 need default-jdk-headless java javac
 need maven mvn
+need haproxy haproxy
+need nginx nginx
+[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
+need libnss3-tools certutil
 [ -d /usr/lib/python3/dist-packages/aioice ] || missing="$missing python3-aioice"
 [ -d /usr/lib/python3/dist-packages/aiortc ] || missing="$missing python3-aiortc"
 
@@ -46,11 +51,11 @@ if [ -n "$missing" ]; then
 	$apt update
 	# shellcheck disable=SC2086 # several words each
 	$apt install -y --no-install-recommends ca-certificates $missing
-	case $missing in
-	*coturn*) # only its client is wanted
-		[ ! -d /run/systemd/system ] || $as_root systemctl disable --now coturn || true
-		;;
-	esac
+	for service in coturn haproxy nginx; do # tests start what they want of them
+		case $missing in
+		*" $service"*) [ ! -d /run/systemd/system ] || $as_root systemctl disable --now $service || true ;;
+		esac
+	done
 fi
 
 # npm notes what it has installed in node_modules/.package-lock.json.

@@ -73,6 +73,8 @@ type arrival struct {
 	t    relay.Tuple
 	seat *seat
 	to   *port
+	// proxied: a proxy has told where it comes from.
+	proxied bool
 }
 
 // admit starts a connection if it gets a place; it reports whether it did.
@@ -119,7 +121,12 @@ func (s *streams) serve(ctx context.Context, a *arrival) {
 	// The whole handshake has to fit in this time.
 	_ = a.c.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout))
 	first, conn, err := peekFirst(s.cfg.Plane, a.c)
+	if err == nil && mayBeHeader(first) {
+		first, conn, err = s.unwrap(a, conn)
+	}
 	switch {
+	case errors.Is(err, errTurnedAway):
+		reset(a.c) // it is counted already
 	case err != nil:
 		s.fail(a.c, &s.counts.silent)
 	case first == recordHandshake && s.cfg.TLS:

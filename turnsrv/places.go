@@ -67,20 +67,6 @@ type seat struct {
 	ghost   *list.Element // in places.ghosts
 }
 
-// group is the strangers of one address or net.
-type group struct {
-	key   netip.Addr
-	seats list.List // of *seat, the oldest first
-	at    *list.Element
-}
-
-// ranking orders groups by how many seats they have.
-type ranking struct {
-	groups map[netip.Addr]*group
-	counts []*list.List // of *group, by their number of seats
-	most   int
-}
-
 // verdict is what became of a client that asked for a place.
 type verdict int
 
@@ -88,6 +74,7 @@ const (
 	seated    verdict = iota
 	overShare         // its source has all that it may have
 	full              // every place is kept by a client with an allocation
+	displaced         // it has had to give way already
 )
 
 func newPlaces(total, strangers, perSource int) *places {
@@ -120,9 +107,25 @@ func wider(ip netip.Addr, width int) netip.Addr {
 // take gives a client at ip a place, as a stranger that is not settled. leave ends the client if it is displaced; it is
 // called at most once, from any goroutine. If crowded is set, another stranger must give way whatever the limits are.
 func (p *places) take(ip netip.Addr, crowded bool, leave func()) (s *seat, away *seat, v verdict) {
-	s = &seat{source: sourceOf(ip), leave: leave}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.claim(&seat{source: sourceOf(ip), leave: leave}, crowded)
+}
+
+// move gives a stranger that turns out to be at ip another place in return for its own, as take would; the caller releases
+// that one. Without one the client has none any more.
+func (p *places) move(from *seat, ip netip.Addr) (s *seat, away *seat, v verdict) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if from.gone {
+		return nil, nil, displaced
+	}
+	p.drop(from)
+	return p.claim(&seat{source: sourceOf(ip), leave: from.leave}, false)
+}
+
+// claim finds a place for s. Called with mu held.
+func (p *places) claim(s *seat, crowded bool) (_ *seat, away *seat, v verdict) {
 	now := p.now()
 	p.purge(now)
 	noRoom := crowded || p.open >= p.total
@@ -352,40 +355,4 @@ func (p *places) size() (open, strangers, unsettled int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.open, p.strangersIn(), len(p.unsettled)
-}
-
-func (r *ranking) add(key netip.Addr, s *seat) (*group, *list.Element) {
-	g := r.groups[key]
-	if g == nil {
-		g = &group{key: key}
-		r.groups[key] = g
-	}
-	at := g.seats.PushBack(s)
-	r.moved(g, g.seats.Len()-1)
-	return g, at
-}
-
-func (r *ranking) remove(g *group, at *list.Element) {
-	g.seats.Remove(at)
-	r.moved(g, g.seats.Len()+1)
-}
-
-// moved puts g, which had from seats, where it belongs.
-func (r *ranking) moved(g *group, from int) {
-	if from > 0 {
-		r.counts[from].Remove(g.at)
-	}
-	to := g.seats.Len()
-	if to == 0 {
-		delete(r.groups, g.key)
-	} else {
-		for len(r.counts) <= to {
-			r.counts = append(r.counts, list.New())
-		}
-		g.at = r.counts[to].PushBack(g)
-	}
-	r.most = max(r.most, to)
-	for r.most > 0 && r.counts[r.most].Len() == 0 { // once at most: to is one less
-		r.most--
-	}
 }

@@ -42,6 +42,7 @@ func (s *Server) bind(workers int) error {
 		return err
 	}
 	s.streams.serveHTTP(s.cfg.Settings.HTTP)
+	s.streams.believe(s.cfg.Settings.Proxies)
 	if err := s.bindAll("turn.listen", s.cfg.Listen, "udp", "tcp"); err != nil {
 		return err
 	}

@@ -62,6 +62,9 @@ type Settings struct {
 	BitsPerSecond    int64         // per allocation, each way; 0: no limit
 	ConnectionsPerIP int           // TCP and TLS together, and as many with DTLS; 0: no limit
 	HTTP             bool          // HTTP is answered at ListenTLS, by Config.HTTP
+	// Proxies are those whose PROXY headers (v1 and v2) are believed on TCP and TLS: the client is then where they say. One
+	// from elsewhere ends the connection.
+	Proxies []netip.Prefix
 }
 
 // Listener is a socket address that the server listens on.
@@ -171,6 +174,7 @@ func (s *Server) Prepare(next Settings) (change.Change, error) {
 		s.plane.SetBitsPerSecond(next.BitsPerSecond)
 		s.streams.limit(next.ConnectionsPerIP)
 		s.streams.serveHTTP(next.HTTP)
+		s.streams.believe(next.Proxies)
 		s.drainTimeout.Store(int64(next.DrainTimeout))
 	}, nil), nil
 }

@@ -85,7 +85,7 @@ func (s *streams) firstWord(c *net.TCPConn, secure *tls.Conn) (head []byte, _ la
 func (s *streams) handHTTP(ctx context.Context, a *arrival, secure *tls.Conn, head []byte) {
 	_ = a.c.SetDeadline(time.Time{})
 	_ = a.c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true})
-	if !s.cfg.HTTP(ctx, &webConn{Conn: secure, tcp: a.c, head: head}) {
+	if !s.cfg.HTTP(ctx, &webConn{Conn: secure, tcp: a.c, head: head, proxied: a.proxied}) {
 		reset(a.c)
 		return
 	}
@@ -96,11 +96,16 @@ func (s *streams) handHTTP(ctx context.Context, a *arrival, secure *tls.Conn, he
 type webConn struct {
 	*tls.Conn
 
-	tcp  *net.TCPConn
-	head []byte // read and not given out yet; the reader's
-	once sync.Once
-	err  error
+	tcp     *net.TCPConn
+	head    []byte // read and not given out yet; the reader's
+	proxied bool
+	once    sync.Once
+	err     error
 }
+
+// Proxied reports whether a trusted proxy has told the client's address, which RemoteAddr returns: nothing that the client
+// itself says of it counts.
+func (w *webConn) Proxied() bool { return w.proxied }
 
 // Read reads as net.Conn has it.
 func (w *webConn) Read(b []byte) (int, error) {

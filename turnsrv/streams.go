@@ -63,10 +63,12 @@ type streams struct {
 	tls    *tls.Config
 	shared *tls.Config // of ports for TURN and HTTP
 	web    atomic.Bool // HTTP is served at those
-	places *places
-	dtls   *associations
-	counts streamCounters
-	guard  guard
+	// proxies are those whose PROXY headers are believed.
+	proxies atomic.Pointer[[]netip.Prefix]
+	places  *places
+	dtls    *associations
+	counts  streamCounters
+	guard   guard
 	// turnstile is for the handshakes of TLS and DTLS together.
 	turnstile *turnstile
 
@@ -103,11 +105,14 @@ type StreamStats struct {
 	Unserved     uint64 // the first bytes are of no protocol that is served
 	StaleCookies uint64 // ClientHellos of DTLS with a cookie that is wrong or too old
 	Panicked     uint64 // serving them panicked: always 0, but for a mistake of ours
+
+	ForeignProxy   uint64 // they begin with a PROXY header, and come from no proxy that is believed
+	MalformedProxy uint64 // the PROXY header of one that is believed is none
 }
 
 // Failed is how many clients were let go before they were served.
 func (s StreamStats) Failed() uint64 {
-	return s.Silent + s.BadHandshake + s.Unserved + s.StaleCookies + s.Panicked
+	return s.Silent + s.BadHandshake + s.Unserved + s.StaleCookies + s.Panicked + s.ForeignProxy + s.MalformedProxy
 }
 
 // Refused is how many clients were not let in.
@@ -115,15 +120,17 @@ func (s StreamStats) Refused() uint64 { return s.OverShare + s.Full }
 
 type streamCounters struct {
 	accepted, displaced, overShare, full, silent, badHandshake, unserved, panicked atomic.Uint64
-	hellos, staleCookies, http                                                     atomic.Uint64
+	hellos, staleCookies, http, foreignProxy, malformedProxy                       atomic.Uint64
 }
 
 // refused counts a client that was not let in.
 func (c *streamCounters) refused(v verdict) {
-	if v == full {
+	switch v {
+	case full:
 		c.full.Add(1)
-	} else {
+	case overShare:
 		c.overShare.Add(1)
+	case seated, displaced: // let in, or counted when it was
 	}
 }
 
@@ -160,6 +167,7 @@ func newStreams(cfg streamsConfig) (*streams, error) {
 	s := &streams{cfg: cfg, log: cfg.Logger, turnstile: newTurnstile(max(1, runtime.GOMAXPROCS(0)/2))}
 	s.tls = serverTLS(cfg.Certificate, s.begin, func() bool { return false })
 	s.shared = serverTLS(cfg.Certificate, s.begin, s.web.Load)
+	s.believe(nil)
 	s.guard = guard{&s.counts, cfg.OnPanic}
 	s.places = newPlaces(cfg.Connections, cfg.Strangers, cfg.ConnectionsPerIP)
 	s.dtls = newAssociations(cfg, &s.counts, &s.guard, s.turnstile)
@@ -197,6 +205,9 @@ func (s *streams) bind(addr netip.AddrPort, shared bool) (netip.AddrPort, error)
 
 // serveHTTP has HTTP served at shared ports from now on, or not. Open connections stay.
 func (s *streams) serveHTTP(on bool) { s.web.Store(on && s.cfg.HTTP != nil) }
+
+// believe has the PROXY headers of these believed from now on, and no other ones.
+func (s *streams) believe(proxies []netip.Prefix) { s.proxies.Store(&proxies) }
 
 // limit replaces streamsConfig.ConnectionsPerIP. Open connections stay.
 func (s *streams) limit(perIP int) {
@@ -247,6 +258,7 @@ func (s *streams) stats() StreamStats {
 		Accepted: c.accepted.Load(), Displaced: c.displaced.Load(), OverShare: c.overShare.Load(), Full: c.full.Load(),
 		Silent: c.silent.Load(), BadHandshake: c.badHandshake.Load(), Unserved: c.unserved.Load(),
 		StaleCookies: c.staleCookies.Load(), Panicked: c.panicked.Load(), HTTP: c.http.Load(),
+		ForeignProxy: c.foreignProxy.Load(), MalformedProxy: c.malformedProxy.Load(),
 	}
 }
 

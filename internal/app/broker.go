@@ -3,7 +3,6 @@ package app
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"time"
 
@@ -97,20 +96,12 @@ func (p *parts) closeShared() error {
 
 func brokerSettings(cfg *config.Config) broker.Settings {
 	b := cfg.Broker
-	s := broker.Settings{
+	return broker.Settings{
 		P2P: b.P2P, RelayMessages: b.RelayMessages, CheckSender: b.CheckSender, SameID: broker.SameID(b.SameID), Origins: b.Origins,
+		TrustedProxies: prefixes(b.TrustedProxies),
 		Limits: broker.Limits{
 			Connections: b.Limits.Connections, ConnectionsPerIP: b.Limits.ConnectionsPerIP,
 			MessagesPerSecond: b.Limits.MessagesPerSecond, WaitingBytes: int(b.Limits.WaitingBytes),
 		},
 	}
-	for _, text := range b.TrustedProxies { // config has checked them
-		if p, err := netip.ParsePrefix(text); err == nil {
-			s.TrustedProxies = append(s.TrustedProxies, p)
-		} else if ip, err := netip.ParseAddr(text); err == nil {
-			ip = ip.Unmap()
-			s.TrustedProxies = append(s.TrustedProxies, netip.PrefixFrom(ip, ip.BitLen()))
-		}
-	}
-	return s
 }

@@ -26,6 +26,9 @@ func (a *App) openFront() (err error) {
 // There is no Strict-Transport-Security: it would shut browsers out of every other port of this name that has no TLS,
 // and for good out of one with a self-signed certificate.
 func (a *App) serveFront(w http.ResponseWriter, r *http.Request) {
+	if c, ok := webguard.Accepted(r).(interface{ Proxied() bool }); ok && c.Proxied() {
+		r.Header.Del("X-Forwarded-For") // the proxy has said it already, and knows nothing of HTTP
+	}
 	if h := a.behind(r); h != nil {
 		h.ServeHTTP(w, r)
 		return

@@ -171,13 +171,22 @@ func TestHTTPSForeignPages(t *testing.T) {
 	}
 }
 
-// joinSecure joins the Broker over TLS.
-func (s *site) joinSecure(id string) *node {
+// joinSecure joins the Broker over TLS. What is given is sent before: a PROXY header.
+func (s *site) joinSecure(id string, before ...string) *node {
 	s.t.Helper()
 	q := url.Values{"EIO": {"4"}, "transport": {"websocket"}, "id": {id}, "version": {"1.0"}, "runtime": {"test"}}
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
-	d := ws.Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}}
+	d := ws.Dialer{
+		TLSConfig: &tls.Config{InsecureSkipVerify: true}, Header: ws.HandshakeHeaderHTTP{"X-Forwarded-For": {"192.0.2.66"}},
+		NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := new(net.Dialer).DialContext(ctx, network, addr)
+			for _, b := range before {
+				_, _ = io.WriteString(c, b)
+			}
+			return c, err
+		},
+	}
 	nc, early, _, err := d.Dial(ctx, "wss://"+s.tlsPort().String()+"/socket.io/?"+q.Encode())
 	if err != nil {
 		s.t.Fatal(err)
@@ -227,6 +236,39 @@ func TestHTTPSBroker(t *testing.T) {
 	}
 	if urls := s.report.nodesURLs(); len(urls) != 2 || urls[1] != "https://"+s.tlsPort().String() {
 		t.Errorf("%q", urls)
+	}
+}
+
+// TestHTTPSProxied has Nodes behind a proxy be where its PROXY header says, whatever they say themselves; without such a
+// header X-Forwarded-For is believed as on the Broker's own listener.
+func TestHTTPSProxied(t *testing.T) {
+	s := startSite(t, "[turn]\nlisten_tls = ['127.0.0.1:0']\nproxy_protocol = ['127.0.0.0/8']\n[https]\nserve = ['broker']\n"+
+		"[broker]\ntrusted_proxies = ['127.0.0.1', '203.0.113.0/24']\n")
+	s.joinSecure("alice", "PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n")
+	s.joinSecure("bob", "PROXY UNKNOWN\r\n")
+	s.joinSecure("carol")
+	for id, want := range map[string]string{"alice": "203.0.113.7", "bob": "192.0.2.66", "carol": "192.0.2.66"} {
+		if n, ok := s.broker.Node(id); !ok || n.From != netip.MustParseAddr(want) {
+			t.Errorf("%s is at %v, want %s", id, n.From, want)
+		}
+	}
+	s.reloadTo("[turn]\nlisten_tls = ['127.0.0.1:0']\n[https]\nserve = ['broker']\n")
+	c, err := net.Dial("tcp", s.tlsPort().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(c, "PROXY TCP4 203.0.113.7 198.51.100.1 4711 443\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("a proxy that is no longer believed is answered")
+	}
+	for _, l := range s.report.losses() {
+		if l.Cause == "foreign_proxy" && l.N != 1 {
+			t.Errorf("counted %d times", l.N)
+		}
 	}
 }
 

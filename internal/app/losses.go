@@ -17,6 +17,7 @@ func turnedAway(s turnsrv.StreamStats) map[string]uint64 {
 	return map[string]uint64{
 		"over_share": s.OverShare, "full": s.Full, "displaced": s.Displaced, "silent": s.Silent, "bad_handshake": s.BadHandshake,
 		"unserved": s.Unserved, "stale_cookies": s.StaleCookies, "panicked": s.Panicked,
+		"foreign_proxy": s.ForeignProxy, "malformed_proxy": s.MalformedProxy,
 	}
 }
 

@@ -301,6 +301,9 @@ func cell(text string) string {
 var internalOnly = map[string]string{
 	"the client began anew from the same port":               "ends a connection, and is told in the why-record",
 	"the client did not wait for its handshake":              "ends a handshake, and is counted, not printed",
+	"the client was turned away":                             "ends a connection, and is counted, not printed",
+	"no PROXY header":                                        "a connection without one is served",
+	"a malformed PROXY header":                               "ends a connection, and is counted, not printed",
 	"a mistake in the program ended the handshake":           "leads to the log's line about it",
 	"the client does not read what its messages bring about": "likewise",
 	"package dtls does not keep its cookie where it did":     "a test fails first: the version of the library is pinned",

@@ -246,6 +246,14 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
+// Accepted is the connection of a request that a Guard serves, as its listener has returned it; nil elsewhere.
+func Accepted(r *http.Request) net.Conn {
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+		return c.Conn
+	}
+	return nil
+}
+
 // trust notes that an authorised request came over r's connection.
 func trust(r *http.Request) {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok && !c.trusted.Load() {
