@@ -17,7 +17,7 @@ RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH GOARM=${TARGETVARIANT#v} \
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/crolang-aio /usr/local/bin/
-COPY NOTICE /
+COPY LICENSE NOTICE /
 # A new volume takes over the owner and the mode of this folder.
 COPY --from=build --chown=65532:65532 /out/data /data
 USER 65532:65532

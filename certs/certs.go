@@ -1,12 +1,14 @@
-// Package certs keeps the certificate that TLS and DTLS listeners present. It comes from files of the operator, which
-// are read again when they change, or it is self-signed, kept in one file and replaced before it ends. In either case
-// the pair in use is swapped in memory: a handshake takes what is current and never waits for a disk.
+// Package certs keeps the certificates that TLS and DTLS listeners present. They come from a CA that speaks ACME (package
+// acme), or the one comes from files of the operator, which are read again when they change, or it is self-signed, kept in
+// one file and replaced before it ends. In each case what is in use is swapped in memory: a handshake takes what is current
+// and never waits for a disk or for a CA.
 package certs
 
 import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -15,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/certs/acme"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 )
 
@@ -27,13 +30,20 @@ const (
 
 // Config says which certificate is kept. Only Dir, or CertFile and KeyFile, is required.
 type Config struct {
-	// Dir is the folder of the self-signed pair. It is made, with 0700, if it is missing. Unused with CertFile and
-	// KeyFile.
+	// Dir is the folder of the self-signed pair, and of what comes from a CA. It is made, with 0700, if it is missing.
+	// Unused with CertFile and KeyFile.
 	Dir string
 
 	// CertFile and KeyFile are PEM files of the operator: the chain, with the server's certificate first, and its key.
 	// Both or neither.
 	CertFile, KeyFile string
+
+	// ACME has certificates come from a CA; nil: none do. Without Domains it is asked for PublicHost. CertFile and KeyFile
+	// are empty then.
+	ACME *acme.Settings
+	// Around and Pace are for ACME.
+	Around acme.Surroundings
+	Pace   acme.Pace
 
 	// PublicHost is the name or address that clients are told; empty: unknown.
 	PublicHost string
@@ -66,14 +76,15 @@ type Kind string
 const (
 	SelfSigned Kind = "self-signed" // the program makes it
 	Files      Kind = "files"       // the operator gives it
+	ACME       Kind = "acme"        // a CA gives it
 )
 
 // Info describes the pair in use.
 type Info struct {
-	Kind        Kind      // where it comes from
+	Kind        Kind      // where it comes from; after a reload it may be where it came from, until there is another
 	StandIn     bool      // there is no usable pair of that kind: this one is self-signed, and no client trusts it
 	Source      string    // the certificate's file
-	Names       []string  // its DNS names and addresses
+	Names       []string  // its DNS names and addresses, and those of the pairs for other names
 	NotBefore   time.Time // it holds from here …
 	NotAfter    time.Time // … to here
 	SelfSigned  bool      // signed with its own key, ours or a given one
@@ -86,6 +97,8 @@ type Keeper struct {
 	now     func() time.Time
 	found   *findings.Set // logs each doubt once
 	current atomic.Pointer[pair]
+	answer  atomic.Pointer[acme.Client] // answers a CA's questions; nil: none are expected
+	swapped chan struct{}               // has one if the source is another than before
 
 	mu    sync.Mutex // one look at the files at a time; guards what follows
 	cfg   Config
@@ -106,9 +119,13 @@ func New(cfg Config) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keeper{now: cfg.Now, cfg: cfg, src: newSource(cfg), names: n, found: findings.NewSet(cfg.Logger)}
+	k := &Keeper{now: cfg.Now, cfg: cfg, names: n, found: findings.NewSet(cfg.Logger), swapped: make(chan struct{}, 1)}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.src, err = k.newSource(cfg); err != nil {
+		return nil, err
+	}
+	k.answer.Store(asks(k.src))
 	p, err := k.src.look(nil, k.view())
 	k.cause = err
 	if p == nil {
@@ -121,13 +138,20 @@ func New(cfg Config) (*Keeper, error) {
 	return k, nil
 }
 
-// Check says what is wrong with a pair of files: they cannot be read, do not belong together, or the certificate has
-// ended or has yet to begin at the time now. The error names the file and the remedy, and wraps one of this package's
-// sentinels.
-func Check(certFile, keyFile string, now time.Time) error {
+// Check says what is wrong with a pair of files for clients that are told host, which may be empty: they cannot be read, do
+// not belong together, or the certificate is not for that host or not for servers, has ended or has yet to begin at the
+// time now. The error names the file and the remedy, and wraps one of this package's sentinels.
+func Check(certFile, keyFile, host string, now time.Time) error {
 	p, err := (&files{certFile, keyFile}).look(nil, view{now: now})
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case !p.names(host):
+		return &problem{kind: ErrMismatch, file: p.info.Source, what: "the certificate does not name the public host " + host + ", clients refuse it",
+			remedy: "get one that does, or set public.host to a name of it"}
+	case !forServers(p.cert.Leaf.ExtKeyUsage):
+		return &problem{kind: ErrMismatch, file: p.info.Source, what: "the certificate is not for servers, clients refuse it",
+			remedy: "get one with the extended key usage serverAuth"}
 	}
 	return p.inTime(now)
 }
@@ -154,6 +178,8 @@ func (c *Config) validate() error {
 	switch {
 	case (c.CertFile == "") != (c.KeyFile == ""):
 		return fmt.Errorf("%w: a certificate and its key belong together; give both files or neither", ErrConfig)
+	case c.CertFile != "" && c.ACME != nil:
+		return fmt.Errorf("%w: certificates come from files or from a CA; give one of them", ErrConfig)
 	case c.CertFile == "" && c.Dir == "":
 		return fmt.Errorf("%w: no folder for the self-signed certificate", ErrConfig)
 	case c.Validity < 0 || c.RenewBefore < 0 || c.Poll < 0:
@@ -165,23 +191,50 @@ func (c *Config) validate() error {
 	return nil
 }
 
-// Run watches files and dates until ctx ends, and returns nil then. What goes wrong meanwhile is logged once and leaves
-// the pair in use as it was.
+// Run watches files and dates, and asks the CA, until ctx ends, and returns nil then. What goes wrong meanwhile is logged
+// once and leaves the pair in use as it was.
 func (k *Keeper) Run(ctx context.Context) error {
 	k.mu.Lock()
 	t := time.NewTicker(k.cfg.Poll)
 	k.mu.Unlock()
 	defer t.Stop()
+	stop := k.work(ctx)
+	defer func() { stop() }()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-k.swapped:
+			stop()
+			stop = k.work(ctx)
 		case <-t.C:
-			k.mu.Lock()
-			k.refresh()
-			k.mu.Unlock()
+			k.look()
 		}
 	}
+}
+
+// work starts what the source does on its own; stop ends it, and waits for that.
+func (k *Keeper) work(ctx context.Context) (stop func()) {
+	k.mu.Lock()
+	client := asks(k.src)
+	k.mu.Unlock()
+	if client == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var working sync.WaitGroup
+	working.Go(func() { client.Run(ctx) })
+	return func() {
+		cancel()
+		working.Wait()
+	}
+}
+
+// look is refresh for those who do not hold mu.
+func (k *Keeper) look() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.refresh()
 }
 
 // view returns what a source goes by now. Held: mu.
@@ -241,10 +294,21 @@ func (k *Keeper) SetNames(publicHost string, hosts []string) error {
 	return err
 }
 
-// GetCertificate is for tls.Config: the pair in use, from memory.
-func (k *Keeper) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	return k.Certificate(), nil
+// GetCertificate is for tls.Config: the pair for the name that the client asks for, from memory. A CA that asks by
+// tls-alpn-01 (RFC 8737) gets its answer, or an error where none is expected.
+func (k *Keeper) GetCertificate(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if len(h.SupportedProtos) == 1 && h.SupportedProtos[0] == acme.Protocol {
+		if client := k.answer.Load(); client != nil {
+			if c, ok := client.Answer(h.ServerName); ok {
+				return c, nil
+			}
+		}
+		return nil, errNotAsked
+	}
+	return k.current.Load().pick(h), nil
 }
+
+var errNotAsked = errors.New("no CA is expected to ask by tls-alpn-01")
 
 // Certificate is the pair in use, for a DTLS stack or another caller that has no *tls.ClientHelloInfo. It must not be
 // changed.

@@ -2,6 +2,7 @@ package certs
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,11 +19,22 @@ const (
 )
 
 // Doubts returns what an operator should know about the pair in use now. The ids are soon, expired, early, kept,
-// unusable, mode, names and usage.
+// unusable, awaited, mode, names and usage; acme.NAME, why a CA gives no certificate for a name; and acme.check1 and so on,
+// what looked wrong before it was asked.
 func (k *Keeper) Doubts() []findings.Finding {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.doubts()
+}
+
+// apart separates what is wrong from the remedy.
+func apart(err error) (what, remedy string) {
+	var p *problem
+	if errors.As(err, &p) {
+		return p.file + ": " + p.what, p.remedy
+	}
+	what, remedy, _ = strings.Cut(err.Error(), "; ")
+	return what, remedy
 }
 
 // complain logs the doubts that have not been said yet. Held: mu.
@@ -36,10 +48,17 @@ func (k *Keeper) doubts() (all []findings.Finding) {
 	p, v := k.current.Load(), k.view()
 	what, remedy := "", ""
 	if k.cause != nil {
-		what, remedy, _ = strings.Cut(k.cause.Error(), "; ")
+		what, remedy = apart(k.cause)
 	}
 	if p.info.StandIn {
-		add("unusable", remedy, "%s; until that is mended TLS and DTLS show a self-signed certificate, which clients refuse", what)
+		if errors.Is(k.cause, ErrAwaited) {
+			add("awaited", remedy, "%s; until then TLS and DTLS show a self-signed certificate, which clients refuse", what)
+		} else {
+			add("unusable", remedy, "%s; until that is mended TLS and DTLS show a self-signed certificate, which clients refuse", what)
+		}
+		if asks(k.src) != nil {
+			k.src.doubts(p, v, add)
+		}
 		return all
 	}
 	switch {

@@ -10,12 +10,16 @@ var (
 	ErrName = errors.New("not a host name or an address")
 	// ErrUnreadable: a file is missing, may not be read, or holds no PEM certificate or key.
 	ErrUnreadable = errors.New("unreadable certificate or key")
-	// ErrMismatch: the key does not belong to the certificate.
+	// ErrMismatch: the key does not belong to the certificate, or that not to the host or to a server.
 	ErrMismatch = errors.New("certificate and key do not match")
 	// ErrExpired: the certificate has ended.
 	ErrExpired = errors.New("certificate has expired")
 	// ErrNotYetValid: the certificate begins later, or the clock is wrong.
 	ErrNotYetValid = errors.New("certificate is not valid yet")
+	// ErrAwaited: the CA is being asked for the first certificate.
+	ErrAwaited = errors.New("the certificate has yet to come from the CA")
+	// ErrRefused: the CA has not given a certificate.
+	ErrRefused = errors.New("no certificate from the CA")
 	// ErrStore: the self-signed pair cannot be kept: a full disk, a folder of another user.
 	ErrStore = errors.New("certificate cannot be kept")
 )

@@ -121,7 +121,7 @@ func TestBadPairs(t *testing.T) {
 			f := newFiles(t)
 			f.pair(a, x509.Certificate{})
 			tt.make(f)
-			err := certs.Check(f.cert, f.key, today)
+			err := certs.Check(f.cert, f.key, "", today)
 			if !errors.Is(err, tt.want) {
 				t.Fatalf("error %v, want %v", err, tt.want)
 			}
@@ -160,7 +160,7 @@ func TestKeyThatMayNotBeRead(t *testing.T) {
 	if err := os.Chmod(f.key, 0); err != nil {
 		t.Fatal(err)
 	}
-	err := certs.Check(f.cert, f.key, today)
+	err := certs.Check(f.cert, f.key, "", today)
 	if !errors.Is(err, certs.ErrUnreadable) || !errors.Is(err, os.ErrPermission) || !strings.HasPrefix(err.Error(), f.key+": ") {
 		t.Errorf("error %v", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -36,6 +37,30 @@ type pair struct {
 	info    Info
 	keyFile string
 	keyOpen bool
+	byName  map[string]*pair // of several pairs, each for its names; nil: there is one
+}
+
+// pick finds the certificate for the name that a client asks for. A client that asks for none most likely uses an address:
+// it gets the one for the address that it reached, or else the first.
+func (p *pair) pick(h *tls.ClientHelloInfo) *tls.Certificate {
+	if p.byName == nil {
+		return &p.cert
+	}
+	name := strings.ToLower(strings.TrimSuffix(h.ServerName, "."))
+	if name == "" && h.Conn != nil {
+		if at, err := netip.ParseAddrPort(h.Conn.LocalAddr().String()); err == nil {
+			name = at.Addr().Unmap().WithZone("").String()
+		}
+	}
+	if one := p.byName[name]; one != nil {
+		return &one.cert
+	}
+	if _, above, ok := strings.Cut(name, "."); ok {
+		if one := p.byName["*."+above]; one != nil {
+			return &one.cert
+		}
+	}
+	return &p.cert
 }
 
 // parse checks all that can be checked without a client and a clock.

@@ -29,25 +29,40 @@ type view struct {
 // adder takes a doubt.
 type adder func(id, remedy, format string, args ...any)
 
-func newSource(cfg Config) source {
-	if cfg.CertFile != "" {
-		return &files{cfg.CertFile, cfg.KeyFile}
+// newSource makes the source that cfg asks for.
+func (k *Keeper) newSource(cfg Config) (source, error) {
+	switch {
+	case cfg.ACME != nil:
+		return k.newAuthority(cfg)
+	case cfg.CertFile != "":
+		return &files{cfg.CertFile, cfg.KeyFile}, nil
 	}
-	return &selfSigned{dir: cfg.Dir, log: cfg.Logger}
+	return &selfSigned{dir: cfg.Dir, log: cfg.Logger}, nil
 }
 
 // sameSource reports whether pairs come from the same place with both.
-func sameSource(a, b Config) bool { return a.CertFile == b.CertFile && a.KeyFile == b.KeyFile }
+func sameSource(a, b source) bool {
+	switch a := a.(type) {
+	case *files:
+		b, ok := b.(*files)
+		return ok && *a == *b
+	case *authority:
+		b, ok := b.(*authority)
+		return ok && a.client.Same(b.client)
+	}
+	return a.kind() == b.kind()
+}
 
 // Prepare checks other settings. If pairs come from elsewhere with them, it finds the pair, and what is wrong with that
-// is an error; otherwise applying the change looks for a newer pair, and what goes wrong then leaves the one in use. A
-// self-signed pair may be written to Dir before the change is applied. Dir, Addresses, Poll, OnChange, Now and Logger
-// stay as they were.
+// is an error; otherwise applying the change looks for a newer pair, and what goes wrong then leaves the one in use. A CA
+// that has not given a pair yet is no error: the one in use stays until it has. A self-signed pair may be written to Dir
+// before the change is applied. Dir, Addresses, Around, Pace, Poll, OnChange, Now and Logger stay as they were.
 func (k *Keeper) Prepare(cfg Config) (change.Change, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	old := k.cfg
 	cfg.Dir, cfg.Addresses, cfg.Poll, cfg.OnChange, cfg.Now, cfg.Logger = old.Dir, old.Addresses, old.Poll, old.OnChange, old.Now, old.Logger
+	cfg.Around, cfg.Pace = old.Around, old.Pace
 	cfg = cfg.complete()
 	if err := cfg.validate(); err != nil {
 		return change.Change{}, err
@@ -56,23 +71,33 @@ func (k *Keeper) Prepare(cfg Config) (change.Change, error) {
 	if err != nil {
 		return change.Change{}, err
 	}
-	src := k.src
+	src, err := k.newSource(cfg)
+	if err != nil {
+		return change.Change{}, err
+	}
 	var p *pair
 	var cause error
-	if !sameSource(old, cfg) {
-		src = newSource(cfg)
+	if sameSource(k.src, src) {
+		src = k.src
+	} else {
 		next := Keeper{cfg: cfg, names: n}
-		if p, cause = src.look(nil, next.view()); p == nil {
+		p, cause = src.look(nil, next.view())
+		if p == nil && asks(src) == nil {
 			return change.Change{}, cause
 		}
-		if err := p.inTime(cfg.Now()); err != nil {
-			return change.Change{}, err
+		if p != nil {
+			if err := p.inTime(cfg.Now()); err != nil && asks(src) == nil {
+				return change.Change{}, err
+			} else if err != nil {
+				p = nil // the CA is asked for another
+			}
 		}
 	}
 	return change.New(func() {
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		k.cfg, k.src, k.names = cfg, src, n
+		k.cfg, k.names = cfg, n
+		k.swap(src)
 		if p != nil {
 			k.cause = cause
 			k.use(p)
@@ -82,4 +107,17 @@ func (k *Keeper) Prepare(cfg Config) (change.Change, error) {
 		k.current.Store(k.current.Load().forHost(cfg.PublicHost, cfg.Now()))
 		k.refresh()
 	}, nil), nil
+}
+
+// swap makes src the source. Held: mu.
+func (k *Keeper) swap(src source) {
+	if k.src == src {
+		return
+	}
+	k.src = src
+	k.answer.Store(asks(src))
+	select {
+	case k.swapped <- struct{}{}:
+	default: // Run has yet to hear of an earlier one
+	}
 }

@@ -44,3 +44,33 @@ func TestBrokerForEverybody(t *testing.T) {
 		t.Error("a reload lets everybody in beyond loopback")
 	}
 }
+
+// What `config init` writes is nobody's choice until something of the Broker's is changed, or set by a variable.
+func TestBrokerIsAskedFor(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.toml")
+	for _, c := range []struct {
+		old, new, variable string
+		asked              bool
+	}{
+		{"", "", "", false},
+		{`realm = "crolang"`, `realm = "example.org"`, "", false},
+		{`listen = "127.0.0.1:8080"`, `listen = "127.0.0.1:8081"`, "", true},
+		{"messages_per_second = 200", "messages_per_second = 100", "", true},
+		{`listen = "127.0.0.1:8080"`, "", "", true},
+		{"", "", "CROLANG_AIO_BROKER_LISTEN=127.0.0.1:8080", true},
+	} {
+		if !strings.Contains(Init(), c.old) {
+			t.Fatalf("there is no %s to change", c.old)
+		}
+		if err := os.WriteFile(file, []byte(strings.Replace(Init(), c.old, c.new, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := Load(file, WithEnviron([]string{c.variable}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Broker.Asked != c.asked {
+			t.Errorf("%s → %s %s: Asked is %v", c.old, c.new, c.variable, cfg.Broker.Asked)
+		}
+	}
+}

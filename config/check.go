@@ -25,6 +25,7 @@ func (l *loader) contradictions() {
 	l.checkRelayPorts(all)
 	l.checkPublicPorts()
 	l.checkCerts()
+	l.checkACME()
 	l.checkTokens()
 	l.checkCredentials()
 }
@@ -79,6 +80,9 @@ func (l *loader) sockets() []bound {
 	one("admin.listen", l.cfg.Admin.Listen)
 	if l.cfg.Broker.Enabled && l.cfg.Broker.Asked { // else it makes do without a port that is taken
 		one("broker.listen", l.cfg.Broker.Listen)
+	}
+	if a := l.cfg.Certs.ACME; a.Enabled && slices.Contains(a.Challenges, "http-01") {
+		one("certs.acme.http_listen", a.HTTPListen)
 	}
 	return all
 }

@@ -177,7 +177,7 @@ type Upstream struct {
 type Broker struct {
 	Enabled        bool
 	Listen         string
-	Asked          bool // Enabled or Listen is set by somebody, and no default
+	Asked          bool // somebody has set Enabled or Listen, and not only copied all defaults
 	Open           bool
 	Origins        []string // "*", or SCHEME://HOST[:PORT]
 	TrustedProxies []string // addresses and prefixes
@@ -199,7 +199,8 @@ type BrokerLimits struct {
 
 // Fleet is the table [fleet].
 type Fleet struct {
-	RedisURL Secret // it may have a password
+	RedisURL Secret // it may have a password; not set: no fleet
+	Name     string // empty: the host's
 }
 
 // Certs is the table [certs]. CertFile and KeyFile are both set or both empty.
@@ -209,6 +210,19 @@ type Certs struct {
 	Hosts       []string
 	Validity    time.Duration
 	RenewBefore time.Duration
+	ACME        ACME
+}
+
+// ACME is the table [certs.acme].
+type ACME struct {
+	Enabled    bool     // then CertFile and KeyFile are empty
+	Domains    []string // each once; a wildcard only if Challenges has dns-01
+	Email      string
+	Directory  string   // "", "staging" or a URL
+	CAFile     string   // empty: the system's roots
+	Challenges []string // of tls-alpn-01, http-01, dns-01; at least one if Enabled
+	HTTPListen string
+	DNSCommand string // set if Challenges has dns-01
 }
 
 // HTTPS is the table [https].

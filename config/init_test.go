@@ -40,7 +40,7 @@ func TestInitIsTheDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	fromFile.DataDir = strings.TrimPrefix(fromFile.DataDir, "../")
-	if fromFile.Broker.Asked = false; !reflect.DeepEqual(fromFile, none) {
+	if !reflect.DeepEqual(fromFile, none) {
 		t.Errorf("example.toml is\n%+v\nthe defaults are\n%+v", fromFile, none)
 	}
 	if w := none.Warnings(); w != nil {

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"math"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
+	"github.com/crolang-p2p/crolang-aio/internal/redisurl"
 )
 
 func brokerTables() []Table {
@@ -20,8 +23,8 @@ func brokerTable() Table {
 		define("broker.enabled", true, boolean(), func(c *Config) *bool { return &c.Broker.Enabled },
 			"Whether to start it. Set to false if Broker containers do its work and call the webhooks.").restart(),
 		define("broker.listen", "127.0.0.1:8080", address(), func(c *Config) *string { return &c.Broker.Listen },
-			"Where it listens for http and ws. If another program uses that port, and neither this key nor enabled is set, everything "+
-				"else runs without it.").example(`"0.0.0.0:8080"`).restart(),
+			"Where it listens for http and ws. If another program uses that port, and neither this key nor enabled is set, or all of "+
+				"[broker] is as `config init` writes it, everything else runs without it.").example(`"0.0.0.0:8080"`).restart(),
 		define("broker.open", false, boolean(), func(c *Config) *bool { return &c.Broker.Open },
 			`Let it listen beyond loopback even if hooks.authenticate.mode is "allow": whoever reaches it is then given relays.`),
 		define("broker.origins", none(), atMost(256, distinct(text(webOrigin))), func(c *Config) *[]string { return &c.Broker.Origins },
@@ -52,7 +55,7 @@ func brokerLimitsTable() Table {
 		define("broker.limits.connections", 0, limit(), func(c *Config) *int { return &c.Broker.Limits.Connections },
 			"Total number of connections at once. 0: half the number of files that the process may open. Those that have not joined give way first."),
 		define("broker.limits.connections_per_ip", 1024, number[int](1, math.MaxInt32), func(c *Config) *int { return &c.Broker.Limits.ConnectionsPerIP },
-			"Connections at once from one IPv4 address or IPv6 /64."),
+			"Connections at once from one IPv4 address or IPv6 /64, but at most an eighth of all."),
 		define("broker.limits.messages_per_second", 200, number[int](1, math.MaxInt32), func(c *Config) *int { return &c.Broker.Limits.MessagesPerSecond },
 			"Messages per second from one Node. A Node that sends more is read more slowly."),
 		define("broker.limits.waiting_bytes", "4MiB", size(leastWaiting, 1<<30), func(c *Config) *int64 { return &c.Broker.Limits.WaitingBytes },
@@ -61,10 +64,13 @@ func brokerLimitsTable() Table {
 }
 
 func fleetTable() Table {
-	return Table{Name: "fleet", Doc: "What Brokers share.", Keys: []Key{
+	return Table{Name: "fleet", Doc: "What machines share: see docs/fleet.md.", Keys: []Key{
 		define("fleet.redis_url", "", secret(redisURL), func(c *Config) *Secret { return &c.Fleet.RedisURL },
-			"Redis or Valkey through which this Broker and others, including containers, reach each other's Nodes: redis://, rediss:// "+
-				"or unix://. Empty: the one of [redis] if that is enabled, otherwise none.").example(`"redis://:PASSWORD@10.0.0.5:6379/0"`).restart(),
+			"Redis or Valkey through which this machine and others are one service, and this Broker and others, including containers, reach each other's Nodes: "+
+				"redis://, rediss://, unix://, or redis+sentinel:// with the addresses of sentinels and the name of the master. "+
+				"Empty: one machine, and a Broker that shares the Redis of [redis] if that is enabled.").example(`"redis://:PASSWORD@10.0.0.5:6379/0"`).restart(),
+		define("fleet.name", "", text(fleetName), func(c *Config) *string { return &c.Fleet.Name },
+			"What the other machines and you call this one. Empty: its host name.").example(`"eu-1"`).restart(),
 	}}
 }
 
@@ -85,26 +91,32 @@ func redisURL(s string) error {
 	if s == "" {
 		return nil
 	}
-	u, err := url.Parse(s)
-	ok := err == nil && u.Fragment == ""
-	switch {
-	case ok && (u.Scheme == "redis" || u.Scheme == "rediss"):
-		ok = u.Hostname() != ""
-	case ok && u.Scheme == "unix":
-		ok = u.Host == "" && strings.HasPrefix(u.Path, "/")
-	default:
-		ok = false
-	}
-	if !ok {
-		return errors.New(`must be a URL such as "redis://host:6379" or "unix:///run/redis.sock"`)
+	return redisurl.Check(s)
+}
+
+// fleetName is the check of fleet.name.
+func fleetName(s string) error {
+	if len(s) > 64 || strings.ContainsFunc(s, unicode.IsControl) {
+		return errors.New("must be at most 64 bytes without control characters")
 	}
 	return nil
+}
+
+// copied reports whether the file has every key of the Broker with its default, as `config init` writes it: nobody has chosen
+// any of them.
+func (l *loader) copied() bool {
+	for _, k := range l.keys {
+		if strings.HasPrefix(k.Name, "broker.") && l.source[k.Name] != l.file {
+			return false
+		}
+	}
+	return l.file != "" && reflect.DeepEqual(l.cfg.Broker, l.standard)
 }
 
 // checkBroker finds a Broker that would give relays to everybody without anybody having said so.
 func (l *loader) checkBroker() {
 	const addr, open, mode = "broker.listen", "broker.open", "hooks.authenticate.mode"
-	l.cfg.Broker.Asked = l.source["broker.enabled"] != "" || l.source[addr] != ""
+	l.cfg.Broker.Asked = (l.source["broker.enabled"] != "" || l.source[addr] != "") && !l.copied()
 	if !l.good("broker.enabled", addr, open, mode, "https.serve", "turn.listen_tls") {
 		return
 	}

@@ -47,7 +47,8 @@ func TestDefaults(t *testing.T) {
 			},
 		},
 		HTTPS: HTTPS{Serve: []string{}},
-		Certs: Certs{Hosts: []string{}, Validity: 365 * 24 * time.Hour, RenewBefore: 30 * 24 * time.Hour},
+		Certs: Certs{Hosts: []string{}, Validity: 365 * 24 * time.Hour, RenewBefore: 30 * 24 * time.Hour,
+			ACME: ACME{Domains: []string{}, Challenges: []string{"tls-alpn-01", "http-01"}, HTTPListen: ":80"}},
 		Broker: Broker{
 			Enabled: true, Listen: "127.0.0.1:8080", Origins: []string{}, TrustedProxies: []string{}, P2P: true, RelayMessages: true,
 			SameID: "ask", CheckSender: true, Limits: BrokerLimits{ConnectionsPerIP: 1024, MessagesPerSecond: 200, WaitingBytes: 4 << 20},

@@ -145,6 +145,9 @@ func (s *Server) Handler() http.Handler { return s.guard }
 // Serves reports whether a path is a webhook's.
 func (s *Server) Serves(path string) bool { return s.find(path) != nil }
 
+// Lost is what the listener did not serve as it should have, by cause: see [webguard.Guard.Lost].
+func (s *Server) Lost() map[string]uint64 { return s.guard.Lost() }
+
 // SetMachine replaces Config.Machine, for every request that begins from now on.
 func (s *Server) SetMachine(hosts []string) { s.guard.SetMachine(hosts) }
 

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Installs what the tests talk to and is not there yet: a C compiler for the
-# race detector, coturn's client, HAProxy, nginx, Chromium with the tools of its
-# certificate store, Node.js, a JDK with Maven, Python's ICE stacks, what makes
-# networks for benchmarks, the npm packages of every folder that has a lock
-# file, and the jars of every folder that has a pom.xml.
+# race detector, coturn's client, Redis and its sentinel, HAProxy, nginx, Chromium
+# with the tools of its certificate store, Node.js, a JDK with Maven, Python's ICE
+# stacks, what makes networks for benchmarks, shells, the npm packages of every
+# folder that has a lock file, and the jars of every folder that has a pom.xml.
 # Debian; apt-get runs as root or through sudo.
 set -eu
 cd "$(dirname "$0")/.."
@@ -23,10 +23,15 @@ need gcc gcc
 need coturn turnutils_uclient turnutils_peer
 need chromium chromium # the JVM peers' libwebrtc stands on its libraries too
 need openssl openssl
+need redis-server redis-server
+need redis-sentinel redis-sentinel
 need iproute2 ip
 need ethtool ethtool
 need nodejs node
 need npm npm
+need bash bash
+need zsh zsh
+need fish fish
 need default-jdk-headless java javac
 need maven mvn
 need haproxy haproxy
@@ -51,11 +56,11 @@ if [ -n "$missing" ]; then
 	$apt update
 	# shellcheck disable=SC2086 # several words each
 	$apt install -y --no-install-recommends ca-certificates $missing
-	for service in coturn haproxy nginx; do # tests start what they want of them
-		case $missing in
-		*" $service"*) [ ! -d /run/systemd/system ] || $as_root systemctl disable --now $service || true ;;
-		esac
-	done
+	disable() { [ ! -d /run/systemd/system ] || $as_root systemctl disable --now "$@" || true; }
+	case $missing in *coturn*) disable coturn ;; esac # only its client is wanted
+	case $missing in *redis*) disable redis-server redis-sentinel ;; esac # tests start their own
+	case $missing in *haproxy*) disable haproxy ;; esac # likewise
+	case $missing in *nginx*) disable nginx ;; esac
 fi
 
 # npm notes what it has installed in node_modules/.package-lock.json.
@@ -77,4 +82,9 @@ find . -name node_modules -prune -o -name pom.xml -print | while read -r pom; do
 		mvn -q -B -o dependency:copy-dependencies >/dev/null 2>&1 || mvn -q -B dependency:copy-dependencies
 		touch target/lib
 	)
+done
+
+# The test CA of Let's Encrypt and its DNS server: tools/go.mod has their version.
+for tool in pebble pebble-challtestsrv; do
+	go tool -modfile=tools/go.mod -n "$tool" >/dev/null
 done

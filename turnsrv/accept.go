@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/household"
+	"github.com/crolang-p2p/crolang-aio/internal/places"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
@@ -51,7 +53,7 @@ func (s *streams) accept(ctx context.Context, l *port) {
 // displace ends a stranger's connection, and reports whether there was one.
 func (s *streams) displace() (done bool) {
 	defer s.guard.contain(func() {})
-	if done = s.places.displace(); done {
+	if done = s.places.Displace(); done {
 		s.counts.displaced.Add(1)
 	}
 	return done
@@ -71,7 +73,7 @@ func (s *streams) complain(err error) {
 type arrival struct {
 	c    *net.TCPConn
 	t    relay.Tuple
-	seat *seat
+	seat *places.Seat
 	to   *port
 	// proxied: a proxy has told where it comes from.
 	proxied bool
@@ -90,10 +92,10 @@ func (s *streams) admit(ctx context.Context, to *port, c *net.TCPConn) (admitted
 }
 
 // start serves a connection that has a place.
-func (s *streams) start(ctx context.Context, to *port, c *net.TCPConn, seat *seat) {
+func (s *streams) start(ctx context.Context, to *port, c *net.TCPConn, seat *places.Seat) {
 	a := &arrival{c: c, seat: seat, to: to}
 	s.conns.Go(func() {
-		defer func() { s.places.release(a.seat) }()
+		defer func() { s.places.Release(a.seat) }()
 		defer s.guard.contain(func() { reset(c) })
 		a.t = relay.Tuple{Transport: relay.TCP, Client: unmapped(c.RemoteAddr()), Server: unmapped(c.LocalAddr())}
 		s.serve(ctx, a)
@@ -101,8 +103,8 @@ func (s *streams) start(ctx context.Context, to *port, c *net.TCPConn, seat *sea
 }
 
 // seat gets a place for a connection with that descriptor; nil: there is none.
-func (s *streams) seat(client netip.Addr, descriptor int, leave func()) *seat {
-	seat, away, v := s.places.take(client, s.cfg.Files > 0 && descriptor >= s.cfg.Files, leave)
+func (s *streams) seat(client netip.Addr, descriptor int, leave func()) *places.Seat {
+	seat, away, v := s.places.Take(client, s.cfg.Files > 0 && descriptor >= s.cfg.Files, leave)
 	if seat == nil {
 		s.counts.refused(v)
 		return nil
@@ -110,7 +112,7 @@ func (s *streams) seat(client netip.Addr, descriptor int, leave func()) *seat {
 	s.counts.accepted.Add(1)
 	if away != nil {
 		s.counts.displaced.Add(1)
-		away.leave()
+		away.Leave()
 	}
 	return seat
 }
@@ -181,7 +183,7 @@ func (s *streams) begin(h *tls.ClientHelloInfo) error {
 	if !ok {
 		return nil
 	}
-	if !s.turnstile.enter(sourceOf(unmapped(p.RemoteAddr()).Addr()), s.cfg.HandshakeTimeout) {
+	if !s.turnstile.enter(household.Of(unmapped(p.RemoteAddr()).Addr()).Addr(), s.cfg.HandshakeTimeout) {
 		return errGone
 	}
 	if isGone(p.TCPConn) {
@@ -194,13 +196,13 @@ func (s *streams) begin(h *tls.ClientHelloInfo) error {
 
 // handOn has the data plane serve conn to its end.
 func (s *streams) handOn(ctx context.Context, a *arrival, conn net.Conn) {
-	if !s.places.settle(a.seat) {
+	if !s.places.Settle(a.seat) {
 		return // reset already
 	}
 	_ = a.c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true})
 	// The data plane tells whoever has to know how it ended.
 	seat := a.seat
-	_ = s.cfg.Plane.ServeStream(ctx, conn, a.t, func(live bool) { s.places.keep(seat, live) })
+	_ = s.cfg.Plane.ServeStream(ctx, conn, a.t, func(live bool) { s.places.Keep(seat, live) })
 }
 
 func (s *streams) fail(c *net.TCPConn, counter *atomic.Uint64) {

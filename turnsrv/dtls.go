@@ -10,6 +10,7 @@ import (
 	"github.com/pion/dtls/v3"
 	"github.com/pion/logging"
 
+	"github.com/crolang-p2p/crolang-aio/internal/places"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -21,7 +22,7 @@ type associations struct {
 	counts  *streamCounters
 	options []dtls.ServerOption
 	cookies *cookies
-	places  *places
+	places  *places.Hall
 	guard   *guard
 
 	turnstile *turnstile
@@ -39,7 +40,7 @@ type association struct {
 	link   *dtlsLink
 	tuple  relay.Tuple // of UDP: its key
 	random [32]byte    // of its ClientHello
-	seat   *seat
+	seat   *places.Seat
 	cancel context.CancelCauseFunc
 	gone   bool
 }
@@ -50,7 +51,7 @@ var errAnew = errors.New("the client began anew from the same port")
 func newAssociations(cfg streamsConfig, counts *streamCounters, guard *guard, turnstile *turnstile) *associations {
 	t := &associations{
 		cfg: cfg, counts: counts, guard: guard, turnstile: turnstile, cookies: newCookies(), tuples: make(map[relay.Tuple]*association),
-		places: newPlaces(cfg.Associations, cfg.DTLSStrangers, cfg.ConnectionsPerIP),
+		places: places.New(cfg.Associations, cfg.DTLSStrangers, cfg.ConnectionsPerIP),
 		options: []dtls.ServerOption{
 			dtls.WithCipherSuites(cipherSuites...),
 			dtls.WithExtendedMasterSecret(dtls.RequestExtendedMasterSecret),
@@ -111,7 +112,7 @@ func (t *associations) second(src relay.Source, h *hello, b []byte) {
 	a, away := t.of(src, h, b)
 	if away != nil {
 		t.counts.displaced.Add(1)
-		away.leave()
+		away.Leave()
 	}
 	if a != nil {
 		a.link.push(b)
@@ -119,7 +120,7 @@ func (t *associations) second(src relay.Source, h *hello, b []byte) {
 }
 
 // of is the association of a ClientHello, new or not; away has to leave for it.
-func (t *associations) of(src relay.Source, h *hello, b []byte) (a *association, away *seat) {
+func (t *associations) of(src relay.Source, h *hello, b []byte) (a *association, away *places.Seat) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	a = t.tuples[src.Tuple]
@@ -134,12 +135,12 @@ func (t *associations) of(src relay.Source, h *hello, b []byte) (a *association,
 }
 
 // begin makes an association for a ClientHello if it gets a place; away has to leave for it. Called with the lock held.
-func (t *associations) begin(src relay.Source, h *hello, b []byte) (a *association, away *seat) {
+func (t *associations) begin(src relay.Source, h *hello, b []byte) (a *association, away *places.Seat) {
 	if t.ctx.Err() != nil {
 		return nil, nil
 	}
 	a = &association{link: newLink(src, h, t.guard), tuple: src.Tuple, random: h.random()}
-	seat, away, v := t.places.take(src.Client.Addr(), false, func() {
+	seat, away, v := t.places.Take(src.Client.Addr(), false, func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.drop(a, nil)
@@ -166,7 +167,7 @@ func (t *associations) begin(src relay.Source, h *hello, b []byte) (a *associati
 // the turn of a's client. The turn is over when the answer is written.
 func (t *associations) certificate(a *association, h *dtls.ClientHelloInfo) (c *tls.Certificate, err error) {
 	defer t.guard.contain(func() { c, err = nil, errPanicked })
-	if !t.turnstile.enter(a.seat.source, t.cfg.HandshakeTimeout) {
+	if !t.turnstile.enter(a.seat.Source(), t.cfg.HandshakeTimeout) {
 		return nil, errGone
 	}
 	a.link.beforeWrite(t.turnstile.leave)
@@ -179,7 +180,7 @@ func (t *associations) drop(a *association, why error) {
 		return
 	}
 	a.gone = true
-	t.places.release(a.seat)
+	t.places.Release(a.seat)
 	if t.tuples[a.tuple] == a {
 		delete(t.tuples, a.tuple)
 	}
@@ -205,7 +206,7 @@ func (t *associations) run(ctx context.Context, a *association, options []dtls.S
 	err = conn.HandshakeContext(shaking)
 	stop()
 	a.link.beforeWrite(nil)
-	if err == nil && !t.places.settle(a.seat) {
+	if err == nil && !t.places.Settle(a.seat) {
 		err = context.Canceled // displaced
 	}
 	if err != nil {
@@ -223,5 +224,5 @@ func (t *associations) run(ctx context.Context, a *association, options []dtls.S
 	tuple := a.tuple
 	tuple.Transport = relay.DTLS
 	// The data plane tells whoever has to know how it ended.
-	_ = t.cfg.Plane.ServeMessages(ctx, conn, tuple, func(live bool) { t.places.keep(a.seat, live) })
+	_ = t.cfg.Plane.ServeMessages(ctx, conn, tuple, func(live bool) { t.places.Keep(a.seat, live) })
 }

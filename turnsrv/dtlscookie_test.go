@@ -350,7 +350,7 @@ func FuzzDatagram(f *testing.F) {
 		l := newLink(relay.Source{}, &hello0, &s.guard)
 		l.push(b)
 		_, _ = c.WriteTo(b, net.UDPAddrFromAddrPort(s.udp[0]))
-		if open, _, _ := s.dtls.places.size(); open > 16 {
+		if open, _, _ := s.dtls.places.Size(); open > 16 {
 			t.Fatalf("%d are open", open)
 		}
 	})

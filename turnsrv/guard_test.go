@@ -12,6 +12,7 @@ import (
 
 	"github.com/pion/dtls/v3"
 
+	"github.com/crolang-p2p/crolang-aio/internal/places"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -47,15 +48,13 @@ func TestPanicsEndOneConnection(t *testing.T) {
 		return pair, nil
 	}})
 	var broken atomic.Bool // the clocks
-	for _, p := range []*places{s.places, s.dtls.places} {
-		p.mu.Lock()
-		p.now = func() time.Time {
+	for _, p := range []*places.Hall{s.places, s.dtls.places} {
+		p.Clock(func() time.Time {
 			if broken.Load() {
 				panic("a mistake")
 			}
 			return time.Now()
-		}
-		p.mu.Unlock()
+		})
 	}
 	poisonSocket := func() *net.UDPConn {
 		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: poisonous.AsSlice()})

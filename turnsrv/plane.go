@@ -16,7 +16,7 @@ func (s *Server) bind(workers int) error {
 		Handler:       handler{s},
 		DTLS:          func(src relay.Source, b []byte) { s.streams.datagram(src, b) },
 		OnClientGone:  func(r *relay.Relay, cause string) { s.control.ClientGone(r, cause) },
-		OnPanic:       func(cause any) { s.panics.stopped(s.log, cause) },
+		OnPanic:       s.stopped,
 		IPv4:          s.cfg.IPv4,
 		IPv6:          s.cfg.IPv6,
 		PortMin:       s.cfg.PortMin,
@@ -37,7 +37,7 @@ func (s *Server) bind(workers int) error {
 	if s.streams, err = newStreams(streamsConfig{
 		Plane: counted{s.plane, &s.open}, TCP: s.has("tcp"), TLS: s.has("tls"), DTLS: s.has("dtls"), Certificate: s.cfg.Certificate,
 		Passed: s.cfg.Passed, ConnectionsPerIP: s.cfg.Settings.ConnectionsPerIP, Files: clientFiles(openFiles()), Logger: s.log,
-		OnPanic: func(cause any) { s.panics.stopped(s.log, cause) }, HTTP: s.cfg.HTTP,
+		OnPanic: s.stopped, HTTP: s.cfg.HTTP,
 	}); err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func (s *streams) believes(proxy netip.Addr) bool {
 
 // move makes a client's place one of another address; it reports whether there is one.
 func (s *streams) move(a *arrival, to netip.Addr) bool {
-	seat, away, v := s.places.move(a.seat, to)
+	seat, away, v := s.places.Move(a.seat, to)
 	if seat == nil {
 		s.counts.refused(v)
 		return false
@@ -123,7 +123,7 @@ func (s *streams) move(a *arrival, to netip.Addr) bool {
 	a.seat = seat
 	if away != nil {
 		s.counts.displaced.Add(1)
-		away.leave()
+		away.Leave()
 	}
 	return true
 }

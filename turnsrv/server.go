@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/crolang-p2p/crolang-aio/internal/change"
+	"github.com/crolang-p2p/crolang-aio/internal/contain"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/control"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/peers"
@@ -41,9 +42,11 @@ type Config struct {
 
 	Settings Settings // what Prepare may change later
 
-	Keys        *credential.Keyring
-	Peers       *peers.Policy
-	Nodes       control.Directory
+	Keys  *credential.Keyring
+	Peers *peers.Policy
+	Nodes control.Directory
+	// Certificate finds the one for a ClientHello. One whose only protocol is acme-tls/1 is a CA's question by tls-alpn-01
+	// (RFC 8737): its answer, or an error.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// HTTP is given the clients that speak HTTP over TLS at ListenTLS while Settings.HTTP is set. It may wait, until ctx
 	// ends, for somebody to take the connection, and reports whether somebody did: the connection is theirs then, and no
@@ -84,7 +87,7 @@ type Server struct {
 	listeners []Listener       // as clients are told them
 	bound     []netip.AddrPort // every socket
 	open      connections
-	panics    containment
+	panics    contain.Panics
 
 	drainTimeout atomic.Int64              // Settings.DrainTimeout
 	drainEnds    atomic.Pointer[time.Time] // nil: not draining
@@ -108,7 +111,7 @@ func New(cfg Config) (*Server, error) {
 	s.control, err = control.New(control.Config{
 		Realm: cfg.Realm, Keys: cfg.Keys, Nodes: cfg.Nodes, CheckPeer: s.checkPeer, OwnListener: s.ownListener,
 		Settings: cfg.Settings.Settings, Engines: workers, Now: cfg.Now, Logger: cfg.Logger,
-		OnPanic: func(cause any) { s.panics.stopped(s.log, cause) },
+		OnPanic: s.stopped,
 	})
 	if err != nil {
 		return nil, err
@@ -199,6 +202,11 @@ func (s *Server) Live() int { return s.control.Live() }
 
 // Allocations returns the live allocations, oldest first.
 func (s *Server) Allocations() []control.Allocation { return s.control.Allocations() }
+
+// Toward returns those of a Node's live allocations that let data through to and from one of these addresses.
+func (s *Server) Toward(node string, peers []netip.Addr) []control.Allocation {
+	return s.control.Toward(node, peers)
+}
 
 // CloseNode ends every live allocation of a Node and returns how many there were. When it returns, none of them relays
 // any more.

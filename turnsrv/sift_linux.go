@@ -50,7 +50,7 @@ func (s *streams) sift(ctx context.Context, to *port, fd uintptr, client netip.A
 	ours = false
 	conn, err := connOf(fd)
 	if err != nil { // no descriptors are left
-		s.places.release(seat)
+		s.places.Release(seat)
 		return
 	}
 	c.conn.Store(conn)

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/contain"
+	"github.com/crolang-p2p/crolang-aio/internal/places"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -65,7 +67,7 @@ type streams struct {
 	web    atomic.Bool // HTTP is served at those
 	// proxies are those whose PROXY headers are believed.
 	proxies atomic.Pointer[[]netip.Prefix]
-	places  *places
+	places  *places.Hall
 	dtls    *associations
 	counts  streamCounters
 	guard   guard
@@ -124,13 +126,13 @@ type streamCounters struct {
 }
 
 // refused counts a client that was not let in.
-func (c *streamCounters) refused(v verdict) {
+func (c *streamCounters) refused(v places.Verdict) {
 	switch v {
-	case full:
+	case places.Full:
 		c.full.Add(1)
-	case overShare:
+	case places.OverShare:
 		c.overShare.Add(1)
-	case seated, displaced: // let in, or counted when it was
+	case places.Seated, places.Displaced: // let in, or counted when it was
 	}
 }
 
@@ -160,8 +162,10 @@ func newStreams(cfg streamsConfig) (*streams, error) {
 		cfg.Connections = connectionsWithin(openFiles())
 	}
 	if cfg.OnPanic == nil {
-		log := new(containment)
-		cfg.OnPanic = func(cause any) { log.stopped(cfg.Logger, cause) }
+		panics := new(contain.Panics)
+		cfg.OnPanic = func(cause any) {
+			panics.Stopped(cfg.Logger, "a client was cut off by what should never fail: please report this", cause)
+		}
 	}
 	// Half of the processors are for handshakes at most, if there is more than one.
 	s := &streams{cfg: cfg, log: cfg.Logger, turnstile: newTurnstile(max(1, runtime.GOMAXPROCS(0)/2))}
@@ -169,7 +173,7 @@ func newStreams(cfg streamsConfig) (*streams, error) {
 	s.shared = serverTLS(cfg.Certificate, s.begin, s.web.Load)
 	s.believe(nil)
 	s.guard = guard{&s.counts, cfg.OnPanic}
-	s.places = newPlaces(cfg.Connections, cfg.Strangers, cfg.ConnectionsPerIP)
+	s.places = places.New(cfg.Connections, cfg.Strangers, cfg.ConnectionsPerIP)
 	s.dtls = newAssociations(cfg, &s.counts, &s.guard, s.turnstile)
 	return s, nil
 }
@@ -211,8 +215,8 @@ func (s *streams) believe(proxies []netip.Prefix) { s.proxies.Store(&proxies) }
 
 // limit replaces streamsConfig.ConnectionsPerIP. Open connections stay.
 func (s *streams) limit(perIP int) {
-	s.places.limit(perIP)
-	s.dtls.places.limit(perIP)
+	s.places.Limit(perIP)
+	s.dtls.places.Limit(perIP)
 }
 
 // datagram takes a DTLS record that came in on a UDP listener; it is for relay.Config.DTLS and does not block.
@@ -230,7 +234,7 @@ func (s *streams) Run(ctx context.Context) error {
 	<-ctx.Done()
 	err := s.Close()
 	accepting.Wait()
-	s.places.displaceUnsettled()
+	s.places.DisplaceUnsettled()
 	s.conns.Wait()
 	return err
 }
@@ -250,8 +254,8 @@ func (s *streams) Close() error {
 
 // stats returns a snapshot of the counters.
 func (s *streams) stats() StreamStats {
-	open, strangers, half := s.places.size()
-	a, b, h := s.dtls.places.size()
+	open, strangers, half := s.places.Size()
+	a, b, h := s.dtls.places.Size()
 	c := &s.counts
 	return StreamStats{
 		Open: open + a, Strangers: strangers + b, HalfOpen: half + h, Hellos: c.hellos.Load(),

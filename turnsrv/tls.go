@@ -16,7 +16,9 @@ const (
 	protoTURN = "stun.turn" // RFC 7443
 	protoNAT  = "stun.nat-discovery"
 	protoHTTP = "http/1.1"
-	protoACME = "acme-tls/1" // RFC 8737: a certificate authority looks at the certificate, and at nothing else
+	// protoACME is that of a CA that asks by tls-alpn-01 (RFC 8737). It offers no other; the certificate is the answer, and
+	// nothing is said after the handshake.
+	protoACME = "acme-tls/1"
 )
 
 // protocols are those of TURN.
@@ -42,6 +44,7 @@ func serverTLS(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error),
 		named[p] = plain.Clone()
 		named[p].NextProtos = []string{p}
 	}
+	named[protoACME].SessionTicketsDisabled = true // and without a certificate for it the handshake fails
 	outer := plain.Clone()
 	// crypto/tls would refuse a client that knows other protocols only; it is served all the same.
 	outer.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {

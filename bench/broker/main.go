@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/embedded/broker"
+	"github.com/crolang-p2p/crolang-aio/internal/redisurl"
 )
 
 func main() {
@@ -67,7 +68,7 @@ func serve(listen, redisURL string) error {
 		Limits: broker.Limits{Connections: 1 << 20, ConnectionsPerIP: 1 << 20, MessagesPerSecond: 1_000_000},
 	}}
 	if redisURL != "" {
-		client, err := broker.OpenRedis(redisURL)
+		client, err := redisurl.Open(redisURL)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/places"
 )
 
 // listener gives each connection of the own listener a place before a byte of it is read. Those of trusted proxies are
@@ -41,16 +43,31 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		wait = 0
 		at, _ := netip.ParseAddrPort(nc.RemoteAddr().String())
-		d := &door{Conn: nc}
+		d := &door{Conn: nc, hall: l.b.places}
 		if from := at.Addr().Unmap(); !l.b.trusted(from) {
-			if d.place = l.b.places.take(from, d.evict); d.place == nil {
-				l.b.counts.turnedAway.Add(1)
+			if d.place = l.b.seat(from, d.evict); d.place == nil {
 				nc.Close() // a Node tries again after that
 				continue
 			}
 		}
 		return d, nil
 	}
+}
+
+// seat finds a place for a connection from addr, nil if there is none. evict ends the connection if another needs the place.
+func (b *Broker) seat(addr netip.Addr, evict func()) *places.Seat {
+	seat, away, verdict := b.places.Take(addr, false, evict)
+	if away != nil {
+		b.counts.displaced.Add(1)
+		away.Leave()
+	}
+	switch verdict {
+	case places.OverShare:
+		b.counts.overShare.Add(1)
+	case places.Full:
+		b.counts.full.Add(1)
+	}
+	return seat
 }
 
 func temporary(err error) bool {
@@ -62,8 +79,9 @@ func temporary(err error) bool {
 type door struct {
 	net.Conn
 
+	hall   *places.Hall
 	mu     sync.Mutex
-	place  *place
+	place  *places.Seat
 	onward func()
 }
 
@@ -79,7 +97,7 @@ func (d *door) evict() {
 }
 
 // pass hands the place on; nil if it is gone already.
-func (d *door) pass(evict func()) *place {
+func (d *door) pass(evict func()) *places.Seat {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	pl := d.place
@@ -94,7 +112,7 @@ func (d *door) Close() error {
 	d.place = nil
 	d.mu.Unlock()
 	if pl != nil {
-		pl.release()
+		d.hall.Release(pl)
 	}
 	return d.Conn.Close()
 }

@@ -132,7 +132,7 @@ func (c *conn) connect(p engineio.Packet) error {
 	c.joinedAt = time.Now()
 	b.mu.Unlock()
 	c.everJoin.Store(true)
-	c.place.settle()
+	b.places.Keep(c.place, true)
 	b.counts.joined.Add(1)
 	c.send(engineio.AppendConnected(nil, sid))
 	c.send(engineio.AppendEvent(nil, "AUTHENTICATED", o.config))

@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/gobwas/ws"
+	"github.com/crolang-p2p/crolang-aio/internal/places"
 )
 
 const taken44 = `44{"message":"client already connected"}`
@@ -190,6 +193,40 @@ func TestUnreadBytesAreLife(t *testing.T) {
 	close(answer)
 }
 
+// heldAtLeaving holds up the Broker while it tells that a Node has left.
+type heldAtLeaving struct {
+	Observer
+	leaving, on chan struct{}
+}
+
+func (h heldAtLeaving) Observe(e Event) {
+	if e.Kind == Left {
+		select {
+		case h.leaving <- struct{}{}:
+			<-h.on
+		default:
+		}
+	}
+	h.Observer.Observe(e)
+}
+
+// A Node that leaves and joins again at once gets its id, though more comes from the connection that it left.
+func TestLeavingAndJoiningAtOnce(t *testing.T) {
+	for _, sameID := range []SameID{Ask, Refuse} {
+		held := heldAtLeaving{leaving: make(chan struct{}), on: make(chan struct{})}
+		r := start(t, func(c *Config) {
+			c.Settings.SameID = sameID
+			held.Observer, c.Observer = c.Observer, &held
+		})
+		alice := r.join("Alice")
+		alice.write("41")
+		<-held.leaving // the goodbye is being handled
+		alice.write("3")
+		time.AfterFunc(100*time.Millisecond, func() { close(held.on) }) // by then the newcomer waits, most likely
+		r.dial(nodeQuery("Alice")).joined()
+	}
+}
+
 func alive(w *wire) interface{ Read([]byte) (int, error) } { return w.in }
 
 func TestBanEndsTheConnectionAtOnce(t *testing.T) {
@@ -319,56 +356,88 @@ func TestSlowedDownIsNotDead(t *testing.T) {
 	}
 }
 
-func TestPlaces(t *testing.T) {
-	p := &places{sources: map[netip.Prefix]*source{}}
-	p.limit(4, 3)
-	evicted := map[string]int{}
-	take := func(addr string) *place {
-		return p.take(netip.MustParseAddr(addr), func() { evicted[addr]++ })
-	}
-	crowd := []*place{take("192.0.2.1"), take("192.0.2.1"), take("192.0.2.1")}
-	if take("192.0.2.1") == nil || evicted["192.0.2.1"] != 1 || crowd[0].taken {
-		t.Error("a source's own oldest gives way", evicted)
-	}
-	take("2001:db8::1").settle()
-	if take("2001:db8:1::1") == nil || evicted["192.0.2.1"] != 2 {
-		t.Error("the crowd gives way to another source", evicted)
-	}
-	for _, pl := range crowd {
-		pl.settle()
-		pl.release()
-		pl.release()
-	}
-	if p.used != 3 {
-		t.Errorf("%d used", p.used)
-	}
-	p.limit(1, 1)
-	if take("2001:db8::2") != nil { // the same /64, which has joined
-		t.Error("who has joined gave way")
-	}
+// clock is a time that the places go by, which a test moves on.
+func (r *rig) clock() (pass func(time.Duration)) {
+	var late atomic.Int64
+	r.b.places.Clock(func() time.Time { return time.Now().Add(time.Duration(late.Load())) })
+	return func(d time.Duration) { late.Add(int64(d)) }
 }
 
-func TestPlacesOfConnections(t *testing.T) {
-	r := start(t, func(c *Config) { c.Settings.Limits.ConnectionsPerIP = 2 })
-	r.join("Alice")
-	stranger := r.dial(nodeQuery("Bob"))
-	carol := r.join("Carol") // takes Bob's place
-	stranger.want("end")
-	nc, err := net.Dial("tcp", r.b.Addr().String()) // no place at all
+func (r *rig) cutOff() {
+	r.t.Helper()
+	nc, err := net.Dial("tcp", r.b.Addr().String())
 	if err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	defer nc.Close()
 	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
 	if n, err := nc.Read(make([]byte, 1)); err == nil || n > 0 {
-		t.Error("a connection beyond all places is served")
+		r.t.Error("a connection beyond all places is served")
 	}
-	carol.frame(ws.NewCloseFrame(nil))
-	carol.want("close 1005")
-	carol.over()
+}
+
+// One source has its places and no more: those of it that have not joined give way when they have had their time, those
+// that have joined never do, and who has left by 41 counts as a stranger again.
+func TestPlacesOfASource(t *testing.T) {
+	r := start(t, func(c *Config) { c.Settings.Limits.ConnectionsPerIP = 2 })
+	pass := r.clock()
+	r.join("Alice")
+	stranger := r.dial(nodeQuery("Bob"))
+	r.cutOff() // Bob may still join
+	pass(places.Grace)
+	carol := r.join("Carol") // takes Bob's place
+	stranger.want("end")
+	pass(places.Grace)
+	r.cutOff()
+	carol.write("41")
 	r.events.await(t, func(e Event) bool { return e.Kind == Left && e.Node == "Carol" })
-	eventually(t, "the place is free", func() bool { return r.b.Stats().Connections == 1 })
+	pass(places.Grace)
 	r.join("Dave")
+	carol.want("end")
+	if s := r.b.Stats(); s.OverShare != 2 || s.Displaced != 2 || s.Connections != 2 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A crowd of one address takes nobody else's place: a new source is let in, a Node that has joined stays, and only where
+// every place is one that has joined is nobody let in. Sources are as a trusted proxy names them.
+func TestPlacesOfACrowd(t *testing.T) {
+	r := start(t, func(c *Config) {
+		c.Settings.Limits.Connections = 24
+		c.Settings.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	from := func(node, addr string) *wire { return r.rawDial(nodeQuery(node), "X-Forwarded-For: "+addr) }
+	joined := from("Alice", "192.0.2.1")
+	joined.readAny() // 0{…}
+	joined.joined()
+	var crowd []*wire
+	for i := range 23 {
+		w := from("x"+strconv.Itoa(i), "203.0.113."+strconv.Itoa(i/3)) // an eighth of all each
+		if w.head.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatalf("%d: %s", i, w.head.Status)
+		}
+		crowd = append(crowd, w)
+	}
+	if w := from("y", "203.0.113.1"); w.head.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("one more than its share: %s", w.head.Status)
+	}
+	for i := range 23 {
+		w := from("Bob"+strconv.Itoa(i), "2001:db8:"+strconv.Itoa(i)+"::1")
+		w.readAny()
+		w.joined()
+	}
+	for _, w := range crowd {
+		w.readAny() // 0{…}
+		w.over()
+	}
+	if w := from("z", "198.51.100.7"); w.head.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("who has joined gave way: %s", w.head.Status)
+	}
+	joined.write(payload(1, askConnected, `{"ids":["Bob22"]}`))
+	joined.want(`431["{\"results\":[{\"id\":\"Bob22\",\"connected\":true}]}"]`)
+	if s := r.b.Stats(); s.Displaced != 23 || s.OverShare != 1 || s.Full != 1 || s.Nodes != 24 {
+		t.Errorf("%+v", s)
+	}
 }
 
 func TestOrigins(t *testing.T) {
@@ -383,6 +452,9 @@ func TestOrigins(t *testing.T) {
 		if got := status("Origin: " + origin); got != want {
 			t.Errorf("%s: %d", origin, got)
 		}
+	}
+	if s := r.b.Stats(); s.ForeignPages != 3 || s.BadRequests != 0 {
+		t.Errorf("%d foreign pages and %d bad requests are counted", s.ForeignPages, s.BadRequests)
 	}
 	next, err := r.b.Prepare(Settings{Origins: []string{"https://app.example"}})
 	if err != nil {

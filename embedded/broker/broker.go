@@ -16,13 +16,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/replicas"
 	"github.com/crolang-p2p/crolang-aio/internal/change"
+	"github.com/crolang-p2p/crolang-aio/internal/places"
 )
 
 // maxWaiting bounds what waits for all Nodes together; beyond it the one furthest behind is let go.
@@ -39,7 +39,7 @@ type Broker struct {
 	ctx     context.Context //nolint:containedctx // ends with Run, for connections that Handler was given
 	cancel  context.CancelFunc
 	wheel   wheel
-	places  places
+	places  *places.Hall
 	shared  *replicas.Replicas // nil: alone
 	waiting atomic.Int64       // bytes in all outboxes
 	counts  counters
@@ -70,7 +70,7 @@ func New(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger, ln: ln, start: time.Now(),
 		wheel:   wheel{tick: cfg.timing.tick},
-		places:  places{sources: map[netip.Prefix]*source{}},
+		places:  places.New(set.Limits.Connections, set.Limits.Connections, set.Limits.ConnectionsPerIP),
 		live:    map[*conn]struct{}{},
 		nodes:   map[string]*conn{},
 		sockets: map[string]*conn{},
@@ -99,8 +99,12 @@ func (b *Broker) Prepare(next Settings) (change.Change, error) {
 
 func (b *Broker) apply(set *settings) {
 	b.set.Store(set)
-	b.places.limit(set.Limits.Connections, set.Limits.ConnectionsPerIP)
+	b.places.Resize(set.Limits.Connections)
+	b.places.Limit(set.Limits.ConnectionsPerIP)
 }
+
+// Limits are those that hold, defaults filled in.
+func (b *Broker) Limits() Limits { return b.set.Load().Limits }
 
 // Addr is the bound address, nil if there is none.
 func (b *Broker) Addr() net.Addr {

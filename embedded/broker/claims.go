@@ -64,23 +64,28 @@ func (b *Broker) displace(ctx context.Context, holder, c *conn) claimResult {
 	may := c.proven || holder.from == c.from
 	pending := holder.nc == nil
 	b.mu.RUnlock()
+	sameID := b.set.Load().SameID
 	switch {
 	case !still:
 		return claimed
 	case holder.ended.Load(): // it is leaving
-	case b.set.Load().SameID == Refuse:
-		return inUse
-	case pending && !joined:
+	case pending && !joined && sameID != Refuse:
 		return unclear // it is being asked whether it may join
-	case !may:
+	case pending:
 		return inUse
-	case b.alive(ctx, holder):
-		return inUse
-	case ctx.Err() != nil:
-		return unclear
 	default:
-		b.counts.takenOver.Add(1)
-		holder.drop("a newer connection took its id over, since nothing came from it")
+		switch b.lives(ctx, holder, freed, sameID != Refuse && may) {
+		case left:
+			return claimed
+		case lively:
+			return inUse
+		case unknown:
+			return unclear
+		case leaving:
+		case silent:
+			b.counts.takenOver.Add(1)
+			holder.drop("a newer connection took its id over, since nothing came from it")
+		}
 	}
 	select {
 	case <-freed:
@@ -90,37 +95,61 @@ func (b *Broker) displace(ctx context.Context, holder, c *conn) claimResult {
 	}
 }
 
-// alive pings a connection and reports whether anything at all comes from it: bytes that the Broker has not read yet count,
-// since it may be slow to do so itself.
-func (b *Broker) alive(ctx context.Context, c *conn) bool {
+// life is what a connection was found to be.
+type life uint8
+
+const (
+	lively life = iota + 1
+	silent
+	leaving // it has ended, and gives its id back
+	left    // it has given its id back
+	unknown // nobody waits for the answer any more
+)
+
+// lives finds out whether a connection still holds its id, once what has come from it is handled: it may be its goodbye, and a
+// Node that leaves and joins again at once is not refused. With ask it is pinged too, and is silent where nothing at all comes
+// from it: bytes that the Broker has not read yet count, since it may be slow to do so itself.
+func (b *Broker) lives(ctx context.Context, c *conn, freed <-chan struct{}, ask bool) life {
 	total := func() (int64, bool) {
 		waiting, over := unread(c.nc)
 		return c.heard.Load() + int64(waiting), over
 	}
 	before, over := total()
-	if over {
-		return false
+	if ask && !over {
+		c.send([]byte(engineio.Ping))
 	}
-	c.send([]byte(engineio.Ping))
 	deadline := time.NewTimer(b.cfg.timing.ask)
 	defer deadline.Stop()
 	look := time.NewTicker(max(b.cfg.timing.ask/60, time.Millisecond))
 	defer look.Stop()
-	for {
+	for late := false; ; {
 		now, over := total()
+		handled := c.handled.Load()
+		select {
+		case <-freed: // looked at after handled: giving the id back is handled before that is said
+			return left
+		default:
+		}
 		switch {
-		case now > before:
-			return true
-		case over || c.ended.Load():
-			return false
+		case c.ended.Load():
+			return leaving
+		case over && ask:
+			return silent
+		case ask && handled > before, !ask && handled >= before:
+			return lively
+		case late && (now > before || !ask):
+			return lively
+		case late:
+			return silent
 		}
 		select {
+		case <-freed:
+			return left
 		case <-look.C:
 		case <-deadline.C:
-			now, _ := total()
-			return now > before
+			late = true
 		case <-ctx.Done():
-			return true // nobody is left to take over
+			return unknown
 		}
 	}
 }

@@ -64,7 +64,7 @@ type Config struct {
 	// pages may connect as Settings.Origins says of it.
 	HandlerOnLoopback bool
 
-	// Redis has the locks and carries the messages that Brokers share; see [OpenRedis]. nil: this is the only Broker. It
+	// Redis has the locks and carries the messages that Brokers share; see package redisurl. nil: this is the only Broker. It
 	// stays the caller's to close, after Run.
 	Redis redis.UniversalClient
 

@@ -12,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/engineio"
+	"github.com/crolang-p2p/crolang-aio/internal/places"
 )
 
 // causeLeft is the end of a connection that the Node itself meant.
@@ -27,7 +28,7 @@ const readBuffer = 512
 // the other; others may send to it, end it, and look at what is atomic.
 type conn struct {
 	b      *Broker
-	place  *place
+	place  *places.Seat
 	from   netip.Addr
 	opened time.Time
 	join   Join
@@ -44,6 +45,7 @@ type conn struct {
 	pingAt   atomic.Int64 // 0: no pong is waited for
 	readAt   atomic.Int64 // the last message that was read whole
 	heard    atomic.Int64 // bytes
+	handled  atomic.Int64 // of them, when the reader last had nothing left to do
 	occupied atomic.Bool  // the Broker itself is not reading on: a policy takes its time, or the Node is slowed down
 	slowed   atomic.Int64 // when that was so last
 
@@ -219,7 +221,7 @@ func (c *conn) due(now time.Time) time.Duration {
 // serve reads until the connection ends, and gives back all that it held. It owns the connection.
 func (c *conn) serve() {
 	defer c.b.conns.Done()
-	defer c.place.release()
+	defer c.b.places.Release(c.place)
 	t := &c.b.cfg.timing
 	c.pongAt.Store(int64(time.Since(c.b.start)))
 	c.send(engineio.AppendOpen(nil, newID()))

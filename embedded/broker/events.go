@@ -28,7 +28,6 @@ type relayed struct {
 	index     int
 	message   bool // from application to application; the others prepare a connection
 	authorize bool
-	candidate bool
 	count     func(*traffic) *uint32
 }
 
@@ -37,8 +36,8 @@ var relayedEvents = [...]*relayed{
 	{name: "CONNECTION_ACCEPTANCE", count: func(t *traffic) *uint32 { return &t.acceptances }},
 	{name: "CONNECTION_REFUSAL", count: func(t *traffic) *uint32 { return &t.refusals }},
 	{name: "INCOMING_CONNECTIONS_NOT_ALLOWED", count: func(t *traffic) *uint32 { return &t.refusals }},
-	{name: "ICE_CANDIDATES_EXCHANGE_INITIATOR_TO_RESPONDER", candidate: true, count: func(t *traffic) *uint32 { return &t.candidates }},
-	{name: "ICE_CANDIDATES_EXCHANGE_RESPONDER_TO_INITIATOR", candidate: true, count: func(t *traffic) *uint32 { return &t.candidates }},
+	{name: "ICE_CANDIDATES_EXCHANGE_INITIATOR_TO_RESPONDER", count: func(t *traffic) *uint32 { return &t.candidates }},
+	{name: "ICE_CANDIDATES_EXCHANGE_RESPONDER_TO_INITIATOR", count: func(t *traffic) *uint32 { return &t.candidates }},
 	{name: "SOCKET_MSG_EXCHANGE", message: true, authorize: true, count: func(t *traffic) *uint32 { return &t.messages }},
 }
 
@@ -66,6 +65,7 @@ func (c *conn) packet(p engineio.Packet) error {
 	switch p.Type {
 	case engineio.Leave:
 		c.b.unclaim(c)
+		c.b.places.Keep(c.place, false) // a stranger again
 	case engineio.Event:
 		c.event(&p)
 	}
@@ -125,11 +125,10 @@ func (c *conn) relay(e *relayed, p *engineio.Packet, arg []byte) {
 	}
 	c.count(e, answer, len(arg), to)
 	c.reply(p.ID, answer)
-	event := Event{Kind: Answered, Node: c.join.Node, Peer: m.to, Name: e.name, Answer: answer, Cause: cause, From: c.from, Bytes: len(arg)}
-	if e.candidate {
-		event.Candidate = m.candidate
-	}
-	c.b.observe(event)
+	c.b.observe(Event{
+		Kind: Answered, Node: c.join.Node, Peer: m.to, Name: e.name, Answer: answer, Cause: cause, From: c.from, Bytes: len(arg),
+		Candidates: m.candidates,
+	})
 }
 
 // judge goes through what must hold before the receiver is looked for.
@@ -140,7 +139,7 @@ func (c *conn) judge(e *relayed, p *engineio.Packet, arg []byte, m *message) (an
 	}
 	buf := takeBuffer()
 	defer giveBuffer(buf)
-	if p.Binary || !m.read(arg, buf, e.candidate) {
+	if p.Binary || !m.read(arg, buf, !e.message) {
 		return answerError, ""
 	}
 	if set.CheckSender && m.forged(c.join.Node) {

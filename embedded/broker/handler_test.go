@@ -2,12 +2,14 @@ package broker
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/gobwas/ws"
 )
@@ -82,5 +84,31 @@ func TestConfigErrors(t *testing.T) {
 		} else {
 			t.Log(err)
 		}
+	}
+}
+
+// The check behind the watchdog is one: it fails where nobody answers, and a Broker that has no place for this machine is
+// alive all the same.
+func TestAlive(t *testing.T) {
+	soon := func(d time.Duration) context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), d)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	idle, err := New(Config{Listen: "127.0.0.1:0", Decider: &decider{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer idle.Close()
+	if err := idle.Alive(soon(200 * time.Millisecond)); err == nil {
+		t.Error("a Broker that is not run is alive")
+	}
+	r := start(t, func(c *Config) { c.Settings.Limits.ConnectionsPerIP = 1 })
+	if err := r.b.Alive(soon(20 * time.Second)); err != nil {
+		t.Error(err)
+	}
+	r.join("Alice")
+	if err := r.b.Alive(soon(20 * time.Second)); err != nil {
+		t.Errorf("without a place: %v", err)
 	}
 }

@@ -57,7 +57,11 @@ func (b *Broker) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	q := parseQuery(r.URL.RawQuery)
 	upgrade := r.Header.Get("Upgrade") != ""
 	if code, ok := b.verify(r, &q, upgrade); !ok {
-		b.counts.badRequests.Add(1)
+		if code == errForbidden {
+			b.counts.foreignPages.Add(1)
+		} else {
+			b.counts.badRequests.Add(1)
+		}
 		answer(w, code, upgrade)
 		return
 	}
@@ -152,7 +156,7 @@ func (b *Broker) handshake(w http.ResponseWriter, r *http.Request, q *query) {
 	b.mu.Lock()
 	if b.stopped || b.draining.Load() {
 		b.mu.Unlock()
-		b.counts.turnedAway.Add(1)
+		b.counts.draining.Add(1)
 		b.later(w)
 		return
 	}
@@ -166,10 +170,10 @@ func (b *Broker) handshake(w http.ResponseWriter, r *http.Request, q *query) {
 	}()
 	c := b.newConn(r, q)
 	if c.place == nil {
-		b.counts.turnedAway.Add(1)
 		b.later(w)
 		return
 	}
+	defer c.containHandshake()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	defer context.AfterFunc(c.ctx, cancel)()
@@ -218,7 +222,7 @@ func (b *Broker) handshake(w http.ResponseWriter, r *http.Request, q *query) {
 func (b *Broker) abandon(c *conn) {
 	c.finish("the handshake failed")
 	b.leave(c)
-	c.place.release()
+	b.places.Release(c.place)
 }
 
 // newConn finds a place; without one the connection's is nil.
@@ -241,7 +245,7 @@ func (b *Broker) newConn(r *http.Request, q *query) *conn {
 	if door, ok := r.Context().Value(doorKey{}).(*door); ok && !b.trusted(peer(r)) {
 		c.place = door.pass(evict)
 	} else {
-		c.place = b.places.take(c.from, evict)
+		c.place = b.seat(c.from, evict)
 	}
 	if c.place == nil {
 		c.cancel()

@@ -19,8 +19,8 @@ const (
 	// Left: Node is not connected any more, for Cause; Took since it joined. Lost where neither the Node nor [Broker.Disconnect]
 	// ended the connection. It is observed before another connection can join with the id.
 	Left
-	// Answered: Node sent the event Name for Peer, of Bytes, and was given Answer; Cause where a policy said no. Candidate
-	// where it was an ICE candidate.
+	// Answered: Node sent the event Name for Peer, of Bytes, and was given Answer; Cause where a policy said no. Candidates
+	// are those that were in it.
 	Answered
 )
 
@@ -36,7 +36,7 @@ type Event struct {
 	Node, Peer string
 	Name       string // one of the events of the protocol
 	Answer     string // OK, ERROR, UNAUTHORIZED, NOT_CONNECTED, DISABLED
-	Candidate  string // host, srflx, prflx, relay; empty: none, or of an unknown kind
+	Candidates Candidates
 	Cause      string
 	Version    string // of the Node's library
 	Runtime    string // JVM, …

@@ -8,14 +8,14 @@ import (
 
 // message is what the Broker reads of a payload: JSON in a JSON string.
 type message struct {
-	to        string // trimmed, not empty
-	candidate string
-	from      []byte // raw value, valid until the buffer is used again; nil if there was none
+	to         string // trimmed, not empty
+	candidates Candidates
+	from       []byte // raw value, valid until the buffer is used again; nil if there was none
 }
 
 // read reads the payload arg, a JSON value, with buf for its text; false if it is not what an event must carry. Of a member
 // that is there twice the last counts, as for JSON.parse.
-func (m *message) read(arg []byte, buf *[]byte, candidate bool) bool {
+func (m *message) read(arg []byte, buf *[]byte, candidates bool) bool {
 	if len(arg) == 0 || arg[0] != '"' {
 		return false
 	}
@@ -34,8 +34,8 @@ func (m *message) read(arg []byte, buf *[]byte, candidate bool) bool {
 		return false
 	}
 	m.to = string(jsontext.Trim(plainText(to)))
-	if candidate {
-		m.candidate = candidateKind(text)
+	if candidates {
+		m.candidates.count(text)
 	}
 	return m.to != ""
 }
@@ -53,16 +53,39 @@ func (m *message) forged(node string) bool {
 	return m.from != nil && (m.from[0] != '"' || string(plainText(m.from)) != node)
 }
 
-// candidateKind finds the kind of the ICE candidate in a payload ("… typ srflx raddr …", RFC 8839 section 5.1), empty for
-// none that is known.
-func candidateKind(text []byte) string {
-	_, rest, _ := bytes.Cut(text, []byte(" typ "))
-	for _, kind := range [...]string{"host", "srflx", "prflx", "relay"} {
-		if len(rest) > len(kind) && string(rest[:len(kind)]) == kind && (rest[len(kind)] == ' ' || rest[len(kind)] == '"' || rest[len(kind)] == '\\') {
-			return kind
+// Candidates counts ICE candidates by kind.
+type Candidates struct{ Host, Srflx, Prflx, Relay, Other uint32 }
+
+// count adds the candidates of a payload ("candidate:1 1 udp 1 192.0.2.1 9 typ srflx raddr …", RFC 8839 section 5.1): one by
+// itself, or as many as a session description has.
+func (c *Candidates) count(text []byte) {
+	for {
+		_, rest, found := bytes.Cut(text, []byte("candidate:"))
+		if !found {
+			return
+		}
+		line := rest
+		if i := bytes.IndexAny(rest, "\\\"\r\n"); i >= 0 { // ends of lines are escaped in JSON
+			line = rest[:i]
+		}
+		text = rest[len(line):]
+		_, kind, _ := bytes.Cut(line, []byte(" typ "))
+		kind, _, _ = bytes.Cut(kind, []byte(" "))
+		switch string(kind) {
+		case "host":
+			c.Host++
+		case "srflx":
+			c.Srflx++
+		case "prflx":
+			c.Prflx++
+		case "relay":
+			c.Relay++
+		default:
+			if len(line) > 0 { // an empty one says that there are no more
+				c.Other++
+			}
 		}
 	}
-	return ""
 }
 
 // readIDs reads the payload of ARE_NODES_CONNECTED_TO_BROKER.

@@ -25,7 +25,11 @@ func (v violation) Error() string { return "protocol violated" }
 
 // readAll handles message after message until the connection ends.
 func (c *conn) readAll() {
+	defer c.contain()
 	for !c.ended.Load() {
+		if c.in.Buffered() == 0 {
+			c.handled.Store(c.heard.Load())
+		}
 		_, err := c.in.Peek(1) // a quiet connection holds no buffer
 		if err == nil {
 			buf := takeBuffer()

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
@@ -136,8 +137,36 @@ func TestOrderWithSlowPolicy(t *testing.T) {
 			t.Errorf("%.60s, want %s", m, e)
 		}
 	}
-	r.events.await(t, func(e Event) bool { return e.Kind == Answered && e.Candidate == "srflx" && e.Peer == "Bob" })
+	r.events.await(t, func(e Event) bool {
+		return e.Kind == Answered && e.Candidates == Candidates{Srflx: 1} && e.Peer == "Bob"
+	})
 	r.events.await(t, func(e Event) bool {
 		return e.Kind == Answered && e.Node == "Bob" && e.Answer == "UNAUTHORIZED" && e.Cause == "not today"
 	})
+}
+
+// Candidates are counted by kind, those in a session description too, however it is escaped.
+func TestCandidates(t *testing.T) {
+	sdp := "v=0\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\na=candidate:2 1 udp 1 192.0.2.2 9 typ srflx raddr 0.0.0.0 rport 0\r\n" +
+		"a=candidate:3 1 tcp 1 192.0.2.3 9 typ relay\r\na=remote-candidates:1 192.0.2.1 9\r\na=candidate:4 1 udp 1 192.0.2.4 9 typ prflx\r\n" +
+		"a=candidate:5 1 udp 1 192.0.2.5 9 typ odd\r\na=end-of-candidates\r\n"
+	inner, err := json.Marshal(map[string]any{"to": "Bob", "sessionDescription": map[string]string{"sdp": sdp}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice, _ := json.Marshal(map[string]any{"to": "Bob", "sessionDescription": string(inner)})
+	for text, want := range map[string]Candidates{
+		string(inner): {Host: 1, Srflx: 1, Prflx: 1, Relay: 1, Other: 1},
+		string(twice): {Host: 1, Srflx: 1, Prflx: 1, Relay: 1, Other: 1},
+		`{"to":"Bob","candidate":{"candidate":"candidate:1 1 udp 1 192.0.2.1 9 typ relay","sdpMid":"0"}}`: {Relay: 1},
+		`{"to":"Bob","candidate":{"candidate":""}}`:                                                       {},
+		`{"to":"Bob","candidate":{"candidate":"candidate:"}}`:                                             {},
+		`{"to":"Bob","candidate":{"candidate":"candidate:1"}}`:                                            {Other: 1},
+		`{"to":"Bob","content":"typ host candidate typ relay"}`:                                           {},
+	} {
+		var m message
+		if !m.read(quote([]byte(text)), new([]byte), true) || m.candidates != want {
+			t.Errorf("%s: %+v", text, m.candidates)
+		}
+	}
 }

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	embedded "github.com/crolang-p2p/crolang-aio/embedded/redis"
+	"github.com/crolang-p2p/crolang-aio/internal/redisurl"
 )
 
 // serveRedis runs the embedded Redis and gives a client.
@@ -32,7 +32,7 @@ func serveRedis(t *testing.T, addr string) (client redis.UniversalClient, at str
 
 func openRedis(t *testing.T, addr string) redis.UniversalClient {
 	t.Helper()
-	client, err := OpenRedis("redis://" + addr)
+	client, err := redisurl.Open("redis://" + addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,11 +180,5 @@ func TestRedisReadOnlyAndSilent(t *testing.T) {
 				t.Errorf("a newcomer is answered %d", w.head.StatusCode)
 			}
 		})
-	}
-}
-
-func TestOpenRedisBadURL(t *testing.T) {
-	if _, err := OpenRedis("localhost:6379"); !errors.Is(err, ErrConfig) {
-		t.Error(err)
 	}
 }

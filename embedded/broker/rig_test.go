@@ -136,8 +136,9 @@ func start(t testing.TB, change func(*Config)) *rig {
 			if n := b.waiting.Load(); n != 0 {
 				t.Errorf("%d bytes still count as waiting", n)
 			}
-			if len(b.nodes)+len(b.sockets)+len(b.live)+b.places.used != 0 {
-				t.Errorf("left behind: %d ids, %d sockets, %d connections, %d places", len(b.nodes), len(b.sockets), len(b.live), b.places.used)
+			open, _, _ := b.places.Size()
+			if len(b.nodes)+len(b.sockets)+len(b.live)+open != 0 {
+				t.Errorf("left behind: %d ids, %d sockets, %d connections, %d places", len(b.nodes), len(b.sockets), len(b.live), open)
 			}
 		})
 	}
@@ -161,6 +162,17 @@ func (r *rig) rawDial(query string, header ...string) *wire {
 
 func rawDial(t testing.TB, addr, query string, header ...string) *wire {
 	t.Helper()
+	w := dialRaw(t, addr, query, header...)
+	var err error
+	if w.head, err = http.ReadResponse(w.in, nil); err != nil {
+		t.Fatalf("no answer to the handshake: %v", err)
+	}
+	return w
+}
+
+// dialRaw is rawDial without the answer.
+func dialRaw(t testing.TB, addr, query string, header ...string) *wire {
+	t.Helper()
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
@@ -170,9 +182,6 @@ func rawDial(t testing.TB, addr, query string, header ...string) *wire {
 	fmt.Fprintf(nc, "GET /socket.io/?%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n",
 		query, addr, strings.Join(append(header, ""), "\r\n"))
 	w.deadline()
-	if w.head, err = http.ReadResponse(w.in, nil); err != nil {
-		t.Fatalf("no answer to the handshake: %v", err)
-	}
 	return w
 }
 

@@ -10,14 +10,17 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/replicas"
+	"github.com/crolang-p2p/crolang-aio/internal/contain"
 )
 
 // counters since the start.
 type counters struct {
-	joined, joinUnauthorized, joinTaken, joinMalformed, joinFailed atomic.Uint64
-	turnedAway, badRequests, takenOver, slowed, unread, asked      atomic.Uint64
-	received, relayed                                              atomic.Uint64 // bytes
-	answers                                                        [len(relayedEvents)][len(answers)]atomic.Uint64
+	joined, joinUnauthorized, joinTaken, joinMalformed, joinFailed                      atomic.Uint64
+	draining, overShare, full, displaced, badRequests, takenOver, slowed, unread, asked atomic.Uint64
+	received, relayed                                                                   atomic.Uint64 // bytes
+	foreignPages                                                                        atomic.Uint64
+	panics                                                                              contain.Panics
+	answers                                                                             [len(relayedEvents)][len(answers)]atomic.Uint64
 }
 
 // traffic is what a Node has sent and got, guarded by its own lock.
@@ -119,8 +122,11 @@ type Stats struct {
 	Waiting     int64
 
 	Joined, Unauthorized, Taken, Malformed, Failed uint64 // results of joining
-	TurnedAway                                     uint64 // told to try again, or cut off, for want of a place or while draining
+	OverShare, Full                                uint64 // cut off, or told to try again: their source, or everybody, had all places
+	Draining                                       uint64 // told to try again
 	BadRequests                                    uint64
+	ForeignPages                                   uint64 // requests of pages whose origin is not let in
+	Panicked                                       uint64 // connections ended by a mistake in the program
 	TakenOver                                      uint64 // ids that a newer connection took over
 	SlowedDown                                     uint64 // messages that were waited with
 	Unread                                         uint64 // Nodes let go since they did not read
@@ -139,7 +145,8 @@ func (b *Broker) Stats() Stats {
 	s := Stats{
 		Waiting: b.waiting.Load(),
 		Joined:  n.joined.Load(), Unauthorized: n.joinUnauthorized.Load(), Taken: n.joinTaken.Load(),
-		Malformed: n.joinMalformed.Load(), Failed: n.joinFailed.Load(), TurnedAway: n.turnedAway.Load(),
+		Malformed: n.joinMalformed.Load(), Failed: n.joinFailed.Load(), Draining: n.draining.Load(),
+		ForeignPages: n.foreignPages.Load(), Panicked: n.panics.Count(),
 		BadRequests: n.badRequests.Load(), TakenOver: n.takenOver.Load(), SlowedDown: n.slowed.Load(), Unread: n.unread.Load(),
 		Asked: n.asked.Load(), ReceivedBytes: n.received.Load(), RelayedBytes: n.relayed.Load(),
 		Answers: map[string]map[string]uint64{},
@@ -153,10 +160,8 @@ func (b *Broker) Stats() Stats {
 	if b.shared != nil {
 		s.RedisFailures = b.shared.Failures()
 	}
-	b.places.mu.Lock()
-	s.Displaced = b.places.displaced
-	s.Connections = b.places.used
-	b.places.mu.Unlock()
+	s.OverShare, s.Full, s.Displaced = n.overShare.Load(), n.full.Load(), n.displaced.Load()
+	s.Connections, _, _ = b.places.Size()
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	for _, c := range b.nodes {
@@ -188,6 +193,7 @@ func (b *Broker) check(ctx context.Context) {
 		if busy.CompareAndSwap(false, true) {
 			asking.Go(func() {
 				defer busy.Store(false)
+				defer b.contain()
 				b.cfg.Decider.Invalid(ctx, ids, func(node, cause string) { b.Disconnect(node, cause) })
 			})
 		}

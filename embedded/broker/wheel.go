@@ -90,7 +90,7 @@ func (w *wheel) run(ctx context.Context) {
 			w.mu.Unlock()
 			for i, c := range due {
 				due[i] = nil
-				if again := c.due(time.Now()); again > 0 {
+				if again := c.contained(time.Now()); again > 0 {
 					w.set(c, again)
 				}
 			}

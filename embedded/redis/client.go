@@ -7,13 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/alicebob/miniredis/v2/server"
+
+	"github.com/crolang-p2p/crolang-aio/internal/contain"
 )
 
 const (
@@ -25,7 +26,26 @@ const (
 	maxAuthFailures = 8
 )
 
-type counters struct{ connections, commands, refused atomic.Uint64 }
+type counters struct {
+	connections, commands atomic.Uint64
+	refused               refusals
+}
+
+// refusals are counted by the causes of [Stats].
+type refusals struct {
+	full, displaced, slow, malformed, unread, password, unknown, memory atomic.Uint64
+	panics                                                              contain.Panics
+}
+
+// byCause are the counts of connections and of commands.
+func (r *refusals) byCause() (connections, commands map[string]uint64) {
+	return map[string]uint64{
+			"full": r.full.Load(), "displaced": r.displaced.Load(), "slow": r.slow.Load(), "malformed": r.malformed.Load(),
+			"unread": r.unread.Load(), "panicked": r.panics.Count(),
+		}, map[string]uint64{
+			"password": r.password.Load(), "unknown": r.unknown.Load(), "memory": r.memory.Load(),
+		}
+}
 
 // client is one connection. Its reader goroutine owns everything but conn, out and resp3, which publishers use too.
 type client struct {
@@ -84,8 +104,7 @@ func (c *client) serve() {
 	}()
 	defer func() {
 		if r := recover(); r != nil {
-			c.s.cfg.Logger.Error("redis: a client's command failed unexpectedly, its connection is closed: please report this",
-				"panic", r, "stack", string(debug.Stack()))
+			c.s.counts.refused.panics.Stopped(c.s.cfg.Logger, "redis: a client's command failed unexpectedly, its connection is closed: please report this", r)
 		}
 	}()
 	for !c.leaving {
@@ -135,20 +154,21 @@ func (c *client) refuse(err error) {
 	var timeout net.Error
 	switch {
 	case errors.As(err, &wrong):
+		c.s.counts.refused.malformed.Add(1)
 		c.fail("ERR " + wrong.Error())
 	case errors.As(err, &timeout) && timeout.Timeout() && !c.authenticated:
+		c.s.counts.refused.slow.Add(1)
 		c.fail("NOAUTH no password in time")
 	case errors.As(err, &timeout) && timeout.Timeout():
+		c.s.counts.refused.slow.Add(1)
 		c.fail("ERR a command was not finished in time")
-	default:
-		return
 	}
-	c.s.counts.refused.Add(1)
 }
 
 func (c *client) send(reply []byte) {
 	f := c.s.frame(reply)
 	if f == nil {
+		c.s.counts.refused.memory.Add(1)
 		f = c.s.frame(appendError(nil, "ERR "+noRoom))
 	}
 	c.s.push(c, f)
@@ -171,8 +191,10 @@ func (c *client) execute(args [][]byte) {
 	cmd, known := commands[name]
 	switch {
 	case !c.authenticated && !cmd.stranger:
+		c.s.counts.refused.password.Add(1)
 		c.fail("NOAUTH Authentication required.")
 	case !known:
+		c.s.counts.refused.unknown.Add(1)
 		c.fail(fmt.Sprintf("ERR command %s is not offered by the embedded Redis, which is for development", strconv.QuoteToASCII(name)))
 	case len(args)-1 < cmd.min || (cmd.max >= 0 && len(args)-1 > cmd.max):
 		c.wrongNumber(name)
@@ -195,11 +217,10 @@ func (c *client) login(user, password []byte) bool {
 		}
 		return true
 	}
+	c.s.counts.refused.password.Add(1)
 	c.fail("WRONGPASS invalid username-password pair or user is disabled.")
-	if c.failures++; c.failures >= maxAuthFailures {
-		c.s.counts.refused.Add(1)
-		c.leaving = true
-	}
+	c.failures++
+	c.leaving = c.leaving || c.failures >= maxAuthFailures
 	return false
 }
 

@@ -121,10 +121,18 @@ func (c *client) dispatch(name string, args [][]byte, e effect) {
 		words = append(words, string(a))
 	}
 	if err := c.s.store.dispatch(c, words, e); err != nil {
-		c.fail(err.Error())
+		c.undone(err)
 		return
 	}
 	c.send(c.takeReply())
+}
+
+// undone tells the client that the store has not done what it wanted.
+func (c *client) undone(err error) {
+	if errors.Is(err, errFull) {
+		c.s.counts.refused.memory.Add(1)
+	}
+	c.fail(err.Error())
 }
 
 // set checks for what miniredis would overflow at, and for a time to live that would outlast its key.

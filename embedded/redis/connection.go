@@ -156,7 +156,7 @@ func info(c *client, _ string, args [][]byte) {
 		{"memory", fmt.Sprintf("used_memory:%d\r\nmaxmemory:%d\r\nmaxmemory_policy:noeviction\r\n", st.Memory, s.cfg.MaxMemory)},
 		{"persistence", "loading:0\r\n"},
 		{"stats", fmt.Sprintf("total_connections_received:%d\r\ntotal_commands_processed:%d\r\nrejected_connections:%d\r\n",
-			st.Connections, st.Commands, st.Refused)},
+			st.Connections, st.Commands, st.Refused["full"])},
 		{"replication", "role:master\r\nconnected_slaves:0\r\n"},
 		{"keyspace", s.store.keyspace()},
 	}

@@ -245,7 +245,7 @@ func FuzzCommand(f *testing.F) {
 		}
 		s.store.mu.Lock()
 		defer s.store.mu.Unlock()
-		if s.store.panics > 0 {
+		if s.store.panics.Count() > 0 {
 			t.Fatal("miniredis panicked")
 		}
 	})

@@ -98,7 +98,7 @@ func TestUnfinishedCommandsShareTheirRoom(t *testing.T) {
 		r.raw(half)
 		open = append(open, r)
 	}
-	eventually(t, "what is too much is cut off", func() bool { return s.Clients() <= 9 && s.Stats().Refused >= 21 })
+	eventually(t, "what is too much is cut off", func() bool { return s.Clients() <= 9 && s.Stats().Refused["malformed"] >= 21 })
 	honest := dial(t, s)
 	honest.want("PONG", "PING")
 	for _, r := range open {

@@ -93,6 +93,7 @@ func subscribe(c *client, name string, args [][]byte) {
 				continue
 			}
 			if !c.s.store.hold(subscriptionCost(topic)) {
+				c.s.counts.refused.memory.Add(1)
 				b = appendError(b, errFull.Error())
 				continue
 			}
@@ -167,6 +168,7 @@ func publish(c *client, _ string, args [][]byte) {
 	}
 	n, ok := c.s.publish(string(args[0]), args[1])
 	if !ok {
+		c.s.counts.refused.memory.Add(1)
 		c.fail("ERR " + noRoom)
 		return
 	}

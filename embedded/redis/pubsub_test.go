@@ -109,7 +109,7 @@ func TestSubscriberThatDoesNotRead(t *testing.T) {
 		}
 	}
 	eventually(t, "it is gone", func() bool { return s.Clients() == 2 })
-	if st := s.Stats(); st.Refused != 1 {
+	if st := s.Stats(); st.Refused["unread"] != 1 {
 		t.Errorf("%+v", st)
 	}
 }
@@ -140,7 +140,7 @@ func TestSharedRoom(t *testing.T) {
 			pub.want(1, "PUBLISH", channel, payload)
 		}
 	}
-	eventually(t, "some are gone", func() bool { return s.Stats().Refused > 0 })
+	eventually(t, "some are gone", func() bool { return s.Stats().Refused["unread"] > 0 })
 	if n := s.Clients(); n < 3 || n > 8 {
 		t.Errorf("%d clients are left", n)
 	}

@@ -63,7 +63,14 @@ type Stats struct {
 	Memory      int64  // bytes, an upper estimate
 	Connections uint64 // accepted
 	Commands    uint64 // executed
-	Refused     uint64 // connections refused or cut off for a limit, a deadline or the protocol
+
+	// Refused are connections, by cause: there was no place for them (full), they gave way to newer ones before they had
+	// given the password (displaced), did not keep a deadline (slow), broke the protocol (malformed), did not read (unread),
+	// or were cut off by a mistake in the program (panicked).
+	Refused map[string]uint64
+	// RefusedCommands are commands, by cause: the password was wrong or not given (password), they are not offered
+	// (unknown), there was no memory (memory), or a mistake in the program cost all keys (panicked).
+	RefusedCommands map[string]uint64
 }
 
 // Server is the embedded Redis.
@@ -189,7 +196,7 @@ func (s *Server) admit(conn net.Conn) {
 	s.mu.Lock()
 	if s.closed || len(s.clients) >= s.cfg.MaxConns {
 		s.mu.Unlock()
-		s.counts.refused.Add(1)
+		s.counts.refused.full.Add(1)
 		// The kernel takes these few bytes; the deadline is for a full buffer.
 		if conn.SetWriteDeadline(time.Now().Add(time.Second)) == nil {
 			_, _ = conn.Write([]byte("-ERR max number of clients reached\r\n"))
@@ -211,7 +218,7 @@ func (s *Server) admit(conn net.Conn) {
 	s.mu.Unlock()
 
 	if oldest != nil {
-		s.counts.refused.Add(1)
+		s.counts.refused.displaced.Add(1)
 		oldest.kill()
 	}
 	go func() {
@@ -265,7 +272,7 @@ func (s *Server) room(n int) bool {
 		if slow == nil {
 			return false
 		}
-		s.counts.refused.Add(1)
+		s.counts.refused.unread.Add(1)
 		slow.kill()
 	}
 	return true
@@ -302,7 +309,7 @@ func (s *Server) frame(data []byte) *frame {
 // push queues f for c, and ends c when that is too much.
 func (s *Server) push(c *client, f *frame) {
 	if !c.out.put(f) {
-		s.counts.refused.Add(1)
+		s.counts.refused.unread.Add(1)
 		c.kill()
 	}
 }
@@ -320,12 +327,14 @@ func (s *Server) Clients() int {
 // Stats may be called at any time.
 func (s *Server) Stats() Stats {
 	keys, memory := s.store.size()
-	return Stats{
+	st := Stats{
 		Clients:     s.Clients(),
 		Keys:        keys,
 		Memory:      memory,
 		Connections: s.counts.connections.Load(),
 		Commands:    s.counts.commands.Load(),
-		Refused:     s.counts.refused.Load(),
 	}
+	st.Refused, st.RefusedCommands = s.counts.refused.byCause()
+	st.RefusedCommands["panicked"] = s.store.panics.Count()
+	return st
 }

@@ -46,7 +46,7 @@ func evalSHA(c *client, name string, args [][]byte) {
 	done, err := c.s.store.dispatchIf(c, string(key), string(owner), words, e)
 	switch {
 	case err != nil:
-		c.fail(err.Error())
+		c.undone(err)
 	case !done:
 		c.send(appendInt(nil, 0))
 	default:

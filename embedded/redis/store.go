@@ -4,12 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+
+	"github.com/crolang-p2p/crolang-aio/internal/contain"
 )
 
 const (
@@ -48,7 +49,7 @@ type store struct {
 	ticked  time.Time     // miniredis' clock
 	tick    time.Duration // until it moves again
 	took    time.Duration // the last look
-	panics  int
+	panics  contain.Panics
 	stopped bool
 }
 
@@ -171,8 +172,7 @@ func (s *store) execute(c *client, words []string, e effect) (err error) {
 
 // broken replaces a miniredis that panicked, and may hold its lock for ever. Held: mu.
 func (s *store) broken(command string, cause any) error {
-	s.panics++
-	s.log.Error("redis: a command failed unexpectedly, all keys are lost: please report this", "command", command, "panic", cause, "stack", string(debug.Stack()))
+	s.panics.Stopped(s.log.With("command", command), "redis: a command failed unexpectedly, all keys are lost: please report this", cause)
 	s.mr.CtxCancel()
 	mr, err := s.fresh()
 	if err != nil {

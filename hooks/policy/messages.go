@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -120,10 +121,7 @@ func (u *upstream) forward(ctx context.Context, q *queue) {
 // deliver posts one message, and again after a while if that may help.
 func (u *upstream) deliver(ctx context.Context, body []byte) (err error) {
 	for attempt := 1; ; attempt++ {
-		_, err = u.post(ctx, u.messages.url, body, messageAnswer)
-		if errors.Is(err, errAnswerLarge) {
-			err = nil // it took the message; what it says to it is of no interest
-		}
+		err = u.post(ctx, u.messages.url, body, passOver)
 		u.note(&u.messages, err)
 		if err == nil || attempt == messageAttempts || !worthRetrying(err) {
 			return err
@@ -136,6 +134,15 @@ func (u *upstream) deliver(ctx context.Context, body []byte) (err error) {
 			return ctx.Err()
 		}
 	}
+}
+
+// passOver reads an answer that is of no interest: whoever gives it took the message. If it is short, its connection can be
+// used again.
+func passOver(answer io.Reader) error {
+	if _, err := io.CopyN(io.Discard, answer, messageAnswer); err != nil && !errors.Is(err, io.EOF) {
+		return plainError(err)
+	}
+	return nil
 }
 
 // worthRetrying reports whether the same message may be taken later.

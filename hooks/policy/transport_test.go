@@ -2,10 +2,13 @@ package policy
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -156,5 +159,44 @@ func TestLentBodies(t *testing.T) {
 	l.takeBack()
 	if n, err := r.Read(make([]byte, 9)); n > 0 || err == nil {
 		t.Errorf("%d bytes, %v", n, err)
+	}
+}
+
+// TestUpstreamAnswersAreReadAsTheyCome asks about two Nodes, and is told of a million: no more is kept than was asked for.
+func TestUpstreamAnswersAreReadAsTheyCome(t *testing.T) {
+	others := []byte(strings.Repeat(`"nobody",`, 1<<14))
+	long := []byte(`"` + strings.Repeat("x", 3*maxAnswer) + `",`)
+	for name, c := range map[string]struct {
+		part  []byte
+		parts int
+		cause error
+	}{
+		"many names": {others, 100, nil}, "too many": {others, 200, errAnswerLarge}, "one long name": {long, 1, errAnswerLarge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHook(t, func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, `{"invalidNodesIds":["\u0042ob",`)
+				for range c.parts {
+					if _, err := w.Write(c.part); err != nil {
+						return
+					}
+				}
+				_, _ = io.WriteString(w, `"Bob"]}`)
+			})
+			cfg := upstreamConfig(h.URL)
+			cfg.Upstream.Timeout = time.Minute
+			p := run(t, cfg)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			var got []string
+			err := p.Invalid(t.Context(), slices.Values([]string{"Alice", "Bob"}), nil, func(node, _ string) { got = append(got, node) })
+			runtime.ReadMemStats(&after)
+			if !errors.Is(err, c.cause) || len(got) > 0 != (c.cause == nil) || c.cause == nil && !slices.Equal(got, []string{"Bob"}) {
+				t.Errorf("named %q, %v", got, err)
+			}
+			if n := after.TotalAlloc - before.TotalAlloc; n > 4<<20 {
+				t.Errorf("%d kB were allocated for it", n>>10)
+			}
+		})
 	}
 }

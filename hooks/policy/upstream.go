@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -20,8 +21,8 @@ import (
 )
 
 const (
-	maxAnswer   = 64 << 10 // bytes of a yes or no
-	maxInvalid  = 16 << 20 // bytes of an answer that names Nodes
+	maxAnswer   = 64 << 10 // bytes of a yes or no, and of a text in any answer
+	maxInvalid  = 16 << 20 // bytes of an answer that names Nodes: read as it comes, of which only names that were asked about are kept
 	maxPairs    = 65536    // answers kept by the cache
 	maxMessages = 1 << 20  // messages queued, even if the configuration allows more
 )
@@ -93,28 +94,29 @@ func newUpstream(cfg Upstream, counts *counters, now func() time.Time, dated fun
 // close lets idle connections go.
 func (u *upstream) close() { u.client.CloseIdleConnections() }
 
-// ask posts a body, unless too many are on their way, and returns the answer's.
-func (u *upstream) ask(ctx context.Context, t *target, body []byte, limit int64) ([]byte, error) {
+// ask posts a body, unless too many are on their way, and has take read the answer's.
+func (u *upstream) ask(ctx context.Context, t *target, body []byte, limit int64, take func(*strictjson.Reader) error) error {
 	select {
 	case u.slots <- struct{}{}:
 		defer func() { <-u.slots }()
 	default:
 		u.counts.busy.Add(1)
-		return nil, errBusy
+		return errBusy
 	}
-	return u.post(ctx, t.url, body, limit)
+	return u.post(ctx, t.url, body, func(answer io.Reader) error { return read(answer, limit, take) })
 }
 
-// post sends one request, whose body is the caller's again when post returns. The other side may be asked twice: a call
-// is a question, and a message that comes twice is less harm than one that is lost.
-func (u *upstream) post(ctx context.Context, address string, body []byte, limit int64) ([]byte, error) {
+// post sends one request, whose body is the caller's again when post returns, and has take read the answer as it comes.
+// The other side may be asked twice: a call is a question, and a message that comes twice is less harm than one that is
+// lost.
+func (u *upstream) post(ctx context.Context, address string, body []byte, take func(io.Reader) error) error {
 	ctx, cancel := context.WithTimeout(ctx, u.cfg.Timeout)
 	defer cancel()
 	lend := lent{text: body}
 	defer lend.takeBack()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, nil)
 	if err != nil {
-		return nil, errUnreachable
+		return errUnreachable
 	}
 	request.Body, _ = lend.body()
 	request.GetBody, request.ContentLength = lend.body, int64(len(body))
@@ -126,25 +128,69 @@ func (u *upstream) post(ctx context.Context, address string, body []byte, limit 
 	}
 	response, err := u.client.Do(request)
 	if err != nil {
-		return nil, plainError(err)
+		return plainError(err)
 	}
 	defer response.Body.Close()
 	if response.StatusCode < 200 || response.StatusCode > 299 {
 		_, _ = io.CopyN(io.Discard, response.Body, 4<<10) // so that the connection can be used again
-		return nil, statusError(response.StatusCode)
+		return statusError(response.StatusCode)
 	}
-	answer, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
-	switch {
-	case err != nil:
-		return nil, plainError(err)
-	case int64(len(answer)) > limit:
-		return nil, errAnswerLarge
-	}
-	return withoutBOM(answer), nil
+	return take(response.Body)
 }
 
-// withoutBOM is a text without the byte order mark that some editors and servers put in front.
-func withoutBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
+// read has take read one JSON text of at most limit bytes, behind a byte order mark if there is one. The error is one for
+// the why-record.
+func read(body io.Reader, limit int64, take func(*strictjson.Reader) error) error {
+	from := &source{from: body, left: limit}
+	buffered := bufio.NewReader(from)
+	if mark, _ := buffered.Peek(len(bom)); string(mark) == bom {
+		_, _ = buffered.Discard(len(bom))
+	}
+	r := strictjson.Reader{MaxString: maxAnswer}
+	r.Reset(buffered)
+	err := take(&r)
+	if err == nil {
+		err = r.End()
+	}
+	switch {
+	case err == nil:
+		return nil
+	case from.err != nil:
+		return from.err
+	case errors.Is(err, strictjson.ErrLong):
+		return errAnswerLarge
+	}
+	return errAnswerForm
+}
+
+// source is an answer's body, up to a number of bytes. It remembers why it ended before its time.
+type source struct {
+	from io.Reader
+	left int64
+	err  error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if s.err != nil {
+		return 0, s.err
+	}
+	n, err := s.from.Read(p)
+	s.left -= int64(n)
+	switch {
+	case s.left < 0:
+		s.err = errAnswerLarge
+		return 0, s.err
+	case err != nil && !errors.Is(err, io.EOF):
+		s.err = plainError(err)
+		return n, s.err
+	}
+	return n, err
+}
+
+const bom = "\ufeff" // some editors and servers put it in front
+
+// withoutBOM is a text without its byte order mark.
+func withoutBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte(bom)) }
 
 // plainError makes an error of the client one for the why-record: without the URL, which may hold a secret.
 func plainError(err error) error {
@@ -182,12 +228,12 @@ func (u *upstream) note(t *target, err error) {
 
 // yes asks a question whose answer is one boolean field.
 func (u *upstream) yes(ctx context.Context, t *target, field string, body []byte) (ok bool, err error) {
-	answer, err := u.ask(ctx, t, body, maxAnswer)
-	if err == nil {
-		ok, err = parseYes(answer, field)
-	}
+	err = u.ask(ctx, t, body, maxAnswer, func(r *strictjson.Reader) (err error) {
+		ok, err = parseYes(r, field)
+		return err
+	})
 	u.note(t, err)
-	return ok, err
+	return ok && err == nil, err
 }
 
 // failed is the answer when the upstream gave none.
@@ -250,17 +296,25 @@ func (u *upstream) invalid(ctx context.Context, nodes iter.Seq[string], body []b
 	if body == nil { // a Broker in this process, or the URL was set while the request was on its way
 		body = encodeConnected(nodes)
 	}
-	var named map[string]bool
-	answer, err := u.ask(ctx, &u.validity, body, maxInvalid)
-	if err == nil {
-		named, err = parseInvalid(answer)
-	}
+	asked := make(map[string]bool) // those asked about that the answer has named
+	err := u.ask(ctx, &u.validity, body, maxInvalid, func(r *strictjson.Reader) error {
+		return parseInvalid(r, func(node []byte) {
+			if len(asked) == 0 {
+				for each := range nodes {
+					asked[each] = false
+				}
+			}
+			if named, known := asked[string(node)]; known && !named {
+				asked[string(node)] = true
+			}
+		})
+	})
 	u.note(&u.validity, err)
-	if len(named) == 0 {
+	if err != nil || len(asked) == 0 {
 		return err
 	}
 	for node := range nodes {
-		if named[node] {
+		if asked[node] {
 			name(node, "upstream says so")
 		}
 	}
@@ -268,9 +322,7 @@ func (u *upstream) invalid(ctx context.Context, nodes iter.Seq[string], body []b
 }
 
 // parseYes reads one boolean field of an object, which must be there, once.
-func parseYes(answer []byte, field string) (yes bool, err error) {
-	var r strictjson.Reader
-	r.ResetBytes(answer)
+func parseYes(r *strictjson.Reader, field string) (yes bool, err error) {
 	found := 0
 	err = r.Object(func(name []byte) (err error) {
 		if string(name) != field {
@@ -280,31 +332,36 @@ func parseYes(answer []byte, field string) (yes bool, err error) {
 		yes, err = r.Bool()
 		return err
 	})
-	if err != nil || found != 1 || r.End() != nil {
-		return false, errAnswerForm
+	if err == nil && found != 1 {
+		err = errAnswerForm
 	}
-	return yes, nil
+	return yes, err
 }
 
-// parseInvalid reads {"invalidNodesIds": […]}.
-func parseInvalid(answer []byte) (map[string]bool, error) {
-	var r strictjson.Reader
-	r.ResetBytes(answer)
-	named := map[string]bool{}
+// parseInvalid reads {"invalidNodesIds": […]}, and calls named with each, which is valid until named returns.
+func parseInvalid(r *strictjson.Reader, named func(node []byte)) error {
 	found := false
+	var plain []byte
 	err := r.Object(func(field []byte) error {
 		if string(field) != "invalidNodesIds" {
 			return r.Skip()
 		}
 		found = true
 		return r.Array(func() error {
-			node, err := text(&r)
-			named[node] = true
-			return err
+			node, escaped, err := r.RawString()
+			if err != nil {
+				return err
+			}
+			if escaped {
+				plain, _ = strictjson.AppendUnquoted(plain[:0], node)
+				node = plain
+			}
+			named(node)
+			return nil
 		})
 	})
-	if err != nil || !found || r.End() != nil {
-		return nil, errAnswerForm
+	if err == nil && !found {
+		err = errAnswerForm
 	}
-	return named, nil
+	return err
 }

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
 
 // hook is the user's webhook.
@@ -376,7 +379,7 @@ func FuzzUpstreamAnswers(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(_ *testing.T, answer []byte) {
-		_, _ = parseYes(answer, "authorized")
-		_, _ = parseInvalid(answer)
+		_ = read(bytes.NewReader(answer), maxAnswer, func(r *strictjson.Reader) error { _, err := parseYes(r, "authorized"); return err })
+		_ = read(bytes.NewReader(answer), maxAnswer, func(r *strictjson.Reader) error { return parseInvalid(r, func([]byte) {}) })
 	})
 }

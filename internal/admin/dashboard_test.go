@@ -75,7 +75,7 @@ func lively(t *testing.T, token string) *server {
 	now := time.Now().UTC()
 	kept := stories.New()
 	for _, x := range []stories.Signal{
-		{From: "Bob", To: hostile, Event: stories.Attempt, Answer: stories.OK}, {From: "Bob", To: hostile, Event: stories.ToAsked, Answer: stories.OK, Candidate: "srflx"},
+		{From: "Bob", To: hostile, Event: stories.Attempt, Answer: stories.OK}, {From: "Bob", To: hostile, Event: stories.ToAsked, Answer: stories.OK, Candidates: map[string]int{"srflx": 1}},
 		{From: hostile, To: "Bob", Event: stories.Refusal, Answer: stories.OK}, {From: "Bob", To: "Alice", Event: stories.Message, Answer: stories.OK, Bytes: 1500},
 	} {
 		x.At = now.Add(-time.Minute)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,8 +18,20 @@ import (
 
 // relays stands for the TURN server.
 type relays struct {
-	mu   sync.Mutex
-	list []adminapi.Allocation
+	mu     sync.Mutex
+	list   []adminapi.Allocation
+	letsIn map[string]netip.Addr // by the id of an allocation
+}
+
+func (f *relays) Toward(node string, peers []netip.Addr) (out []adminapi.Allocation) {
+	for _, al := range f.Allocations() {
+		f.mu.Lock()
+		if al.Node == node && slices.Contains(peers, f.letsIn[al.ID]) {
+			out = append(out, al)
+		}
+		f.mu.Unlock()
+	}
+	return out
 }
 
 func (f *relays) Allocations() []adminapi.Allocation {

@@ -190,7 +190,12 @@ func (a *Admin) bans(c *call, _ none) (adminapi.BanList, error) {
 	if q := c.query.Get("q"); q != "" {
 		list = slices.DeleteFunc(list, func(b nodes.Ban) bool { return !strings.Contains(b.Node, q) })
 	}
-	return adminapi.BanList{Bans: cut(list, part), Total: len(list)}, nil
+	shown := cut(list, part)
+	answer := adminapi.BanList{Bans: make([]adminapi.Ban, len(shown)), Total: len(list)}
+	for i, b := range shown {
+		answer.Bans[i] = adminapi.Ban{Ban: b, Unshared: a.cfg.Fleet != nil && a.cfg.Fleet.Unshared(b)}
+	}
+	return answer, nil
 }
 
 func (a *Admin) ban(_ *call, req adminapi.BanRequest) (adminapi.BanAnswer, error) {
@@ -198,12 +203,7 @@ func (a *Admin) ban(_ *call, req adminapi.BanRequest) (adminapi.BanAnswer, error
 	if err != nil {
 		return adminapi.BanAnswer{}, err
 	}
-	req.Node = nodeid.Canonical(req.Node)
-	done, err := a.cfg.Nodes.Ban(req.Node, req.Reason, lasting)
-	if err != nil {
-		return adminapi.BanAnswer{}, err
-	}
-	return adminapi.BanAnswer{Node: req.Node, Closed: done.Closed, Cut: done.Cut, Kept: done.Kept, Replaced: done.Replaced}, nil
+	return a.banNode(nodeid.Canonical(req.Node), req.Reason, lasting)
 }
 
 // maxBan keeps the end of a ban within what JSON can say.
@@ -223,7 +223,7 @@ func banTime(s string) (time.Duration, error) {
 }
 
 func (a *Admin) unban(c *call, _ none) (none, error) {
-	return none{}, a.cfg.Nodes.Unban(c.target())
+	return none{}, a.unbanNode(c.target())
 }
 
 // test answers POST /api/test with an RTC configuration for the dashboard's test page.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,6 +53,8 @@ func (a *Admin) story(c *call, _ none) (adminapi.Story, error) {
 	}
 	s, _ := a.cfg.Stories.Between(id, with)
 	t := teller{a: a, s: s, sides: [2]side{a.side(id), a.side(with)}}
+	a.toward(&t.sides[0], t.sides[1].addresses)
+	a.toward(&t.sides[1], t.sides[0].addresses)
 	if s.Asked == id { // the one who asked comes first
 		t.sides[0], t.sides[1] = t.sides[1], t.sides[0]
 	}
@@ -65,23 +68,41 @@ type side struct {
 	banned      bool
 	link        *adminapi.BrokerLink
 	allocations int
-	permissions int // of its allocations, whomever they are for
-	sent, got   uint64
-	drops       uint64
+	addresses   []netip.Addr // that its data may come from: of its relays, and its own
+
+	// Of its allocations that let the other in, and none else: what a Node has with a third is not in the story.
+	toward           int
+	sent, got, drops uint64
 }
 
 func (a *Admin) side(node string) side {
 	s := side{node: node, banned: a.cfg.Nodes.Banned(node), connected: a.cfg.Nodes.Connected(node), link: a.link(node)}
+	note := func(ip netip.Addr) {
+		if ip = ip.Unmap(); ip.IsValid() && !slices.Contains(s.addresses, ip) {
+			s.addresses = append(s.addresses, ip)
+		}
+	}
+	if s.link != nil {
+		note(s.link.From)
+	}
 	for _, al := range a.cfg.Relays.Allocations() {
 		if al.Node == node {
 			s.allocations++
-			s.permissions += al.Peers
-			s.sent += al.DatagramsIn
-			s.got += al.DatagramsOut
-			s.drops += al.Drops
+			note(al.Relayed.Addr())
+			note(al.Client.Addr())
 		}
 	}
 	return s
+}
+
+// toward adds up what s has for a Node with these addresses.
+func (a *Admin) toward(s *side, peers []netip.Addr) {
+	for _, al := range a.cfg.Relays.Toward(s.node, peers) {
+		s.toward++
+		s.sent += al.DatagramsIn
+		s.got += al.DatagramsOut
+		s.drops += al.Drops
+	}
 }
 
 func (s *side) quoted() string { return strconv.Quote(s.node) }
@@ -91,6 +112,7 @@ type teller struct {
 	a     *Admin
 	s     stories.Story
 	sides [2]side
+	own   map[string]string // conclusions of steps, better than the usual ones
 	out   adminapi.Story
 }
 
@@ -178,16 +200,16 @@ func (t *teller) candidates() {
 	if len(t.s.FromAsker) == 0 || len(t.s.FromAsked) == 0 {
 		state = adminapi.StepMissing
 	}
-	if t.passed() { // they may stand in offer and answer themselves
+	if there, back := t.passed(); there && back { // however they were exchanged
 		state = adminapi.StepDone
 	}
 	t.step("candidates", state, fmt.Sprintf("of %s %s; of %s %s", t.sides[0].quoted(), kinds(t.s.FromAsker), t.sides[1].quoted(), kinds(t.s.FromAsked)))
 }
 
-// passed reports whether both have relays that datagrams have come through.
-func (t *teller) passed() bool {
+// passed reports whether datagrams went from the first Node to the second, and back.
+func (t *teller) passed() (there, back bool) {
 	x, y := &t.sides[0], &t.sides[1]
-	return x.sent+y.sent > 0 && x.got+y.got > 0
+	return x.sent+y.got > 0, y.sent+x.got > 0
 }
 
 // kinds counts candidates by kind.
@@ -202,22 +224,52 @@ func kinds(all map[string]int) string {
 	return strings.Join(words, ", ")
 }
 
-// relays tells of what the two have at the TURN server now.
+// fewDrops are so many that every connection may have them.
+const fewDrops = 10
+
+// relays tells of what the two have at the TURN server now, for each other.
 func (t *teller) relays() {
 	x, y := &t.sides[0], &t.sides[1]
-	say := func(name string, of func(s *side) uint64) {
-		state := adminapi.StepDone
-		if of(x)+of(y) == 0 {
-			state = adminapi.StepMissing
+	state := func(done bool) adminapi.StepState {
+		if done {
+			return adminapi.StepDone
 		}
-		t.step(name, state, fmt.Sprintf("%s %d, %s %d", x.quoted(), of(x), y.quoted(), of(y)))
+		return adminapi.StepMissing
 	}
-	say("allocations", func(s *side) uint64 { return uint64(s.allocations) })
-	say("permissions", func(s *side) uint64 { return uint64(s.permissions) })
-	say("datagrams", func(s *side) uint64 { return s.sent + s.got })
-	if x.drops+y.drops > 0 {
-		t.step("dropped", adminapi.StepFailed, fmt.Sprintf("%s %d, %s %d datagrams", x.quoted(), x.drops, y.quoted(), y.drops))
+	t.step("allocations", state(x.allocations+y.allocations > 0), fmt.Sprintf("%s %d, %s %d", x.quoted(), x.allocations, y.quoted(), y.allocations))
+	if x.allocations+y.allocations == 0 {
+		if t.s.FromAsker["relay"]+t.s.FromAsked["relay"] == 0 {
+			t.ends("allocations", "neither sent a candidate of a relay, and neither has one: they are connected directly, or did not reach the TURN server")
+		}
 	}
+	t.step("permissions", state(x.toward+y.toward > 0),
+		fmt.Sprintf("%d of %s for %s, %d of %s for %s", x.toward, x.quoted(), y.quoted(), y.toward, y.quoted(), x.quoted()))
+	there, back := t.passed()
+	t.step("datagrams", state(there && back),
+		fmt.Sprintf("%s sent %d and got %d, %s sent %d and got %d through them", x.quoted(), x.sent, x.got, y.quoted(), y.sent, y.got))
+	switch {
+	case there && !back:
+		t.ends("datagrams", "datagrams go from "+x.quoted()+" to "+y.quoted()+" and not back")
+	case back && !there:
+		t.ends("datagrams", "datagrams go from "+y.quoted()+" to "+x.quoted()+" and not back")
+	}
+	if dropped := x.drops + y.drops; dropped > 0 {
+		few := dropped <= fewDrops || 20*dropped <= x.sent+x.got+y.sent+y.got
+		words := fmt.Sprintf("%s %d, %s %d datagrams", x.quoted(), x.drops, y.quoted(), y.drops)
+		if few {
+			t.step("dropped", adminapi.StepDone, words+", no more than usual: the first of a call come before the permission")
+		} else {
+			t.step("dropped", adminapi.StepFailed, words)
+		}
+	}
+}
+
+// ends gives a step a conclusion of its own.
+func (t *teller) ends(step, conclusion string) {
+	if t.own == nil {
+		t.own = map[string]string{}
+	}
+	t.own[step] = conclusion
 }
 
 // conclusions says what to make of a story whose first step that is not done is this one.
@@ -227,18 +279,22 @@ var conclusions = map[string]string{
 	"authorized":  "the request did not reach the other Node",
 	"accepted":    "the other Node did not accept",
 	"candidates":  "candidates are missing: that Node found none, or its library sent none",
-	"allocations": "all was exchanged, and neither has a relay now: they are connected directly, or not any more, or did not reach the TURN server",
-	"permissions": "there is a relay, but nobody asked it to let the other in: the other's candidates did not arrive, or could not be used",
+	"allocations": "all was exchanged, and neither has a relay any more: they are connected directly, or it is over",
+	"permissions": "there is a relay, but it does not let the other in: the other's candidates did not arrive, or could not be used",
 	"datagrams":   "the relay lets the other in, but nothing has passed: a firewall may be in the way of turn.relay_ports",
-	"dropped":     "datagrams pass, and some are dropped: see why of both",
+	"dropped":     "datagrams pass, and many are dropped: see why of both",
 }
 
 func (t *teller) conclude() {
 	for _, s := range t.out.Steps {
-		if s.State != adminapi.StepDone {
-			t.out.Missing, t.out.Conclusion = s.Name, conclusions[s.Name]
-			return
+		if s.State == adminapi.StepDone {
+			continue
 		}
+		t.out.Missing, t.out.Conclusion = s.Name, conclusions[s.Name]
+		if own := t.own[s.Name]; own != "" {
+			t.out.Conclusion = own
+		}
+		return
 	}
 	t.out.Conclusion = "every step came, and datagrams are relayed"
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,11 +28,30 @@ func TestStory(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	note := func(from, to, event, answer, cause, candidate string) func() {
 		return func() {
-			kept.Note(stories.Signal{From: from, To: to, Event: event, Answer: answer, Cause: cause, Candidate: candidate, Bytes: 100, At: at})
+			sig := stories.Signal{From: from, To: to, Event: event, Answer: answer, Cause: cause, Bytes: 100, At: at}
+			if candidate != "" {
+				sig.Candidates = map[string]int{candidate: 1}
+			}
+			kept.Note(sig)
 		}
 	}
 	join := func(node string) func() {
 		return func() { broker[node] = adminapi.BrokerLink{From: netip.MustParseAddr("192.0.2.7"), Since: at} }
+	}
+	relay := func(node, letsIn string, sent, got uint64) func() {
+		return func() {
+			s.relays.mu.Lock()
+			defer s.relays.mu.Unlock()
+			id := strconv.Itoa(len(s.relays.list))
+			if s.relays.letsIn == nil {
+				s.relays.letsIn = map[string]netip.Addr{}
+			}
+			s.relays.letsIn[id] = netip.MustParseAddr(letsIn)
+			s.relays.list = append(s.relays.list, adminapi.Allocation{
+				ID: id, Node: node, Relayed: netip.MustParseAddrPort("198.51.100.1:50000"), Client: netip.MustParseAddrPort("192.0.2.99:1"),
+				DatagramsIn: sent, DatagramsOut: got,
+			})
+		}
 	}
 	for _, c := range []struct {
 		does    func()
@@ -46,7 +66,14 @@ func TestStory(t *testing.T) {
 		{note("Alice", "Bob", stories.Refusal, stories.OK, "", ""), "accepted", `"Alice" refused`},
 		{note("Alice", "Bob", stories.Acceptance, stories.OK, "", ""), "candidates", `of "Bob" none; of "Alice" none`},
 		{note("Bob", "Alice", stories.ToAsked, stories.OK, "", "srflx"), "candidates", `of "Bob" 1 srflx`},
+		{note("Alice", "Bob", stories.ToAsker, stories.OK, "", "host"), "allocations", `neither sent a candidate of a relay`},
 		{note("Alice", "Bob", stories.ToAsker, stories.OK, "", "relay"), "allocations", `"Bob" 0, "Alice" 0`},
+		// Alice's relay for Carol is none of Bob's business, though as many datagrams go through it as can be.
+		{relay("Alice", "203.0.113.9", 1000, 1000), "permissions", `0 of "Bob" for "Alice", 0 of "Alice" for "Bob"`},
+		{relay("Alice", "192.0.2.7", 0, 0), "datagrams", `0 of "Bob" for "Alice", 1 of "Alice" for "Bob"`},
+		{relay("Alice", "192.0.2.7", 5, 0), "datagrams", `datagrams go from "Alice" to "Bob" and not back`},
+		{relay("Alice", "192.0.2.7", 5, 7), "", `"Bob" sent 0 and got 0, "Alice" sent 10 and got 7 through them`},
+		{relay("Bob", "198.51.100.1", 2, 3), "", `1 of "Bob" for "Alice", 3 of "Alice" for "Bob"`},
 	} {
 		c.does()
 		for _, path := range []string{"/api/story?id=Alice&with=Bob", "/api/story?id=Bob&with=Alice"} {
@@ -69,10 +96,26 @@ func TestStory(t *testing.T) {
 
 // Every step that can be missing has a conclusion.
 func TestConclusions(t *testing.T) {
-	tell := teller{sides: [2]side{{node: "a"}, {node: "b", drops: 1}}}
+	tell := teller{sides: [2]side{{node: "a"}, {node: "b", drops: fewDrops + 1}}}
 	for _, step := range tell.tell().Steps {
 		if conclusions[step.Name] == "" {
 			t.Errorf("%s has none", step.Name)
 		}
+	}
+}
+
+// A few datagrams that come before their permission are no fault, and neither are few of many.
+func TestFewDropsAreNoFault(t *testing.T) {
+	for drops, want := range map[uint64]adminapi.StepState{1: adminapi.StepDone, fewDrops + 1: adminapi.StepFailed, 500: adminapi.StepFailed} {
+		tell := teller{sides: [2]side{{node: "a", sent: 100}, {node: "b", got: 100, drops: drops}}}
+		steps := tell.tell().Steps
+		if last := steps[len(steps)-1]; last.Name != "dropped" || last.State != want {
+			t.Errorf("%d: %+v", drops, last)
+		}
+	}
+	tell := teller{sides: [2]side{{node: "a", sent: 5000}, {node: "b", got: 5000, drops: 500}}}
+	steps := tell.tell().Steps
+	if last := steps[len(steps)-1]; last.State != adminapi.StepDone {
+		t.Errorf("500 of 10 000: %+v", last)
 	}
 }

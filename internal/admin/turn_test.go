@@ -128,6 +128,8 @@ func (r turnRelays) CloseAllocation(id, cause string) bool {
 	return r.server.CloseAllocation(id, cause)
 }
 
+func (r turnRelays) Toward(string, []netip.Addr) []adminapi.Allocation { return nil }
+
 func (r turnRelays) Allocations() []adminapi.Allocation {
 	list := []adminapi.Allocation{}
 	for _, a := range r.server.Allocations() {

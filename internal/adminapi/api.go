@@ -121,8 +121,8 @@ type AllocationList struct {
 
 // BanList answers GET /api/bans. Query: q (part of an id), limit, offset.
 type BanList struct {
-	Bans  []nodes.Ban `json:"bans"`
-	Total int         `json:"total"`
+	Bans  []Ban `json:"bans"`
+	Total int   `json:"total"`
 }
 
 // BanRequest is the body of POST /api/bans. For is a Go duration or a number of days ("1h30m", "365d"); empty: for good.
@@ -140,6 +140,8 @@ type BanAnswer struct {
 	Cut      bool   `json:"disconnected,omitempty"` // from the Broker in the server's process
 	Kept     bool   `json:"kept"`
 	Replaced bool   `json:"replaced,omitempty"`
+	// Fleet is how far it has come where there are more machines; Closed counts what those closed too.
+	Fleet *Spread `json:"fleet,omitempty"`
 }
 
 // Readiness answers GET /readyz: 200 if NotReady is empty, else 503.
@@ -190,7 +192,7 @@ type Status struct {
 
 // Listener is a socket that is up.
 type Listener struct {
-	Part      string `json:"part"`      // "turn", "broker", "hooks", "admin", "redis"
+	Part      string `json:"part"`      // "turn", "broker", "hooks", "admin", "redis"; "certs" while a CA asks by http-01
 	Transport string `json:"transport"` // "udp", "tcp", "tls", "dtls", "http"
 	Address   string `json:"address"`
 }
@@ -210,7 +212,7 @@ type Public struct {
 
 // Certificate is the one that TLS and DTLS clients get.
 type Certificate struct {
-	Kind       string    `json:"kind"`               // where it comes from: "self-signed" or "files"
+	Kind       string    `json:"kind"`               // where it comes from: "self-signed", "files" or "acme"
 	StandIn    bool      `json:"stand_in,omitempty"` // a self-signed one in place of what was to come from there, which cannot be used
 	Source     string    `json:"source"`             // "self-signed", or the file
 	Names      []string  `json:"names"`
@@ -225,6 +227,8 @@ type TurnStats struct {
 	Refusals   []Refusal         // by code and cause, of which there are few
 	Challenges uint64            // requests without a credential that were asked for one, which is no refusal
 	Drops      map[string]uint64 // datagrams that were not relayed or answered, by cause
+	Strangers  int               // connections that have no allocation, now
+	Hellos     uint64            // first ClientHellos of DTLS, which are answered with a cookie and forgotten
 	HalfOpen   int               // connections that have not said what they are, or not finished their handshake, now
 	Accepted   uint64            // connections of TCP and TLS, and DTLS associations
 	TurnedAway map[string]uint64 // those that were refused, displaced or broke off before they were served, by cause

@@ -14,6 +14,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/certs/acme"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/embedded/broker"
 	"github.com/crolang-p2p/crolang-aio/embedded/redis"
@@ -54,6 +55,7 @@ type parts struct {
 	front     *webguard.Guard // what serves them
 	strayed   *atomic.Uint64  // their requests for what is not served
 	rendezvous
+	together
 }
 
 // rendezvous is the Broker in this process, and what goes with it.
@@ -119,7 +121,8 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 		return nil, err
 	}
 	for _, build := range []func() error{
-		a.openCerts, a.openNodes, a.openTURN, a.openRedis, a.openHooks, a.openAdmin, a.openBroker, a.openFront, a.supervisor.closeUnused,
+		a.openCerts, a.openNodes, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.openFront,
+		a.supervisor.closeUnused,
 	} {
 		if err := build(); err != nil {
 			return nil, err
@@ -157,6 +160,11 @@ func (a *App) openData(pace Pace) (err error) {
 func (a *App) openCerts() (err error) {
 	c := certSettings(a.cfg(), a.now.Load().public)
 	c.Dir, c.Logger, c.OnChange = a.dir.Path(), a.part("certs"), func(certs.Info) { a.publish() }
+	c.Around = acme.Surroundings{
+		Ports:     func() []uint16 { return tlsPorts(a.cfg().Turn) },
+		Addresses: func() []netip.Addr { return a.now.Load().public.Advertised() },
+		Dated:     a.clock.CA,
+	}
 	a.certs, err = certs.New(c)
 	return certError(c, err)
 }
@@ -263,7 +271,7 @@ func (a *App) openAdmin() (err error) {
 		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Status: a.report.status,
 		NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats, Losses: a.report.losses,
 		Figures: a.report.figures, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain,
-		Draining: a.report.drainProgress, Logger: a.part("admin"),
+		Draining: a.report.drainProgress, Fleet: a.shownFleet(), Logger: a.part("admin"),
 	}); err != nil {
 		return err
 	}
@@ -302,7 +310,7 @@ func (a *App) Close() error {
 	if a.broker != nil {
 		errs = append(errs, a.broker.Close())
 	}
-	errs = append(errs, a.closeShared())
+	errs = append(errs, a.closeShared(), a.closeFleet())
 	if a.hooks != nil {
 		errs = append(errs, a.hooks.Close())
 	}

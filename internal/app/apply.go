@@ -36,6 +36,7 @@ func (a *App) prepare(ctx context.Context, next *config.Config) (change.Change, 
 	all.Add(made, errSecrets)
 	if errSecrets == nil {
 		all.Add(a.keys.Prepare(kept.credential, reveal(next.Credentials.PreviousSecrets)))
+		all.Add(a.prepareFleet(next, kept))
 	}
 	all.Add(a.hooks.Prepare(hooks.Settings{Token: kept.hooks, Hosts: next.Hooks.Hosts, MaxBody: next.Hooks.MaxBody}))
 	all.Add(a.guard.Prepare(guardSettings(next.Admin, kept.admin)))

@@ -13,6 +13,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
+	"github.com/crolang-p2p/crolang-aio/internal/redisurl"
 	"github.com/crolang-p2p/crolang-aio/internal/systemd"
 )
 
@@ -67,7 +68,11 @@ func answers(address string) error {
 func (p *parts) openShared(hold *holding) (redis.UniversalClient, error) {
 	switch at := hold.cfg.Fleet.RedisURL; {
 	case at.IsSet():
-		return broker.OpenRedis(at.Reveal())
+		client, err := redisurl.Open(at.Reveal())
+		if err != nil {
+			return nil, fmt.Errorf("fleet.redis_url: %w", err)
+		}
+		return client, nil
 	case p.redis == nil:
 		return nil, nil
 	}
@@ -75,7 +80,7 @@ func (p *parts) openShared(hold *holding) (redis.UniversalClient, error) {
 	if password := hold.secrets.redis; password != "" {
 		u.User = url.UserPassword("", password)
 	}
-	return broker.OpenRedis(u.String())
+	return redisurl.Open(u.String())
 }
 
 // letNodesGo has the Broker's newcomers try again, here when the process is started anew or at another Broker, and sends

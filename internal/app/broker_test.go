@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -211,6 +212,32 @@ func TestBroker(t *testing.T) {
 	await(t, "Bob is still at the Broker", func() bool { _, here := s.broker.Node("Bob"); return !here })
 	if !s.nodes.Connected("Bob") {
 		t.Error("Bob's connection was lost a moment ago, and it counts as gone")
+	}
+}
+
+// What two Nodes have at the TURN server for each other is theirs alone: a relay that lets another address in is none of it.
+func TestRelaysTowardEachOther(t *testing.T) {
+	s := startSite(t, openToLoopback)
+	alice, bob := joinNode(t, s, "Alice"), joinNode(t, s, "Bob")
+	first, other := alice.allocate(s), alice.allocate(s)
+	bob.allocate(s)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	toward := func() int { return len(relays{s.turn}.Toward("Alice", []netip.Addr{netip.MustParseAddr("127.0.0.1")})) }
+	if err := other.Permit(ctx, netip.MustParseAddrPort("9.9.9.9:1")); err != nil {
+		t.Fatal(err)
+	}
+	if n := toward(); n != 0 {
+		t.Errorf("%d before there was a permission", n)
+	}
+	if err := first.Permit(ctx, netip.MustParseAddrPort("127.0.0.1:1")); err != nil {
+		t.Fatal(err)
+	}
+	if n := toward(); n != 1 {
+		t.Errorf("%d with one", n)
+	}
+	if list := (relays{s.turn}).Toward("Bob", []netip.Addr{netip.MustParseAddr("127.0.0.1")}); len(list) != 0 {
+		t.Errorf("%+v", list)
 	}
 }
 

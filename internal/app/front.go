@@ -95,8 +95,5 @@ func (r *reporter) webStats() (metrics.WebStats, bool) {
 	if r.front == nil || len(r.now.Load().cfg.HTTPS.Serve) == 0 {
 		return metrics.WebStats{}, false
 	}
-	s := r.front.Stats()
-	return metrics.WebStats{
-		Connections: s.Open, Accepted: r.turn.Streams().HTTP, Displaced: s.Displaced, NotFound: r.strayed.Load(),
-	}, true
+	return metrics.WebStats{Connections: r.front.Open(), Accepted: r.turn.Streams().HTTP, NotFound: r.strayed.Load()}, true
 }

@@ -215,7 +215,7 @@ func (s *site) joinSecure(id string, before ...string) *node {
 func TestHTTPSBroker(t *testing.T) {
 	s := startSite(t, shared+"[https]\nserve = ['broker']\n")
 	a, b := s.joinSecure("alice"), joinNode(t, s, "bob")
-	if n := s.front.Stats().Open; n != 0 {
+	if n := s.front.Open(); n != 0 {
 		t.Errorf("%d connections of Nodes are still the web server's", n)
 	}
 	if n := s.turn.Streams(); n.HTTP != 1 || n.Open != 0 {

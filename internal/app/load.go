@@ -23,13 +23,22 @@ func Check(file string, opts ...config.Option) (*config.Config, error) {
 	return Load(file, append(opts, config.WithCheck(checkCertificate), config.WithCheck(checkTold))...)
 }
 
+// certified is the host for which clients that are told a turns: URL expect the certificate to be; empty if they are told
+// none, or if only the running server knows.
+func certified(cfg *config.Config) string {
+	if cfg.Public.Host == "auto" || cfg.Hooks.RTC.AdvertiseTLS == "never" {
+		return ""
+	}
+	return cfg.Public.Host
+}
+
 // checkCertificate finds what is wrong with the operator's certificate.
 func checkCertificate(cfg *config.Config) []*config.Error {
 	c := cfg.Certs
 	if c.CertFile == "" || c.KeyFile == "" {
 		return nil
 	}
-	err := certs.Check(c.CertFile, c.KeyFile, time.Now())
+	err := certs.Check(c.CertFile, c.KeyFile, certified(cfg), time.Now())
 	if err == nil {
 		return nil
 	}
@@ -52,8 +61,11 @@ func checkTold(cfg *config.Config) []*config.Error {
 	if has(cfg.Turn.Listen, "udp", "tcp") || encrypted && cfg.Hooks.RTC.AdvertiseTLS == "always" || len(cfg.Hooks.RTC.ExtraICEServers) > 0 {
 		return nil
 	}
+	if encrypted && cfg.Hooks.RTC.AdvertiseTLS == "auto" && cfg.Certs.ACME.Enabled {
+		return nil
+	}
 	if encrypted && cfg.Hooks.RTC.AdvertiseTLS == "auto" && cfg.Certs.CertFile != "" {
-		k, err := certs.New(certs.Config{CertFile: cfg.Certs.CertFile, KeyFile: cfg.Certs.KeyFile})
+		k, err := certs.New(certs.Config{CertFile: cfg.Certs.CertFile, KeyFile: cfg.Certs.KeyFile, PublicHost: certified(cfg)})
 		if err != nil || k.Verifiable() || !k.Usable() { // if it is not usable, that is said already
 			return nil
 		}

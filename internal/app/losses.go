@@ -2,12 +2,15 @@ package app
 
 import (
 	"context"
+	"maps"
 
 	"github.com/crolang-p2p/crolang-aio/embedded/broker"
+	"github.com/crolang-p2p/crolang-aio/embedded/redis"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/losses"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
@@ -24,8 +27,19 @@ func turnedAway(s turnsrv.StreamStats) map[string]uint64 {
 // letGo are the Broker's connections that were turned away, or ended by it, by cause.
 func letGo(s broker.Stats) map[string]uint64 {
 	return map[string]uint64{
-		"turned_away": s.TurnedAway, "bad_request": s.BadRequests, "displaced": s.Displaced, "unread": s.Unread, "taken_over": s.TakenOver,
+		"over_share": s.OverShare, "full": s.Full, "draining": s.Draining, "bad_request": s.BadRequests, "displaced": s.Displaced,
+		"unread": s.Unread, "taken_over": s.TakenOver, "foreign_page": s.ForeignPages, "panicked": s.Panicked,
 	}
+}
+
+// notServedByBroker is all that the Broker refused, ended or delayed, by cause.
+func notServedByBroker(s broker.Stats) map[string]uint64 {
+	all := map[string]uint64{
+		"join_failed": s.Failed, "unauthorized": s.Unauthorized, "id_taken": s.Taken, "malformed": s.Malformed,
+		"slowed_down": s.SlowedDown, "redis_failed": s.RedisFailures,
+	}
+	maps.Copy(all, letGo(s))
+	return all
 }
 
 // dropped is what a relay did not pass on, both ways, by cause.
@@ -45,6 +59,11 @@ func undecided(s policy.Stats) []losses.Count {
 	}
 }
 
+// forgotten is what had to be given up to keep memory bounded, or since nobody took it in time.
+func forgotten(s nodes.Stats) map[string]uint64 {
+	return map[string]uint64{"forgotten": s.Evicted, "events_lost": s.Lost}
+}
+
 // losses are the counters of all parts of what was refused, displaced or dropped.
 func (r *reporter) losses() (all []losses.Count) {
 	add := func(area losses.Area, counts map[string]uint64) {
@@ -58,18 +77,48 @@ func (r *reporter) losses() (all []losses.Count) {
 	}
 	add(losses.Connections, turn.TurnedAway)
 	add(losses.Datagrams, turn.Drops)
+	add(losses.Datagrams, map[string]uint64{"panicked": turn.Panics - turn.TurnedAway["panicked"]}) // the former has all
 	all = append(all, undecided(r.policy.Stats())...)
+	add(losses.Records, forgotten(r.nodes.Stats()))
 	add(losses.HTTP, r.meters.Refused())
-	if s, on := r.webStats(); on {
-		add(losses.HTTP, map[string]uint64{"https displaced": s.Displaced, "https 404": s.NotFound})
+	for listener, lost := range r.lostOverHTTP() {
+		for cause, n := range lost {
+			add(losses.HTTP, map[string]uint64{listener + " " + cause: n})
+		}
 	}
 	if r.broker != nil {
-		s := r.broker.Stats()
-		add(losses.Broker, letGo(s))
-		add(losses.Broker, map[string]uint64{"join_failed": s.Failed, "redis_failed": s.RedisFailures})
+		add(losses.Broker, notServedByBroker(r.broker.Stats()))
 	}
 	if r.redis != nil {
-		add(losses.Redis, map[string]uint64{"refused": r.redis.Stats().Refused})
+		add(losses.Redis, refusedByRedis(r.redis.Stats()))
+	}
+	return all
+}
+
+// refusedByRedis are the embedded Redis's refusals, by cause: of connections, and of commands.
+func refusedByRedis(s redis.Stats) map[string]uint64 {
+	all := make(map[string]uint64)
+	for cause, n := range s.Refused {
+		all[cause] += n
+	}
+	for cause, n := range s.RefusedCommands {
+		all[cause] += n
+	}
+	return all
+}
+
+// lostOverHTTP is what the listeners of HTTP did not serve as they should have, by listener and cause.
+func (p *parts) lostOverHTTP() map[string]map[string]uint64 {
+	all := make(map[string]map[string]uint64)
+	if p.hooks != nil {
+		all["hooks"] = p.hooks.Lost()
+	}
+	if p.guard != nil {
+		all["admin"] = p.guard.Lost()
+	}
+	if p.front != nil {
+		all["https"] = p.front.Lost()
+		all["https"]["404"] = p.strayed.Load()
 	}
 	return all
 }

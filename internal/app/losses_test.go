@@ -1,21 +1,45 @@
 package app
 
 import (
+	"context"
+	"net/http"
 	"slices"
 	"testing"
 
+	"github.com/crolang-p2p/crolang-aio/embedded/broker"
+	"github.com/crolang-p2p/crolang-aio/embedded/redis"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/losses"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
-// Every cause that the data plane counts has words of its own.
+// Every cause that a part counts has words of its own.
 func TestCausesHaveWords(t *testing.T) {
+	r, err := redis.New(redis.Config{Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, stop := context.WithCancel(t.Context())
+	stop()
+	defer func() { _ = r.Run(running) }() // which ends at once
+	g, err := webguard.New(webguard.Config{Key: "admin.listen", Listen: "127.0.0.1:0", Handler: http.NotFoundHandler()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	overHTTP := map[string]uint64{}
+	for cause := range g.Lost() {
+		overHTTP["hooks "+cause], overHTTP["admin "+cause] = 0, 0
+	}
 	for area, counts := range map[losses.Area]map[string]uint64{
 		losses.Connections: turnedAway(turnsrv.StreamStats{}), losses.Datagrams: dropped(relay.Stats{}),
+		losses.Broker: notServedByBroker(broker.Stats{}), losses.Redis: refusedByRedis(r.Stats()), losses.HTTP: overHTTP,
+		losses.Records: forgotten(nodes.Stats{}),
 	} {
-		if len(counts) < 8 {
+		if len(counts) < 2 {
 			t.Errorf("%s: only %d causes", area, len(counts))
 		}
 		for cause := range counts {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,11 +20,11 @@ func TestRelayPortsThatCannotBeOpened(t *testing.T) {
 	}
 	defer held.Close()
 	port := uint16(held.LocalAddr().(*net.UDPAddr).Port)
-	bad := tryPorts(t.Context(), []netip.Addr{loopback}, port, port, nil)
-	if len(bad) != 1 || !errors.Is(bad[0].err, syscall.EADDRINUSE) {
+	bad, total := tryPorts(t.Context(), []netip.Addr{loopback}, []uint16{port}, nil)
+	if len(bad) != 1 || total != 1 || !errors.Is(bad[0].err, syscall.EADDRINUSE) {
 		t.Fatalf("%+v", bad)
 	}
-	if own := tryPorts(t.Context(), []netip.Addr{loopback}, port, port, map[uint16]bool{port: true}); len(own) != 0 {
+	if own, _ := tryPorts(t.Context(), []netip.Addr{loopback}, []uint16{port}, map[uint16]bool{port: true}); len(own) != 0 {
 		t.Errorf("the server's own: %+v", own)
 	}
 	denied := badPort{netip.AddrPortFrom(loopback, 900), &net.OpError{Op: "listen", Err: os.NewSyscallError("bind", syscall.EACCES)}}
@@ -48,6 +49,18 @@ func TestRelayPortsThatCannotBeOpened(t *testing.T) {
 	held.Close()
 	if err := tryPort(bad[0].at); err != nil {
 		t.Errorf("free again: %v", err)
+	}
+}
+
+func TestSampleOfPorts(t *testing.T) {
+	for _, r := range [][2]uint16{{1, 65535}, {49152, 65535}, {1000, 1255}, {1000, 1256}, {7, 7}, {7, 8}} {
+		ports := sample(r[0], r[1])
+		if ports[0] != r[0] || ports[len(ports)-1] != r[1] || len(ports) != min(tried, int(r[1])-int(r[0])+1) {
+			t.Errorf("%v: %v", r, ports)
+		}
+		if !slices.IsSorted(ports) || len(slices.Compact(slices.Clone(ports))) != len(ports) {
+			t.Errorf("%v: not spread: %v", r, ports)
+		}
 	}
 }
 

@@ -31,6 +31,10 @@ func (a *App) Run(ctx context.Context, reload stages.Part) error {
 	if reload != nil {
 		front = append(front, reload)
 	}
+	last := []stages.Part{a.policy.Run, a.nodes.Run}
+	if a.fleet != nil {
+		last = append(last, a.fleet.Run)
+	}
 	begun, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, a.Drain)()
@@ -51,11 +55,11 @@ func (a *App) Run(ctx context.Context, reload stages.Part) error {
 	}
 	a.life.running.Store(true)
 	waiting.Go(func() { a.supervisor.run(over) })
-	err := stages.Run(begun, []stages.Part{turn}, front, []stages.Part{a.hooks.Run}, []stages.Part{a.policy.Run, a.nodes.Run})
+	err := stages.Run(begun, []stages.Part{turn}, front, []stages.Part{a.hooks.Run}, last)
 	cancel()
 	finish()
 	waiting.Wait()
-	return errors.Join(err, a.closeShared(), a.dir.Close())
+	return errors.Join(err, a.closeShared(), a.closeFleet(), a.dir.Close())
 }
 
 // Drain begins the end: no new allocation is taken, Nodes are told to join again, live allocations and the webhooks go on, and
@@ -63,6 +67,9 @@ func (a *App) Run(ctx context.Context, reload stages.Part) error {
 // drain_timeout is over. It returns at once, and does nothing if called again.
 func (a *App) Drain() {
 	a.life.end(func() {
+		if a.fleet != nil {
+			a.fleet.Drain()
+		}
 		a.turn.Drain()
 		a.letNodesGo()
 		a.hooks.LetGo()

@@ -158,7 +158,7 @@ func webhooksURL(cfg *config.Config, p publicaddr.Public) string {
 // verifiable reports whether the configured certificate is one that clients accept.
 func verifiable(cfg *config.Config, p publicaddr.Public) bool {
 	if cfg.Certs.CertFile == "" {
-		return false
+		return cfg.Certs.ACME.Enabled // it will be, or serve says why not
 	}
 	k, err := certs.New(certs.Config{CertFile: cfg.Certs.CertFile, KeyFile: cfg.Certs.KeyFile, PublicHost: p.Machine()})
 	return err == nil && k.Verifiable()

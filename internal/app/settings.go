@@ -1,14 +1,18 @@
 package app
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/certs/acme"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
@@ -26,8 +30,14 @@ func (r relays) CloseNode(node, cause string) int { return r.turn.CloseNode(node
 func (r relays) CloseAllocation(id, cause string) bool { return r.turn.CloseAllocation(id, cause) }
 
 // Allocations lists the live ones.
-func (r relays) Allocations() []adminapi.Allocation {
-	all := r.turn.Allocations()
+func (r relays) Allocations() []adminapi.Allocation { return described(r.turn.Allocations()) }
+
+// Toward lists those of a Node that let data through to and from one of these addresses.
+func (r relays) Toward(node string, peers []netip.Addr) []adminapi.Allocation {
+	return described(r.turn.Toward(node, peers))
+}
+
+func described(all []control.Allocation) []adminapi.Allocation {
 	out := make([]adminapi.Allocation, len(all))
 	for i, x := range all {
 		out[i] = adminapi.Allocation{
@@ -98,9 +108,29 @@ func prefixes(texts []string) (all []netip.Prefix) {
 // certSettings are those that a reload can change.
 func certSettings(cfg *config.Config, p publicaddr.Public) certs.Config {
 	c := cfg.Certs
-	return certs.Config{
+	set := certs.Config{
 		CertFile: c.CertFile, KeyFile: c.KeyFile, PublicHost: p.Machine(), Hosts: c.Hosts, Validity: c.Validity, RenewBefore: c.RenewBefore,
 	}
+	if a := c.ACME; a.Enabled {
+		set.ACME = &acme.Settings{
+			Domains: a.Domains, Email: a.Email, Directory: a.Directory, CAFile: a.CAFile, Challenges: a.Challenges,
+			HTTPListen: a.HTTPListen, DNSCommand: a.DNSCommand,
+		}
+	}
+	return set
+}
+
+// tlsPorts are those at which clients reach TLS.
+func tlsPorts(t config.Turn) (all []uint16) {
+	if !slices.Contains(t.Transports, "tls") {
+		return nil
+	}
+	for _, text := range slices.Concat(t.Listen, t.ListenTLS) { // it is recognised on either
+		if a, err := listen.Parse(text); err == nil {
+			all = append(all, cmp.Or(t.PublicPorts[a.Port()], a.Port()))
+		}
+	}
+	return all
 }
 
 // certError names the table of the configuration that has the files c is wrong about.

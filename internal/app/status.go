@@ -82,8 +82,8 @@ func text(a netip.Addr) string {
 func (r *reporter) turnStats() adminapi.TurnStats {
 	st, streams, hold := r.turn.Stats(), r.turn.Streams(), r.now.Load()
 	out := adminapi.TurnStats{
-		Drops:    map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "throttled": st.Throttled},
-		HalfOpen: streams.HalfOpen, Accepted: streams.Accepted, TurnedAway: turnedAway(streams),
+		Drops:     map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "throttled": st.Throttled},
+		Strangers: streams.Strangers, Hellos: streams.Hellos, HalfOpen: streams.HalfOpen, Accepted: streams.Accepted, TurnedAway: turnedAway(streams),
 		Tables: st.TableBytes, MostTables: st.TableBytesMost,
 		Panics: r.turn.Panics(), Ports: int(hold.cfg.Turn.RelayPorts.Max) - int(hold.cfg.Turn.RelayPorts.Min) + 1,
 	}
@@ -120,6 +120,7 @@ func (r *reporter) newMetrics() (err error) {
 		Nodes:       r.nodes.Stats,
 		Limits:      r.limits,
 		Certificate: func() (time.Time, bool) { return r.certs.Info().NotAfter, r.certs.Usable() },
+		ACME:        r.certs.Attempts,
 		Redis: func() (metrics.RedisStats, bool) {
 			if r.redis == nil {
 				return metrics.RedisStats{}, false
@@ -127,12 +128,13 @@ func (r *reporter) newMetrics() (err error) {
 			s := r.redis.Stats()
 			return metrics.RedisStats{
 				Clients: s.Clients, Keys: s.Keys, Memory: s.Memory,
-				Connections: s.Connections, Commands: s.Commands, Refused: s.Refused,
+				Connections: s.Connections, Commands: s.Commands, Refused: s.Refused, RefusedCommands: s.RefusedCommands,
 			}, true
 		},
 		Broker: r.brokerStats,
 		Policy: r.policyStats,
 		Web:    r.webStats,
+		HTTP:   r.lostOverHTTP,
 		State:  func() (ready, draining bool) { return len(r.life.notReady()) == 0, r.life.draining() },
 	})
 	return err
@@ -174,8 +176,16 @@ func (r *reporter) degraded() []string {
 	return nil
 }
 
-// limits are the numbers of [turn.limits] that hold.
-func (r *reporter) limits() map[string]int64 { return r.now.Load().cfg.Counts("turn.limits") }
+// limits are the numbers of [turn.limits] that hold, and of [broker.limits] if there is a Broker in this process.
+func (r *reporter) limits() map[string]int64 {
+	cfg := r.now.Load().cfg
+	all := cfg.Counts("turn.limits")
+	if r.broker != nil {
+		maps.Copy(all, cfg.Counts("broker.limits"))
+		all["broker.limits.connections"] = int64(r.broker.Limits().Connections) // 0 is by the limit of open files
+	}
+	return all
+}
 
 // warnings are what looks wrong with the set-up now, for the admin API and for doctor.
 func (r *reporter) warnings() []findings.Finding {
@@ -209,6 +219,9 @@ func (p *parts) otherListeners() []adminapi.Listener {
 	}
 	if p.guard != nil {
 		out = append(out, adminapi.Listener{Part: "admin", Transport: "http", Address: p.guard.Addr().String()})
+	}
+	if at, ok := p.certs.Answering(); ok {
+		out = append(out, adminapi.Listener{Part: "certs", Transport: "http", Address: at.String()})
 	}
 	if p.redis != nil {
 		out = append(out, adminapi.Listener{Part: "redis", Transport: "tcp", Address: p.redis.Addr().String()})

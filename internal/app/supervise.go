@@ -140,7 +140,7 @@ func (s *supervisor) reloading() (done func()) {
 	return func() { s.tell(s.notify.Ready(s.statusLine())) }
 }
 
-// watchdog says that the process lives for as long as it answers clients and Brokers.
+// watchdog says that the process lives for as long as it answers clients, Brokers and Nodes.
 func (s *supervisor) watchdog(ctx context.Context) {
 	every := s.notify.Watchdog() / 2
 	if every <= 0 {
@@ -168,7 +168,7 @@ func (s *supervisor) watchdog(ctx context.Context) {
 	}
 }
 
-// alive asks the process over its own sockets, as clients and Brokers do. What has ended in order is not asked.
+// alive asks the process over its own sockets, as clients, Brokers and Nodes do. What has ended in order is not asked.
 func (s *supervisor) alive(ctx context.Context) error {
 	if !s.life.served.Load() {
 		if err := s.turnAnswers(ctx); err != nil {
@@ -180,6 +180,12 @@ func (s *supervisor) alive(ctx context.Context) error {
 	}
 	if err := s.hooks.Alive(ctx); err != nil && !s.life.draining() {
 		return fmt.Errorf("the webhooks: %w", err)
+	}
+	if s.broker == nil {
+		return nil
+	}
+	if err := s.broker.Alive(ctx); err != nil && !s.life.draining() {
+		return fmt.Errorf("the Broker: %w", err)
 	}
 	return nil
 }

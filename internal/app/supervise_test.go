@@ -23,6 +23,10 @@ func TestAliveAsksTheParts(t *testing.T) {
 	if err := s.supervisor.alive(ctx); err != nil {
 		t.Error(err)
 	}
+	limits := s.report.status().Limits
+	if limits["broker.limits.connections"] <= 0 || limits["broker.limits.connections_per_ip"] != 1024 || limits["broker.limits.waiting_bytes"] != 4<<20 {
+		t.Errorf("limits %v", limits)
+	}
 	s.Drain()
 	if err := s.supervisor.alive(ctx); err != nil {
 		t.Errorf("while it drains: %v", err)

@@ -72,7 +72,7 @@ var said = map[string][2]string{
 
 func (w *watcher) answered(e broker.Event) {
 	w.stories.Note(stories.Signal{
-		From: e.Node, To: e.Peer, Event: e.Name, Answer: e.Answer, Cause: e.Cause, Candidate: e.Candidate, Bytes: e.Bytes, At: time.Now(),
+		From: e.Node, To: e.Peer, Event: e.Name, Answer: e.Answer, Cause: e.Cause, Candidates: kinds(e.Candidates), Bytes: e.Bytes, At: time.Now(),
 	})
 	words, connects := said[e.Name]
 	switch peer := strconv.Quote(e.Peer); {
@@ -94,6 +94,20 @@ func because(cause string) string {
 		return ""
 	}
 	return ": " + cause
+}
+
+// kinds counts candidates by the name of their kind, nil for none.
+func kinds(c broker.Candidates) map[string]int {
+	if c == (broker.Candidates{}) { // most have none
+		return nil
+	}
+	all := map[string]int{}
+	for kind, n := range map[string]uint32{"host": c.Host, "srflx": c.Srflx, "prflx": c.Prflx, "relay": c.Relay, "other": c.Other} {
+		if n > 0 {
+			all[kind] = int(n)
+		}
+	}
+	return all
 }
 
 // leavers ends the relays of Nodes that have left the Broker and not come back in time.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -45,7 +46,7 @@ func code(stderr io.Writer, err error) int {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	app := &cli.App{
 		Name:            "crolang-aio",
-		Usage:           "TURN server, Broker webhooks, certificates and a development Redis in one process",
+		Usage:           summary,
 		HideVersion:     true,
 		HideHelpCommand: true,
 		Writer:          stdout,
@@ -58,6 +59,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	for _, c := range app.Commands {
 		prepare(c)
+	}
+	if len(args) > 1 && args[1] == completeName {
+		complete(ctx, stdout, app.Commands, args[2:])
+		return nil
 	}
 	arranged, err := arrange(app.Commands, args)
 	if err != nil {
@@ -79,7 +84,7 @@ func prepare(c *cli.Command) {
 func Commands() []*cli.Command {
 	config := &cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "configuration `FILE` (TOML); the defaults apply without one", EnvVars: []string{configVariable}}
 	json := &cli.BoolFlag{Name: "json", Usage: "print JSON", DisableDefaultText: true}
-	return append([]*cli.Command{
+	return slices.Concat([]*cli.Command{
 		{
 			Name: "serve", Usage: "run everything, in the foreground", Flags: []cli.Flag{config}, Action: noArgs(serve),
 		},
@@ -106,5 +111,5 @@ func Commands() []*cli.Command {
 		{Name: "health", Usage: "exit with 0 if the running server is ready", Flags: []cli.Flag{config}, Action: noArgs(health)},
 		doctorCommand(config, json),
 		{Name: "version", Usage: "print version, commit and Go version", Flags: []cli.Flag{json}, Action: noArgs(printVersion)},
-	}, adminCommands(config, json)...)
+	}, adminCommands(config, json), shellCommands())
 }

@@ -27,8 +27,9 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Setenv("CROLANG_AIO_BROKER_LISTEN", "127.0.0.1:0") // 8080 may be taken
+			e.Setenv("UPGRADE", filepath.Join(wd, "testdata", "upgrade"))
 			e.Setenv("EXAMPLE", filepath.Join(wd, "..", "..", "example.toml"))
-			for i := range 4 {
+			for i := range 5 {
 				port, err := freePort()
 				if err != nil {
 					return err
@@ -42,6 +43,8 @@ func TestScripts(t *testing.T) {
 			"await":   await,
 			"noleak":  noLeak,
 			"example": example,
+			"release": release,
+			"answers": answers,
 		},
 	})
 }

@@ -27,13 +27,14 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 		{Name: "nodes", Usage: "list the known Nodes, with the traffic of their live allocations", Flags: with(), Action: noArgs(listNodes)},
 		{
 			Name: "allocations", Usage: "list the live allocations, or close one",
-			Flags: with(&cli.StringFlag{Name: "sort", Usage: "order by `KEY`: newest, traffic (most first) or drops", Value: "newest"},
+			Flags: with(&cli.StringFlag{Name: "sort", Usage: "order by `newest|traffic|drops`, most traffic or drops first", Value: "newest"},
 				&cli.StringFlag{Name: "close", Usage: "close the allocation with this `ID`"}), Action: noArgs(listAllocations),
 		},
 		{
 			Name: "why", Usage: "show what happened to a Node, and why", ArgsUsage: "NODE",
 			Flags: with(&cli.StringFlag{Name: "with", Usage: "show how far its connection with the Node `OTHER` got"}), Action: why,
 		},
+		{Name: "fleet", Usage: "list the machines that share a Redis with this one, and their load", Flags: with(), Action: noArgs(listFleet)},
 		{Name: "bans", Usage: "list the bans", Flags: with(), Action: noArgs(listBans)},
 		{
 			Name: "ban", Usage: "ban a Node and end its relays; replaces the duration and reason of an earlier ban", ArgsUsage: "NODE",
@@ -167,7 +168,8 @@ func ban(c *cli.Context) error {
 		if a.Cut {
 			ended = ", and its connection to the Broker"
 		}
-		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed%s%s\n", terminal.Printable(a.Node), lasting, plural.Of(a.Closed, "live allocation"), ended, kept)
+		_, err = fmt.Fprintf(c.App.Writer, "banned %s%s; %s closed%s%s%s\n", terminal.Printable(a.Node), lasting,
+			plural.Of(a.Closed, "live allocation"), ended, spreadText(a.Fleet), kept)
 		return err
 	})
 }
@@ -271,7 +273,16 @@ func health(c *cli.Context) error {
 
 // adminClient is a client of the running server that the configuration describes.
 func adminClient(c *cli.Context) (*adminapi.Client, error) {
-	cfg, err := load(c)
+	file, err := configFile(c)
+	if err != nil {
+		return nil, err
+	}
+	return clientOf(file)
+}
+
+// clientOf is [adminClient] for the configuration in a file; empty: none.
+func clientOf(file string) (*adminapi.Client, error) {
+	cfg, err := app.Load(file)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -72,13 +73,22 @@ func printBans(w io.Writer, now time.Time, l adminapi.BanList) error {
 		_, err := fmt.Fprintln(w, "no bans")
 		return err
 	}
-	t := terminal.NewTable(w, "NODE", "SINCE", "UNTIL", "REASON")
+	head := []string{"NODE", "SINCE", "UNTIL", "REASON"}
+	unshared := slices.ContainsFunc(l.Bans, func(b adminapi.Ban) bool { return b.Unshared })
+	if unshared {
+		head = append(head, "SHARED")
+	}
+	t := terminal.NewTable(w, head...)
 	for _, b := range l.Bans {
 		until := "for good"
 		if !b.Until.IsZero() {
 			until = ago(b.Until, now)
 		}
-		t.Line(b.Node, ago(b.Since, now), until, b.Reason)
+		line := []string{b.Node, ago(b.Since, now), until, b.Reason}
+		if unshared {
+			line = append(line, map[bool]string{false: "yes", true: "not yet"}[b.Unshared])
+		}
+		t.Line(line...)
 	}
 	return end(w, t, len(l.Bans), l.Total)
 }

@@ -53,8 +53,19 @@ func TestPrint(t *testing.T) {
 			return printAllocations(w, now, adminapi.AllocationList{Allocations: []adminapi.Allocation{first, second}, Total: 2})
 		},
 		"allocations-none": func(w io.Writer) error { return printAllocations(w, now, adminapi.AllocationList{}) },
-		"bans":             func(w io.Writer) error { return printBans(w, now, adminapi.BanList{Bans: bans, Total: 2}) },
-		"bans-none":        func(w io.Writer) error { return printBans(w, now, adminapi.BanList{}) },
+		"bans": func(w io.Writer) error {
+			return printBans(w, now, adminapi.BanList{Bans: []adminapi.Ban{{Ban: bans[0]}, {Ban: bans[1]}}, Total: 2})
+		},
+		"bans-unshared": func(w io.Writer) error {
+			return printBans(w, now, adminapi.BanList{Bans: []adminapi.Ban{{Ban: bans[0]}, {Ban: bans[1], Unshared: true}}, Total: 2})
+		},
+		"fleet": func(w io.Writer) error {
+			return printFleet(w, adminapi.Fleet{Name: "eu-1", Redis: "it does not answer in time", Unshared: 2, Machines: []adminapi.Machine{
+				{Name: "eu-1", Region: "eu", Here: true, State: "up", Version: "1.2.3", Allocations: 7, FreePorts: 100, BitsPerSecond: 12_345_678, CPU: 0.123, Nodes: 4, Bans: 2},
+				{Name: hostile, State: "full", Version: hostile, HeardSeconds: 1.26, Allocations: 5, Limit: 5, Differs: []string{"turn.realm", hostile}},
+			}})
+		},
+		"bans-none": func(w io.Writer) error { return printBans(w, now, adminapi.BanList{}) },
 		"why": func(w io.Writer) error {
 			return printNode(w, now, adminapi.NodeRecord{
 				Node: hostile, Banned: true, Ban: &bans[1], Connected: true, Checked: started, CredentialsIssued: 3,

@@ -1,5 +1,5 @@
 // Package clock finds out whether this machine's clock is wrong, as far as that can be known without asking anybody: it
-// jumped while the process ran, it is behind the last use of data_dir, or it differs from the clock of an upstream. A
+// jumped while the process ran, it is behind the last use of data_dir, or it differs from the clock of an upstream or a CA. A
 // clock that was ahead before the start shows nowhere else.
 package clock
 
@@ -27,11 +27,12 @@ type reading struct {
 
 // Clock watches this machine's clock. Make it with [New]. Its methods may be called from any goroutine.
 type Clock struct {
-	found  *findings.Set
-	every  time.Duration
-	read   func() reading
-	jumps  jumps
-	skewed atomic.Bool // see Upstream
+	found *findings.Set
+	every time.Duration
+	read  func() reading
+	jumps jumps
+	// Whether the last comparison found a difference.
+	upstream, ca atomic.Bool
 }
 
 // New returns a Clock that tells to what it finds.
@@ -106,12 +107,19 @@ func (c *Clock) Behind(lastUse time.Time) {
 
 // Upstream compares this machine's clock with the date in an answer of hooks.upstream.
 func (c *Clock) Upstream(date time.Time) {
+	c.compare(date, &c.upstream, "clock.upstream", "hooks.upstream")
+}
+
+// CA compares this machine's clock with the date in an answer of the CA of certs.acme.
+func (c *Clock) CA(date time.Time) { c.compare(date, &c.ca, "clock.ca", "certs.acme.directory") }
+
+func (c *Clock) compare(date time.Time, skewed *atomic.Bool, id, other string) {
 	skew := time.Until(date)
 	wrong := skew.Abs() > slack
-	if !wrong && !c.skewed.Load() {
+	if !wrong && !skewed.Load() {
 		return
 	}
-	c.skewed.Store(wrong)
+	skewed.Store(wrong)
 	var found []findings.Finding
 	if wrong {
 		way := "behind"
@@ -119,9 +127,9 @@ func (c *Clock) Upstream(date time.Time) {
 			way = "ahead of"
 		}
 		found = append(found, findings.Finding{
-			ID: "clock.upstream", Remedy: "set the one that is wrong (timedatectl): credentials end by this one",
-			Detail: fmt.Sprintf("this machine's clock is %s %s that of hooks.upstream", skew.Abs().Round(time.Minute), way),
+			ID: id, Remedy: "set the one that is wrong (timedatectl): credentials end by this one",
+			Detail: fmt.Sprintf("this machine's clock is %s %s that of %s", skew.Abs().Round(time.Minute), way, other),
 		})
 	}
-	c.found.Replace("clock.upstream", found)
+	c.found.Replace(id, found)
 }

@@ -23,14 +23,14 @@ func read(t *testing.T, path string) string {
 	return string(b)
 }
 
-// pages are README.md and docs/*.md, by their paths from the root.
+// pages are README.md, the other pages at the root, and docs/*.md, by their paths from the root.
 func pages(t *testing.T) []string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	if err != nil || len(found) == 0 {
 		t.Fatalf("no pages in docs: %v", err)
 	}
-	all := []string{"README.md"}
+	all := []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
 	for _, path := range found {
 		all = append(all, filepath.Join("docs", filepath.Base(path)))
 	}

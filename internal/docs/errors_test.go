@@ -224,6 +224,8 @@ func (s *source) says(call *ast.CallExpr) (int, bool) {
 	switch {
 	case name == "Warn" || name == "Error":
 		return 0, true
+	case name == "Stopped": // of contain.Panics
+		return 1, true
 	case name == "append" && len(call.Args) == 2:
 		to, ok := call.Args[0].(*ast.SelectorExpr)
 		return 1, ok && to.Sel.Name == "warnings"
@@ -299,11 +301,19 @@ func cell(text string) string {
 
 // internalOnly are messages that no configuration and no machine can bring about: a mistake in the program itself.
 var internalOnly = map[string]string{
+	"no CA is expected to ask by tls-alpn-01":                "it ends a stranger's handshake, and nobody sees it",
+	"run it by hand: … present _acme-challenge.NAME VALUE":   "the remedy of messages that the page has",
+	"write down the account: …":                              "it always can be",
+	"fleet: Redis, Bans, Self and Dir are needed":            "internal/app gives them",
+	"sealed with another credential secret":                  "is counted, and the machine is named in a finding",
+	"not what was sealed":                                    "is counted, not printed",
+	"no secret to seal with":                                 "the credential secret has been settled before",
 	"the client began anew from the same port":               "ends a connection, and is told in the why-record",
 	"the client did not wait for its handshake":              "ends a handshake, and is counted, not printed",
 	"the client was turned away":                             "ends a connection, and is counted, not printed",
 	"no PROXY header":                                        "a connection without one is served",
 	"a malformed PROXY header":                               "ends a connection, and is counted, not printed",
+	"a JSON string is too long":                              "becomes: upstream's answer is too large",
 	"a mistake in the program ended the handshake":           "leads to the log's line about it",
 	"the client does not read what its messages bring about": "likewise",
 	"package dtls does not keep its cookie where it did":     "a test fails first: the version of the library is pinned",

@@ -8,18 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
-	"github.com/crolang-p2p/crolang-aio/internal/plural"
 )
 
 // errRefused is a Broker's decided no.
@@ -43,15 +42,15 @@ func brokerAt(s *adminapi.Status) string {
 	return ""
 }
 
-// nodes joins two Nodes of its own to the Broker in the server's process, and has the one send the other a message and ask it
-// for a connection.
+// nodes joins two Nodes of its own to the Broker in the server's process, which do what two Nodes do: the one sends the other a
+// message, they agree on a connection, and send a datagram through the relays that they were told.
 func (l *local) nodes(ctx context.Context) []Finding {
 	var n notes
 	if l.status == nil || brokerAt(l.status) == "" {
 		return nil
 	}
 	at := brokerAt(l.status)
-	step, cancel := context.WithTimeout(ctx, 4*l.cfg.Patience)
+	step, cancel := context.WithTimeout(ctx, 8*l.cfg.Patience)
 	defer cancel()
 	var tag [4]byte
 	_, _ = rand.Read(tag[:])
@@ -62,7 +61,7 @@ func (l *local) nodes(ctx context.Context) []Finding {
 		var two *brokerNode
 		if two, err = joinBroker(step, at, id+"-2"); err == nil {
 			defer two.Close()
-			return l.exchanged(one, two)
+			return l.exchanged(ctx, one, two)
 		}
 	}
 	switch {
@@ -76,32 +75,18 @@ func (l *local) nodes(ctx context.Context) []Finding {
 	return n
 }
 
-func (l *local) exchanged(one, two *brokerNode) []Finding {
-	var n notes
-	n.add(OK, "join", "two Nodes of doctor's join the Broker, and are told an RTC configuration with "+plural.Of(one.servers, "server"), "")
-	for i, event := range []string{"SOCKET_MSG_EXCHANGE", "CONNECTION_ATTEMPT"} {
-		what := [...]string{"a message", "an offer"}[i]
-		switch answer, err := one.send(i, event, two); {
-		case err != nil:
-			n.add(Fail, "exchange", what+" of a Node does not reach another through the Broker: "+err.Error(), "look at the server's log")
-		case answer == "UNAUTHORIZED":
-			n.add(OK, "exchange", "the Broker does not pass "+what+" on between doctor's Nodes, as hooks.authorize says", "")
-		case answer == "DISABLED":
-			n.add(Warn, "exchange", "the Broker passes no such thing on: "+what, "set broker.p2p and broker.relay_messages to true, unless it is meant so")
-		case answer != "OK":
-			n.add(Fail, "exchange", "the Broker answers "+answer+" to "+what+" of a Node for another", "look at the server's log")
-		default:
-			n.add(OK, "exchange", what+" of a Node reaches another through the Broker", "")
-		}
-	}
-	return n
-}
-
 // brokerNode is a Node that has joined a Broker.
 type brokerNode struct {
 	net.Conn
-	id      string
-	servers int // of its RTC configuration
+	id  string
+	rtc []rtcServer
+}
+
+// rtcServer is an entry of the RTC configuration that a Node is told. Its password is a secret.
+type rtcServer struct {
+	URLs     []string `json:"urls"`
+	Username string   `json:"username"`
+	Password string   `json:"password"`
 }
 
 // joinBroker joins the Broker at addr. The caller closes the Node.
@@ -147,11 +132,13 @@ func (n *brokerNode) join() error {
 		return err
 	}
 	var event []string
-	var rtc struct{ ICEServers []json.RawMessage }
+	var rtc struct {
+		Servers []rtcServer `json:"iceServers"`
+	}
 	if err = json.Unmarshal([]byte(text[2:]), &event); err == nil {
 		err = json.Unmarshal([]byte(event[1]), &rtc)
 	}
-	n.servers = len(rtc.ICEServers)
+	n.rtc = rtc.Servers
 	return err
 }
 
@@ -174,8 +161,10 @@ func (n *brokerNode) want(prefix string) (string, error) {
 }
 
 // send sends an event to another Node, and returns the Broker's answer once an event that was passed on has arrived.
-func (n *brokerNode) send(ack int, event string, to *brokerNode) (answer string, err error) {
-	payload, err := json.Marshal(map[string]string{"from": n.id, "to": to.id, "at": time.Now().Format(time.RFC3339Nano)})
+func (n *brokerNode) send(ack int, event string, to *brokerNode, more map[string]any) (answer string, err error) {
+	message := map[string]any{"from": n.id, "to": to.id}
+	maps.Copy(message, more)
+	payload, err := json.Marshal(message)
 	if err != nil {
 		return "", err
 	}

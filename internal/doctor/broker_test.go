@@ -91,3 +91,37 @@ func TestBrokerAt(t *testing.T) {
 		}
 	}
 }
+
+// What a Node is told is tried as told: the first TURN URL over UDP, else the first; and what does not work has a cause.
+func TestBrokerRelays(t *testing.T) {
+	cfg := Config{Patience: 100_000_000}
+	cfg.setDefaults()
+	l := &local{cfg: &cfg, Local: &Local{}}
+	quiet, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer quiet.Close()
+	for name, c := range map[string]struct {
+		urls   []string
+		tried  string
+		status Status
+		says   string
+	}{
+		"no TURN": {[]string{"stun:127.0.0.1", "nonsense"}, "", Warn, "turn.transports"},
+		"silence": {[]string{"stun:127.0.0.1", "turn:127.0.0.1:1?transport=tcp", "turn:" + quiet.LocalAddr().String(), "turn:127.0.0.1:2"},
+			"turn:" + quiet.LocalAddr().String(), Fail, "cannot use the relay that the Broker told it"},
+		"refused": {[]string{"turn:127.0.0.1:1?transport=tcp", "turns:127.0.0.1:1"}, "turn:127.0.0.1:1?transport=tcp", Fail, "nothing listens on TCP port 1"},
+	} {
+		r := l.relayOf(t.Context(), &brokerNode{rtc: []rtcServer{{URLs: c.urls[:1]}, {URLs: c.urls[1:], Username: "u", Password: "hush"}}})
+		if r.probe != nil && r.u.text != c.tried || r.probe == nil && c.tried != "" {
+			t.Errorf("%s: tried %+v", name, r.probe)
+		}
+		var n notes
+		l.relayed(t.Context(), &n, r, r)
+		if len(n) != 1 || n[0].Status != c.status || !strings.Contains(n[0].Detail+n[0].Remedy, c.says) || n[0].Remedy == "" {
+			t.Errorf("%s: %+v", name, n)
+		}
+		r.close(t.Context())
+	}
+}

@@ -40,6 +40,8 @@ func TestDoctorInOrder(t *testing.T) {
 		{"ok", "broker", "Nodes connect to http://"},
 		{"ok", "join", "two Nodes of doctor's join the Broker"},
 		{"ok", "exchange", "an offer of a Node reaches another"},
+		{"ok", "exchange", "an answer of a Node reaches another"},
+		{"ok", "relay", "datagrams of a Node reach another"},
 		{"ok", "webhooks", "5 URLs"},
 		{"ok", "token", "refuse calls without the token"},
 		{"ok", "credential", "12 hours"},

@@ -43,6 +43,7 @@ func (s *server) foundOnes(t *testing.T) map[string]string {
 // in package losses, under a clock that can be moved.
 func TestNothingIsLostInSilence(t *testing.T) {
 	s := serve(t, "[turn.limits]\n", "[turn.limits]\nconnections_per_ip = 2\nallocations_per_node = 1\n",
+		"[redis]\n", "[redis]\npassword = \"the-right-one-of-all\"\n",
 		`advertise_tls = "auto"`, "advertise_tls = \"auto\"\n[hooks.authorize]\nmode = \"upstream\"\n[hooks.upstream]\nauthorize_url = \"http://127.0.0.1:1/\"\ntimeout = \"1s\"")
 	// More connections than one address may have.
 	for i := range 5 {
@@ -73,15 +74,44 @@ func TestNothingIsLostInSilence(t *testing.T) {
 		t.Fatal(err, res)
 	}
 	_ = res.Body.Close()
+	// A Broker that has a wrong password for the embedded Redis, and a page that the Broker here does not let in.
+	guess, err := net.Dial("tcp", s.redis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer guess.Close()
+	for range 3 {
+		if _, err := guess.Write([]byte("*2\r\n$4\r\nAUTH\r\n$5\r\nguess\r\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 20 {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.broker+"/socket.io/?EIO=4&transport=websocket", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Origin", "https://elsewhere.example")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil || res.StatusCode != http.StatusForbidden {
+			t.Fatal(err, res)
+		}
+		_ = res.Body.Close()
+	}
 
 	await(t, "findings", func() bool {
 		all := s.foundOnes(t)
-		return all["losses.connections.over_share"] != "" && all["losses.requests.node_full"] != "" && all["losses.upstream.failed"] != ""
+		for _, id := range []string{"connections.over_share", "requests.node_full", "upstream.failed", "redis.password", "broker.foreign_page"} {
+			if all["losses."+id] == "" {
+				return false
+			}
+		}
+		return true
 	})
 	_, metrics := s.ask(t, "GET", "/metrics", "")
 	for _, want := range []string{
 		`crolang_aio_turn_connections_turned_away_total{cause="over_share"} `, `crolang_aio_turn_refusals_total{cause="node_full",code="486"} 1`,
-		`crolang_aio_hooks_upstream_total{result="failed"} 1`,
+		`crolang_aio_hooks_upstream_total{result="failed"} 1`, `crolang_aio_redis_commands_refused_total{cause="password"} 3`,
+		`crolang_aio_broker_connections_let_go_total{cause="foreign_page"} 20`,
 	} {
 		if !strings.Contains(metrics, want) || strings.Contains(metrics, want+"0\n") {
 			t.Errorf("no %s", want)

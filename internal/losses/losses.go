@@ -21,12 +21,13 @@ const (
 	Tokens      Area = "tokens"      // of Nodes, that were not checked
 	HTTP        Area = "http"        // requests to the listeners of HTTP; a cause is "admin 401"
 	Broker      Area = "broker"      // connections of Nodes to the Broker in this process
-	Redis       Area = "redis"       // connections to the embedded Redis
+	Redis       Area = "redis"       // connections to the embedded Redis, and commands for it
+	Records     Area = "records"     // what was known of Nodes
 )
 
 // Areas lists them.
 func Areas() []Area {
-	return []Area{Requests, Connections, Datagrams, Upstream, Messages, Tokens, HTTP, Broker, Redis}
+	return []Area{Requests, Connections, Datagrams, Upstream, Messages, Tokens, HTTP, Broker, Redis, Records}
 }
 
 // Count is how often something was lost for one cause since the start.
@@ -69,5 +70,6 @@ func Causes(area Area) map[string]Cause { return causes[area] }
 var general = map[Area]string{
 	Requests: "requests of clients are refused", Connections: "connections of clients are turned away", Datagrams: "datagrams are dropped",
 	Upstream: "questions to your own webhook have no answer", Messages: "notices of messages are dropped",
-	Tokens: "tokens of Nodes are not checked", HTTP: "HTTP requests are refused", Broker: "connections of Nodes are let go", Redis: "connections to the embedded Redis are refused",
+	Tokens: "tokens of Nodes are not checked", HTTP: "HTTP requests are refused", Broker: "connections of Nodes are let go", Redis: "the embedded Redis refuses something",
+	Records: "something that was known of Nodes is lost",
 }

@@ -1,7 +1,9 @@
 package nodes
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -39,6 +41,7 @@ type Banned struct {
 	Cut      bool // its connection to the Broker in this process was ended
 	Replaced bool // reason and time of an earlier ban
 	Kept     bool // it is on disk; false: the disk did not take it, and it is written as soon as that is possible
+	Ban      Ban  // the one that is in force now
 }
 
 // Ban bans a Node for the given time, or until it is unbanned if that is 0, and closes its live allocations. Banning a
@@ -63,6 +66,7 @@ func (r *Registry) Ban(node, reason string, lasting time.Duration) (done Banned,
 	}
 	c := change{id: b.Node, ban: &b, by: "the operator"}
 	err = r.bans.do(&c)
+	c.did.Ban = b
 	return c.did, err
 }
 
@@ -104,7 +108,11 @@ func (r *Registry) cut(c *change) (closed int) {
 	if c.did.Cut {
 		said = append(said, "disconnected", true)
 	}
-	r.log.Info(c.by+" banned a Node", append(said, "closed", closed, "replaced", c.did.Replaced, "kept", c.did.Kept)...)
+	level := slog.LevelInfo
+	if c.elsewhere && closed == 0 && !c.did.Cut { // that log has it, and a machine that was away may hear of thousands
+		level = slog.LevelDebug
+	}
+	r.log.Log(context.Background(), level, c.by+" banned a Node", append(said, "closed", closed, "replaced", c.did.Replaced, "kept", c.did.Kept)...)
 	return closed
 }
 

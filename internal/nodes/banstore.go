@@ -17,6 +17,8 @@ type change struct {
 	ban *Ban
 	by  string // who bans, for the why-record
 
+	elsewhere bool // it was decided at another machine, and said there
+
 	done bool
 	did  Banned
 	err  error
@@ -57,12 +59,21 @@ func openBans(cfg Config) (*banStore, error) {
 // do makes c durable and then effective; a ban becomes effective even if the disk refuses it. Changes that arrive while
 // the file is being written share the next write: a thousand at once cost a few writes.
 func (s *banStore) do(c *change) error {
+	s.doAll([]*change{c})
+	return c.err
+}
+
+// doAll is do for many changes, which take one write together.
+func (s *banStore) doAll(all []*change) {
+	if len(all) == 0 {
+		return
+	}
 	s.mu.Lock()
-	s.queue = append(s.queue, c)
+	s.queue = append(s.queue, all...)
 	s.mu.Unlock()
 
 	s.commit.Lock()
-	if !c.done {
+	if !all[0].done { // they stand in the queue together
 		s.mu.Lock()
 		batch := s.queue
 		s.queue = nil
@@ -70,10 +81,11 @@ func (s *banStore) do(c *change) error {
 		s.apply(batch)
 	}
 	s.commit.Unlock()
-	if c.err == nil && c.ban != nil {
-		c.did.Closed = s.inForce(c)
+	for _, c := range all {
+		if c.err == nil && c.ban != nil {
+			c.did.Closed = s.inForce(c)
+		}
 	}
-	return c.err
 }
 
 // apply writes the outcome of batch to disk, then puts it in force. The caller holds commit.

@@ -32,13 +32,13 @@ const (
 
 // Signal is something that a Node sent another through the Broker.
 type Signal struct {
-	From, To  string
-	Event     string // one of the names above; others are passed over
-	Answer    string // the Broker's
-	Cause     string // why a policy said no
-	Candidate string // host, srflx, prflx, relay; empty: of another kind
-	Bytes     int
-	At        time.Time
+	From, To   string
+	Event      string         // one of the names above; others are passed over
+	Answer     string         // the Broker's
+	Cause      string         // why a policy said no
+	Candidates map[string]int // that were in it, by kind: host, srflx, prflx, relay, other; nil: none
+	Bytes      int
+	At         time.Time
 }
 
 // Story is what passed between two Nodes. Candidates and the reply are those of the last attempt.
@@ -86,36 +86,33 @@ func (k *Keeper) Note(s Signal) {
 			Asker: s.From, Asked: s.To, At: s.At, Attempts: story.Attempts + 1, Answer: s.Answer, Cause: s.Cause,
 			FromAsker: map[string]int{}, FromAsked: map[string]int{}, Messages: story.Messages, Bytes: story.Bytes, Last: s.At,
 		}
-		return
 	}
 	if s.Answer != OK {
 		return
 	}
+	story.candidates(s)
 	switch s.Event {
 	case Acceptance, Refusal, NotAllowed:
 		if s.From == story.Asked {
 			story.Reply = s.Event
 		}
-	case ToAsked, ToAsker:
-		story.candidate(s)
 	case Message:
 		story.Messages++
 		story.Bytes += uint64(s.Bytes)
 	}
 }
 
-func (s *Story) candidate(sig Signal) {
+// candidates counts those of a signal, which may come one by one or in the descriptions of an offer and an answer.
+func (s *Story) candidates(sig Signal) {
 	if s.FromAsker == nil { // the attempt was before the process's time, or was forgotten
 		s.FromAsker, s.FromAsked = map[string]int{}, map[string]int{}
 	}
-	kind := sig.Candidate
-	if kind == "" {
-		kind = "other"
-	}
+	to := s.FromAsked
 	if sig.From == s.Asker {
-		s.FromAsker[kind]++
-	} else {
-		s.FromAsked[kind]++
+		to = s.FromAsker
+	}
+	for kind, n := range sig.Candidates {
+		to[kind] += n
 	}
 }
 

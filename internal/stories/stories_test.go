@@ -12,7 +12,11 @@ func TestStory(t *testing.T) {
 	k, now := New(), time.Unix(1000, 0)
 	note := func(from, to, event, answer, candidate string, bytes int) {
 		now = now.Add(time.Second)
-		k.Note(Signal{From: from, To: to, Event: event, Answer: answer, Candidate: candidate, Bytes: bytes, At: now})
+		sig := Signal{From: from, To: to, Event: event, Answer: answer, Bytes: bytes, At: now}
+		if candidate != "" {
+			sig.Candidates = map[string]int{candidate: 1}
+		}
+		k.Note(sig)
 	}
 	note("Alice", "Bob", Attempt, "NOT_CONNECTED", "", 10)
 	if s, ok := k.Between("Bob", "Alice"); !ok || s.Answer != "NOT_CONNECTED" || s.Attempts != 1 || s.Asker != "Alice" {
@@ -25,17 +29,17 @@ func TestStory(t *testing.T) {
 	if s, _ := k.Between("Alice", "Bob"); s.Reply != "" {
 		t.Errorf("%+v", s)
 	}
-	note("Bob", "Alice", Acceptance, OK, "", 10)
-	note("Bob", "Alice", ToAsker, OK, "", 10)
+	note("Bob", "Alice", Acceptance, OK, "srflx", 10)
+	note("Bob", "Alice", ToAsker, OK, "other", 10)
 	note("Bob", "Alice", ToAsker, "NOT_CONNECTED", "host", 10)
 	note("Bob", "Alice", Message, OK, "", 7)
 	s, ok := k.Between("Alice", "Bob")
-	if !ok || s.Reply != Acceptance || !maps.Equal(s.FromAsker, map[string]int{"host": 1, "relay": 1}) || !maps.Equal(s.FromAsked, map[string]int{"other": 1}) ||
+	if !ok || s.Reply != Acceptance || !maps.Equal(s.FromAsker, map[string]int{"host": 1, "relay": 1}) || !maps.Equal(s.FromAsked, map[string]int{"other": 1, "srflx": 1}) ||
 		s.Messages != 1 || s.Bytes != 7 || s.Attempts != 2 || s.Last != now {
 		t.Errorf("%+v, %v", s, ok)
 	}
-	note("Bob", "Alice", Attempt, OK, "", 10)
-	if s, _ := k.Between("Alice", "Bob"); s.Asker != "Bob" || s.Reply != "" || len(s.FromAsker)+len(s.FromAsked) != 0 || s.Messages != 1 {
+	note("Bob", "Alice", Attempt, OK, "relay", 10)
+	if s, _ := k.Between("Alice", "Bob"); s.Asker != "Bob" || s.Reply != "" || s.FromAsker["relay"] != 1 || len(s.FromAsker)+len(s.FromAsked) != 1 || s.Messages != 1 {
 		t.Errorf("a new attempt begins anew: %+v", s)
 	}
 	note("Alice", "Alice", Message, OK, "", 1)

@@ -13,6 +13,7 @@ var (
 	ErrSyntax = errors.New("malformed JSON")
 	ErrDeep   = errors.New("JSON nested too deeply")
 	ErrType   = errors.New("wrong JSON type")
+	ErrLong   = errors.New("a JSON string is too long")
 )
 
 // bufferSize is what a stream is read in. Longer strings are gathered in a buffer that grows to their length.
@@ -21,7 +22,8 @@ const bufferSize = 8 << 10
 // Reader reads one JSON text. The zero value is ready for Reset or ResetBytes; it may be reused, by one goroutine at a
 // time. After an error it must be reset.
 type Reader struct {
-	MaxDepth int // arrays and objects within each other, default 64; set before Reset
+	MaxDepth  int // arrays and objects within each other, default 64; set before Reset
+	MaxString int // bytes of a string as it is written, beyond which a stream's is not gathered; 0: no limit
 
 	src     io.Reader // nil: buf is all there is
 	err     error     // what src ended with

@@ -211,3 +211,18 @@ func FuzzString(f *testing.F) {
 		}
 	})
 }
+
+// TestLongStringsAreNotGathered is of strings that come in parts, also with the limit within an escape.
+func TestLongStringsAreNotGathered(t *testing.T) {
+	r := Reader{MaxString: 100}
+	for n, long := range map[int]bool{90: false, 100: false, 101: true, 3 * bufferSize: true} {
+		for _, unit := range []string{"x", `\u0041`} {
+			text := `"` + strings.Repeat(unit, n/len(unit)) + strings.Repeat("x", n%len(unit)) + `"`
+			r.Reset(iotest.OneByteReader(strings.NewReader(text)))
+			raw, _, err := r.RawString()
+			if long != errors.Is(err, ErrLong) || !long && (err != nil || `"`+string(raw)+`"` != text) {
+				t.Errorf("%d bytes of %s: %d bytes, %v", n, unit, len(raw), err)
+			}
+		}
+	}
+}

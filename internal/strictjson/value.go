@@ -37,12 +37,23 @@ func (r *Reader) RawString() (raw []byte, escaped bool, err error) {
 				r.pos++
 			}
 		}
-		r.scratch = append(r.scratch, r.buf[start:]...)
-		if !r.fill() {
-			return nil, false, r.short()
+		if err = r.gather(start); err != nil {
+			return nil, false, err
 		}
 		start = 0
 	}
+}
+
+// gather keeps the part of a string that begins at start, and reads on.
+func (r *Reader) gather(start int) error {
+	r.scratch = append(r.scratch, r.buf[start:]...)
+	if r.MaxString > 0 && len(r.scratch) > r.MaxString {
+		return ErrLong
+	}
+	if !r.fill() {
+		return r.short()
+	}
+	return nil
 }
 
 // escape checks one escape sequence. start is the place in the buffer at which the rest of the string begins; it is
@@ -50,9 +61,8 @@ func (r *Reader) RawString() (raw []byte, escaped bool, err error) {
 func (r *Reader) escape(start int) (int, error) {
 	next := func() (byte, error) {
 		if r.pos == len(r.buf) {
-			r.scratch = append(r.scratch, r.buf[start:]...)
-			if !r.fill() {
-				return 0, r.short()
+			if err := r.gather(start); err != nil {
+				return 0, err
 			}
 			start = 0
 		}

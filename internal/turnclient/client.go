@@ -13,6 +13,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -236,7 +237,8 @@ func (c *Client) frame(buf []byte) (int, error) {
 		for {
 			n, err := c.conn.Read(buf)
 			var timeout net.Error
-			if err == nil || !errors.As(err, &timeout) || !timeout.Temporary() { //nolint:staticcheck // ICMP errors of UDP
+			if err == nil || errors.Is(err, os.ErrDeadlineExceeded) || // whoever takes over the connection ends the reader so
+				!errors.As(err, &timeout) || !timeout.Temporary() { //nolint:staticcheck // ICMP errors of UDP
 				return n, err
 			}
 		}

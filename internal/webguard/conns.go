@@ -19,15 +19,15 @@ import (
 // Broker out, nor other strangers. If all are busy with authorised requests, the new one waits.
 type connSet struct {
 	net.Listener
-	limit     int
-	closed    chan struct{}
-	freed     chan struct{} // poked when a connection ends or becomes idle
-	once      sync.Once
-	displaced atomic.Uint64
+	limit  int
+	closed chan struct{}
+	freed  chan struct{} // poked when a connection ends or becomes idle
+	once   sync.Once
 
-	mu      sync.Mutex
-	conns   map[*conn]struct{}
-	sources map[netip.Prefix]*source
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	sources   map[netip.Prefix]*source
+	displaced uint64
 }
 
 // source is where strangers come from.
@@ -87,12 +87,12 @@ func (s *connSet) add(c *conn) bool {
 			return false
 		}
 		s.forget(victim)
+		s.displaced++
 	}
 	s.conns[c] = struct{}{}
 	s.enter(c)
 	s.mu.Unlock()
 	if victim != nil {
-		s.displaced.Add(1)
 		victim.abort()
 	}
 	return true

@@ -12,12 +12,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/contain"
 	"github.com/crolang-p2p/crolang-aio/internal/listen"
 )
 
@@ -91,6 +91,7 @@ type Guard struct {
 	open   sync.WaitGroup // connections whose goroutine has not ended
 	letGo  atomic.Bool    // every answer is the last of its connection
 	probe  string         // path of Alive's requests, which nobody else knows
+	panics contain.Panics
 	refusals
 }
 
@@ -159,17 +160,19 @@ func setDefault[T int | time.Duration](value *T, otherwise T) {
 // Addr returns the bound address.
 func (g *Guard) Addr() net.Addr { return g.conns.Addr() }
 
-// Stats are counts of a Guard's connections.
-type Stats struct {
-	Open      int
-	Displaced uint64 // since the start: ended in favour of newer ones
-}
-
-// Stats may be called at any time.
-func (g *Guard) Stats() Stats {
+// Open is how many connections a Guard has, without those that handlers took over.
+func (g *Guard) Open() int {
 	g.conns.mu.Lock()
 	defer g.conns.mu.Unlock()
-	return Stats{Open: len(g.conns.conns), Displaced: g.conns.displaced.Load()}
+	return len(g.conns.conns)
+}
+
+// Lost is what was not served as it should have been, since New, by cause: connections that gave way to newer ones beyond
+// MaxConns (displaced), and requests whose handler panicked (panicked), which is always 0, but for a mistake of ours.
+func (g *Guard) Lost() map[string]uint64 {
+	g.conns.mu.Lock()
+	defer g.conns.mu.Unlock()
+	return map[string]uint64{"displaced": g.conns.displaced, "panicked": g.panics.Count()}
 }
 
 // SetMachine replaces Config.Machine, for every request that begins from now on.
@@ -343,14 +346,14 @@ func (g *Guard) Extend(w http.ResponseWriter) {
 	_ = control.SetWriteDeadline(now.Add(g.cfg.WriteTimeout))
 }
 
-// recovered ends only this connection if a handler panicked, and logs it once. Neither URL nor header is logged.
+// recovered ends only this connection if a handler panicked. Neither URL nor header is logged.
 func (g *Guard) recovered() {
 	cause := recover()
 	if cause == nil {
 		return
 	}
 	if err, ok := cause.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
-		g.log.Error("request handler panicked: please report this", "cause", fmt.Sprint(cause), "stack", string(debug.Stack()))
+		g.panics.Stopped(g.log, "request handler panicked: please report this", cause)
 	}
 	panic(http.ErrAbortHandler)
 }

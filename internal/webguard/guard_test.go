@@ -373,6 +373,9 @@ func TestStrangersCannotLockOut(t *testing.T) {
 		defer c.Close()
 	}
 	call() // the old connection is still there
+	if n := g.Lost()["displaced"]; n < 43 {
+		t.Errorf("%d of 51 connections are counted as displaced, for 8 places", n)
+	}
 	if status, _ := get(t, g, "/", func(r *http.Request) { r.Header.Set("Authorization", "Bearer t"); r.Close = true }); status != 200 {
 		t.Errorf("a new connection: %d", status)
 	}
@@ -419,9 +422,14 @@ func TestPanicEndsOnlyItsConnection(t *testing.T) {
 			}
 		}),
 	})
-	if response, err := http.Get("http://" + g.Addr().String() + "/panic?token=s3cret"); err == nil {
-		response.Body.Close()
-		t.Error("a panic was answered")
+	for range 3 {
+		if response, err := http.Get("http://" + g.Addr().String() + "/panic?token=s3cret"); err == nil {
+			response.Body.Close()
+			t.Error("a panic was answered")
+		}
+	}
+	if n := g.Lost()["panicked"]; n < 3 { // a client may try again
+		t.Errorf("%d panics are counted", n)
 	}
 	if status, _ := get(t, g, "/", nil); status != 200 {
 		t.Errorf("status %d", status)

@@ -8,8 +8,10 @@ package control
 import (
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -270,15 +272,33 @@ func (c *Control) Allocations() []Allocation {
 	all := c.sessions()
 	out := make([]Allocation, 0, len(all))
 	for _, s := range all {
-		t := s.relay.Tuple()
-		permissions, channels := s.relay.Counts()
-		out = append(out, Allocation{
-			ID: s.ID(), Node: s.node, Transport: t.Transport.String(), Client: t.Client, Relayed: s.relay.Addr(),
-			Created: s.started, Expires: time.Unix(s.expires.Load(), 0), Stats: s.relay.Stats(),
-			Permissions: permissions, Channels: channels,
-		})
+		out = append(out, s.snapshot())
 	}
 	return out
+}
+
+// Toward lists those of a Node's live allocations that let data through to and from one of these addresses: a permission
+// for it is in force.
+func (c *Control) Toward(node string, peers []netip.Addr) (out []Allocation) {
+	c.mu.Lock()
+	all := slices.Collect(maps.Values(c.byNode[node]))
+	c.mu.Unlock()
+	for _, s := range all {
+		if slices.ContainsFunc(peers, func(ip netip.Addr) bool { return s.relay.Permitted(ip) != 0 }) {
+			out = append(out, s.snapshot())
+		}
+	}
+	return out
+}
+
+func (s *session) snapshot() Allocation {
+	t := s.relay.Tuple()
+	permissions, channels := s.relay.Counts()
+	return Allocation{
+		ID: s.ID(), Node: s.node, Transport: t.Transport.String(), Client: t.Client, Relayed: s.relay.Addr(),
+		Created: s.started, Expires: time.Unix(s.expires.Load(), 0), Stats: s.relay.Stats(),
+		Permissions: permissions, Channels: channels,
+	}
 }
 
 func (c *Control) sessions() []*session {

@@ -1,6 +1,11 @@
 package relay
 
-import "golang.org/x/sys/unix"
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
 
 // CanDontFragment reports whether DONT-FRAGMENT (RFC 8656 §18.9) can be done on this system.
 const CanDontFragment = true
@@ -9,13 +14,20 @@ const CanDontFragment = true
 // machine from doing so. DF is set as for probes, ignoring what ICMP messages have said about the path: whoever uses
 // DONT-FRAGMENT wants to find that out.
 func dontFragment(fd int, four, on bool) error {
+	level, option, value := uintptr(unix.IPPROTO_IPV6), uintptr(unix.IPV6_DONTFRAG), int32(0)
 	switch {
 	case four && on:
-		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+		level, option, value = unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
 	case four:
-		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT)
+		level, option, value = unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT
 	case on:
-		return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 1)
+		value = 1
 	}
-	return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 0)
+	// Raw, since it never blocks: an ordinary system call wakes the scheduler's monitor, which for a new relay costs more
+	// than all else.
+	_, _, err := syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), level, option, uintptr(unsafe.Pointer(&value)), unsafe.Sizeof(value), 0)
+	if err != 0 {
+		return err
+	}
+	return nil
 }

@@ -167,25 +167,14 @@ func (c *client) take(t *turnclient.Client) error {
 	if err := c.learn(t); err != nil {
 		return err
 	}
-	u, ok := t.Conn().(*net.UDPConn)
-	if !ok {
-		if err := c.conn.SetReadDeadline(time.Now()); err != nil {
-			return err
-		}
-		<-t.Ended()
-		return c.conn.SetReadDeadline(time.Time{})
+	if err := c.conn.SetReadDeadline(time.Now()); err != nil {
+		return err
 	}
-	file, err := u.File()
-	if err != nil {
-		return fmt.Errorf("taking over the client's socket: %w", err)
+	<-t.Ended()
+	if u, ok := c.conn.(*net.UDPConn); ok {
+		c.udp = batched(u)
 	}
-	defer file.Close()
-	if c.conn, err = net.FileConn(file); err != nil {
-		return fmt.Errorf("taking over the client's socket: %w", err)
-	}
-	_ = t.Close()
-	c.udp = batched(c.conn.(*net.UDPConn))
-	return nil
+	return c.conn.SetReadDeadline(time.Time{})
 }
 
 // learn reads realm and nonce out of a request of t's.

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -17,8 +18,9 @@ type collector struct {
 
 	allocations, opened, connections, datagrams, bytes, refusals, challenges, drops, ports, portsUsed, panics, halfOpen, accepted, turnedAway, tables, mostTables,
 	known, connected, banned, forgotten, events, eventsLost,
-	limits, certificate, certificateOK, upstream, messages, messagesQueued, tokensWatched, checksWaiting, checksRefused, refused, ready, draining,
-	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused *prometheus.Desc
+	limits, certificate, certificateOK, acme, upstream, messages, messagesQueued, tokensWatched, checksWaiting, checksRefused, refused, ready, draining,
+	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused, redisRefusedCommands,
+	hellos, strangers, httpLost *prometheus.Desc
 
 	broker brokerDescs
 	web    webDescs
@@ -43,6 +45,8 @@ func newCollector(cfg Config, own *Metrics) *collector {
 		panics:      desc("turn", "panics_total", "Messages that a mistake in the program would have ended it at; each was dropped alone."),
 
 		halfOpen:   desc("turn", "connections_half_open", "Client connections that have not said what they are, or not finished their handshake."),
+		strangers:  desc("turn", "connections_without_allocation", "Client connections that have no allocation: those that may be displaced."),
+		hellos:     desc("turn", "dtls_hellos_total", "First ClientHellos of DTLS, which are answered with a cookie and forgotten."),
 		accepted:   desc("turn", "connections_accepted_total", "Client connections of TCP and TLS, and DTLS associations, that were accepted."),
 		tables:     desc("turn", "table_bytes", "Memory that is kept for Nodes' allocations, permissions and channels, by estimate."),
 		mostTables: desc("turn", "table_bytes_of_one_node", "That of the Node that has most."),
@@ -58,11 +62,13 @@ func newCollector(cfg Config, own *Metrics) *collector {
 		limits:         desc("", "limit", "Configured limits, by configuration key; a limit that is off is left out.", "key"),
 		certificate:    desc("", "certificate_expiry_timestamp_seconds", "When the certificate of TLS and DTLS ends, in Unix time."),
 		certificateOK:  desc("", "certificate_ok", "1 while TLS and DTLS clients get the certificate that is configured, and it is in its time."),
+		acme:           desc("", "acme_attempts_total", "Attempts to get a certificate from a CA: obtained, or why not.", "result"),
 		upstream:       desc("hooks", "upstream_total", "Questions for the operator's own webhook, by what became of them.", "result"),
 		messages:       desc("hooks", "messages_total", "Messages between Nodes that the Brokers told of, by what became of the notice.", "result"),
 		messagesQueued: desc("hooks", "messages_queued", "Notices of messages that wait to be forwarded to the operator's own webhook."),
 		tokensWatched:  desc("hooks", "tokens_watched", "Nodes whose token's end is watched, to name them invalid then."),
 		refused:        desc("http", "requests_refused_total", "HTTP requests refused before they were looked at, for their token, Host or Origin, by listener and status.", "listener", "status"),
+		httpLost:       desc("http", "lost_total", "Connections that gave way to newer ones, and requests cut off by a mistake in the program, by listener and cause.", "listener", "cause"),
 		checksWaiting:  desc("hooks", "token_checks_waiting", "Tokens that wait to be checked with argon2id."),
 		checksRefused:  desc("hooks", "token_checks_refused_total", "Tokens that were not checked, since too many waited."),
 		ready:          desc("", "ready", "1 where everything is ready to serve."),
@@ -74,7 +80,9 @@ func newCollector(cfg Config, own *Metrics) *collector {
 		redisMemory:      desc("redis", "memory_bytes", "Upper estimate of the memory that the embedded Redis's data takes."),
 		redisConnections: desc("redis", "connections_total", "Connections that the embedded Redis accepted."),
 		redisCommands:    desc("redis", "commands_total", "Commands that the embedded Redis executed."),
-		redisRefused:     desc("redis", "connections_refused_total", "Connections that the embedded Redis refused or cut off."),
+		redisRefused:     desc("redis", "connections_refused_total", "Connections that the embedded Redis refused or cut off, by cause.", "cause"),
+
+		redisRefusedCommands: desc("redis", "commands_refused_total", "Commands that the embedded Redis did not execute, by cause.", "cause"),
 	}
 }
 
@@ -140,11 +148,24 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		s.gauge(c.certificate, float64(end.Unix()))
 		s.flag(c.certificateOK, ok)
 	}
+	if c.cfg.ACME != nil {
+		all := c.cfg.ACME()
+		for _, result := range slices.Sorted(maps.Keys(all)) {
+			s.counter(c.acme, all[result], result)
+		}
+	}
 	c.own.mu.Lock()
 	for k, n := range c.own.refused {
 		s.counter(c.refused, n, k[0], k[1])
 	}
 	c.own.mu.Unlock()
+	if c.cfg.HTTP != nil {
+		for listener, lost := range c.cfg.HTTP() {
+			for cause, n := range lost {
+				s.counter(c.httpLost, n, listener, cause)
+			}
+		}
+	}
 	if c.cfg.Policy != nil {
 		c.policy(s, c.cfg.Policy())
 	}
@@ -188,7 +209,8 @@ func (c *collector) redis(s sink) {
 	s.gauge(c.redisMemory, float64(st.Memory))
 	s.counter(c.redisConnections, st.Connections)
 	s.counter(c.redisCommands, st.Commands)
-	s.counter(c.redisRefused, st.Refused)
+	s.causes(c.redisRefused, st.Refused)
+	s.causes(c.redisRefusedCommands, st.RefusedCommands)
 }
 
 // maxRefusals and maxCauses bound the series of one scrape, should a cause ever be made from what a stranger sent.
@@ -219,6 +241,8 @@ func (c *collector) turn(s sink, st adminapi.TurnStats) {
 	s.counter(c.challenges, st.Challenges)
 	s.causes(c.drops, st.Drops)
 	s.gauge(c.halfOpen, float64(st.HalfOpen))
+	s.gauge(c.strangers, float64(st.Strangers))
+	s.counter(c.hellos, st.Hellos)
 	s.counter(c.accepted, st.Accepted)
 	s.causes(c.turnedAway, st.TurnedAway)
 	s.counter(c.panics, st.Panics)

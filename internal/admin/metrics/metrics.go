@@ -26,18 +26,22 @@ type Config struct {
 	Nodes       func() nodes.Stats
 	Limits      func() map[string]int64              // by configuration key; 0: no limit
 	Certificate func() (notAfter time.Time, ok bool) // of the certificate that clients get; ok: it is the one meant, and in its time
+	ACME        func() map[string]uint64             // attempts to get one from a CA, by result; nil: none is asked
 	Redis       func() (RedisStats, bool)            // false: it is off
 	Broker      func() (BrokerStats, bool)           // false: it is off
 	Policy      func() PolicyStats
-	Web         func() (WebStats, bool) // false: nothing is served
+	Web         func() (WebStats, bool)             // false: nothing is served
+	HTTP        func() map[string]map[string]uint64 // what was not served as it should have been, by listener ("hooks", "admin") and cause
 	State       func() (ready, draining bool)
 }
 
 // RedisStats is the embedded Redis in numbers.
 type RedisStats struct {
-	Clients, Keys                  int
-	Memory                         int64 // bytes
-	Connections, Commands, Refused uint64
+	Clients, Keys         int
+	Memory                int64 // bytes
+	Connections, Commands uint64
+	Refused               map[string]uint64 // connections, by cause
+	RefusedCommands       map[string]uint64
 }
 
 // PolicyStats is what the policies behind the webhooks have done, in numbers.

@@ -32,7 +32,7 @@ func full() Config {
 				},
 				Refusals: []adminapi.Refusal{{Code: 401, Cause: "expired", Count: 7}, {Code: 486, Cause: "node_full", Count: 2}},
 				Drops:    map[string]uint64{"no_permission": 3},
-				Ports:    16384, PortsUsed: 3, Panics: 1, HalfOpen: 2, Accepted: 9, Tables: 7000, MostTables: 5000,
+				Ports:    16384, PortsUsed: 3, Panics: 1, HalfOpen: 2, Accepted: 9, Strangers: 8, Hellos: 21, Tables: 7000, MostTables: 5000,
 				TurnedAway: map[string]uint64{"over_share": 4, "displaced": 0},
 			}
 		},
@@ -43,7 +43,10 @@ func full() Config {
 			return map[string]int64{"turn.limits.allocations_per_node": 128, "turn.limits.allocations": 0}
 		},
 		Certificate: func() (time.Time, bool) { return time.Unix(1_800_000_000, 0), true },
-		Redis:       func() (RedisStats, bool) { return RedisStats{1, 2, 3, 4, 5, 6}, true },
+		ACME:        func() map[string]uint64 { return map[string]uint64{"obtained": 3, "away": 1} },
+		Redis: func() (RedisStats, bool) {
+			return RedisStats{1, 2, 3, 4, 5, map[string]uint64{"full": 6}, map[string]uint64{"memory": 0}}, true
+		},
 		Broker: func() (BrokerStats, bool) {
 			return BrokerStats{
 				Connections: 12, Nodes: 11, Waiting: 13, Joins: map[string]uint64{"joined": 14, "unauthorized": 2},
@@ -52,7 +55,7 @@ func full() Config {
 			}, true
 		},
 		Web: func() (WebStats, bool) {
-			return WebStats{Connections: 21, Accepted: 22, Displaced: 23, NotFound: 24}, true
+			return WebStats{Connections: 21, Accepted: 22, NotFound: 24}, true
 		},
 		Policy: func() PolicyStats {
 			return PolicyStats{
@@ -60,6 +63,7 @@ func full() Config {
 				MessagesQueued: 2, TokensWatched: 4, ChecksWaiting: 3, ChecksRefused: 6,
 			}
 		},
+		HTTP:  func() map[string]map[string]uint64 { return map[string]map[string]uint64{"admin": {"displaced": 22}} },
 		State: func() (bool, bool) { return true, false },
 	}
 }

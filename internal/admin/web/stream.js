@@ -1,6 +1,7 @@
 // How events come from the server: by one stream for all tabs, or by polling where a proxy holds streams back.
 
 import { events, Unauthorized } from "./api.js";
+import { election } from "./election.js";
 
 const SILENCE = 5000; // ms without a word after which nothing is expected of a stream any more: there is one each second
 const POLLS = 150; // about five minutes, after which the stream is tried again
@@ -23,14 +24,10 @@ function pause(ms, signal) {
  * receive calls tell({name, data}) for each event, and tell(null) where the server cannot be reached, until signal is
  * aborted. It throws Unauthorized.
  *
- * A browser makes six connections to a server, so one tab has the stream and gives all others what it gets. Where that
- * cannot be settled, since locks are for HTTPS and loopback only, a tab that is not seen has none.
+ * A browser makes six connections to a server, so one tab has the stream and gives all others what it gets.
  */
-export function receive(signal, tell) {
-  return navigator.locks ? shared(signal, tell) : whileSeen(signal, tell);
-}
-
-async function shared(signal, tell) {
+export async function receive(signal, tell) {
+  const locks = navigator.locks ?? election;
   const name = "crolang-aio events of " + new URL(".", document.baseURI).pathname; // others may be below other paths
   const others = new BroadcastChannel(name);
   let heard = Date.now();
@@ -66,7 +63,7 @@ async function shared(signal, tell) {
       const options = take ? { steal: true } : { signal: waiting.signal };
       take = false;
       try {
-        await navigator.locks.request(name, options, lead);
+        await locks.request(name, options, lead);
       } catch (err) {
         if (err.name !== "AbortError") throw err;
       }
@@ -79,22 +76,6 @@ async function shared(signal, tell) {
     clearInterval(look);
     signal.removeEventListener("abort", end);
     others.close();
-  }
-}
-
-async function whileSeen(signal, tell) {
-  while (!signal.aborted) {
-    const seen = new AbortController();
-    const end = () => seen.abort();
-    document.addEventListener("visibilitychange", end);
-    signal.addEventListener("abort", end);
-    try {
-      if (document.hidden) await new Promise((done) => seen.signal.addEventListener("abort", done));
-      else await connected(seen.signal, tell);
-    } finally {
-      document.removeEventListener("visibilitychange", end);
-      signal.removeEventListener("abort", end);
-    }
   }
 }
 

@@ -1,14 +1,38 @@
-package turnsrv
+package places
 
 import (
 	"container/list"
 	"net/netip"
 )
 
+// The widths by which strangers are counted. The last one has all of them in one group.
+const (
+	byAddress = iota
+	bySite    // IPv4 /24, IPv6 /56
+	byNet     // IPv4 /24, IPv6 /48
+	altogether
+	widths
+)
+
+var bitsOf = [widths][2]int{byAddress: {32, 64}, bySite: {24, 56}, byNet: {24, 48}}
+
+// wider is the group that ip belongs to at a width.
+func wider(ip netip.Addr, width int) netip.Addr {
+	if width == altogether {
+		return netip.Addr{}
+	}
+	bits := bitsOf[width][1]
+	if ip.Is4() {
+		bits = bitsOf[width][0]
+	}
+	p, _ := ip.Prefix(bits)
+	return p.Addr()
+}
+
 // group is the strangers of one address or net.
 type group struct {
 	key   netip.Addr
-	seats list.List // of *seat, the oldest first
+	seats list.List // of *Seat, the oldest first
 	at    *list.Element
 }
 
@@ -19,7 +43,7 @@ type ranking struct {
 	most   int
 }
 
-func (r *ranking) add(key netip.Addr, s *seat) (*group, *list.Element) {
+func (r *ranking) add(key netip.Addr, s *Seat) (*group, *list.Element) {
 	g := r.groups[key]
 	if g == nil {
 		g = &group{key: key}

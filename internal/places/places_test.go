@@ -1,4 +1,4 @@
-package turnsrv
+package places
 
 import (
 	"fmt"
@@ -6,46 +6,37 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/household"
 )
 
-func TestSourceOf(t *testing.T) {
-	for ip, want := range map[string]string{
-		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1",
-		"2001:db8:1:2:3:4:5:6": "2001:db8:1:2::", "2001:db8:1:2::": "2001:db8:1:2::", "fe80::1%eth0": "fe80::",
-	} {
-		if got := sourceOf(netip.MustParseAddr(ip)); got != netip.MustParseAddr(want) {
-			t.Errorf("%s: got %s, want %s", ip, got, want)
-		}
-	}
-}
-
-// hall is places with a clock of its own, for clients that do nothing but come and go.
+// hall is a Hall with a clock of its own, for clients that do nothing but come and go.
 type hall struct {
 	testing.TB
-	*places
+	*Hall
 	time time.Time
-	gone map[*seat]bool // displaced
+	gone map[*Seat]bool // displaced
 }
 
 func newHall(t testing.TB, total, strangers, perSource int) *hall {
-	h := &hall{TB: t, places: newPlaces(total, strangers, perSource), time: time.Unix(1e9, 0), gone: make(map[*seat]bool)}
-	h.now = func() time.Time { return h.time }
+	h := &hall{TB: t, Hall: New(total, strangers, perSource), time: time.Unix(1e9, 0), gone: make(map[*Seat]bool)}
+	h.Clock(func() time.Time { return h.time })
 	return h
 }
 
-func (h *hall) come(ip string) (*seat, verdict) {
+func (h *hall) come(ip string) (*Seat, Verdict) {
 	h.Helper()
-	s, away, v := h.take(netip.MustParseAddr(ip), false, nil)
+	s, away, v := h.Take(netip.MustParseAddr(ip), false, nil)
 	if away != nil {
 		h.gone[away] = true
 	}
-	if (s == nil) != (v != seated) {
+	if (s == nil) != (v != Seated) {
 		h.Fatalf("%s: %v with verdict %d", ip, s, v)
 	}
 	return s, v
 }
 
-func (h *hall) mustCome(ip string) *seat {
+func (h *hall) mustCome(ip string) *Seat {
 	h.Helper()
 	s, v := h.come(ip)
 	if s == nil {
@@ -71,7 +62,7 @@ func TestNewSourceGetsAPlace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const total = 256
 			h := newHall(t, total, total, 0)
-			var honest []*seat
+			var honest []*Seat
 			for _, ip := range test.bystand {
 				honest = append(honest, h.mustCome(ip))
 			}
@@ -79,13 +70,13 @@ func TestNewSourceGetsAPlace(t *testing.T) {
 				for i := range 256 {
 					h.come(test.crowd(i))
 				}
-				if open, _, _ := h.size(); open > total {
+				if open, _, _ := h.Size(); open > total {
 					t.Fatalf("%d are in", open)
 				}
 				if round == 4 {
 					honest = append(honest, h.mustCome(test.newcome))
 				}
-				h.time = h.time.Add(grace / 5)
+				h.time = h.time.Add(Grace / 5)
 			}
 			for i, s := range honest {
 				if h.gone[s] {
@@ -108,10 +99,10 @@ func TestEverybodyHasOne(t *testing.T) {
 		t.Error("the oldest has not given way")
 	}
 	// One that has a place gets no second one while others have as many.
-	if s, v := h.come("11.0.0.1"); s != nil || v != overShare {
+	if s, v := h.come("11.0.0.1"); s != nil || v != OverShare {
 		t.Errorf("got a second place: %d", v)
 	}
-	h.time = h.time.Add(grace)
+	h.time = h.time.Add(Grace)
 	h.mustCome("11.0.0.1") // but may begin anew in the place of what has had its time
 }
 
@@ -119,26 +110,26 @@ func TestEverybodyHasOne(t *testing.T) {
 func TestShare(t *testing.T) {
 	for perSource, want := range map[int]int{0: 8, 100: 8, 3: 3} {
 		h := newHall(t, 64, 64, perSource)
-		var all []*seat
+		var all []*Seat
 		for range want {
 			all = append(all, h.mustCome("2001:db8::1"))
 		}
-		h.keep(all[0], true)
-		if s, v := h.come("2001:db8::ffff"); s != nil || v != overShare {
+		h.Keep(all[0], true)
+		if s, v := h.come("2001:db8::ffff"); s != nil || v != OverShare {
 			t.Errorf("%d: one more is let in", perSource)
 		}
 		h.mustCome("2001:db8:0:1::1")
-		h.time = h.time.Add(grace)
+		h.time = h.time.Add(Grace)
 		h.mustCome("2001:db8::2")
 		if !h.gone[all[1]] || len(h.gone) != 1 {
 			t.Errorf("%d: %v gave way, want the oldest without an allocation", perSource, h.gone)
 		}
 		for _, s := range all[1:] {
-			h.keep(s, true)
+			h.Keep(s, true)
 		}
 	}
 	h := newHall(t, 8, 8, 0)
-	h.limit(5)
+	h.Limit(5)
 	h.mustCome("10.0.0.1")
 	if s, _ := h.come("10.0.0.1"); s != nil {
 		t.Error("an eighth of 8 is 2")
@@ -148,26 +139,26 @@ func TestShare(t *testing.T) {
 // TestAllocationsAreKept fills a hall with clients that have allocations: nobody else gets in, and none of them goes.
 func TestAllocationsAreKept(t *testing.T) {
 	h := newHall(t, 32, 32, 0)
-	var kept []*seat
+	var kept []*Seat
 	for i := range 32 {
 		s := h.mustCome(fmt.Sprintf("10.0.0.%d", i))
-		h.keep(s, true)
+		h.Keep(s, true)
 		kept = append(kept, s)
 	}
 	h.time = h.time.Add(time.Hour)
-	if s, v := h.come("10.0.1.1"); s != nil || v != full {
+	if s, v := h.come("10.0.1.1"); s != nil || v != Full {
 		t.Errorf("let in: %d", v)
 	}
-	if h.displace() {
+	if h.Displace() {
 		t.Error("somebody with an allocation was displaced")
 	}
-	h.keep(kept[7], false)
+	h.Keep(kept[7], false)
 	h.mustCome("10.0.1.1")
 	if !h.gone[kept[7]] || len(h.gone) != 1 {
 		t.Errorf("gave way: %v", h.gone)
 	}
-	h.keep(kept[7], true) // too late
-	if open, strangers, _ := h.size(); open != 32 || strangers != 1 {
+	h.Keep(kept[7], true) // too late
+	if open, strangers, _ := h.Size(); open != 32 || strangers != 1 {
 		t.Errorf("%d are in, %d strangers", open, strangers)
 	}
 }
@@ -177,7 +168,7 @@ func TestPlacesAddUp(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	h := newHall(t, 200, 150, 40)
 	type client struct {
-		*seat
+		*Seat
 		kept bool
 	}
 	var all []*client
@@ -189,47 +180,47 @@ func TestPlacesAddUp(t *testing.T) {
 			if n < 2 {
 				ip = fmt.Sprintf("2001:db8:%x:%x::%x", r.IntN(2), r.IntN(700), r.IntN(9))
 			}
-			source := sourceOf(netip.MustParseAddr(ip))
+			source := household.Of(netip.MustParseAddr(ip)).Addr()
 			before := h.held[source] + h.strangersOf(source, byAddress)
 			if s, v := h.come(ip); s != nil {
-				all = append(all, &client{seat: s})
-			} else if before == 0 && v != full {
+				all = append(all, &client{Seat: s})
+			} else if before == 0 && v != Full {
 				t.Fatalf("a new source is refused: %d", v)
 			}
 		case len(all) == 0:
 		case n < 7:
 			c := all[r.IntN(len(all))]
 			if c.kept = !c.kept; !c.gone {
-				h.keep(c.seat, c.kept)
+				h.Keep(c.Seat, c.kept)
 			}
 		case n == 7:
-			h.settle(all[r.IntN(len(all))].seat)
+			h.Settle(all[r.IntN(len(all))].Seat)
 		default:
-			h.release(all[r.IntN(len(all))].seat)
+			h.Release(all[r.IntN(len(all))].Seat)
 		}
 		left := all[:0]
 		for _, c := range all {
 			if !c.gone {
 				left = append(left, c)
-			} else if c.kept && h.gone[c.seat] {
+			} else if c.kept && h.gone[c.Seat] {
 				t.Fatal("a client with an allocation was displaced")
 			}
 		}
 		all = left
 		if r.IntN(50) == 0 {
-			seats := make([]*seat, 0, len(all))
+			seats := make([]*Seat, 0, len(all))
 			for _, c := range all {
-				seats = append(seats, c.seat)
+				seats = append(seats, c.Seat)
 			}
 			h.check(seats)
 		}
 	}
 	for _, c := range all {
-		h.release(c.seat)
-		h.release(c.seat)
+		h.Release(c.Seat)
+		h.Release(c.Seat)
 	}
 	h.check(nil)
-	h.time = h.time.Add(grace)
+	h.time = h.time.Add(Grace)
 	h.purge(h.time)
 	if n := h.ranks[altogether].most + len(h.ranks[byAddress].groups) + h.ghosts.Len(); n != 0 {
 		t.Errorf("%d are left", n)
@@ -247,7 +238,7 @@ func TestLeaversCount(t *testing.T) {
 	for range 1000 {
 		if s, _ := h.come("11.0.0.1"); s != nil {
 			in++
-			h.release(s)
+			h.Release(s)
 		}
 	}
 	if in != 4 || len(h.gone) != 0 {
@@ -257,10 +248,10 @@ func TestLeaversCount(t *testing.T) {
 	if len(h.gone) != 0 {
 		t.Error("somebody had to go for one that has left")
 	}
-	if open, strangers, _ := h.size(); open != 61 || strangers != 61 {
+	if open, strangers, _ := h.Size(); open != 61 || strangers != 61 {
 		t.Errorf("%d are in, %d strangers", open, strangers)
 	}
-	h.time = h.time.Add(grace)
+	h.time = h.time.Add(Grace)
 	h.mustCome("11.0.0.1")
 	if h.ghosts.Len() != 0 {
 		t.Errorf("%d ghosts", h.ghosts.Len())
@@ -268,7 +259,7 @@ func TestLeaversCount(t *testing.T) {
 }
 
 // check compares what is counted with a walk over all seats.
-func (h *hall) check(all []*seat) {
+func (h *hall) check(all []*Seat) {
 	h.Helper()
 	held := make(map[netip.Addr]int)
 	var strangers [widths]map[netip.Addr]int
@@ -276,7 +267,7 @@ func (h *hall) check(all []*seat) {
 	ghosts := 0
 	for e := h.ghosts.Front(); e != nil; e = e.Next() {
 		ghosts++
-		if s := e.Value.(*seat); !s.gone || s.ghost != e {
+		if s := e.Value.(*Seat); !s.gone || s.ghost != e {
 			h.Fatal("a ghost that is none")
 		}
 	}
@@ -290,7 +281,7 @@ func (h *hall) check(all []*seat) {
 		}
 	}
 	for e := h.ghosts.Front(); e != nil; e = e.Next() {
-		all = append(all[:len(all):len(all)], e.Value.(*seat))
+		all = append(all[:len(all):len(all)], e.Value.(*Seat))
 	}
 	for _, s := range all {
 		for i := range strangers {
@@ -339,11 +330,11 @@ func (r *ranking) ranks() (n int) {
 
 // BenchmarkPlaces has 64k sources come to a full hall.
 func BenchmarkPlaces(b *testing.B) {
-	p := newPlaces(16<<10, 16<<10, 0)
+	p := New(16<<10, 16<<10, 0)
 	var ip [4]byte
 	b.ReportAllocs()
 	for i := range b.N {
 		ip = [4]byte{10, byte(i >> 9), byte(i), 1}
-		p.take(netip.AddrFrom4(ip), false, nil)
+		p.Take(netip.AddrFrom4(ip), false, nil)
 	}
 }

@@ -1,0 +1,395 @@
+// Package acme gets certificates from a CA that speaks ACME (RFC 8555), keeps them in a folder, and renews them when the CA
+// suggests it (RFC 9773), or in their last third. Each name has a certificate of its own. It stands on certmagic, whose
+// background work it does not use: one goroutine asks, with waits of its own that stay within the limits of CAs.
+package acme
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/mholt/acmez/v3"
+	"go.uber.org/zap"
+)
+
+// Staging is the word for Let's Encrypt's test CA, in place of a URL.
+const Staging = "staging"
+
+// Settings say what is asked of whom.
+type Settings struct {
+	Domains    []string // names and addresses, at least one; "*.example.org" needs dns-01
+	Email      string   // for the CA; may be empty
+	Directory  string   // URL; empty: Let's Encrypt; or [Staging]
+	CAFile     string   // PEM roots of the CA's own HTTPS; empty: those of the system
+	Challenges []string // of tls-alpn-01, http-01 and dns-01, in the order in which they are tried
+	HTTPListen string   // where http-01 is answered, while it is asked
+	DNSCommand string   // the program for dns-01; empty: none
+}
+
+// Surroundings are what a Client is told about the rest of the process. Each may be nil. They are called from any goroutine.
+type Surroundings struct {
+	Ports     func() []uint16     // those of TLS listeners, as clients reach them
+	Addresses func() []netip.Addr // at which clients reach this server
+	Dated     func(time.Time)     // takes the time at which the CA says that it answered
+}
+
+// Pace is how often things happen. The zero value is for CAs on the Internet.
+type Pace struct {
+	Look  time.Duration // between two looks at a certificate; default 10 min
+	Retry time.Duration // the unit of waits after a failure; default 1 min
+	Poll  time.Duration // between two looks at an order; default 1 s, and what the CA says
+}
+
+const (
+	defaultLook  = 10 * time.Minute
+	defaultRetry = time.Minute
+	defaultPoll  = time.Second
+	// attemptTimeout bounds one attempt for one name.
+	attemptTimeout = 10 * time.Minute
+	// largestCAFile bounds CAFile.
+	largestCAFile = 1 << 20
+)
+
+// Config configures a [Client].
+type Config struct {
+	Settings
+	Surroundings
+	Pace
+
+	Dir     string       // of accounts and certificates; made, with 0700
+	Changed func()       // is called when Certificates or Troubles have changed, from the goroutine of Run; nil: nobody
+	Logger  *slog.Logger // nil: none
+}
+
+// Certificate is one that the CA has given.
+type Certificate struct {
+	Domain string
+	File   string // that has it
+	PEM    []byte // chain and key
+	Staple []byte // an answer by OCSP; nil: the CA has none
+}
+
+// Trouble is what keeps a name from a new certificate.
+type Trouble struct {
+	Domain string
+	Failure
+	Next time.Time // when the CA is asked again
+}
+
+// Client gets certificates and renews them. Make it with [New], then [Client.Run] it. Its methods may be called from any
+// goroutine.
+type Client struct {
+	cfg    Config
+	log    *slog.Logger
+	roots  []byte // the content of CAFile
+	store  *store
+	issuer *issuer
+	alpn   *alpn
+	web01  *web01
+	ledger *ledger
+	certs  atomic.Pointer[[]Certificate] // in the order of Domains
+	counts counters
+
+	mu       sync.Mutex
+	troubles map[string]Trouble
+	checks   []Check
+}
+
+// New checks cfg, and finds what an earlier process has left. It asks nobody.
+func New(cfg Config) (*Client, error) {
+	if len(cfg.Domains) == 0 {
+		return nil, errors.New("certs.acme.domains is empty, and public.host is not known: name at least one")
+	}
+	cfg.Look, cfg.Retry, cfg.Poll = cmp.Or(cfg.Look, defaultLook), cmp.Or(cfg.Retry, defaultRetry), cmp.Or(cfg.Poll, defaultPoll)
+	cfg.complete()
+	c := &Client{cfg: cfg, log: cfg.Logger, store: newStore(cfg.Dir), alpn: &alpn{}, troubles: map[string]Trouble{}}
+	c.web01 = &web01{listen: cfg.HTTPListen, hosts: cfg.Domains}
+	var pool *x509.CertPool
+	if cfg.CAFile != "" {
+		var err error
+		if pool, err = c.readRoots(); err != nil {
+			return nil, err
+		}
+	}
+	c.issuer = &issuer{
+		ca: directory(cfg.Directory), email: cfg.Email, web: newWeb(pool, cfg.Dated), store: c.store, challenges: cfg.Challenges, poll: cfg.Poll,
+		solvers: map[string]acmez.Solver{TLSALPN01: c.alpn, HTTP01: c.web01},
+	}
+	if cfg.DNSCommand != "" {
+		c.issuer.solvers[DNS01] = byCommand{cfg.DNSCommand}
+	}
+	c.ledger = openLedger(c.store, c.issuer.IssuerKey(), cfg.Retry)
+	c.publish(context.Background(), nil)
+	return c, nil
+}
+
+func (c *Config) complete() {
+	c.Domains = slices.Clone(c.Domains)
+	for i, d := range c.Domains {
+		d = strings.ToLower(strings.TrimSuffix(strings.Trim(d, "[]"), "."))
+		if a, err := netip.ParseAddr(d); err == nil {
+			d = a.Unmap().WithZone("").String()
+		}
+		c.Domains[i] = d
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Ports == nil {
+		c.Ports = func() []uint16 { return nil }
+	}
+	if c.Addresses == nil {
+		c.Addresses = func() []netip.Addr { return nil }
+	}
+	if c.Dated == nil {
+		c.Dated = func(time.Time) {}
+	}
+	if c.Changed == nil {
+		c.Changed = func() {}
+	}
+}
+
+func directory(d string) string {
+	switch d {
+	case "":
+		return certmagic.LetsEncryptProductionCA
+	case Staging:
+		return certmagic.LetsEncryptStagingCA
+	}
+	return d
+}
+
+func (c *Client) readRoots() (*x509.CertPool, error) {
+	f, err := os.Open(c.cfg.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("certs.acme.ca_file: %s: %w", c.cfg.CAFile, errors.Unwrap(err))
+	}
+	defer f.Close()
+	if c.roots, err = io.ReadAll(io.LimitReader(f, largestCAFile)); err != nil {
+		return nil, fmt.Errorf("certs.acme.ca_file: %s: %w", c.cfg.CAFile, errors.Unwrap(err))
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(c.roots) {
+		return nil, fmt.Errorf("certs.acme.ca_file: %s holds no PEM certificate: give the roots of the CA's HTTPS certificate", c.cfg.CAFile)
+	}
+	return pool, nil
+}
+
+// Same reports whether other asks the same of the same CA: it need not take c's place.
+func (c *Client) Same(other *Client) bool {
+	a, b := c.cfg.Settings, other.cfg.Settings
+	return slices.Equal(a.Domains, b.Domains) && slices.Equal(a.Challenges, b.Challenges) && a.Email == b.Email && a.Directory == b.Directory &&
+		a.HTTPListen == b.HTTPListen && a.DNSCommand == b.DNSCommand && bytes.Equal(c.roots, other.roots)
+}
+
+// Certificates are those that are there, in the order of Settings.Domains. They must not be changed.
+func (c *Client) Certificates() []Certificate { return *c.certs.Load() }
+
+// Troubles are what keeps names from a new certificate now, in the order of Settings.Domains.
+func (c *Client) Troubles() (all []Trouble) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range c.cfg.Domains {
+		if t, ok := c.troubles[d]; ok {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+// Checks are what looked wrong, from here, before the CA was asked. It may be right all the same.
+func (c *Client) Checks() []Check {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.checks)
+}
+
+// CA is the CA's name for people.
+func (c *Client) CA() string { return c.issuer.name() }
+
+// Domains are the names in their canonical form.
+func (c *Client) Domains() []string { return slices.Clone(c.cfg.Domains) }
+
+// Answer is the certificate that answers a CA's question by tls-alpn-01 for that server name, if there is one.
+func (c *Client) Answer(serverName string) (*tls.Certificate, bool) { return c.alpn.find(serverName) }
+
+// Listening is the address of http_listen while it is open.
+func (c *Client) Listening() (netip.AddrPort, bool) {
+	at := c.web01.at()
+	return at, at.IsValid()
+}
+
+// Run gets what is missing and renews what ends, until ctx ends.
+func (c *Client) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		next := time.Now().Add(c.cfg.Look)
+		for _, d := range c.cfg.Domains {
+			if at := c.look(ctx, d); at.Before(next) {
+				next = at
+			}
+		}
+		wait := time.NewTimer(max(time.Until(next), c.cfg.Retry/10))
+		select {
+		case <-ctx.Done():
+		case <-wait.C:
+		}
+		wait.Stop()
+	}
+}
+
+// look sees to the certificate of one name, and returns when to do so again.
+func (c *Client) look(ctx context.Context, domain string) time.Time {
+	now := time.Now()
+	if err := c.store.Keep(); err != nil {
+		c.trouble(domain, failed(err, c.CA(), ""), now.Add(c.cfg.Retry))
+	}
+	if at, f := c.ledger.next(domain); at.After(now) {
+		if f != nil && !c.troubled(domain) { // of an earlier process
+			c.trouble(domain, f, at)
+		}
+		return at
+	}
+	before := c.find(domain)
+	if before == nil {
+		c.check(ctx)
+	}
+	c.issuer.asked = 0
+	err := c.manage(ctx, domain)
+	if ctx.Err() != nil {
+		return now
+	}
+	if err != nil {
+		f := failed(err, c.CA(), "")
+		at := c.ledger.failed(domain, f, c.issuer.asked)
+		c.counts.failed(f.Cause)
+		c.trouble(domain, f, at)
+		return at
+	}
+	c.ledger.succeeded(domain)
+	c.fine(domain)
+	return now.Add(c.cfg.Look)
+}
+
+// manage has certmagic get or renew the certificate of one name if it is time, and makes it known.
+func (c *Client) manage(ctx context.Context, domain string) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	if c.find(domain) == nil {
+		c.store.discard(certmagic.StorageKeys.SiteCert(c.issuer.IssuerKey(), domain))
+	}
+	magic, done := c.magic()
+	defer done()
+	err := magic.ManageSync(ctx, []string{domain})
+	if c.publish(ctx, magic) && err == nil {
+		c.counts.obtained.Add(1)
+	}
+	return err
+}
+
+// magic makes a certmagic that remembers nothing: then it looks at what is in the store each time. done ends it.
+func (c *Client) magic() (magic *certmagic.Config, done func()) {
+	cache := certmagic.NewCache(certmagic.CacheOptions{
+		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return magic, nil },
+		RenewCheckInterval: c.cfg.Look, OCSPCheckInterval: attemptTimeout * 2, Logger: zap.NewNop(),
+	})
+	magic = certmagic.New(cache, certmagic.Config{
+		Storage: c.store, Issuers: []certmagic.Issuer{c.issuer}, DisableStorageCheck: true, Logger: zap.NewNop(),
+	})
+	return magic, cache.Stop
+}
+
+// publish makes known what the store has, and reports whether that has changed. With nil no OCSP answer is looked for.
+func (c *Client) publish(ctx context.Context, magic *certmagic.Config) (changed bool) {
+	var all []Certificate
+	for _, d := range c.cfg.Domains {
+		file, _ := c.store.split(certmagic.StorageKeys.SiteCert(c.issuer.IssuerKey(), d))
+		b, err := c.store.whole(file)
+		if err != nil {
+			continue
+		}
+		p := unpack(b)
+		pair, err := tls.X509KeyPair(p[chainPart], p[keyPart])
+		if err != nil || p[metaPart] == nil || !covers(pair.Leaf, d) {
+			continue
+		}
+		one := Certificate{Domain: d, File: file, PEM: slices.Concat(p[chainPart], p[keyPart])}
+		if magic != nil && len(pair.Leaf.OCSPServer) > 0 {
+			if m, err := magic.CacheManagedCertificate(ctx, d); err == nil {
+				one.Staple = m.OCSPStaple
+			}
+		}
+		all = append(all, one)
+	}
+	if old := c.certs.Load(); old != nil && slices.EqualFunc(*old, all, same) {
+		return false
+	}
+	c.certs.Store(&all)
+	if magic != nil {
+		c.cfg.Changed()
+	}
+	return true
+}
+
+func same(a, b Certificate) bool {
+	return a.Domain == b.Domain && bytes.Equal(a.PEM, b.PEM) && bytes.Equal(a.Staple, b.Staple)
+}
+
+// covers reports whether a certificate is for a name, which may begin with a star.
+func covers(c *x509.Certificate, domain string) bool {
+	if strings.HasPrefix(domain, "*.") {
+		return slices.Contains(c.DNSNames, domain)
+	}
+	return c.VerifyHostname(domain) == nil
+}
+
+// find is the certificate of a name, or nil.
+func (c *Client) find(domain string) *Certificate {
+	all := c.Certificates()
+	if i := slices.IndexFunc(all, func(x Certificate) bool { return x.Domain == domain }); i >= 0 {
+		return &all[i]
+	}
+	return nil
+}
+
+// trouble notes what keeps a name from a certificate.
+func (c *Client) trouble(domain string, f *Failure, next time.Time) {
+	c.mu.Lock()
+	c.troubles[domain] = Trouble{domain, *f, next}
+	c.mu.Unlock()
+	c.cfg.Changed()
+}
+
+func (c *Client) troubled(domain string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.troubles[domain]
+	return ok
+}
+
+// fine notes that nothing does.
+func (c *Client) fine(domain string) {
+	c.mu.Lock()
+	_, was := c.troubles[domain]
+	delete(c.troubles, domain)
+	if len(c.troubles) == 0 {
+		c.checks = nil
+	}
+	c.mu.Unlock()
+	if was {
+		c.cfg.Changed()
+	}
+}

@@ -1,0 +1,301 @@
+package acme
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/mholt/acmez/v3"
+	"github.com/mholt/acmez/v3/acme"
+)
+
+// shortLived is Let's Encrypt's profile of certificates for a few days, the only ones that it gives for addresses.
+const shortLived = "shortlived"
+
+// issuer asks one CA. certmagic's own would open listeners itself, on every address, and write to the standard logger; it
+// tries challenges at random too.
+type issuer struct {
+	ca         string // URL of the directory
+	email      string
+	web        *web
+	store      *store
+	challenges []string // in the order in which they are tried
+	solvers    map[string]acmez.Solver
+	poll       time.Duration // between two looks at an order, where the CA does not say
+
+	last  string // challenge that has worked
+	asked int    // challenges that the CA was told to check, in this Issue
+}
+
+// IssuerKey implements [certmagic.Issuer].
+func (i *issuer) IssuerKey() string {
+	u, err := url.Parse(i.ca)
+	if err != nil {
+		return certmagic.StorageKeys.Safe(i.ca)
+	}
+	return certmagic.StorageKeys.Safe(strings.TrimRight(u.Host+strings.ReplaceAll(u.Path, "/", "-"), "-"))
+}
+
+// name is the CA's for people.
+func (i *issuer) name() string {
+	switch i.ca {
+	case certmagic.LetsEncryptProductionCA:
+		return "Let's Encrypt"
+	case certmagic.LetsEncryptStagingCA:
+		return "Let's Encrypt (staging)"
+	}
+	if u, err := url.Parse(i.ca); err == nil && u.Host != "" {
+		return u.Host
+	}
+	return i.ca
+}
+
+func (i *issuer) client() *acmez.Client {
+	return &acmez.Client{Client: &acme.Client{
+		Directory: i.ca, HTTPClient: i.web.client(), UserAgent: "crolang-aio", PollInterval: i.poll, PollTimeout: attemptTimeout,
+	}}
+}
+
+// Issue implements [certmagic.Issuer]. It makes one attempt with each challenge, in order: certmagic must not try again.
+func (i *issuer) Issue(ctx context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
+	got, err := i.issue(ctx, csr)
+	if err != nil {
+		return nil, certmagic.ErrNoRetry{Err: err}
+	}
+	return got, nil
+}
+
+func (i *issuer) issue(ctx context.Context, csr *x509.CertificateRequest) (*certmagic.IssuedCertificate, error) {
+	i.asked = 0
+	i.web.again.Store(0)
+	if err := i.store.probe(); err != nil {
+		return nil, err
+	}
+	client := i.client()
+	dir, err := client.GetDirectory(ctx)
+	if err != nil {
+		return nil, i.failed(err, "")
+	}
+	account, err := i.account(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	params, err := acmez.OrderParametersFromCSR(account, csr)
+	if err != nil {
+		return nil, i.failed(err, "")
+	}
+	if len(csr.IPAddresses) > 0 && dir.Meta != nil {
+		if _, ok := dir.Meta.Profiles[shortLived]; ok {
+			params.Profile = shortLived
+		}
+	}
+	params.Replaces = i.replaces(ctx, csr, dir)
+	chains, err := i.prove(ctx, client, params)
+	if err != nil {
+		return nil, err
+	}
+	return &certmagic.IssuedCertificate{Certificate: chains[0].ChainPEM, Metadata: chains[0]}, nil
+}
+
+// prove gets the certificate with the first challenge that works.
+func (i *issuer) prove(ctx context.Context, client *acmez.Client, params acmez.OrderParameters) ([]acme.Certificate, error) {
+	able := i.able(params.Identifiers[0])
+	if len(able) == 0 {
+		return nil, newFailure(CauseChallenge, nil, "a wildcard needs dns-01, and an address tls-alpn-01 or http-01",
+			"no challenge of certs.acme.challenges is for %s", params.Identifiers[0].Value)
+	}
+	var wrong []*Failure
+	for _, challenge := range able {
+		client.ChallengeSolvers = map[string]acmez.Solver{challenge: counted{i.solvers[challenge], &i.asked}}
+		before := i.asked
+		chains, err := client.ObtainCertificate(ctx, params)
+		if err != nil && params.Replaces != nil && i.asked == before { // it may be of another account, or unknown to the CA
+			params.Replaces = nil
+			chains, err = client.ObtainCertificate(ctx, params)
+		}
+		if err == nil && len(chains) == 0 {
+			err = errors.New("there is no certificate in the answer")
+		}
+		if err == nil {
+			i.last = challenge
+			return chains, nil
+		}
+		var p acme.Problem
+		if errors.As(err, &p) && p.Type == acme.ProblemTypeAccountDoesNotExist {
+			_ = i.store.Delete(ctx, i.accountKey()) // the next attempt makes another
+		}
+		f := i.failed(err, challenge)
+		if f.Cause == CauseInternal && strings.Contains(err.Error(), "no solvers available") {
+			f = newFailure(CauseChallenge, err, "choose another one in certs.acme.challenges", "%s does not offer the challenge %s", i.name(), challenge)
+		}
+		wrong = append(wrong, f)
+		if f.Cause != CauseUnproven && f.Cause != CauseChallenge && f.Cause != CauseCommand || ctx.Err() != nil {
+			return nil, f
+		}
+	}
+	return nil, joined(wrong)
+}
+
+// able are the challenges for an identifier, the one that has worked before first.
+func (i *issuer) able(id acme.Identifier) []string {
+	all := slices.DeleteFunc(slices.Clone(i.challenges), func(c string) bool {
+		return strings.HasPrefix(id.Value, "*.") && c != DNS01 || id.Type == "ip" && c == DNS01 || i.solvers[c] == nil
+	})
+	slices.SortStableFunc(all, func(a, b string) int {
+		switch i.last {
+		case a:
+			return -1
+		case b:
+			return 1
+		}
+		return 0
+	})
+	return all
+}
+
+// joined makes one of what went wrong with several challenges.
+func joined(all []*Failure) *Failure {
+	f := *all[0]
+	for _, other := range all[1:] {
+		f.What += "; " + other.What
+		f.Remedy += ", or " + other.Remedy
+		if other.Until.After(f.Until) {
+			f.Until = other.Until
+		}
+	}
+	return &f
+}
+
+// failed explains err.
+func (i *issuer) failed(err error, challenge string) *Failure {
+	f := failed(err, i.name(), challenge)
+	if again := i.web.again.Load(); again > 0 && (f.Cause == CauseLimited || f.Cause == CauseAway) {
+		f.Until = time.Unix(again, 0)
+	}
+	return f
+}
+
+// replaces is the certificate that is there already, if the CA wants to know (RFC 9773 section 5).
+func (i *issuer) replaces(ctx context.Context, csr *x509.CertificateRequest, dir acme.Directory) *x509.Certificate {
+	if dir.RenewalInfo == "" {
+		return nil
+	}
+	for _, name := range append(slices.Clone(csr.DNSNames), addresses(csr.IPAddresses)...) {
+		b, err := i.store.Load(ctx, certmagic.StorageKeys.SiteCert(i.IssuerKey(), name))
+		if block, _ := pem.Decode(b); err == nil && block != nil {
+			if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+				return c
+			}
+		}
+	}
+	return nil
+}
+
+func addresses(all []net.IP) (out []string) {
+	for _, ip := range all {
+		out = append(out, ip.String())
+	}
+	return out
+}
+
+// GetRenewalInfo implements [certmagic.RenewalInfoGetter].
+func (i *issuer) GetRenewalInfo(ctx context.Context, c certmagic.Certificate) (acme.RenewalInfo, error) {
+	return i.client().GetRenewalInfo(ctx, c.Leaf)
+}
+
+// kept is an account as it is in its file.
+type kept struct {
+	Account acme.Account `json:"account"`
+	Key     string       `json:"key"` // PEM
+}
+
+func (i *issuer) accountKey() string { return path.Join("accounts", i.IssuerKey()+".json") }
+
+// account returns the account, which is made if there is none.
+func (i *issuer) account(ctx context.Context, client *acmez.Client) (acme.Account, error) {
+	contact := contacts(i.email)
+	if a, ok := i.knownAccount(ctx); ok {
+		if slices.Equal(a.Contact, contact) {
+			return a, nil
+		}
+		a.Contact = contact
+		moved, err := client.UpdateAccount(ctx, a)
+		if err == nil {
+			moved.Contact = contact
+			return moved, i.keepAccount(ctx, moved)
+		}
+		if f := i.failed(err, ""); f.Cause != CauseRefused {
+			return a, f
+		} // perhaps it is there no longer
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return acme.Account{}, err
+	}
+	a, err := client.NewAccount(ctx, acme.Account{Contact: contact, TermsOfServiceAgreed: true, PrivateKey: key})
+	if err != nil {
+		return acme.Account{}, i.failed(err, "")
+	}
+	a.Contact = contact
+	return a, i.keepAccount(ctx, a)
+}
+
+func contacts(email string) []string {
+	if email == "" {
+		return nil
+	}
+	return []string{"mailto:" + email}
+}
+
+func (i *issuer) knownAccount(ctx context.Context) (acme.Account, bool) {
+	var k kept
+	b, err := i.store.Load(ctx, i.accountKey())
+	if errors.Is(err, fs.ErrNotExist) || json.Unmarshal(b, &k) != nil || k.Account.Location == "" || k.Account.Status != acme.StatusValid {
+		return acme.Account{}, false
+	}
+	key, err := certmagic.PEMDecodePrivateKey([]byte(k.Key))
+	if err != nil {
+		return acme.Account{}, false
+	}
+	k.Account.PrivateKey = key
+	return k.Account, true
+}
+
+func (i *issuer) keepAccount(ctx context.Context, a acme.Account) error {
+	key, err := certmagic.PEMEncodePrivateKey(crypto.PrivateKey(a.PrivateKey))
+	if err != nil {
+		return err
+	}
+	b, err := json.Marshal(kept{a, string(key)})
+	if err != nil {
+		return fmt.Errorf("write down the account: %w", err)
+	}
+	return i.store.Store(ctx, i.accountKey(), b)
+}
+
+// counted counts the challenges that the CA is told to check.
+type counted struct {
+	acmez.Solver
+	n *int
+}
+
+// Wait implements [acmez.Waiter]: it comes after Present and before the CA is told.
+func (c counted) Wait(context.Context, acme.Challenge) error {
+	*c.n++
+	return nil
+}

@@ -1,0 +1,234 @@
+// Package fleet is what machines share through Redis: bans, which machines there are and how much room each has, and questions
+// that one machine asks all others. It knows neither TURN nor webhooks: who makes a [Fleet] says what this machine is like, and
+// what holds its bans.
+//
+// Nothing waits for Redis but who bans, and that for a second at most. What a machine has been told before holds while Redis is
+// away; what is decided here meanwhile is shared when it is back.
+package fleet
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/crolang-p2p/crolang-aio/internal/change"
+	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/fleet/banset"
+	"github.com/crolang-p2p/crolang-aio/internal/fleet/seal"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+)
+
+// Format is the number of what stands in Redis. Machines of another format do not see each other.
+const Format = 1
+
+// The keys in Redis. No Node can have such an id, which is UTF-8: Brokers keep the bare ids of Nodes there.
+const (
+	prefix        = "\xffcrolang-aio/1/"
+	machinesKey   = prefix + "machines"   // a hash: sealed heartbeats by boot id
+	bansKey       = prefix + "bans"       // a hash: sealed records by ban id
+	logKey        = prefix + "log"        // a stream: the same records as they came
+	generationKey = prefix + "generation" // a text: which Redis this is
+	newsChannel   = prefix + "news"       // to all machines
+	toChannel     = prefix + "to/"        // and a boot id: to one
+)
+
+// What the sealed texts are for, see package seal.
+const (
+	forBans    = "ban"
+	forMachine = "machine"
+	forNews    = "news"
+)
+
+const (
+	beatEvery = 2 * time.Second
+	goneAfter = 10 * time.Second
+	// patience is how long one exchange with Redis may take, and answerWait how long a ban waits for other machines.
+	patience   = 2 * time.Second
+	answerWait = time.Second
+	maxName    = 64
+)
+
+// Bans is what holds this machine's bans; [nodes.Registry] does.
+type Bans interface {
+	Ban(node, reason string, lasting time.Duration) (nodes.Banned, error)
+	Unban(node string) error
+	Impose(all []nodes.Imposed)
+	BanOf(node string) (nodes.Ban, bool)
+	Bans() []nodes.Ban
+}
+
+// Config is what New needs.
+type Config struct {
+	Redis   redis.UniversalClient // the caller closes it when Run has returned
+	Name    string                // of this machine, for people
+	Region  string                // may be empty
+	Secrets []string              // of credentials, that for new ones first
+	Dir     string                // the data_dir: what cannot be shared yet is kept there
+	Bans    Bans
+	// Self says what this machine is like now. It is called every 2 s, and must not block.
+	Self func() Self
+	// Found is called with what is wrong, and with nothing when all is well again. May be nil.
+	Found  func(now []findings.Finding)
+	Now    func() time.Time // nil: time.Now
+	Logger *slog.Logger     // nil: nothing is logged
+
+	beat, gone time.Duration // for tests; 0: beatEvery, goneAfter
+}
+
+// Fleet is this machine's part in it. Make it with [New], then [Fleet.Run] it. Its methods may be called from any goroutine.
+type Fleet struct {
+	cfg    Config
+	log    *slog.Logger
+	boot   string // tells this process from all others
+	ring   atomic.Pointer[seal.Ring]
+	seq    atomic.Uint64
+	places atomic.Pointer[places]
+	wake   chan struct{} // has room for one: a beat is due now
+	heard  chan news     // bans of other machines that are not in force here yet
+	leave  atomic.Bool   // this machine drains
+
+	settling sync.Mutex // held while records are put in force, one batch after the other
+
+	mu        sync.Mutex
+	set       *banset.Set
+	unshared  map[string]struct{} // ids of records that Redis may not have
+	unsettled map[string]struct{} // Nodes whose bans could not be brought into line
+	dirty     bool                // the file is behind
+	machines  map[string]*machine // by boot id, without this one
+	strange   map[string]*machine // those that have another secret
+	clock     time.Duration       // how long Redis has been there
+	beaten    time.Time           // when it last was
+	waiting   map[uint64]*waiter
+	state     redisState
+	counts    Counts
+
+	lastOp atomic.Uint64
+	at     position // of the goroutine that beats
+}
+
+// Counts are totals since the start.
+type Counts struct {
+	Beats     uint64 // that reached Redis
+	Failures  uint64 // exchanges with Redis that failed
+	Received  uint64 // records of bans from other machines that were new here
+	Sent      uint64 // records that Redis has taken
+	Strangers uint64 // entries of machines that have another secret
+	Forged    uint64 // entries that nobody who has the secret has written so
+	Malformed uint64 // entries that are sealed well and cannot be read
+	Compared  uint64 // how often all bans were compared with Redis
+}
+
+// New reads what is kept in cfg.Dir. It does not ask Redis anything.
+func New(cfg Config) (*Fleet, error) {
+	if cfg.Redis == nil || cfg.Bans == nil || cfg.Self == nil || cfg.Dir == "" {
+		return nil, errors.New("fleet: Redis, Bans, Self and Dir are needed")
+	}
+	if err := CheckName(cfg.Name); err != nil {
+		return nil, fmt.Errorf("fleet.name: %w", err)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Found == nil {
+		cfg.Found = func([]findings.Finding) {}
+	}
+	if cfg.beat == 0 {
+		cfg.beat = beatEvery
+	}
+	if cfg.gone == 0 {
+		cfg.gone = goneAfter
+	}
+	f := &Fleet{
+		cfg: cfg, log: cfg.Logger, boot: rand.Text(), wake: make(chan struct{}, 1), heard: make(chan news, batch), set: banset.NewSet(),
+		unshared: map[string]struct{}{}, unsettled: map[string]struct{}{}, machines: map[string]*machine{},
+		strange: map[string]*machine{}, waiting: map[uint64]*waiter{},
+	}
+	ring, err := f.Prepare(cfg.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	ring.Apply()
+	return f, f.recall()
+}
+
+// CheckName checks what a machine, or a region, is to be called.
+func CheckName(name string) error {
+	if len(name) > maxName || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+		return errors.New("must be at most 64 bytes without control characters")
+	}
+	return nil
+}
+
+// Prepare gets ready for other secrets, that for new credentials first.
+func (f *Fleet) Prepare(secrets []string) (change.Change, error) {
+	ring, err := seal.NewRing(secrets)
+	if err != nil {
+		return change.Change{}, fmt.Errorf("fleet: %w", err)
+	}
+	return change.New(func() {
+		f.ring.Store(ring)
+		f.hurry()
+	}, nil), nil
+}
+
+// Drain takes this machine out of what other machines, and this one, tell Nodes from now on.
+func (f *Fleet) Drain() {
+	f.leave.Store(true)
+	f.arrange()
+	f.hurry()
+}
+
+// hurry has the next beat come now.
+func (f *Fleet) hurry() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run takes part until ctx ends, then says goodbye. It returns nil: no failure of Redis ends it.
+func (f *Fleet) Run(ctx context.Context) error {
+	var listening sync.WaitGroup
+	listening.Go(func() { f.listen(ctx) })
+	listening.Go(func() { f.work(ctx) })
+	tick := time.NewTicker(f.cfg.beat)
+	defer tick.Stop()
+	for {
+		f.beat(ctx)
+		select {
+		case <-ctx.Done():
+			f.goodbye(context.WithoutCancel(ctx))
+			listening.Wait()
+			return nil
+		case <-tick.C:
+		case <-f.wake:
+		}
+	}
+}
+
+// within bounds one exchange with Redis.
+func within(ctx context.Context, f func(ctx context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return f(limited)
+}
+
+// Counts returns the totals since the start.
+func (f *Fleet) Counts() Counts {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.counts
+}
