@@ -23,7 +23,8 @@ COPY --from=build --chown=65532:65532 /out/data /data
 USER 65532:65532
 ENV PATH=/usr/local/bin CROLANG_AIO_DATA_DIR=/data
 VOLUME /data
-# STUN and TURN; TURN over TLS and DTLS; Broker; webhooks; admin. Relays have their own
+# STUN and TURN; TURN over TLS and DTLS; Broker; webhooks; admin. A CA asks at 443 and 80:
+# docs/operations.md says what to publish for it. Relays have their own
 # range: set CROLANG_AIO_TURN_RELAY_PORTS, and publish the same ports.
 EXPOSE 3478/udp 3478/tcp 5349/udp 5349/tcp 8080/tcp 8083/tcp 8084/tcp
 HEALTHCHECK --interval=10s --timeout=6s --start-period=10s CMD ["crolang-aio", "health"]

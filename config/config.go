@@ -26,6 +26,7 @@ type Config struct {
 	Fleet       Fleet
 	Redis       Redis
 	Admin       Admin
+	Usage       Usage
 }
 
 // Log is the table [log].
@@ -69,6 +70,13 @@ type Limits struct {
 	ConnectionsPerIP         int
 	UnauthenticatedPerSecond int
 	AllocationLifetime       time.Duration // 1 s to 1 h, never 0
+	BytesPerMonth            int64         // relayed by all Nodes, both ways, with headers
+	BytesPerMonthPerNode     int64
+}
+
+// Usage is the table [usage].
+type Usage struct {
+	Keep time.Duration // how long after its end a month is kept
 }
 
 // Peers is the table [turn.peers].
@@ -201,7 +209,12 @@ type BrokerLimits struct {
 type Fleet struct {
 	RedisURL Secret // it may have a password; not set: no fleet
 	Name     string // empty: the host's
+	Region   string
+	Regions  []Region // where Nodes are
 }
+
+// Region is an entry of fleet.regions.
+type Region struct{ Prefix, Region string }
 
 // Certs is the table [certs]. CertFile and KeyFile are both set or both empty.
 type Certs struct {

@@ -40,7 +40,14 @@ func Tables() []Table {
 	tables = append(tables, credentialsTable())
 	tables = append(tables, hooksTables()...)
 	tables = append(tables, brokerTables()...)
-	return append(tables, certsTable(), acmeTable(), httpsTable(), redisTable(), adminTable())
+	return append(tables, certsTable(), acmeTable(), httpsTable(), redisTable(), adminTable(), usageTable())
+}
+
+func usageTable() Table {
+	return Table{Name: "usage", Doc: "What is kept of what Nodes use, by Node and month: see `crolang-aio usage`.", Keys: []Key{
+		define("usage.keep", "400d", span(0, 0), func(c *Config) *time.Duration { return &c.Usage.Keep },
+			"How long a month is kept after its end. \"0s\": only the present month is kept, which the limits need."),
+	}}
 }
 
 func credentialsTable() Table {

@@ -71,6 +71,11 @@ func fleetTable() Table {
 				"Empty: one machine, and a Broker that shares the Redis of [redis] if that is enabled.").example(`"redis://:PASSWORD@10.0.0.5:6379/0"`).restart(),
 		define("fleet.name", "", text(fleetName), func(c *Config) *string { return &c.Fleet.Name },
 			"What the other machines and you call this one. Empty: its host name.").example(`"eu-1"`).restart(),
+		define("fleet.region", "", text(fleetName), func(c *Config) *string { return &c.Fleet.Region },
+			"Where this machine is. Nodes are given the URLs of machines of their region first.").example(`"eu"`).restart(),
+		define("fleet.regions", none(), atMost(100_000, tableList(regionKind())), func(c *Config) *[]Region { return &c.Fleet.Regions },
+			"Where Nodes are, by their address; the longest prefix counts. Others, and Nodes of Brokers elsewhere, count as in the "+
+				"region of the machine that is asked.").example(`[{prefix = "10.1.0.0/16", region = "eu"}, {prefix = "2001:db8::/32", region = "us"}]`),
 	}}
 }
 
@@ -94,7 +99,7 @@ func redisURL(s string) error {
 	return redisurl.Check(s)
 }
 
-// fleetName is the check of fleet.name.
+// fleetName is the check of the names of machines and regions.
 func fleetName(s string) error {
 	if len(s) > 64 || strings.ContainsFunc(s, unicode.IsControl) {
 		return errors.New("must be at most 64 bytes without control characters")

@@ -45,6 +45,12 @@ func turnTables() []Table {
 			define("turn.limits.allocation_lifetime", "10m", span(time.Second, time.Hour),
 				func(c *Config) *time.Duration { return &c.Turn.Limits.AllocationLifetime },
 				"How long an allocation lives without being refreshed: 1s to 1h."),
+			define("turn.limits.bytes_per_month", "0", size(0, math.MaxInt64), func(c *Config) *int64 { return &c.Turn.Limits.BytesPerMonth },
+				"Bytes relayed in a month of UTC for all Nodes together, in both directions, including IP and UDP headers. At the limit "+
+					"every relay ends, and new allocations are refused until the month is over. At 80 % there is a warning.").example(`"2TB"`),
+			define("turn.limits.bytes_per_month_per_node", "0", size(0, math.MaxInt64),
+				func(c *Config) *int64 { return &c.Turn.Limits.BytesPerMonthPerNode },
+				"The same for each Node.").example(`"50GB"`),
 		}},
 		{Name: "turn.peers", Doc: "Which addresses relays may exchange data with. Relays of this server always reach each other.", Keys: []Key{
 			define("turn.peers.mode", "open", oneOf("open", "observe", "authorized"), func(c *Config) *string { return &c.Turn.Peers.Mode },

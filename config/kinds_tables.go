@@ -111,6 +111,14 @@ func ruleKind() kind[Rule] {
 	}}
 }
 
+// regionKind is an entry of fleet.regions.
+func regionKind() kind[Region] {
+	return kind[Region]{name: "region", parse: func(v any) (r Region, faults []fault) {
+		faults = row(v, columnOf("prefix", true, text(prefix), &r.Prefix), columnOf("region", true, text(fleetName), &r.Region))
+		return r, faults
+	}}
+}
+
 // serverKind is an entry of hooks.rtc.extra_ice_servers.
 func serverKind() kind[ICEServer] {
 	return kind[ICEServer]{name: "server", secret: true, parse: func(v any) (s ICEServer, faults []fault) {

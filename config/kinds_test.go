@@ -25,6 +25,7 @@ func each(path string, v any, f func(string, any)) {
 func TestSizes(t *testing.T) {
 	for s, want := range map[string]int64{
 		"1": 1, "1B": 1, "2 kB": 2000, "3MB": 3e6, "1GB": 1e9, "512KiB": 512 << 10, "16MiB": 16 << 20, "1 GiB": 1 << 30,
+		"500GB": 500e9, "2 TB": 2e12, "1TiB": 1 << 40, "1PB": 1e15, "1PiB": 1 << 50, "0": 0,
 		"9223372036854775807": 1<<63 - 1,
 	} {
 		if got, ok := parseSize(s); !ok || got != want {

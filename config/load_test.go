@@ -53,8 +53,10 @@ func TestDefaults(t *testing.T) {
 			Enabled: true, Listen: "127.0.0.1:8080", Origins: []string{}, TrustedProxies: []string{}, P2P: true, RelayMessages: true,
 			SameID: "ask", CheckSender: true, Limits: BrokerLimits{ConnectionsPerIP: 1024, MessagesPerSecond: 200, WaitingBytes: 4 << 20},
 		},
+		Fleet: Fleet{Regions: []Region{}},
 		Redis: Redis{Listen: "127.0.0.1:6379"},
 		Admin: Admin{Listen: "127.0.0.1:8084", Hosts: []string{}, Path: "/"},
+		Usage: Usage{Keep: 400 * 24 * time.Hour},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got\n%+v\nwant\n%+v", c, want)

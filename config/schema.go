@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -42,6 +43,7 @@ type Key struct {
 	same     func(a, b *Config) bool
 	copy     func(to, from *Config)
 	count    func(c *Config) (n int64, ok bool) // the value of a number
+	text     func(c *Config) string             // the value, but for what is secret in it
 }
 
 // Leaf is the last part of Name: what stands before the "=" in the file.
@@ -68,6 +70,18 @@ func (c *Config) Counts(table string) map[string]int64 {
 	return counts
 }
 
+// Text is the values of the keys whose names begin with prefix, by which two configurations can be compared. What is secret
+// is masked.
+func (c *Config) Text(prefix string) string {
+	var b strings.Builder
+	for _, k := range Keys() {
+		if strings.HasPrefix(k.Name, prefix) {
+			b.WriteString(k.Name + " = " + k.text(c) + "\n")
+		}
+	}
+	return b.String()
+}
+
 // define makes a Key. standard is its default as a TOML value; at returns where the value is kept.
 func define[T any](name string, standard any, k kind[T], at func(*Config) *T, doc string) Key {
 	key := Key{
@@ -78,6 +92,7 @@ func define[T any](name string, standard any, k kind[T], at func(*Config) *T, do
 	if key.Secret {
 		key.EnvFile = key.Env + "_FILE"
 	}
+	key.text = func(c *Config) string { return fmt.Sprint(*at(c)) }
 	key.same = func(a, b *Config) bool { return reflect.DeepEqual(*at(a), *at(b)) }
 	key.copy = func(to, from *Config) { *at(to) = *at(from) }
 	key.count = func(c *Config) (int64, bool) {

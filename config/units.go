@@ -47,6 +47,8 @@ func size(low, high int64) kind[int64] {
 		switch {
 		case !ok:
 			return 0, wrongType(`a size such as "16MiB"`, v)
+		case n < 0 && low == 0:
+			return 0, errors.New("must not be negative")
 		case n < low || n > high:
 			return 0, fmt.Errorf("must be from %s to %s", formatSize(low), formatSize(high))
 		}
@@ -60,7 +62,10 @@ var errSize = errors.New(`must be a size such as "512KiB", "16MiB" or a number o
 var units = []struct {
 	name  string
 	bytes int64
-}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1}, {"", 1}}
+}{
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"PiB", 1 << 50},
+	{"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"PB", 1e15}, {"B", 1}, {"", 1},
+}
 
 func parseSize(s string) (int64, bool) {
 	for _, u := range units {

@@ -71,13 +71,21 @@ func TestUnitFitsTheProgram(t *testing.T) {
 	}
 	for key, want := range map[string]string{
 		"Type": "notify", "NotifyAccess": "main", "ExecReload": "/bin/kill -HUP $MAINPID", "DynamicUser": "yes", "StateDirectoryMode": "0700",
-		"UMask": "0077", "ProtectSystem": "strict", "ProtectHome": "yes", "NoNewPrivileges": "yes", "CapabilityBoundingSet": "",
+		"UMask": "0077", "ProtectSystem": "strict", "ProtectHome": "yes", "NoNewPrivileges": "yes", "CapabilityBoundingSet": "CAP_NET_BIND_SERVICE",
+		"AmbientCapabilities":    "CAP_NET_BIND_SERVICE",
 		"MemoryDenyWriteExecute": "yes", "PrivateDevices": "yes", "PrivateTmp": "yes", "RestrictNamespaces": "yes", "SystemCallArchitectures": "native",
 		"RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX AF_NETLINK", // AF_UNIX: the notify socket; AF_NETLINK: the addresses of the machine
 	} {
 		if got := service(key); got != want {
 			t.Errorf("%s=%s, want %s", key, got, want)
 		}
+	}
+}
+
+// A user namespace of its own would take away the capability to bind the ports 443 and 80 again.
+func TestUnitMayBindLowPorts(t *testing.T) {
+	if strings.Contains(read(t, "crolang-aio.service"), "\nPrivateUsers=") {
+		t.Error("PrivateUsers= is set")
 	}
 }
 

@@ -2,6 +2,7 @@ package hooks
 
 import (
 	"net/http"
+	"net/netip"
 
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 )
@@ -56,7 +57,7 @@ func (s *Server) resolve(c *call) *errAnswer {
 	if failed != nil {
 		return failed
 	}
-	ice, answer := s.decider.configuration(c.start, node, !trial(c.r, node))
+	ice, answer := s.decider.configuration(c.start, node, netip.Addr{}, !trial(c.r, node))
 	s.see(c.r, node)
 	switch answer.Verdict {
 	case policy.Yes:

@@ -165,13 +165,14 @@ func (d *Decider) authorize(ctx context.Context, start time.Time, from, to strin
 
 // Configuration is the RTC configuration of a Node, with a fresh credential of its own in it, as the JSON object that
 // the Node reads; nil unless the answer is Yes. A banned Node gets none. Failed: no credential could be made, or there
-// is no server to name. The context is there for what may have to ask others one day.
-func (d *Decider) Configuration(_ context.Context, node string) (json.RawMessage, policy.Answer) {
+// is no server to name. source is the address that the Node connects from, by which servers near it may be named, or the zero
+// value if that is not known. The context is there for what may have to ask others one day.
+func (d *Decider) Configuration(_ context.Context, node string, source netip.Addr) (json.RawMessage, policy.Answer) {
 	start := d.cfg.Now()
 	if answer, bad := d.impossible("resolve", start, node); bad {
 		return nil, answer
 	}
-	ice, answer := d.configuration(start, node, false)
+	ice, answer := d.configuration(start, node, source, false)
 	if !answer.OK() {
 		return nil, answer
 	}
@@ -180,7 +181,7 @@ func (d *Decider) Configuration(_ context.Context, node string) (json.RawMessage
 
 // configuration makes what is a Node's own of its RTC configuration. joins reports that a Broker elsewhere asks, as it does
 // when the Node joins it; the Broker in this process tells the registry by itself.
-func (d *Decider) configuration(start time.Time, node string, joins bool) (ICE, policy.Answer) {
+func (d *Decider) configuration(start time.Time, node string, source netip.Addr, joins bool) (ICE, policy.Answer) {
 	node = nodeid.Canonical(node)
 	answer, banned := d.banned(node)
 	if banned {
@@ -188,7 +189,7 @@ func (d *Decider) configuration(start time.Time, node string, joins bool) (ICE, 
 		d.observe("resolve", start, policy.No)
 		return ICE{}, answer
 	}
-	ice, err := d.issue(node)
+	ice, err := d.issue(node, source)
 	if err != nil {
 		if d.failing.CompareAndSwap(false, true) {
 			d.log.Error("no RTC configuration can be given to Nodes", "error", err)
@@ -212,8 +213,8 @@ func (d *Decider) configuration(start time.Time, node string, joins bool) (ICE, 
 }
 
 // issue makes what a Node needs for STUN and TURN. An RTC configuration without any server is an error.
-func (d *Decider) issue(node string) (ICE, error) {
-	ice, err := d.cfg.ICE.ICE(node)
+func (d *Decider) issue(node string, source netip.Addr) (ICE, error) {
+	ice, err := d.cfg.ICE.ICE(node, source)
 	if err == nil && len(ice.STUN)+len(ice.TURN)+d.rtc.Load().extras == 0 {
 		err = errNoServers
 	}
@@ -223,7 +224,7 @@ func (d *Decider) issue(node string) (ICE, error) {
 // TestConfiguration is the answer of the resolve webhook for a valid Node id, with a fresh credential in it, without a
 // look at bans and without a note: for tests of the server by its operator.
 func (d *Decider) TestConfiguration(node string) (json.RawMessage, error) {
-	ice, err := d.issue(node)
+	ice, err := d.issue(node, netip.Addr{})
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ func TestDeciderWithoutHTTP(t *testing.T) {
 			t.Errorf("authorize %q to %q: %+v", c.from, c.to, got)
 		}
 	}
-	rtc, answer := d.Configuration(ctx, "Alice")
+	rtc, answer := d.Configuration(ctx, "Alice", netip.Addr{})
 	var read struct {
 		ICEServers []struct{ URLs []string }
 	}
@@ -58,7 +58,7 @@ func TestDeciderWithoutHTTP(t *testing.T) {
 		t.Errorf("configuration %s, %+v: %v", rtc, answer, err)
 	}
 	for node, want := range map[string]policy.Verdict{"Ben": policy.No, "Broken": policy.Failed, "\x00": policy.No} {
-		if rtc, answer := d.Configuration(ctx, node); rtc != nil || answer.Verdict != want || answer.Cause == "" {
+		if rtc, answer := d.Configuration(ctx, node, netip.Addr{}); rtc != nil || answer.Verdict != want || answer.Cause == "" {
 			t.Errorf("configuration of %q: %s, %+v", node, rtc, answer)
 		}
 	}
@@ -119,13 +119,13 @@ func configurationNotes(notes []string) string {
 func TestConfigurationFailuresAreLoggedOnce(t *testing.T) {
 	r := start(t, nil)
 	for range 3 {
-		r.decider.Configuration(t.Context(), "Broken")
+		r.decider.Configuration(t.Context(), "Broken", netip.Addr{})
 	}
 	if n := strings.Count(r.log.String(), "no listener is up"); n != 1 {
 		t.Errorf("%d lines: %s", n, r.log)
 	}
-	r.decider.Configuration(t.Context(), "Alice")
-	r.decider.Configuration(t.Context(), "Broken")
+	r.decider.Configuration(t.Context(), "Alice", netip.Addr{})
+	r.decider.Configuration(t.Context(), "Broken", netip.Addr{})
 	if text := r.log.String(); strings.Count(text, "can be given to Nodes again") != 1 || strings.Count(text, "no listener is up") != 2 {
 		t.Errorf("log: %s", text)
 	}
@@ -145,7 +145,7 @@ func TestJoined(t *testing.T) {
 		t.Errorf("joined %v, seen %s", got, r.BrokerSeen())
 	}
 	// The Broker in this process tells by itself who has joined it.
-	if _, answer := r.decider.Configuration(t.Context(), "Bob"); !answer.OK() || len(r.registry.joined) != 1 {
+	if _, answer := r.decider.Configuration(t.Context(), "Bob", netip.Addr{}); !answer.OK() || len(r.registry.joined) != 1 {
 		t.Errorf("%v, joined %v", answer, r.registry.joined)
 	}
 }
@@ -185,7 +185,7 @@ func TestSpellings(t *testing.T) {
 			t.Errorf("authorize %q: %+v", pair, got)
 		}
 	}
-	if rtc, answer := r.decider.Configuration(ctx, spelt); answer.OK() {
+	if rtc, answer := r.decider.Configuration(ctx, spelt, netip.Addr{}); answer.OK() {
 		t.Errorf("configuration: %s", rtc)
 	}
 	got := r.post(PathValidity, `{"connectedNodesIds":["Alice","`+spelt+`"]}`, nil)
@@ -201,7 +201,7 @@ func TestSpellings(t *testing.T) {
 	if got := r.decider.Authenticate(ctx, spelt, nil, netip.Addr{}); !got.OK() || !strings.Contains(strings.Join(r.policy.asked, ""), spelt) {
 		t.Errorf("the policy is not asked as the Broker spells it: %v", r.policy.asked)
 	}
-	if _, answer := r.decider.Configuration(ctx, spelt); !answer.OK() || len(r.registry.issued) != 1 || !strings.HasPrefix(r.registry.issued[0], composed+" ") {
+	if _, answer := r.decider.Configuration(ctx, spelt, netip.Addr{}); !answer.OK() || len(r.registry.issued) != 1 || !strings.HasPrefix(r.registry.issued[0], composed+" ") {
 		t.Errorf("issued: %q", r.registry.issued)
 	}
 }

@@ -3,6 +3,7 @@ package hooks
 import (
 	"context"
 	"iter"
+	"net/netip"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
@@ -43,4 +44,4 @@ func (allowAll) Invalid(context.Context, iter.Seq[string], []byte, func(string, 
 // noICE leaves it at the extra ICE servers.
 type noICE struct{}
 
-func (noICE) ICE(string) (ICE, error) { return ICE{}, nil }
+func (noICE) ICE(string, netip.Addr) (ICE, error) { return ICE{}, nil }

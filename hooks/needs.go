@@ -3,6 +3,7 @@ package hooks
 import (
 	"context"
 	"iter"
+	"net/netip"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
@@ -61,5 +62,6 @@ type ICE struct {
 // ICEProvider issues credentials. It is called from many goroutines at once, only with valid Node ids in their
 // canonical spelling.
 type ICEProvider interface {
-	ICE(node string) (ICE, error)
+	// source is where the Node connects from, the zero value if that is not known.
+	ICE(node string, source netip.Addr) (ICE, error)
 }

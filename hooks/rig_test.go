@@ -9,6 +9,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -145,7 +146,7 @@ func (p *asking) Message(m policy.Message) {
 
 type ice struct{}
 
-func (ice) ICE(node string) (ICE, error) {
+func (ice) ICE(node string, _ netip.Addr) (ICE, error) {
 	if node == "Broken" {
 		return ICE{}, errors.New("no listener is up")
 	}

@@ -45,6 +45,8 @@ type Config struct {
 	Keys  *credential.Keyring
 	Peers *peers.Policy
 	Nodes control.Directory
+	// Ledger is told what Nodes use, see [Server.Account]. May be nil.
+	Ledger control.Ledger
 	// Certificate finds the one for a ClientHello. One whose only protocol is acme-tls/1 is a CA's question by tls-alpn-01
 	// (RFC 8737): its answer, or an error.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
@@ -109,7 +111,7 @@ func New(cfg Config) (*Server, error) {
 	workers := max(1, runtime.GOMAXPROCS(0))
 	var err error
 	s.control, err = control.New(control.Config{
-		Realm: cfg.Realm, Keys: cfg.Keys, Nodes: cfg.Nodes, CheckPeer: s.checkPeer, OwnListener: s.ownListener,
+		Realm: cfg.Realm, Keys: cfg.Keys, Nodes: cfg.Nodes, Ledger: cfg.Ledger, CheckPeer: s.checkPeer, OwnListener: s.ownListener,
 		Settings: cfg.Settings.Settings, Engines: workers, Now: cfg.Now, Logger: cfg.Logger,
 		OnPanic: s.stopped,
 	})
@@ -214,6 +216,9 @@ func (s *Server) CloseNode(node, cause string) int { return s.control.CloseNode(
 
 // CloseAllocation ends one allocation by its id and reports whether there was one.
 func (s *Server) CloseAllocation(id, cause string) bool { return s.control.CloseAllocation(id, cause) }
+
+// Account brings Config.Ledger up to date, and ends what may use no more, see [control.Control.Account].
+func (s *Server) Account() { s.control.Account() }
 
 // Streams returns a snapshot of the counters of TCP, TLS and DTLS.
 func (s *Server) Streams() StreamStats { return s.streams.stats() }

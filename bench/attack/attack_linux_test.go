@@ -7,9 +7,12 @@ import (
 	"flag"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/bench/internal/servers"
 )
 
 func TestParse(t *testing.T) {
@@ -39,7 +42,7 @@ func TestTable(t *testing.T) {
 		scenario: "crowd", server: "ours", unit: "connections/s", rate: 19999.6, came: 100, got: 97, times: durations{time.Second, 200 * time.Millisecond},
 		bindings: durations{123456}, lost: 2, cores: 0.456, grown: 5 << 20,
 	}})
-	want := "crowd ours 20000 connections/s 97 of 100 1s 1s 120µs 120µs 2 0.46 +5 MB"
+	want := "crowd ours 20000 connections/s 97 of 100 1s 1s 1s 120µs 120µs 2 0.46 +5 MB"
 	_, got, _ := strings.Cut(b.String(), "\n")
 	if got = strings.Join(strings.Fields(got), " "); err != nil || got != want {
 		t.Errorf("got %q, %v, want %q", got, err, want)
@@ -111,6 +114,43 @@ func TestHellosWorker(t *testing.T) {
 		}
 		return from, err
 	})
+}
+
+// TestMisuseWorker has it take a real server's allocations.
+func TestMisuseWorker(t *testing.T) {
+	ctx := t.Context()
+	dir := t.TempDir()
+	us, err := servers.Build(ctx, dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := servers.Start(ctx, us, servers.Loopback, dir, strings.Repeat("0123456789abcdef", 4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	in, tell := io.Pipe()
+	done := make(chan error, 1)
+	var out bytes.Buffer
+	go func() { done <- work(ctx, in, &out) }()
+	if err := json.NewEncoder(tell).Encode(worker{Kind: "misuse", To: s.At(s.TLS), Rate: 1000, Secret: s.Secret}); err != nil {
+		t.Fatal(err)
+	}
+	e, err := newEcho(ctx, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.close()
+	if came, times := e.run(ctx, time.Second); came == 0 || len(times) == 0 {
+		t.Errorf("%d of %d datagrams came back", len(times), came)
+	}
+	_ = tell.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(out.String())); err != nil || n < 500 {
+		t.Errorf("it says %q", &out)
+	}
 }
 
 func TestUnknownAttack(t *testing.T) {

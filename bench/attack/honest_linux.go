@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os/exec"
+	"strconv"
 	"sync"
 	"time"
 
@@ -80,6 +82,93 @@ func overDTLS(ctx context.Context, s *servers.Server, i int) error {
 		return errors.Join(errors.New("no handshake"), err)
 	}
 	return nil
+}
+
+// echo is a client with a channel to a socket that sends everything back.
+type echo struct {
+	peer   *net.UDPConn
+	client *turnclient.Client
+	back   sync.WaitGroup
+}
+
+const echoChannel = 0x4000
+
+func newEcho(ctx context.Context, s *servers.Server) (_ *echo, err error) {
+	keys, err := credential.NewKeyring(s.Secret, nil)
+	if err != nil {
+		return nil, err
+	}
+	cred, err := keys.Issue("honest", time.Hour, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	e := &echo{}
+	if e.peer, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}); err != nil {
+		return nil, err
+	}
+	e.back.Go(func() {
+		b := make([]byte, 2048)
+		for {
+			n, from, err := e.peer.ReadFromUDPAddrPort(b)
+			if err != nil {
+				return
+			}
+			_, _ = e.peer.WriteToUDPAddrPort(b[:n], from)
+		}
+	})
+	e.client, err = turnclient.Dial(ctx, turnclient.Options{
+		Transport: "udp", Addr: s.At(s.TLS), Username: cred.Username, Password: cred.Password, Timeout: 2 * inTime,
+	})
+	if err == nil {
+		_, err = e.client.Allocate(ctx, nil)
+	}
+	if err == nil {
+		err = e.client.Bind(ctx, echoChannel, e.peer.LocalAddr().(*net.UDPAddr).AddrPort())
+	}
+	if err != nil {
+		e.close()
+		return nil, fmt.Errorf("an honest client: %w", err)
+	}
+	return e, nil
+}
+
+func (e *echo) close() {
+	if e.client != nil {
+		_ = e.client.Close()
+	}
+	_ = e.peer.Close()
+	e.back.Wait()
+}
+
+// run sends a datagram 50 times a second, and returns how long those took that came back within a second.
+func (e *echo) run(ctx context.Context, length time.Duration) (came int, times durations) {
+	for end := time.Now().Add(length); time.Now().Before(end) && ctx.Err() == nil; pause(ctx, 20*time.Millisecond) {
+		if took, ok := thereAndBack(ctx, e.client, came); ok {
+			times = append(times, took)
+		}
+		came++
+	}
+	return came, times
+}
+
+// thereAndBack sends one datagram and waits until it comes back; earlier ones that are late are passed over.
+func thereAndBack(ctx context.Context, c *turnclient.Client, number int) (time.Duration, bool) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	data := strconv.AppendInt(make([]byte, 0, 160), int64(number), 10)
+	begun := time.Now()
+	if c.SendChannel(echoChannel, data) != nil {
+		return 0, false
+	}
+	for {
+		got, err := c.Receive(ctx)
+		if err != nil {
+			return 0, false
+		}
+		if bytes.Equal(got.Data, data) {
+			return time.Since(begun), true
+		}
+	}
 }
 
 // seen is what an onlooker saw.

@@ -20,11 +20,12 @@ const (
 // scenario is an attack, and the honest clients that come meanwhile.
 type scenario struct {
 	name, unit string
-	attackers  []worker // they share the rate
-	honest     func(ctx context.Context, s *servers.Server, i int) error
+	attackers  []worker                                                  // they share the rate
+	honest     func(ctx context.Context, s *servers.Server, i int) error // a client's visit; nil: one relays all the time
 }
 
-// The attacks are those of the project's list of what strangers try: H and I (places), and J (ClientHellos of DTLS).
+// The attacks are those of the project's list of what strangers try: H and I (places), J (ClientHellos of DTLS), and K and L
+// (a valid credential).
 func scenarios() []scenario {
 	crowd := func(says string) []worker {
 		w := worker{Kind: "crowd", Rate: 10_000, Sources: 256, Says: says}
@@ -35,6 +36,7 @@ func scenarios() []scenario {
 		{"crowd-binding", "connections/s", crowd("binding"), overTLS},
 		{"crowd-hello", "connections/s", crowd("hello"), overTLS},
 		{"hellos-spoofed", "hellos/s", []worker{{Kind: "hellos", Rate: 40_000}}, overDTLS},
+		{"one-credential", "requests/s", []worker{{Kind: "misuse", Rate: 5000}}, nil},
 	}
 }
 
@@ -67,16 +69,27 @@ func (s scenario) on(ctx context.Context, k servers.Kind, dir, secret string, le
 	if err != nil {
 		return r, err
 	}
+	var relayed *echo // there before the attack
+	if s.honest == nil {
+		if relayed, err = newEcho(ctx, server); err != nil {
+			return r, err
+		}
+		defer relayed.close()
+	}
 	ctx, cancel := context.WithTimeout(ctx, headStart+length+2*inTime)
 	defer cancel()
-	attack, err := begin(ctx, s.attackers, server.At(server.TLS))
+	attack, err := begin(ctx, s.attackers, server.At(server.TLS), secret)
 	if err != nil {
 		return r, err
 	}
 	begun := time.Now()
 	pause(ctx, headStart)
 	watched := watch(ctx, server)
-	r.times = visit(ctx, length-tailTime, func(i int) error { return s.honest(ctx, server, i) })
+	if s.honest != nil {
+		r.times = visit(ctx, length-tailTime, func(i int) error { return s.honest(ctx, server, i) })
+	} else {
+		r.came, r.times = relayed.run(ctx, length)
+	}
 	w := watched()
 	took := time.Since(begun)
 	after, err := proc.CPU(pid)

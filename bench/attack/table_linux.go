@@ -26,10 +26,10 @@ func (d durations) quantile(q float64) string {
 
 func table(out io.Writer, rows []row) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintf(w, "attack\ton\trate\tin %s\tp50\tworst\tBinding p50\tp99\tlost\tcores\tmemory\n", inTime)
+	_, _ = fmt.Fprintf(w, "attack\ton\trate\tin %s\tp50\tp99\tworst\tBinding p50\tp99\tlost\tcores\tmemory\n", inTime)
 	for _, r := range rows {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%.0f %s\t%d of %d\t%s\t%s\t%s\t%s\t%d\t%.2f\t%+d MB\n", r.scenario, r.server, r.rate, r.unit, r.got, r.came,
-			r.times.quantile(0.5), r.times.quantile(1), r.bindings.quantile(0.5), r.bindings.quantile(0.99), r.lost, r.cores, r.grown>>20)
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%.0f %s\t%d of %d\t%s\t%s\t%s\t%s\t%s\t%d\t%.2f\t%+d MB\n", r.scenario, r.server, r.rate, r.unit, r.got, r.came,
+			r.times.quantile(0.5), r.times.quantile(0.99), r.times.quantile(1), r.bindings.quantile(0.5), r.bindings.quantile(0.99), r.lost, r.cores, r.grown>>20)
 	}
 	return w.Flush()
 }

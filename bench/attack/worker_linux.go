@@ -26,6 +26,7 @@ type worker struct {
 	Rate    int    // in a second
 	Sources int    // of a crowd
 	Says    string // by a crowd on each connection: nothing, "binding" or "hello"
+	Secret  string // of which misuse makes its credential
 }
 
 // work attacks until the standard input ends or ctx does, and prints how often it did it.
@@ -60,6 +61,9 @@ func work(ctx context.Context, in io.Reader, out io.Writer) error {
 	case "hellos":
 		h := hellos{to: net.UDPAddrFromAddrPort(to), rate: w.Rate}
 		err, n = h.run(ctx), h.sent
+	case "misuse":
+		m := misuse{to: w.To, secret: w.Secret, rate: w.Rate}
+		err, n = m.run(ctx), int(m.did.Load())
 	default:
 		err = fmt.Errorf("no such attack: %q", w.Kind)
 	}
@@ -68,7 +72,7 @@ func work(ctx context.Context, in io.Reader, out io.Writer) error {
 }
 
 // begin starts attackers. The returned function stops them and tells what they did together.
-func begin(ctx context.Context, all []worker, to string) (stop func() float64, err error) {
+func begin(ctx context.Context, all []worker, to, secret string) (stop func() float64, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -89,7 +93,7 @@ func begin(ctx context.Context, all []worker, to string) (stop func() float64, e
 		return sum
 	}
 	for _, w := range all {
-		w.To = to
+		w.To, w.Secret = to, secret
 		end, err := w.start(context.WithoutCancel(ctx), self)
 		if err != nil {
 			stop()
@@ -111,7 +115,7 @@ func (w worker) start(ctx context.Context, self string) (end func() float64, err
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	told, err := json.Marshal(w)
+	told, err := json.Marshal(w) //nolint:gosec // the secret is the benchmark's own, and goes through a pipe
 	if err == nil {
 		_, err = in.Write(told)
 	}

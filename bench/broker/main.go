@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -51,7 +52,7 @@ func (anybody) Authenticate(context.Context, broker.Join) broker.Admission {
 	return broker.Admission{Verdict: broker.Verdict{Outcome: broker.Allowed}, Proven: true}
 }
 
-func (anybody) Configuration(context.Context, string) ([]byte, broker.Verdict) {
+func (anybody) Configuration(context.Context, string, netip.Addr) ([]byte, broker.Verdict) {
 	return []byte(`{"iceServers":[{"urls":["stun:localhost:3478"]}],"iceTransportPolicy":"all"}`), broker.Verdict{Outcome: broker.Allowed}
 }
 

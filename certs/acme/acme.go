@@ -11,10 +11,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -23,7 +21,6 @@ import (
 
 	"github.com/caddyserver/certmagic"
 	"github.com/mholt/acmez/v3"
-	"go.uber.org/zap"
 )
 
 // Staging is the word for Let's Encrypt's test CA, in place of a URL.
@@ -60,8 +57,6 @@ const (
 	defaultPoll  = time.Second
 	// attemptTimeout bounds one attempt for one name.
 	attemptTimeout = 10 * time.Minute
-	// largestCAFile bounds CAFile.
-	largestCAFile = 1 << 20
 )
 
 // Config configures a [Client].
@@ -81,6 +76,7 @@ type Certificate struct {
 	File   string // that has it
 	PEM    []byte // chain and key
 	Staple []byte // an answer by OCSP; nil: the CA has none
+	leaf   *x509.Certificate
 }
 
 // Trouble is what keeps a name from a new certificate.
@@ -121,8 +117,8 @@ func New(cfg Config) (*Client, error) {
 	var pool *x509.CertPool
 	if cfg.CAFile != "" {
 		var err error
-		if pool, err = c.readRoots(); err != nil {
-			return nil, err
+		if pool, c.roots, err = readRoots(cfg.CAFile); err != nil {
+			return nil, fmt.Errorf("certs.acme.ca_file: %w", err)
 		}
 	}
 	c.issuer = &issuer{
@@ -130,7 +126,7 @@ func New(cfg Config) (*Client, error) {
 		solvers: map[string]acmez.Solver{TLSALPN01: c.alpn, HTTP01: c.web01},
 	}
 	if cfg.DNSCommand != "" {
-		c.issuer.solvers[DNS01] = byCommand{cfg.DNSCommand}
+		c.issuer.solvers[DNS01] = byCommand{inPlace(cfg.DNSCommand)}
 	}
 	c.ledger = openLedger(c.store, c.issuer.IssuerKey(), cfg.Retry)
 	c.publish(context.Background(), nil)
@@ -138,14 +134,17 @@ func New(cfg Config) (*Client, error) {
 }
 
 func (c *Config) complete() {
-	c.Domains = slices.Clone(c.Domains)
-	for i, d := range c.Domains {
+	var domains []string
+	for _, d := range c.Domains {
 		d = strings.ToLower(strings.TrimSuffix(strings.Trim(d, "[]"), "."))
 		if a, err := netip.ParseAddr(d); err == nil {
 			d = a.Unmap().WithZone("").String()
 		}
-		c.Domains[i] = d
+		if !slices.Contains(domains, d) {
+			domains = append(domains, d)
+		}
 	}
+	c.Domains = domains
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -171,22 +170,6 @@ func directory(d string) string {
 		return certmagic.LetsEncryptStagingCA
 	}
 	return d
-}
-
-func (c *Client) readRoots() (*x509.CertPool, error) {
-	f, err := os.Open(c.cfg.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("certs.acme.ca_file: %s: %w", c.cfg.CAFile, errors.Unwrap(err))
-	}
-	defer f.Close()
-	if c.roots, err = io.ReadAll(io.LimitReader(f, largestCAFile)); err != nil {
-		return nil, fmt.Errorf("certs.acme.ca_file: %s: %w", c.cfg.CAFile, errors.Unwrap(err))
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(c.roots) {
-		return nil, fmt.Errorf("certs.acme.ca_file: %s holds no PEM certificate: give the roots of the CA's HTTPS certificate", c.cfg.CAFile)
-	}
-	return pool, nil
 }
 
 // Same reports whether other asks the same of the same CA: it need not take c's place.
@@ -281,7 +264,16 @@ func (c *Client) look(ctx context.Context, domain string) time.Time {
 	}
 	c.ledger.succeeded(domain)
 	c.fine(domain)
-	return now.Add(c.cfg.Look)
+	return now.Add(c.every(domain))
+}
+
+// every is how often the certificate of a name is looked at: some live for minutes.
+func (c *Client) every(domain string) time.Duration {
+	one := c.find(domain)
+	if one == nil {
+		return c.cfg.Look
+	}
+	return min(c.cfg.Look, one.leaf.NotAfter.Sub(one.leaf.NotBefore)/20)
 }
 
 // manage has certmagic get or renew the certificate of one name if it is time, and makes it known.
@@ -291,78 +283,13 @@ func (c *Client) manage(ctx context.Context, domain string) error {
 	if c.find(domain) == nil {
 		c.store.discard(certmagic.StorageKeys.SiteCert(c.issuer.IssuerKey(), domain))
 	}
-	magic, done := c.magic()
+	magic, done := c.magic(c.every(domain))
 	defer done()
 	err := magic.ManageSync(ctx, []string{domain})
 	if c.publish(ctx, magic) && err == nil {
 		c.counts.obtained.Add(1)
 	}
 	return err
-}
-
-// magic makes a certmagic that remembers nothing: then it looks at what is in the store each time. done ends it.
-func (c *Client) magic() (magic *certmagic.Config, done func()) {
-	cache := certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return magic, nil },
-		RenewCheckInterval: c.cfg.Look, OCSPCheckInterval: attemptTimeout * 2, Logger: zap.NewNop(),
-	})
-	magic = certmagic.New(cache, certmagic.Config{
-		Storage: c.store, Issuers: []certmagic.Issuer{c.issuer}, DisableStorageCheck: true, Logger: zap.NewNop(),
-	})
-	return magic, cache.Stop
-}
-
-// publish makes known what the store has, and reports whether that has changed. With nil no OCSP answer is looked for.
-func (c *Client) publish(ctx context.Context, magic *certmagic.Config) (changed bool) {
-	var all []Certificate
-	for _, d := range c.cfg.Domains {
-		file, _ := c.store.split(certmagic.StorageKeys.SiteCert(c.issuer.IssuerKey(), d))
-		b, err := c.store.whole(file)
-		if err != nil {
-			continue
-		}
-		p := unpack(b)
-		pair, err := tls.X509KeyPair(p[chainPart], p[keyPart])
-		if err != nil || p[metaPart] == nil || !covers(pair.Leaf, d) {
-			continue
-		}
-		one := Certificate{Domain: d, File: file, PEM: slices.Concat(p[chainPart], p[keyPart])}
-		if magic != nil && len(pair.Leaf.OCSPServer) > 0 {
-			if m, err := magic.CacheManagedCertificate(ctx, d); err == nil {
-				one.Staple = m.OCSPStaple
-			}
-		}
-		all = append(all, one)
-	}
-	if old := c.certs.Load(); old != nil && slices.EqualFunc(*old, all, same) {
-		return false
-	}
-	c.certs.Store(&all)
-	if magic != nil {
-		c.cfg.Changed()
-	}
-	return true
-}
-
-func same(a, b Certificate) bool {
-	return a.Domain == b.Domain && bytes.Equal(a.PEM, b.PEM) && bytes.Equal(a.Staple, b.Staple)
-}
-
-// covers reports whether a certificate is for a name, which may begin with a star.
-func covers(c *x509.Certificate, domain string) bool {
-	if strings.HasPrefix(domain, "*.") {
-		return slices.Contains(c.DNSNames, domain)
-	}
-	return c.VerifyHostname(domain) == nil
-}
-
-// find is the certificate of a name, or nil.
-func (c *Client) find(domain string) *Certificate {
-	all := c.Certificates()
-	if i := slices.IndexFunc(all, func(x Certificate) bool { return x.Domain == domain }); i >= 0 {
-		return &all[i]
-	}
-	return nil
 }
 
 // trouble notes what keeps a name from a certificate.

@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -122,6 +123,9 @@ func refused(p acme.Problem, ca, challenge string) *Failure {
 		f.Cause, f.Remedy = CauseAway, "wait: that is the CA's own trouble"
 	default:
 		f.Cause, f.Remedy = CauseRefused, "see the documentation of the CA"
+		if challenge != "" {
+			f.Cause, f.Remedy = CauseUnproven, cmp.Or(opened[challenge], answered[challenge])
+		}
 	}
 	if f.Remedy == "" {
 		f.Remedy = "check that the name leads to this server"

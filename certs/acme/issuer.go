@@ -139,7 +139,11 @@ func (i *issuer) prove(ctx context.Context, client *acmez.Client, params acmez.O
 		if errors.As(err, &p) && p.Type == acme.ProblemTypeAccountDoesNotExist {
 			_ = i.store.Delete(ctx, i.accountKey()) // the next attempt makes another
 		}
-		f := i.failed(err, challenge)
+		of := challenge
+		if i.asked == before {
+			of = "" // the CA has not come to it
+		}
+		f := i.failed(err, of)
 		if f.Cause == CauseInternal && strings.Contains(err.Error(), "no solvers available") {
 			f = newFailure(CauseChallenge, err, "choose another one in certs.acme.challenges", "%s does not offer the challenge %s", i.name(), challenge)
 		}

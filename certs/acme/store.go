@@ -138,13 +138,13 @@ func (s *store) Load(_ context.Context, key string) ([]byte, error) {
 	defer s.mu.Unlock()
 	file, part := s.split(key)
 	b, err := s.read(file)
-	if err != nil || part == "" {
+	if part == "" {
 		return b, err
 	}
 	if v, ok := unpack(b)[part]; ok {
 		return v, nil
 	}
-	return nil, fmt.Errorf("%s: %w", key, fs.ErrNotExist)
+	return nil, fmt.Errorf("%s: %w", key, fs.ErrNotExist) // also if it cannot be read: another one is got then
 }
 
 // Exists implements [certmagic.Storage].
@@ -162,7 +162,9 @@ func (s *store) Delete(_ context.Context, key string) error {
 	defer s.mu.Unlock()
 	file, part := s.split(key)
 	if all, ok := s.staged[file]; ok && part != "" {
-		delete(all, part)
+		if delete(all, part); len(all) == 0 {
+			delete(s.staged, file)
+		}
 		return nil
 	}
 	delete(s.unkept, file)

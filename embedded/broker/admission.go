@@ -49,7 +49,7 @@ func (b *Broker) admit(ctx context.Context, c *conn) outcome {
 	default:
 		return outcome{failed: true, cause: "the id could not be locked"}
 	}
-	config, verdict := b.cfg.Decider.Configuration(ctx, c.join.Node)
+	config, verdict := b.cfg.Decider.Configuration(ctx, c.join.Node, c.join.Source)
 	switch {
 	case c.ended.Load() || ctx.Err() != nil:
 		return outcome{failed: true, cause: "it left while it joined"}

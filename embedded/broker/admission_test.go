@@ -421,6 +421,9 @@ func TestPlacesOfACrowd(t *testing.T) {
 	if w := from("y", "203.0.113.1"); w.head.StatusCode != http.StatusServiceUnavailable {
 		t.Errorf("one more than its share: %s", w.head.Status)
 	}
+	if e := r.events.await(t, func(e Event) bool { return e.Kind == JoinFailed }); e.Node != "y" || !strings.Contains(e.Cause, "every place is taken") {
+		t.Errorf("%+v", e)
+	}
 	for i := range 23 {
 		w := from("Bob"+strconv.Itoa(i), "2001:db8:"+strconv.Itoa(i)+"::1")
 		w.readAny()
@@ -452,6 +455,9 @@ func TestOrigins(t *testing.T) {
 		if got := status("Origin: " + origin); got != want {
 			t.Errorf("%s: %d", origin, got)
 		}
+	}
+	if e := r.events.await(t, func(e Event) bool { return e.Kind == JoinRefused }); e.Node != "x" || !strings.HasSuffix(e.Cause, " may not connect, see broker.origins") {
+		t.Errorf("%+v", e)
 	}
 	if s := r.b.Stats(); s.ForeignPages != 3 || s.BadRequests != 0 {
 		t.Errorf("%d foreign pages and %d bad requests are counted", s.ForeignPages, s.BadRequests)

@@ -45,8 +45,8 @@ type Decider interface {
 	// Authenticate decides whether the Node may join.
 	Authenticate(ctx context.Context, join Join) Admission
 	// Configuration makes the Node's RTC configuration, JSON. nil with Allowed is an answer without one: the Node is sent
-	// null.
-	Configuration(ctx context.Context, node string) ([]byte, Verdict)
+	// null. source is where it connects from.
+	Configuration(ctx context.Context, node string, source netip.Addr) ([]byte, Verdict)
 	// Authorize decides whether from may ask to for a connection, or send it a message through the Broker.
 	Authorize(ctx context.Context, from, to string) Verdict
 	// Invalid is given all Nodes that are connected here, and names those that must go. A failure names nobody.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,6 +60,8 @@ func (b *Broker) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if code, ok := b.verify(r, &q, upgrade); !ok {
 		if code == errForbidden {
 			b.counts.foreignPages.Add(1)
+			origin := r.Header.Get("Origin")
+			b.tell(r, &q, JoinRefused, "pages of "+strconv.Quote(origin[:min(len(origin), 100)])+" may not connect, see broker.origins")
 		} else {
 			b.counts.badRequests.Add(1)
 		}
@@ -112,6 +115,15 @@ func answer(w http.ResponseWriter, code handshakeError, upgrade bool) {
 	_, _ = w.Write(body)
 }
 
+// tell makes known that a Node was not let in before there was a connection of it, if it says who it is.
+func (b *Broker) tell(r *http.Request, q *query, kind Kind, cause string) {
+	if id, ok := one(q.id); ok && id != "" {
+		version, _ := one(q.version)
+		runtime, _ := one(q.runtime)
+		b.observe(Event{Kind: kind, Node: id, Cause: cause, From: b.client(r), Version: version, Runtime: runtime})
+	}
+}
+
 // later tells a client to try again; a Node does, unlike after a refusal by 44.
 func (b *Broker) later(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", "2")
@@ -157,6 +169,7 @@ func (b *Broker) handshake(w http.ResponseWriter, r *http.Request, q *query) {
 	if b.stopped || b.draining.Load() {
 		b.mu.Unlock()
 		b.counts.draining.Add(1)
+		b.tell(r, q, JoinFailed, "the server is shutting down")
 		b.later(w)
 		return
 	}
@@ -170,6 +183,7 @@ func (b *Broker) handshake(w http.ResponseWriter, r *http.Request, q *query) {
 	}()
 	c := b.newConn(r, q)
 	if c.place == nil {
+		b.tell(r, q, JoinFailed, "every place is taken, see broker.limits")
 		b.later(w)
 		return
 	}

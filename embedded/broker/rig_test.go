@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -36,7 +37,7 @@ func (d *decider) Authenticate(ctx context.Context, j Join) Admission {
 	return Admission{Verdict{Allowed, ""}, true}
 }
 
-func (d *decider) Configuration(ctx context.Context, node string) ([]byte, Verdict) {
+func (d *decider) Configuration(ctx context.Context, node string, _ netip.Addr) ([]byte, Verdict) {
 	if d.configure != nil {
 		return d.configure(ctx, node)
 	}

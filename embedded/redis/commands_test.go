@@ -103,7 +103,7 @@ func TestRefusedCommands(t *testing.T) {
 	for _, tt := range []struct{ text, args string }{
 		{"not offered", "EVAL while(true)do;end 0"}, {"not offered", "SCRIPT LOAD x"}, {"not offered", "DEBUG SLEEP 100"},
 		{"not offered", "SETRANGE k 9223372036854775000 x"}, {"not offered", "SETBIT k 9223372036854775000 1"},
-		{"not offered", "APPEND k v"}, {"not offered", "BLPOP k 0"}, {"not offered", "LPUSH l x"}, {"not offered", "XADD s * a b"},
+		{"not offered", "APPEND k v"}, {"not offered", "BLPOP k 0"}, {"not offered", "LPUSH l x"}, {"not offered", "XREAD STREAMS s 0"},
 		{"not offered", "MULTI"}, {"not offered", "WATCH k"}, {"not offered", "CONFIG GET *"}, {"not offered", "SWAPDB 0 1"},
 		{"not offered", "RESTORE k 0 x"}, {"not offered", "SHUTDOWN"}, {"not offered", "\x00\x1b[31m\r\n"},
 		{"not offered", "GET" + strings.Repeat("X", 1000)},

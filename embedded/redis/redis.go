@@ -1,5 +1,5 @@
 // Package redis is a Redis inside the process, for development: what Brokers need of one (locks with a time to live,
-// publish and subscribe) and what a developer likes to look with.
+// publish and subscribe), what the machines of a fleet need (hashes, a stream) and what a developer likes to look with.
 //
 // miniredis keeps the keys. It was made for tests, where nobody sends a length of nine quintillion, so nothing of a
 // client reaches it unseen: this package has the listener, parses every command within limits, knows which commands it

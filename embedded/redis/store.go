@@ -232,14 +232,7 @@ func (s *store) rebuild() {
 	for i := range databases {
 		from, to := old.DB(i), mr.DB(i)
 		for _, key := range from.Keys() {
-			value, err := from.Get(key)
-			if err != nil || to.Set(key, value) != nil {
-				continue // nothing but strings is ever kept
-			}
-			if left := from.TTL(key); left != 0 {
-				to.SetTTL(key, left)
-			}
-			used += keyCost + int64(len(key)+len(value))
+			used += move(from, to, key)
 		}
 	}
 	s.mr, s.used = mr, used

@@ -159,6 +159,27 @@ func (c *CA) Revoked(cert *x509.Certificate) bool {
 	return strings.Contains(string(b), "Revoked")
 }
 
+// Suggest has the CA suggest to renew a certificate from start on, within half an hour, as Let's Encrypt does for one that
+// it has revoked. pebble's own suggestion then is a second wide, which clients take for a mistake.
+func (c *CA) Suggest(cert *x509.Certificate, start time.Time) {
+	c.t.Helper()
+	window := fmt.Sprintf(`{"suggestedWindow":{"start":%q,"end":%q}}`, start.UTC().Format(time.RFC3339), start.Add(30*time.Minute).UTC().Format(time.RFC3339))
+	body, err := json.Marshal(map[string]string{
+		"Certificate": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})), "ARIResponse": window,
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	resp, err := c.client.Post(c.management+"/set-renewal-info/", "application/json", bytes.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		c.t.Fatal(resp.Status)
+	}
+}
+
 // Client trusts the CA's HTTPS.
 func (c *CA) Client() *http.Client { return c.client }
 

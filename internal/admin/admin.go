@@ -19,6 +19,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/losses"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/stories"
+	"github.com/crolang-p2p/crolang-aio/internal/usage"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 )
 
@@ -57,6 +58,8 @@ type Config struct {
 	// Broker is the one in this process, and Stories what it passed on between Nodes; nil: there is none.
 	Broker  Broker
 	Stories *stories.Keeper
+	// Usage is what Nodes use, by month; nil: it is not kept.
+	Usage *usage.Keeper
 	// Fleet is the machines that share a Redis; nil: this one is alone.
 	Fleet Fleet
 	// RTC makes the RTC configuration, with a fresh credential, that the webhook would give to node: for the dashboard's
@@ -76,6 +79,7 @@ type Admin struct {
 	log    *slog.Logger
 	routes []route
 	live   liveCache
+	rates  rates
 
 	tick      time.Duration // between the "stats" events of a stream
 	heartbeat time.Duration // after which a stream without events says that it lives
@@ -146,8 +150,10 @@ func New(cfg Config) (*Admin, error) {
 	return a, nil
 }
 
-// Run waits until ctx ends, then ends the event streams, so that the listener can close, and waits for them.
+// Run looks at which way connections take until ctx ends, then ends the event streams, so that the listener can close, and waits
+// for them.
 func (a *Admin) Run(ctx context.Context) error {
+	a.watchPaths(ctx)
 	<-ctx.Done()
 	a.mu.Lock()
 	if !a.closed {
@@ -179,15 +185,19 @@ func Exempt(r *http.Request) webguard.Exemption {
 
 func apiRoutes() []route {
 	get := func(h handler) map[string]handler { return map[string]handler{http.MethodGet: h} }
-	record := endpoint(http.StatusOK, (*Admin).node)
+	record := map[string]handler{
+		http.MethodGet: endpoint(http.StatusOK, (*Admin).node), http.MethodDelete: endpoint(http.StatusNoContent, (*Admin).forget),
+	}
 	unban := endpoint(http.StatusNoContent, (*Admin).unban)
 	return []route{
 		{"/healthz", get(endpoint(http.StatusOK, (*Admin).health))},
 		{"/readyz", get((*Admin).ready)},
 		{"/api/status", get(endpoint(http.StatusOK, (*Admin).status))},
 		{"/api/nodes", get(endpoint(http.StatusOK, (*Admin).nodes))},
-		{"/api/nodes/", get(record)},
-		{"/api/node", get(record)}, // ?id=, since no browser can be made to ask for a path that ends in "%2E%2E"
+		{"/api/nodes/", record},
+		{"/api/node", record}, // ?id=, since no browser can be made to ask for a path that ends in "%2E%2E"
+		{"/api/usage", get(endpoint(http.StatusOK, (*Admin).usage))},
+		{"/api/usage/node", get(endpoint(http.StatusOK, (*Admin).usageOfNode))},
 		{"/api/story", get(endpoint(http.StatusOK, (*Admin).story))},
 		{"/api/allocations", get(endpoint(http.StatusOK, (*Admin).allocations))},
 		{"/api/allocations/", map[string]handler{http.MethodDelete: endpoint(http.StatusNoContent, (*Admin).closeAllocation)}},
@@ -197,8 +207,10 @@ func apiRoutes() []route {
 			http.MethodDelete: unban, // ?id=, likewise
 		}},
 		{"/api/bans/", map[string]handler{http.MethodDelete: unban}},
+		{"/api/connections", get(endpoint(http.StatusOK, (*Admin).connections))},
 		{"/api/fleet", get(endpoint(http.StatusOK, (*Admin).fleet))},
 		{"/api/events", get((*Admin).events)},
+		{"/api/events/recent", get(endpoint(http.StatusOK, (*Admin).recent))},
 		{"/api/drain", map[string]handler{http.MethodPost: endpoint(http.StatusAccepted, (*Admin).drain)}},
 		{"/api/test", map[string]handler{http.MethodPost: endpoint(http.StatusOK, (*Admin).test)}},
 	}

@@ -80,7 +80,7 @@ func TestDashboardFollowsARestart(t *testing.T) {
 	p := openPage(t)
 	p.size(390, 844, false)
 	p.open(s.url + "/")
-	p.wait(`document.querySelector("#state").textContent === "Live, ready"`)
+	p.wait(`document.querySelector("#state").textContent === "Ready"`)
 	s.stop()
 	p.wait(`document.querySelector("#banner").textContent.startsWith("The connection to the server is lost. What you see is from ") && document.body.classList.contains("stale")`)
 	checkAccessibility(p, axeCore(t), "connection lost")
@@ -95,7 +95,7 @@ func TestDashboardFollowsARestart(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- guard.Run(ctx) }()
-	p.wait(`document.querySelector("#state").textContent === "Live, ready" && document.querySelector("#banner").hidden && !document.body.classList.contains("stale")`)
+	p.wait(`document.querySelector("#state").textContent === "Ready" && document.querySelector("#banner").hidden && !document.body.classList.contains("stale")`)
 	again.stop() // ends the streams
 	cancel()
 	if err := <-done; err != nil {
@@ -137,7 +137,7 @@ func TestDashboardByKeyboard(t *testing.T) {
 	}
 	for _, want := range []string{
 		"Skip to the content", "Overview", "Nodes", "Allocations", "Bans", "Set-up", "Browser test", "Theme: auto",
-		"1 warning about the set-up", "search", "Alice", "Ban Alice", "Ban Bob", "Lift ban of Mallory",
+		"1 warning about the set-up", "All", "Refused last", "search", "Known Nodes", "Alice", "Mallory",
 	} {
 		if !stops[want] {
 			t.Errorf("%q is not reached: %v", want, stops)

@@ -61,7 +61,7 @@ func TestDashboardBelowAPath(t *testing.T) {
 			p := openPage(t)
 			p.size(1280, 900, false)
 			p.open(front.URL + c.address + "#token=" + s.token)
-			p.wait(`document.querySelector("#state")?.textContent === "Live, ready"`)
+			p.wait(`document.querySelector("#state")?.textContent === "Ready"`)
 			p.eval(`window.loaded = "once"`)
 			p.eval(`document.querySelector('#nav a[href="#/bans"]').click()`)
 			p.wait(`window.loaded === "once" && location.pathname === "/turn/" && document.querySelector('button[data-node="Mallory"]')`)

@@ -127,6 +127,7 @@ func lively(t *testing.T, token string) *server {
 	})
 	s.admin.tick = 100 * time.Millisecond // so that the plot fills
 	s.registry.Validated([]string{"Alice", "Bob", hostile})
+	s.relays.letsIn = map[string]netip.Addr{"a1": netip.MustParseAddr("198.51.100.7")} // Bob's allocation lets the other in
 	for i, id := range []string{"Alice", "Bob", hostile} {
 		s.registry.Issued(id, now.Add(12*time.Hour))
 		s.registry.SeenAt(id, netip.MustParseAddr("198.51.100.7"))
@@ -153,9 +154,9 @@ func heading(p *page, text string) {
 var views = []struct{ path, heading, ready string }{
 	{"overview", "Overview", `document.querySelectorAll(".big")[1].textContent === "3" && document.querySelector(".line.in").getAttribute("d").length > 100`},
 	{"nodes", "Nodes", `document.querySelectorAll("tbody tr").length === 4`},
-	{"node?id=Bob", "Node", `document.querySelectorAll("tbody tr").length === 6`},
-	{"story?id=Bob&with=" + url.QueryEscape(hostile), "Two Nodes", `document.querySelectorAll("tbody tr").length === 9 &&
-		document.body.innerText.includes("the other Node did not accept") && document.querySelectorAll(".tag.bad").length === 2`},
+	{"node?id=Bob", "Bob", `document.querySelectorAll(".event").length === 5 && document.querySelectorAll(".attempt .problem").length === 1`},
+	{"story?id=Bob&with=" + url.QueryEscape(hostile), "Story of two Nodes", `document.querySelectorAll("tbody tr").length === 9 &&
+		document.querySelector(".lead.bad").textContent === "The other Node did not accept." && document.querySelectorAll(".tag.bad").length === 1`},
 	{"allocations", "Allocations", `document.querySelectorAll("tbody tr").length === 3`},
 	{"bans", "Bans", `document.querySelectorAll("tbody tr").length === 1`},
 	{"setup", "Set-up", `document.querySelector("pre").textContent.includes("NODE_OPTIONS") && document.querySelector("#main").textContent.includes("messages forwarded1,234")`},
@@ -167,13 +168,13 @@ func TestDashboardViews(t *testing.T) {
 	p := openPage(t)
 	p.size(1280, 900, false)
 	p.open(s.url + "/")
-	p.wait(`document.querySelector("#state").textContent === "Live, ready"`)
+	p.wait(`document.querySelector("#state").textContent === "Ready"`)
 	s.registry.Refused("Bob", "allocation refused: 128 of 128 in use")
 	s.registry.Refused(hostile, "allocation refused: credential expired 42 s ago")
 	p.wait(`document.body.innerText.includes("128 of 128 in use")`)
 	p.wait(`[...document.querySelectorAll("table")].some((t) => t.caption?.textContent.startsWith("Displaced") && t.rows.length === 3 &&
-		t.rows[1].innerText.includes("72") && t.rows[1].innerText.includes("turn.limits.connections_per_ip") && t.rows[2].innerText.includes("moon_phase"))`)
-	p.wait(`[...document.querySelectorAll("tr")].some((r) => r.innerText.includes("answered from the cache") && r.innerText.includes("4,321"))`)
+		t.rows[1].textContent.includes("72") && t.rows[1].textContent.includes("turn.limits.connections_per_ip") && t.rows[2].textContent.includes("moon_phase"))`)
+	p.wait(`[...document.querySelectorAll("tr")].some((r) => r.textContent.includes("answered from the cache") && r.textContent.includes("4,321"))`)
 	axe := axeCore(t)
 	for _, look := range []struct {
 		name          string
@@ -203,8 +204,8 @@ func TestDashboardActions(t *testing.T) {
 	s := lively(t, "")
 	p := openPage(t)
 	p.size(1280, 900, false)
-	p.open(s.url + "/#/nodes")
-	p.wait(views[1].ready)
+	p.open(s.url + "/#/node?id=Alice")
+	p.wait(`document.querySelector('button[data-node="Alice"]')`)
 
 	// A ban by the keyboard alone: the button has the focus, Enter opens the dialog, which has it then.
 	p.eval(`document.querySelector('button[data-node="Alice"]').focus()`)
@@ -246,7 +247,7 @@ func TestDashboardActions(t *testing.T) {
 	p.key("Enter")
 	p.wait(`document.querySelector("#said").textContent.includes("longer than 256 bytes")`)
 
-	p.eval(`location.hash = "#/allocations"`)
+	p.eval(`location.hash = "#/node?id=Bob"`)
 	p.wait(`document.querySelector('button[data-allocation="a1"]')`)
 	p.eval(`document.querySelector('button[data-allocation="a1"]').click()`)
 	p.wait(`document.querySelector("dialog")?.open`)
@@ -286,7 +287,7 @@ func TestDashboardSignIn(t *testing.T) {
 	p.typeText("0123456789abcdef")
 	p.key("Enter")
 	heading(p, "Overview")
-	p.wait(`document.querySelector("#state").textContent === "Live, ready"`)
+	p.wait(`document.querySelector("#state").textContent === "Ready"`)
 	p.eval(`document.querySelector("#signout").click()`)
 	heading(p, "Sign in")
 	if got := p.eval(`sessionStorage.length + document.cookie.length`); got != "0" {

@@ -52,6 +52,7 @@ func TestDashboardBrowserTest(t *testing.T) {
 			t.Errorf("%s is not in\n%s", want, lines)
 		}
 	}
+	p.wait(`document.querySelectorAll(".verdict .good").length === 3 && document.querySelector(".verdict").textContent.includes("Where UDP is blocked, the relay over TCP works")`)
 	checkAccessibility(p, axeCore(t), "test results")
 	p.clean()
 
@@ -62,7 +63,7 @@ func TestDashboardBrowserTest(t *testing.T) {
 	p.wait(`!document.querySelector("#test-state").textContent.startsWith("Done")`)
 	p.wait(`document.querySelector("#test-state").textContent === "Done: 1 of 4 URLs work from this browser. A Node needs only one that does."`)
 	p.shot("test-banned")
-	if got := p.eval(`document.querySelectorAll("tbody tr")[1].innerText`); !strings.Contains(got, "refused the credential") || !strings.Contains(got, "banned") {
+	if got := p.eval(`document.querySelectorAll("tbody tr")[1].textContent`); !strings.Contains(got, "refused the credential") || !strings.Contains(got, "banned") {
 		t.Errorf("the cause is not told: %s", got)
 	}
 }

@@ -72,7 +72,7 @@ func TestDashboardShowsADrain(t *testing.T) {
 	s, _ := draining(t, "")
 	p := openPage(t)
 	p.open(s.url + "/")
-	p.wait(`document.querySelector("#state").textContent === "Live, ready" && document.querySelector("#banner").hidden && document.querySelector("#drain").hidden`)
+	p.wait(`document.querySelector("#state").textContent === "Ready" && document.querySelector("#banner").hidden && document.querySelector("#drain").hidden`)
 	s.do("POST", "/api/drain", "")
 	p.wait(`document.querySelector("#state").textContent === "Draining" && !document.querySelector("#banner").hidden &&
 		document.querySelector("#drain").textContent === "Live allocations: 3. They are ended in 5 s at the latest."`)

@@ -16,6 +16,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
+	"github.com/crolang-p2p/crolang-aio/internal/usage"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 )
 
@@ -85,11 +86,11 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, &f):
 		return f.status
-	case errors.Is(err, nodes.ErrNotBanned):
+	case errors.Is(err, nodes.ErrNotBanned), errors.Is(err, usage.ErrUnknown):
 		return http.StatusNotFound
 	case errors.Is(err, nodes.ErrTooManyBans):
 		return http.StatusConflict
-	case errors.Is(err, nodes.ErrReason), errors.Is(err, nodes.ErrDuration), errors.Is(err, nodeid.ErrEmpty),
+	case errors.Is(err, usage.ErrMonth), errors.Is(err, nodes.ErrReason), errors.Is(err, nodes.ErrDuration), errors.Is(err, nodeid.ErrEmpty),
 		errors.Is(err, nodeid.ErrLong), errors.Is(err, nodeid.ErrUTF8), errors.Is(err, nodeid.ErrControl):
 		return http.StatusBadRequest
 	}

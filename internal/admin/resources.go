@@ -70,41 +70,6 @@ func (a *Admin) status(c *call, _ none) (adminapi.Status, error) {
 	return s, nil
 }
 
-// nodes lists what the registry knows, with the live allocations counted in.
-func (a *Admin) nodes(c *call, _ none) (adminapi.NodeList, error) {
-	part, err := c.part()
-	if err != nil {
-		return adminapi.NodeList{}, err
-	}
-	type sum struct {
-		n       int
-		in, out uint64
-	}
-	sums := make(map[string]sum)
-	for _, al := range a.cfg.Relays.Allocations() {
-		s := sums[al.Node]
-		sums[al.Node] = sum{s.n + 1, s.in + al.BytesIn, s.out + al.BytesOut}
-	}
-	list, total := a.cfg.Nodes.List(c.query.Get("q"), part.upTo())
-	list = cut(list, part)
-	answer := adminapi.NodeList{Nodes: make([]adminapi.NodeSummary, 0, len(list)), Total: total}
-	for _, n := range list {
-		s := sums[n.ID]
-		line := adminapi.NodeSummary{
-			Node: n.ID, Connected: n.Connected, Banned: a.cfg.Nodes.Banned(n.ID), Seen: n.Seen,
-			CredentialsIssued: n.Issued, CredentialEnds: n.CredentialEnd,
-			Allocations: s.n, BytesIn: s.in, BytesOut: s.out, Addresses: orEmpty(n.Addresses),
-			Broker: a.link(n.ID),
-		}
-		if n.Last.Kind != "" {
-			last := n.Last
-			line.LastEvent = &last
-		}
-		answer.Nodes = append(answer.Nodes, line)
-	}
-	return answer, nil
-}
-
 func orEmpty(list []netip.Addr) []netip.Addr {
 	if list == nil {
 		return []netip.Addr{}
@@ -126,12 +91,16 @@ func (a *Admin) node(c *call, _ none) (adminapi.NodeRecord, error) {
 	answer := adminapi.NodeRecord{
 		Node: id, Connected: n.Connected, Checked: n.Checked, Seen: n.Seen, CredentialsIssued: n.Issued,
 		CredentialEnds: n.CredentialEnd, Addresses: orEmpty(n.Addresses), Allocations: []adminapi.Allocation{}, Events: events,
-		Broker: a.link(id), Partners: a.partners(id),
+		Broker: a.link(id), Partners: a.partners(id), Connections: a.connectionsOf(id),
+	}
+	if a.cfg.Usage != nil {
+		month, used := a.cfg.Usage.This(id)
+		answer.Usage = &adminapi.UsageOfMonth{Month: month.String(), UsageRecord: usageOf(used)}
 	}
 	if ban, ok := a.cfg.Nodes.BanOf(id); ok {
 		answer.Banned, answer.Ban = true, &ban
 	}
-	for _, al := range a.cfg.Relays.Allocations() {
+	for _, al := range a.rated() {
 		if al.Node == id {
 			answer.Allocations = append(answer.Allocations, al)
 		}
@@ -146,6 +115,7 @@ func (a *Admin) node(c *call, _ none) (adminapi.NodeRecord, error) {
 var allocationOrders = map[string]func(x, y adminapi.Allocation) int{
 	"":        func(_, _ adminapi.Allocation) int { return 0 },
 	"newest":  func(_, _ adminapi.Allocation) int { return 0 },
+	"rate":    func(x, y adminapi.Allocation) int { return cmp.Compare(y.Rate, x.Rate) },
 	"traffic": func(x, y adminapi.Allocation) int { return cmp.Compare(y.BytesIn+y.BytesOut, x.BytesIn+x.BytesOut) },
 	"drops":   func(x, y adminapi.Allocation) int { return cmp.Compare(y.Drops, x.Drops) },
 }
@@ -155,7 +125,7 @@ func (a *Admin) allocations(c *call, _ none) (adminapi.AllocationList, error) {
 	if err != nil {
 		return adminapi.AllocationList{}, err
 	}
-	list := append([]adminapi.Allocation{}, a.cfg.Relays.Allocations()...)
+	list := a.rated()
 	if c.query.Has("node") {
 		list = slices.DeleteFunc(list, func(al adminapi.Allocation) bool { return al.Node != nodeid.Canonical(c.query.Get("node")) })
 	}
@@ -166,7 +136,7 @@ func (a *Admin) allocations(c *call, _ none) (adminapi.AllocationList, error) {
 	}
 	first, ok := allocationOrders[c.query.Get("sort")]
 	if !ok {
-		return adminapi.AllocationList{}, problem(http.StatusBadRequest, "sort must be newest, traffic or drops")
+		return adminapi.AllocationList{}, problem(http.StatusBadRequest, "sort must be newest, rate, traffic or drops")
 	}
 	slices.SortFunc(list, func(x, y adminapi.Allocation) int {
 		return cmp.Or(first(x, y), y.Created.Compare(x.Created), strings.Compare(x.ID, y.ID))

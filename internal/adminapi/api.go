@@ -23,6 +23,7 @@ type NodeSummary struct {
 	Allocations       int          `json:"allocations"` // live ones
 	BytesIn           uint64       `json:"bytes_in"`    // of the live ones: from the Node to its peers
 	BytesOut          uint64       `json:"bytes_out"`
+	Rate              float64      `json:"rate,omitempty"` // of the live ones, bytes per second both ways; 0 until it has been measured
 	LastEvent         *nodes.Event `json:"last_event,omitempty"`
 	Addresses         []netip.Addr `json:"addresses"` // where it was seen, the newest first
 	Broker            *BrokerLink  `json:"broker,omitempty"`
@@ -72,7 +73,8 @@ const (
 	StepFailed  StepState = "failed"  // it came, and the answer was no
 )
 
-// NodeList answers GET /api/nodes. Query: q (part of an id), limit, offset.
+// NodeList answers GET /api/nodes. Query: q (part of an id), state (connected, relaying, refused: its newest event is a failure,
+// or banned), sort (seen, rate, traffic or name), limit, offset.
 type NodeList struct {
 	Nodes []NodeSummary `json:"nodes"`
 	Total int           `json:"total"` // that matched, of which limit are listed
@@ -92,7 +94,9 @@ type NodeRecord struct {
 	Allocations       []Allocation  `json:"allocations"`
 	Events            []nodes.Event `json:"events"`
 	Broker            *BrokerLink   `json:"broker,omitempty"`
-	Partners          []string      `json:"partners"` // whom it has a [Story] with, the latest first
+	Partners          []string      `json:"partners"`    // whom it has a [Story] with, the latest first
+	Connections       []Connection  `json:"connections"` // attempts of the last day that it had a part in, the newest first
+	Usage             *UsageOfMonth `json:"usage,omitempty"`
 }
 
 // Allocation is a live allocation, as the TURN server lists it. Counters are as of the listing.
@@ -108,12 +112,14 @@ type Allocation struct {
 	BytesOut     uint64         `json:"bytes_out"`
 	DatagramsIn  uint64         `json:"datagrams_in"`
 	DatagramsOut uint64         `json:"datagrams_out"`
-	Drops        uint64         `json:"drops"` // datagrams not relayed, both ways
-	Peers        int            `json:"peers"` // permissions in force
+	Drops        uint64         `json:"drops"`          // datagrams not relayed, both ways
+	Rate         float64        `json:"rate,omitempty"` // bytes per second both ways; 0 until it has been measured
+	Peers        int            `json:"peers"`          // permissions in force
 	Channels     int            `json:"channels"`
 }
 
-// AllocationList answers GET /api/allocations. Query: node (exactly), q (part of an id or address), limit, offset.
+// AllocationList answers GET /api/allocations. Query: node (exactly), q (part of an id or address), sort (newest, rate, traffic or
+// drops), limit, offset.
 type AllocationList struct {
 	Allocations []Allocation `json:"allocations"`
 	Total       int          `json:"total"`
@@ -231,6 +237,7 @@ type TurnStats struct {
 	Hellos     uint64            // first ClientHellos of DTLS, which are answered with a cookie and forgotten
 	HalfOpen   int               // connections that have not said what they are, or not finished their handshake, now
 	Accepted   uint64            // connections of TCP and TLS, and DTLS associations
+	Cut        map[string]uint64 // allocations that were ended because a limit of the month was reached, by cause
 	TurnedAway map[string]uint64 // those that were refused, displaced or broke off before they were served, by cause
 	Tables     int64             // bytes kept for Nodes' allocations, permissions and channels, by estimate, now
 	MostTables int64             // those of the Node that has most

@@ -40,7 +40,7 @@ func maxAnswer(path string, q url.Values) int64 {
 	switch path {
 	case "/readyz", "/api/status", "/api/drain":
 		return 1 << 20
-	case "/api/nodes", "/api/allocations", "/api/bans":
+	case "/api/nodes", "/api/allocations", "/api/bans", "/api/usage":
 		if q.Get("limit") == "" {
 			return 256 << 20
 		}

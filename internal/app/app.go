@@ -30,6 +30,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/internal/stories"
 	"github.com/crolang-p2p/crolang-aio/internal/systemd"
+	"github.com/crolang-p2p/crolang-aio/internal/usage"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
@@ -43,6 +44,7 @@ type parts struct {
 	keys      *credential.Keyring
 	certs     *certs.Keeper
 	nodes     *nodes.Registry
+	usage     *usage.Keeper
 	peers     *peers.Policy
 	turn      *turnsrv.Server
 	redis     *redis.Server // nil: off
@@ -121,7 +123,7 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 		return nil, err
 	}
 	for _, build := range []func() error{
-		a.openCerts, a.openNodes, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.openFront,
+		a.openCerts, a.openNodes, a.openUsage, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.openFront,
 		a.supervisor.closeUnused,
 	} {
 		if err := build(); err != nil {
@@ -187,7 +189,7 @@ func (a *App) openTURN() (err error) {
 	a.turn, err = turnsrv.New(turnsrv.Config{
 		Listen: t.Listen, ListenTLS: t.ListenTLS, Passed: a.supervisor.passedTURN(t), Transports: t.Transports, Realm: t.Realm,
 		IPv4: turnsrv.Family(p.IPv4), IPv6: turnsrv.Family(p.IPv6), PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max,
-		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: a.nodes, Certificate: a.certs.GetCertificate,
+		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: a.nodes, Ledger: ledger{a.usage}, Certificate: a.certs.GetCertificate,
 		HTTP: a.inlet.Offer, Protected: remembered(a.protected), Logger: a.part("turn"),
 	})
 	if err != nil {
@@ -224,7 +226,8 @@ func (a *App) openHooks() (err error) {
 		return err
 	}
 	if a.decider, err = hooks.NewDecider(hooks.DeciderConfig{
-		RTC: rtcSettings(h.RTC), ICE: &issuer{keys: a.keys, now: &a.now, told: &a.told}, Registry: a.nodes, Policy: a.policy,
+		RTC: rtcSettings(h.RTC), ICE: a.issuer(), Registry: a.nodes,
+		Policy:  messages{a.policy, a.usage},
 		Observe: a.report.meters.ObserveHook, Logger: a.part("hooks"),
 	}); err != nil {
 		return err
@@ -268,7 +271,7 @@ func (a *App) openBroker() (err error) {
 
 func (a *App) openAdmin() (err error) {
 	if a.admin, err = admin.New(admin.Config{
-		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Status: a.report.status,
+		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Usage: a.usage, Status: a.report.status,
 		NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats, Losses: a.report.losses,
 		Figures: a.report.figures, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain,
 		Draining: a.report.drainProgress, Fleet: a.shownFleet(), Logger: a.part("admin"),
@@ -319,6 +322,9 @@ func (a *App) Close() error {
 	}
 	if a.turn != nil {
 		errs = append(errs, a.turn.Close())
+	}
+	if a.usage != nil {
+		a.usage.Close()
 	}
 	if a.dir != nil {
 		errs = append(errs, a.dir.Close())

@@ -45,6 +45,7 @@ func (a *App) prepare(ctx context.Context, next *config.Config) (change.Change, 
 	all.Add(a.peers.Prepare(next.Turn.Peers.Deny, next.Turn.Peers.Allow))
 	all.Add(a.prepareCerts(next, public))
 	all.Add(a.turn.Prepare(turnSettings(next)))
+	all.Add(a.usage.Prepare(usageSettings(next)))
 	all.Add(a.prepareMove(public))
 	all.Add(a.prepareBroker(next))
 	all.Add(a.log.Prepare(next.Log.Level, next.Log.Format))

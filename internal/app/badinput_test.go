@@ -77,7 +77,15 @@ func TestUnusableCertificateAtTheStart(t *testing.T) {
 		}
 		return resp.StatusCode, string(body)
 	}
+	metric := func(want string) bool {
+		rec := httptest.NewRecorder()
+		s.report.meters.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+		return strings.Contains(rec.Body.String(), "\ncrolang_aio_certificate_ok "+want+"\n")
+	}
 	eventually(t, "it is ready", func() bool { status, _ := ready(); return status == http.StatusOK })
+	if !metric("0") {
+		t.Error("no metric says so")
+	}
 	if _, body := ready(); !strings.Contains(body, `"degraded":["certificate"]`) {
 		t.Error(body)
 	}
@@ -94,7 +102,7 @@ func TestUnusableCertificateAtTheStart(t *testing.T) {
 	s.serialOf() // TLS answers
 	putPair(t, dir, 3, nil)
 	eventually(t, "the right pair is found", func() bool { _, body := ready(); return !strings.Contains(body, "degraded") })
-	if got := s.serialOf(); got != 3 || s.warns("certificate.unusable")() {
+	if got := s.serialOf(); got != 3 || s.warns("certificate.unusable")() || !metric("1") {
 		t.Errorf("certificate %d is shown", got)
 	}
 }

@@ -28,6 +28,7 @@ type node struct {
 	nc       net.Conn
 	user     string // of its TURN credential
 	password string
+	urls     []string // of TURN
 }
 
 const patience = 20 * time.Second
@@ -93,7 +94,7 @@ func joinNode(t *testing.T, s *site, id string) *node {
 	}
 	for _, server := range rtc.ICEServers {
 		if server.Username != "" {
-			n.user, n.password = server.Username, server.Password
+			n.user, n.password, n.urls = server.Username, server.Password, server.URLs
 		}
 	}
 	return n
@@ -380,13 +381,52 @@ func TestUpgradeWithBrokerBeside(t *testing.T) {
 	if len(found) != 1 || found[0].ID != "broker.port" || !strings.Contains(found[0].Remedy, "broker.listen") || !strings.Contains(found[0].Remedy, "broker.enabled = false") {
 		t.Errorf("found %+v", found)
 	}
-	if code, answer := s.post("/authenticate-node", `{"id":"Alice","data":""}`, ""); code != 200 || !strings.Contains(answer, "true") {
-		t.Errorf("%d %s", code, answer)
-	}
+	s.servesABroker()
 	if n := s.life.notReady(); len(n) != 0 && !strings.Contains(fmt.Sprint(n), "starting") {
 		t.Errorf("not ready: %v", n)
 	}
 	s.reloadTo(noBroker + "[turn]\nsoftware = 'new'\n")
+}
+
+// servesABroker does what a Broker elsewhere and its Nodes do, through all five webhooks.
+func (s *site) servesABroker() {
+	t := s.t
+	t.Helper()
+	call := func(path, body, want string, code int) string {
+		t.Helper()
+		got, answer := s.post(path, body, "")
+		if got != code || !strings.Contains(answer, want) {
+			t.Fatalf("%s: %d %s", path, got, answer)
+		}
+		return answer
+	}
+	call("/authenticate-node", `{"id":"Alice","data":""}`, `"authenticated":true`, 200)
+	var answer struct {
+		RTC struct {
+			Servers []struct{ Username, Password string } `json:"iceServers"`
+		} `json:"rtcConfiguration"`
+	}
+	if err := json.Unmarshal([]byte(call("/resolve-rtc-configuration", `{"nodeId":"Alice"}`, "turn:", 200)), &answer); err != nil {
+		t.Fatal(err)
+	}
+	n := &node{t: t}
+	for _, server := range answer.RTC.Servers {
+		if server.Username != "" {
+			n.user, n.password = server.Username, server.Password
+		}
+	}
+	n.allocate(s)
+	call("/authorize-nodes-communication", `{"from":"Alice","to":"Bob"}`, `"authorized":true`, 200)
+	call("/authenticated-socket-msg", `{"senderId":"Alice","receiverId":"Bob","isReceiverConnected":true}`, "", 204)
+	call("/validity-check", `{"connectedNodesIds":["Alice","Bob"]}`, `"invalidNodesIds":[]`, 200)
+	if !s.nodes.Connected("Alice") {
+		t.Error("a Node that the Broker named does not count as connected")
+	}
+	if done, err := s.nodes.Ban("Alice", "", 0); err != nil || done.Closed != 1 {
+		t.Errorf("%+v, %v", done, err)
+	}
+	call("/validity-check", `{"connectedNodesIds":["Alice","Bob"]}`, `"invalidNodesIds":["Alice"]`, 200)
+	call("/authenticate-node", `{"id":"Alice","data":""}`, `"authenticated":false`, 200)
 }
 
 // Where somebody has asked for the Broker there, a port that is taken is a mistake.

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 
@@ -52,8 +53,8 @@ func proves(mode string, answer policy.Answer) bool {
 }
 
 // Configuration implements [broker.Decider].
-func (d decider) Configuration(ctx context.Context, node string) ([]byte, broker.Verdict) {
-	rtc, answer := d.Decider.Configuration(ctx, node)
+func (d decider) Configuration(ctx context.Context, node string, source netip.Addr) ([]byte, broker.Verdict) {
+	rtc, answer := d.Decider.Configuration(ctx, node, source)
 	return rtc, verdict(answer)
 }
 

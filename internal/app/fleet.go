@@ -3,21 +3,21 @@ package app
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/redisurl"
-	"github.com/crolang-p2p/crolang-aio/internal/version"
 )
 
 // together is this process's part in the fleet.
@@ -37,8 +37,8 @@ func (a *App) openFleet() (err error) {
 		return errors.New("fleet.redis_url: " + err.Error())
 	}
 	a.fleet, err = fleet.New(fleet.Config{
-		Redis: a.fleetRedis, Name: fleetName(hold.cfg), Secrets: credentialSecrets(hold.cfg, hold.secrets),
-		Dir: a.dir.Path(), Bans: a.nodes, Self: (&portrait{report: a.report}).now,
+		Redis: a.fleetRedis, Name: fleetName(hold.cfg), Region: hold.cfg.Fleet.Region, Settings: fleetSettings(hold.cfg, hold.secrets),
+		Dir: a.dir.Path(), Bans: a.nodes, Self: newPortrait(a.report).now,
 		Found: func(now []findings.Finding) { a.found.Replace("fleet.", now) }, Logger: a.part("fleet"),
 	})
 	return err
@@ -56,17 +56,33 @@ func fleetName(cfg *config.Config) string {
 	return host
 }
 
-// credentialSecrets are those that are accepted, that for new credentials first.
-func credentialSecrets(cfg *config.Config, s secrets) []string {
-	return append([]string{s.credential}, reveal(cfg.Credentials.PreviousSecrets)...)
+func fleetSettings(cfg *config.Config, s secrets) fleet.Settings {
+	set := fleet.Settings{Secrets: append([]string{s.credential}, reveal(cfg.Credentials.PreviousSecrets)...)}
+	for _, r := range cfg.Fleet.Regions { // config has checked them
+		if p, err := netip.ParsePrefix(r.Prefix); err == nil {
+			set.Regions = append(set.Regions, fleet.Region{Prefix: p, Name: r.Region})
+		} else if ip, err := netip.ParseAddr(r.Prefix); err == nil {
+			set.Regions = append(set.Regions, fleet.Region{Prefix: netip.PrefixFrom(ip, ip.BitLen()), Name: r.Region})
+		}
+	}
+	return set
 }
 
-// prepareFleet gets ready for other secrets.
+// issuer issues credentials, and names the machines that they are for.
+func (a *App) issuer() *issuer {
+	i := &issuer{keys: a.keys, now: &a.now, told: &a.told, usage: a.usage, nodes: a.nodes}
+	if a.fleet != nil {
+		i.pick = a.fleet.Pick
+	}
+	return i
+}
+
+// prepareFleet gets ready for other settings.
 func (a *App) prepareFleet(next *config.Config, s secrets) (change.Change, error) {
 	if a.fleet == nil {
 		return change.Change{}, nil
 	}
-	return a.fleet.Prepare(credentialSecrets(next, s))
+	return a.fleet.Prepare(fleetSettings(next, s))
 }
 
 // closeFleet closes its client.
@@ -75,32 +91,6 @@ func (p *parts) closeFleet() error {
 		return nil
 	}
 	return p.fleetRedis.Close()
-}
-
-// portrait is what this machine says of itself to the others. It is made anew once a second at most.
-type portrait struct {
-	report *reporter
-
-	mu   sync.Mutex
-	at   time.Time
-	last fleet.Self
-}
-
-func (p *portrait) now() fleet.Self {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if now := time.Now(); now.Sub(p.at) >= time.Second {
-		p.last, p.at = p.report.self(), now
-	}
-	return p.last
-}
-
-func (r *reporter) self() fleet.Self {
-	hold, urls := r.now.Load(), r.told.load()
-	return fleet.Self{
-		Version: version.Get().Version, STUN: urls.stun, TURN: urls.turn,
-		Allocations: r.turn.Live(), Limit: hold.cfg.Turn.Limits.Allocations, Nodes: r.nodes.Stats().Connected,
-	}
 }
 
 // machines shows the fleet to the admin API.
@@ -144,4 +134,25 @@ func (m machines) State() adminapi.Fleet {
 		})
 	}
 	return f
+}
+
+// fleetStats brings the fleet's counters to the metrics; false if this machine is alone.
+func (r *reporter) fleetStats() (metrics.FleetStats, bool) {
+	if r.fleet == nil {
+		return metrics.FleetStats{}, false
+	}
+	c, h := r.fleet.Counts(), r.fleet.Health()
+	st := metrics.FleetStats{
+		RedisOK: h.Fault == "", Machines: map[string]int{}, Unshared: h.Unshared, Sent: c.Sent, Received: c.Received, Compared: c.Compared,
+		Refused: notBelieved(c), Exchanges: c.Beats, Failure: c.Failures,
+	}
+	for _, m := range r.fleet.Machines() {
+		st.Machines[string(m.State)]++
+	}
+	return st, true
+}
+
+// notBelieved are the entries in the fleet's Redis that count for nothing, by cause.
+func notBelieved(c fleet.Counts) map[string]uint64 {
+	return map[string]uint64{"strange": c.Strangers, "forged": c.Forged, "malformed": c.Malformed}
 }

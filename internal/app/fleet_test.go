@@ -2,11 +2,14 @@ package app
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/redisurl/redistest"
+	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
 
 // startFleet starts sites that share a Redis and a secret, and waits until each knows all.
@@ -14,23 +17,13 @@ func startFleet(t *testing.T, server *redistest.Server, names []string, more str
 	t.Helper()
 	var all []*site
 	for i, name := range names {
-		all = append(all, startSite(t, fmt.Sprintf("[credentials]\nsecret = 'the secret of the fleet'\n[turn]\nrelay_ports = '%d-%d'\n[fleet]\nredis_url = 'redis://%s'\nname = '%s'\n%s",
+		all = append(all, startSite(t, fmt.Sprintf("drain_timeout = '20s'\n[credentials]\nsecret = 'the secret of the fleet'\n[turn]\nrelay_ports = '%d-%d'\n[fleet]\nredis_url = 'redis://%s'\nname = '%s'\n%s",
 			26000+100*i, 26099+100*i, server.Addr, name, more)))
 	}
 	for _, s := range all {
-		s.until(t, "it knows all machines", func() bool { return len(s.fleet.Machines()) == len(names) })
+		await(t, "a machine does not know all", func() bool { return len(s.fleet.Machines()) == len(names) })
 	}
 	return all
-}
-
-// until waits for something that comes about.
-func (s *site) until(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); !f(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-	}
 }
 
 // operator is a client of the admin API of s.
@@ -84,4 +77,67 @@ func TestNoFleet(t *testing.T) {
 	if a, err := operator.Ban(t.Context(), adminapi.BanRequest{Node: "eve"}); err != nil || a.Fleet != nil {
 		t.Errorf("%+v, %v", a, err)
 	}
+}
+
+// Nodes are told the URLs of both machines with a credential that both take; one that drains is left out at once, and refuses.
+func TestFleetConfiguration(t *testing.T) {
+	all := startFleet(t, redistest.Serve(t), []string{"eu-1", "eu-2"}, "")
+	ports := []string{portOf(all[0]), portOf(all[1])}
+	leadsTo := func(urls []string) (to []string) {
+		for _, port := range ports {
+			if slices.ContainsFunc(urls, func(u string) bool { return strings.Contains(u, ":"+port+"?") }) {
+				to = append(to, port)
+			}
+		}
+		return to
+	}
+	var alice *node
+	await(t, "a Node is not told both machines", func() bool {
+		alice = joinNode(t, all[0], fmt.Sprint("alice", time.Now().UnixNano()))
+		return slices.Equal(leadsTo(alice.urls), ports)
+	})
+	if len(alice.urls) > 6 {
+		t.Errorf("%d URLs", len(alice.urls))
+	}
+	alice.allocate(all[0])
+	alice.allocate(all[1])
+	all[0].Drain()
+	await(t, "Nodes are sent to a machine that drains", func() bool {
+		n := joinNode(t, all[1], fmt.Sprint("bob", time.Now().UnixNano()))
+		return slices.Equal(leadsTo(n.urls), ports[1:])
+	})
+	c, err := turnclient.Dial(t.Context(), turnclient.Options{Addr: "127.0.0.1:" + ports[0], Transport: "udp", Username: alice.user, Password: alice.password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Allocate(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "508") {
+		t.Errorf("an Allocate at a machine that drains: %v", err)
+	}
+	var f adminapi.Fleet
+	await(t, "the load of the other is not known", func() bool {
+		f, err = all[1].operator(t).Fleet(t.Context())
+		return err != nil || f.Machines[0].Allocations > 0
+	})
+	if err != nil || f.Machines[0].State != "draining" || f.Machines[0].Ports != 100 {
+		t.Errorf("%+v, %v", f.Machines, err)
+	}
+	for _, s := range all { // so that they need not be waited for
+		s.turn.CloseNode(alice.user[strings.Index(alice.user, ":")+1:], "the test is over")
+	}
+}
+
+// A machine with another configuration is named.
+func TestFleetNamesWhatDiffers(t *testing.T) {
+	server := redistest.Serve(t)
+	all := startFleet(t, server, []string{"one"}, "")
+	startSite(t, fmt.Sprintf("drain_timeout = '20s'\n[credentials]\nsecret = 'the secret of the fleet'\n[turn]\nrealm = 'other'\n[fleet]\nredis_url = 'redis://%s'\nname = 'odd'\n[hooks.authorize]\nmode = 'deny'\n", server.Addr))
+	await(t, "nothing is found", func() bool {
+		for _, f := range all[0].found.All() {
+			if f.ID == "fleet.machine.odd" {
+				return strings.Contains(f.Detail, "another hooks.authorize, turn.realm than")
+			}
+		}
+		return false
+	})
 }

@@ -1,11 +1,14 @@
 package app
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/hooks"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/usage"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
 
@@ -42,14 +45,29 @@ type issuer struct {
 	keys *credential.Keyring
 	now  *atomic.Pointer[holding]
 	told *told
+	// pick chooses among the machines of the fleet for a Node at that address, where this machine's URLs are these; nil: this
+	// machine is alone.
+	pick func(source netip.Addr, stun, turn []string) (stunURLs, turnURLs []string)
+
+	usage *usage.Keeper
+	nodes *nodes.Registry
 }
 
-// ICE implements [hooks.ICEProvider].
-func (i *issuer) ICE(node string) (hooks.ICE, error) {
+// ICE implements [hooks.ICEProvider]. A Node that may relay no more this month is given STUN alone: it can join its Broker,
+// and be reached directly.
+func (i *issuer) ICE(node string, source netip.Addr) (hooks.ICE, error) {
+	u := i.told.load()
+	if limit, detail := i.usage.Exhausted(billed(node)); limit != usage.NoLimit {
+		i.nodes.ConfigurationRefused(node, "no TURN server in the RTC configuration: "+detail)
+		return hooks.ICE{STUN: u.stun}, nil
+	}
 	c, err := i.keys.Issue(node, i.now.Load().cfg.Credentials.TTL, time.Now())
 	if err != nil {
 		return hooks.ICE{}, err
 	}
-	u := i.told.load()
-	return hooks.ICE{STUN: u.stun, TURN: u.turn, Username: c.Username, Password: c.Password, Expires: c.Expires}, nil
+	stun, turn := u.stun, u.turn
+	if i.pick != nil {
+		stun, turn = i.pick(source, stun, turn)
+	}
+	return hooks.ICE{STUN: stun, TURN: turn, Username: c.Username, Password: c.Password, Expires: c.Expires}, nil
 }

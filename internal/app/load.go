@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/certs/acme"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 )
@@ -14,7 +15,7 @@ import (
 // Load reads the configuration from a file, which may be empty for none, and has it checked by the parts that know more of
 // their settings than their shape.
 func Load(file string, opts ...config.Option) (*config.Config, error) {
-	return config.Load(file, append(opts, config.WithCheck(checkPolicy))...)
+	return config.Load(file, append(opts, config.WithCheck(checkPolicy), config.WithCheck(checkACME))...)
 }
 
 // Check is Load for `config check`. It fails too for what serve runs with and clients cannot use: a certificate that they
@@ -47,6 +48,21 @@ func checkCertificate(cfg *config.Config) []*config.Error {
 		key = "certs.key_file"
 	}
 	return []*config.Error{{Key: key, Err: err}}
+}
+
+// checkACME finds files of [certs.acme] that cannot be used. Beside them only a CA can say what is wrong.
+func checkACME(cfg *config.Config) (all []*config.Error) {
+	a := cfg.Certs.ACME
+	if !a.Enabled {
+		return nil
+	}
+	if err := acme.CheckRoots(a.CAFile); err != nil {
+		all = append(all, &config.Error{Key: "certs.acme.ca_file", Err: err})
+	}
+	if err := acme.CheckCommand(a.DNSCommand); err != nil {
+		all = append(all, &config.Error{Key: "certs.acme.dns_command", Err: err})
+	}
+	return all
 }
 
 var errUntold = errors.New("clients are told of no listener: they are for udp and tcp with an address in turn.listen, and for tls and dtls " +

@@ -76,6 +76,7 @@ func (r *reporter) losses() (all []losses.Count) {
 		all = append(all, losses.Count{Area: losses.Requests, Cause: x.Cause, N: x.Count})
 	}
 	add(losses.Connections, turn.TurnedAway)
+	add(losses.Relays, turn.Cut)
 	add(losses.Datagrams, turn.Drops)
 	add(losses.Datagrams, map[string]uint64{"panicked": turn.Panics - turn.TurnedAway["panicked"]}) // the former has all
 	all = append(all, undecided(r.policy.Stats())...)
@@ -88,6 +89,9 @@ func (r *reporter) losses() (all []losses.Count) {
 	}
 	if r.broker != nil {
 		add(losses.Broker, notServedByBroker(r.broker.Stats()))
+	}
+	if r.fleet != nil {
+		add(losses.Fleet, notBelieved(r.fleet.Counts()))
 	}
 	if r.redis != nil {
 		add(losses.Redis, refusedByRedis(r.redis.Stats()))

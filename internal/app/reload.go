@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/stages"
 	"github.com/crolang-p2p/crolang-aio/internal/watch"
 )
@@ -98,6 +99,7 @@ func (r *Reloader) reload(ctx context.Context, a *App) bool {
 	}
 	if changed := config.Changed(old, next); len(changed) > 0 {
 		log.Info("the changed configuration holds", "keys", changed)
+		a.nodes.Tell(nodes.KindReloaded, "a changed configuration holds: "+strings.Join(changed, ", "))
 	} else {
 		log.Info("the changed configuration holds: it changes no setting that is in use")
 	}

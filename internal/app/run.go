@@ -21,7 +21,7 @@ const touchEvery = time.Minute
 // last what they stand on. reload, which
 // may be nil, runs beside them.
 func (a *App) Run(ctx context.Context, reload stages.Part) error {
-	front := []stages.Part{a.guard.Run, a.front.Run, a.admin.Run, a.certs.Run, a.peers.Run, a.watch, a.watchNetwork, a.clock.Run, a.touch, a.report.watchLosses, a.report.watchRelayPorts}
+	front := []stages.Part{a.guard.Run, a.front.Run, a.admin.Run, a.certs.Run, a.peers.Run, a.watch, a.watchNetwork, a.clock.Run, a.touch, a.account, a.report.watchLosses, a.report.watchRelayPorts}
 	if a.redis != nil {
 		front = append(front, a.redis.Run)
 	}
@@ -31,7 +31,7 @@ func (a *App) Run(ctx context.Context, reload stages.Part) error {
 	if reload != nil {
 		front = append(front, reload)
 	}
-	last := []stages.Part{a.policy.Run, a.nodes.Run}
+	last := []stages.Part{a.policy.Run, a.nodes.Run, a.usage.Run}
 	if a.fleet != nil {
 		last = append(last, a.fleet.Run)
 	}

@@ -85,6 +85,7 @@ func (r *reporter) turnStats() adminapi.TurnStats {
 		Drops:     map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "throttled": st.Throttled},
 		Strangers: streams.Strangers, Hellos: streams.Hellos, HalfOpen: streams.HalfOpen, Accepted: streams.Accepted, TurnedAway: turnedAway(streams),
 		Tables: st.TableBytes, MostTables: st.TableBytesMost,
+		Cut:    map[string]uint64{},
 		Panics: r.turn.Panics(), Ports: int(hold.cfg.Turn.RelayPorts.Max) - int(hold.cfg.Turn.RelayPorts.Min) + 1,
 	}
 	out.Ports *= len(hold.public.Advertised())
@@ -100,6 +101,9 @@ func (r *reporter) turnStats() adminapi.TurnStats {
 		for cause, n := range dropped(sum.Total) {
 			out.Drops[cause] += n
 		}
+	}
+	for which, n := range st.Cut {
+		out.Cut[string(which)] = n
 	}
 	for k, n := range st.Refusals {
 		if k.Cause == "no_credential" {
@@ -132,8 +136,10 @@ func (r *reporter) newMetrics() (err error) {
 			}, true
 		},
 		Broker: r.brokerStats,
+		Fleet:  r.fleetStats,
 		Policy: r.policyStats,
 		Web:    r.webStats,
+		Usage:  r.usageStats,
 		HTTP:   r.lostOverHTTP,
 		State:  func() (ready, draining bool) { return len(r.life.notReady()) == 0, r.life.draining() },
 	})
@@ -154,6 +160,14 @@ func (r *reporter) brokerStats() (metrics.BrokerStats, bool) {
 		Answers: s.Answers, Asked: s.Asked, LetGo: letGo(s), SlowedDown: s.SlowedDown,
 		Received: s.ReceivedBytes, Relayed: s.RelayedBytes, RedisFailures: s.RedisFailures,
 	}, true
+}
+
+func (r *reporter) usageStats() metrics.UsageStats {
+	s := r.usage.Stats()
+	return metrics.UsageStats{
+		In: s.Sum.Up, Out: s.Sum.Down, Time: s.Sum.Time, Allocations: s.Sum.Allocations, Messages: s.Sum.Messages,
+		Nodes: s.Nodes, Near: s.Near, Exhausted: s.Exhausted, Unkept: s.Unkept,
+	}
 }
 
 func (r *reporter) policyStats() metrics.PolicyStats {

@@ -23,7 +23,7 @@ const listLimit = 200
 // adminCommands are those that ask a running server through its admin API.
 func adminCommands(config, json cli.Flag) []*cli.Command {
 	with := func(more ...cli.Flag) []cli.Flag { return append([]cli.Flag{config, json}, more...) }
-	return []*cli.Command{
+	return append([]*cli.Command{
 		{Name: "nodes", Usage: "list the known Nodes, with the traffic of their live allocations", Flags: with(), Action: noArgs(listNodes)},
 		{
 			Name: "allocations", Usage: "list the live allocations, or close one",
@@ -46,7 +46,7 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 			Name: "drain", Usage: "take no new allocations, and exit when the live ones have ended or drain_timeout has passed",
 			Flags: with(&cli.BoolFlag{Name: "wait", Usage: "return when the server has exited", DisableDefaultText: true}), Action: noArgs(drain),
 		},
-	}
+	}, usedCommands(with)...)
 }
 
 // ask calls the running server with half a minute's patience.

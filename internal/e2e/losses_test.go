@@ -117,6 +117,13 @@ func TestNothingIsLostInSilence(t *testing.T) {
 			t.Errorf("no %s", want)
 		}
 	}
+	// A decision is a refusal, and to be asked for a credential is none.
+	_, live := s.ask(t, "GET", "/api/events?seconds=1", "")
+	for _, want := range []string{`"0 authorization":1`, `"486 node_full":1`} {
+		if !strings.Contains(live, want) || strings.Contains(live+metrics, "no_credential") || strings.Contains(metrics, "crolang_aio_turn_challenges_total 0\n") {
+			t.Errorf("no %s, or challenges count as refusals: %s", want, live)
+		}
+	}
 	if out, err := run(t, binary, "why", "Alice", "--config", s.config); err != nil || !strings.Contains(out, "1 of 1 in use") || !strings.Contains(out, "refused: ") {
 		t.Errorf("%v\n%s", err, out)
 	}

@@ -67,14 +67,20 @@ type Bans interface {
 	Bans() []nodes.Ban
 }
 
+// Settings are what Prepare may change later.
+type Settings struct {
+	Secrets []string // of credentials, that for new ones first
+	Regions []Region // where Nodes are; of two equal prefixes the later one counts
+}
+
 // Config is what New needs.
 type Config struct {
-	Redis   redis.UniversalClient // the caller closes it when Run has returned
-	Name    string                // of this machine, for people
-	Region  string                // may be empty
-	Secrets []string              // of credentials, that for new ones first
-	Dir     string                // the data_dir: what cannot be shared yet is kept there
-	Bans    Bans
+	Redis  redis.UniversalClient // the caller closes it when Run has returned
+	Name   string                // of this machine, for people
+	Region string                // may be empty
+	Settings
+	Dir  string // the data_dir: what cannot be shared yet is kept there
+	Bans Bans
 	// Self says what this machine is like now. It is called every 2 s, and must not block.
 	Self func() Self
 	// Found is called with what is wrong, and with nothing when all is well again. May be nil.
@@ -93,6 +99,7 @@ type Fleet struct {
 	ring   atomic.Pointer[seal.Ring]
 	seq    atomic.Uint64
 	places atomic.Pointer[places]
+	where  atomic.Pointer[regions]
 	wake   chan struct{} // has room for one: a beat is due now
 	heard  chan news     // bans of other machines that are not in force here yet
 	leave  atomic.Bool   // this machine drains
@@ -156,11 +163,14 @@ func New(cfg Config) (*Fleet, error) {
 		unshared: map[string]struct{}{}, unsettled: map[string]struct{}{}, machines: map[string]*machine{},
 		strange: map[string]*machine{}, waiting: map[uint64]*waiter{},
 	}
-	ring, err := f.Prepare(cfg.Secrets)
+	if err := CheckName(cfg.Region); err != nil {
+		return nil, fmt.Errorf("fleet.region: %w", err)
+	}
+	first, err := f.Prepare(cfg.Settings)
 	if err != nil {
 		return nil, err
 	}
-	ring.Apply()
+	first.Apply()
 	return f, f.recall()
 }
 
@@ -172,14 +182,19 @@ func CheckName(name string) error {
 	return nil
 }
 
-// Prepare gets ready for other secrets, that for new credentials first.
-func (f *Fleet) Prepare(secrets []string) (change.Change, error) {
-	ring, err := seal.NewRing(secrets)
+// Prepare gets ready for other settings.
+func (f *Fleet) Prepare(s Settings) (change.Change, error) {
+	ring, err := seal.NewRing(s.Secrets)
 	if err != nil {
 		return change.Change{}, fmt.Errorf("fleet: %w", err)
 	}
+	where, err := newRegions(s.Regions)
+	if err != nil {
+		return change.Change{}, err
+	}
 	return change.New(func() {
 		f.ring.Store(ring)
+		f.where.Store(where)
 		f.hurry()
 	}, nil), nil
 }

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -34,7 +35,7 @@ func (f *Fleet) arrange() {
 			next.by[region] = append(next.by[region], p)
 		}
 	}
-	if own.state() == Up {
+	if own.state() == Up && len(own.TURN) > 0 {
 		add(own.Region, &place{self: true, room: own.room(), stun: own.STUN, turn: half(own.TURN), all: own.TURN})
 	}
 	f.mu.Lock()
@@ -47,13 +48,15 @@ func (f *Fleet) arrange() {
 	f.places.Store(next)
 }
 
-// Pick chooses the URLs for a Node of a region, "" for this machine's, where this machine's own are stun and turn: those of
-// two machines, first of the region, of two at random each time that which has more room. It never waits.
-func (f *Fleet) Pick(region string, stun, turn []string) (stunURLs, turnURLs []string) {
+// Pick chooses the URLs for a Node at an address, which may be unknown, where this machine's own are stun and turn: those of
+// two machines, first of the Node's region or else of this machine's, of two at random each time that which has more room. It
+// never waits. The slices belong to the Fleet.
+func (f *Fleet) Pick(source netip.Addr, stun, turn []string) (stunURLs, turnURLs []string) {
 	all := f.places.Load()
 	if all == nil {
 		return stun, turn
 	}
+	region := f.where.Load().of(source)
 	if region == "" {
 		region = f.cfg.Region
 	}

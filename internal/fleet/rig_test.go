@@ -20,7 +20,7 @@ const soon = 20 * time.Second
 // box is a machine of a test's fleet, with a registry and relays of its own.
 type box struct {
 	*Fleet
-	t      *testing.T
+	t      testing.TB
 	name   string
 	dir    string
 	reg    *nodes.Registry
@@ -65,7 +65,7 @@ type option func(*Config)
 func secrets(all ...string) option { return func(c *Config) { c.Secrets = all } }
 
 // start starts a machine with the data_dir dir; "" is a new one.
-func start(t *testing.T, url, name, dir string, opts ...option) *box {
+func start(t testing.TB, url, name, dir string, opts ...option) *box {
 	t.Helper()
 	if dir == "" {
 		dir = t.TempDir()
@@ -86,7 +86,7 @@ func start(t *testing.T, url, name, dir string, opts ...option) *box {
 	}
 	reg.Attach(b.relays)
 	cfg := Config{
-		Redis: client, Name: name, Secrets: []string{"the secret"}, Dir: dir, Bans: reg,
+		Redis: client, Name: name, Settings: Settings{Secrets: []string{"the secret"}}, Dir: dir, Bans: reg,
 		Self: func() Self {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -125,7 +125,7 @@ func (b *box) end() {
 }
 
 // startMany starts n machines, and waits until each sees all.
-func startMany(t *testing.T, url string, n int, opts ...option) []*box {
+func startMany(t testing.TB, url string, n int, opts ...option) []*box {
 	t.Helper()
 	var all []*box
 	for i := range n {
@@ -171,7 +171,7 @@ func (b *box) until(what string, f func() bool) {
 	until(b.t, b.name+": "+what, f)
 }
 
-func until(t *testing.T, what string, f func() bool) {
+func until(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(soon); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -197,6 +197,15 @@ func (b *box) unban(node string) Spread {
 		b.t.Fatal(err)
 	}
 	return s
+}
+
+// serveRedis starts a redis-server.
+func serveRedis(t testing.TB) *redistest.Server { return redistest.Serve(t) }
+
+// die ends it without a word, as kill -9 does.
+func (b *box) die() {
+	_ = b.client.Close()
+	b.end()
 }
 
 func redisAt(s *redistest.Server) string { return "redis://" + s.Addr }

@@ -11,6 +11,8 @@ var causes = map[Area]map[string]Cause{
 	Requests: {
 		"server_full":      {"new allocations are refused: all of turn.limits.allocations are in use", "raise it, or see who holds them: `crolang-aio allocations`", 1},
 		"node_full":        {"a Node is refused allocations: it has as many as turn.limits.allocations_per_node lets it", "raise it, or see which it is: `crolang-aio nodes`", 1},
+		"server_bytes":     {"new allocations are refused: the month's turn.limits.bytes_per_month are used", "raise it, or see who used them: `crolang-aio usage`", 1},
+		"node_bytes":       {"Nodes are refused allocations: they have used their turn.limits.bytes_per_month_per_node", "raise it, or see which they are: `crolang-aio usage`", 1},
 		"no_port":          {"new allocations are refused: all of turn.relay_ports is taken", "widen the range, and the firewall with it", 1},
 		"capacity":         {"new allocations are refused: the system refuses a socket", "raise the limit of open files: LimitNOFILE=, ulimits in the compose file, ulimit -n", 1},
 		"engine":           {"a bug made the server answer a request wrongly", report, 1},
@@ -24,6 +26,10 @@ var causes = map[Area]map[string]Cause{
 		"own_listener":     {"clients ask for a listener of this server as a peer", look, many},
 		"stale_nonce":      {"clients use old nonces", "normal after a restart; a load balancer has to keep a client on one server", mass},
 		"malformed":        {"clients send malformed requests", flood, mass},
+	},
+	Relays: {
+		"server_bytes": {"all relays ended: the month's turn.limits.bytes_per_month are used", "raise it, or see who used them: `crolang-aio usage`", 1},
+		"node_bytes":   {"relays of Nodes ended: they have used their turn.limits.bytes_per_month_per_node", "raise it, or see which they are: `crolang-aio usage`", 1},
 	},
 	Connections: {
 		"over_share":      {"connections are refused: their address has as many as turn.limits.connections_per_ip lets it, or its share of all", "raise the limit if many Nodes are behind one address", 1},
@@ -90,6 +96,11 @@ var causes = map[Area]map[string]Cause{
 		"panicked":     {"a Node's connection was ended by a bug in the program", report, 1},
 		"join_failed":  {"Nodes that want to join are told to try again: whatever decides, or the Redis that Brokers share, does not answer", "look at the log of crolang-aio and of your webhook", 1},
 		"redis_failed": {"the Redis that Brokers share does not answer", "fix it; nothing has to be restarted here", 1},
+	},
+	Fleet: {
+		"strange":   {"a machine has another credential secret", "see crolang-aio fleet, and give all the same credentials.secret", some},
+		"forged":    {"somebody without the secret has written there", "change the password of that Redis, and see who has it", 1},
+		"malformed": {"what a machine has written cannot be read", "run the same version on all machines; if they do, please report it", 1},
 	},
 	Redis: {
 		"full":      {"the embedded Redis refuses connections: it has as many as it takes", "it is for development: use a Redis of its own", 1},

@@ -14,6 +14,7 @@ type Area string
 // The areas.
 const (
 	Requests    Area = "requests"    // of clients to the TURN server, that were answered with an error
+	Relays      Area = "relays"      // live ones, that ended before their time
 	Connections Area = "connections" // of clients to the TURN server, over TCP, TLS and DTLS
 	Datagrams   Area = "datagrams"   // that were not relayed or not answered
 	Upstream    Area = "upstream"    // questions to the operator's own webhooks
@@ -21,13 +22,14 @@ const (
 	Tokens      Area = "tokens"      // of Nodes, that were not checked
 	HTTP        Area = "http"        // requests to the listeners of HTTP; a cause is "admin 401"
 	Broker      Area = "broker"      // connections of Nodes to the Broker in this process
+	Fleet       Area = "fleet"       // entries in the Redis that machines share
 	Redis       Area = "redis"       // connections to the embedded Redis, and commands for it
 	Records     Area = "records"     // what was known of Nodes
 )
 
 // Areas lists them.
 func Areas() []Area {
-	return []Area{Requests, Connections, Datagrams, Upstream, Messages, Tokens, HTTP, Broker, Redis, Records}
+	return []Area{Requests, Relays, Connections, Datagrams, Upstream, Messages, Tokens, HTTP, Broker, Fleet, Redis, Records}
 }
 
 // Count is how often something was lost for one cause since the start.
@@ -68,8 +70,8 @@ func Of(area Area, cause string) Cause {
 func Causes(area Area) map[string]Cause { return causes[area] }
 
 var general = map[Area]string{
-	Requests: "requests of clients are refused", Connections: "connections of clients are turned away", Datagrams: "datagrams are dropped",
+	Requests: "requests of clients are refused", Relays: "relays are ended", Connections: "connections of clients are turned away", Datagrams: "datagrams are dropped",
 	Upstream: "questions to your own webhook have no answer", Messages: "notices of messages are dropped",
-	Tokens: "tokens of Nodes are not checked", HTTP: "HTTP requests are refused", Broker: "connections of Nodes are let go", Redis: "the embedded Redis refuses something",
+	Tokens: "tokens of Nodes are not checked", HTTP: "HTTP requests are refused", Broker: "connections of Nodes are let go", Fleet: "what stands in the fleet's Redis is not believed", Redis: "the embedded Redis refuses something",
 	Records: "something that was known of Nodes is lost",
 }

@@ -29,7 +29,8 @@ const (
 	KindBanned         Kind = "banned"           // a ban came into force
 	KindUnbanned       Kind = "unbanned"         // a ban ended, by the operator or by the clock
 	KindLost           Kind = "lost"             // to subscribers only: events that they were too slow for
-	KindAddress        Kind = "address"          // to subscribers only: this server has another address
+	KindAddress        Kind = "address"          // of the server: it has another address
+	KindReloaded       Kind = "reloaded"         // of the server: another configuration is in force
 )
 
 // kept are the kinds that a why-record may hold.

@@ -80,6 +80,7 @@ type Registry struct {
 	evicts atomic.Uint64
 	kinds  kindCounts
 	subs   subscribers
+	told   told
 	pairs  pairs
 	seen   sightings
 	bans   *banStore

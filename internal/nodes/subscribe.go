@@ -63,7 +63,22 @@ func (s *subscribers) publish(e Event) {
 	}
 }
 
-// Tell gives subscribers an event of the server itself, which belongs to no Node and is not kept.
+// told keeps what [Registry.Tell] has said last.
+type told struct {
+	mu   sync.Mutex
+	last []Event
+}
+
+const maxTold = 64
+
+// Tell gives subscribers an event of the server itself, which belongs to no Node. The last 64 are kept for [Registry.Recent].
 func (r *Registry) Tell(kind Kind, detail string) {
-	r.subs.publish(Event{Time: r.now(), Kind: kind, Detail: cut(detail, maxDetail)})
+	e := Event{Time: r.now().UTC(), Kind: kind, Detail: cut(detail, maxDetail)}
+	r.told.mu.Lock()
+	if len(r.told.last) == maxTold {
+		r.told.last = append(r.told.last[:0], r.told.last[1:]...)
+	}
+	r.told.last = append(r.told.last, e)
+	r.told.mu.Unlock()
+	r.subs.publish(e)
 }

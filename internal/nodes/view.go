@@ -1,6 +1,8 @@
 package nodes
 
 import (
+	"cmp"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
@@ -81,4 +83,65 @@ func (r *Registry) List(part string, limit int) (list []Node, total int) {
 		list = list[:limit:limit]
 	}
 	return list, total
+}
+
+// Recent returns what has happened to all Nodes, and to the server, at since or later, the newest first and at most limit
+// events; with onlyFailed those alone in which something did not work. It is put together from the why-records, so it holds no
+// more than they do, and costs what [Registry.List] does.
+func (r *Registry) Recent(since time.Time, limit int, onlyFailed bool) []Event {
+	list := r.told.since(since, onlyFailed)
+	from := since.UnixNano()
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		for _, n := range s.nodes {
+			if n.seen >= from { // an event is also a sight of its Node
+				list = n.recent(list, since, onlyFailed)
+			}
+		}
+		s.mu.Unlock()
+		if len(list) > 4*limit { // what is kept stays within some times of what is asked for
+			list = newest(list, limit)
+		}
+	}
+	return newest(list, limit)
+}
+
+// newest sorts list, the newest event first, and cuts it.
+func newest(list []Event, limit int) []Event {
+	slices.SortStableFunc(list, func(a, b Event) int {
+		return cmp.Or(b.Time.Compare(a.Time), strings.Compare(a.Node, b.Node))
+	})
+	return list[:min(len(list), limit)]
+}
+
+// recent appends the Node's events at since or later to list. Its shard is locked.
+func (n *entry) recent(list []Event, since time.Time, onlyFailed bool) []Event {
+	from := since.UnixMicro()
+	for b := n.log; len(b) > 0; {
+		head, what, _, size := parseEvent(b)
+		if int64(binary.BigEndian.Uint64(head)) >= from && (!onlyFailed || what&failedBit != 0) {
+			e, _ := decode(b)
+			e.Node = n.id
+			list = append(list, e)
+		}
+		b = b[size:]
+	}
+	return list
+}
+
+// since returns the events of the server at a time or later. None of them is a failure.
+func (t *told) since(at time.Time, onlyFailed bool) []Event {
+	list := []Event{}
+	if onlyFailed {
+		return list
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range t.last {
+		if !e.Time.Before(at) {
+			list = append(list, e)
+		}
+	}
+	return list
 }

@@ -62,10 +62,10 @@ func (p *Public) find4(set Settings, k Known) error {
 	_, have6 := Route6()
 	only6 := !ok && have6 && set.IPv6 != "off"
 	switch {
+	case only6 && set.IPv4 == "auto":
+		return nil // also if there was a route before: Nodes reach the other family
 	case !ok && k.Bind.Is4() && !k.Bind.IsUnspecified() && !k.Bind.IsLoopback():
-		route = k.Bind // the route is away, and will come back
-	case !ok && only6 && set.IPv4 == "auto":
-		return nil // loopback counts only where there is no route of either family
+		route = k.Bind // both routes are away, and will come back; loopback counts only where there was none
 	case !ok:
 		route = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	}

@@ -54,12 +54,15 @@ type Story struct {
 	Messages     int // of both, that were passed on
 	Bytes        uint64
 	Last         time.Time // when anything came last
+
+	now *Connection // the last attempt; nil: there was none
 }
 
 // Keeper keeps stories. Its methods may be called from any goroutine; New makes one.
 type Keeper struct {
 	mu         sync.Mutex
 	met, unmet *lru.LRU[[2]string, *Story]
+	attempts   attempts
 }
 
 // New makes a Keeper that knows nothing.
@@ -85,6 +88,7 @@ func (k *Keeper) Note(s Signal) {
 		*story = Story{
 			Asker: s.From, Asked: s.To, At: s.At, Attempts: story.Attempts + 1, Answer: s.Answer, Cause: s.Cause,
 			FromAsker: map[string]int{}, FromAsked: map[string]int{}, Messages: story.Messages, Bytes: story.Bytes, Last: s.At,
+			now: k.attempts.begin(s, story.now),
 		}
 	}
 	if s.Answer != OK {
@@ -95,6 +99,7 @@ func (k *Keeper) Note(s Signal) {
 	case Acceptance, Refusal, NotAllowed:
 		if s.From == story.Asked {
 			story.Reply = s.Event
+			story.now.reply(s)
 		}
 	case Message:
 		story.Messages++
@@ -114,6 +119,7 @@ func (s *Story) candidates(sig Signal) {
 	for kind, n := range sig.Candidates {
 		to[kind] += n
 	}
+	s.now.candidates(sig)
 }
 
 // of finds a pair's story, and makes it if need be. Held: k.mu.
@@ -134,6 +140,20 @@ func (k *Keeper) of(p [2]string, ok bool) *Story {
 	return s
 }
 
+// Forget drops the stories of a Node, and reports whether there were any.
+func (k *Keeper) Forget(node string) (any bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, list := range []*lru.LRU[[2]string, *Story]{k.met, k.unmet} {
+		for _, p := range list.Keys() {
+			if p[0] == node || p[1] == node {
+				any = list.Remove(p) || any
+			}
+		}
+	}
+	return any
+}
+
 // Between returns the story of two Nodes; ok is false if there is none.
 func (k *Keeper) Between(a, b string) (story Story, ok bool) {
 	k.mu.Lock()
@@ -146,6 +166,7 @@ func (k *Keeper) Between(a, b string) (story Story, ok bool) {
 		return Story{}, false
 	}
 	story = *s
+	story.now = nil
 	story.FromAsker, story.FromAsked = copied(s.FromAsker), copied(s.FromAsked)
 	return story, true
 }

@@ -70,3 +70,18 @@ func TestStoriesAreBounded(t *testing.T) {
 		t.Errorf("%d kept", k.met.Len())
 	}
 }
+
+func TestForget(t *testing.T) {
+	k := New()
+	for _, p := range [][3]string{{"Alice", "Bob", OK}, {"Carol", "Alice", "NOT_CONNECTED"}, {"Bob", "Carol", OK}} {
+		k.Note(Signal{From: p[0], To: p[1], Event: Attempt, Answer: p[2]})
+	}
+	if !k.Forget("Alice") || k.Forget("Alice") {
+		t.Error("it is to be forgotten once")
+	}
+	_, ab := k.Between("Alice", "Bob")
+	_, ac := k.Between("Alice", "Carol")
+	if _, bc := k.Between("Bob", "Carol"); ab || ac || !bc {
+		t.Errorf("%v %v %v", ab, ac, bc)
+	}
+}

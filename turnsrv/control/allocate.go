@@ -33,6 +33,14 @@ func (r *request) allocate() {
 		r.note(508, "draining", "allocation refused: the server is shutting down")
 		return
 	}
+	switch which, detail := r.c.cfg.Ledger.Exhausted(r.node); which {
+	case ServerExhausted:
+		r.note(508, "server_bytes", "allocation refused: "+detail)
+		return
+	case NodeExhausted:
+		r.note(486, "node_bytes", "allocation refused: "+detail)
+		return
+	}
 	tables, full, used := r.c.quota.take(r.node)
 	switch full {
 	case "server":
@@ -106,6 +114,7 @@ func (r *request) open(o relay.OpenOptions, txid [12]byte) {
 		return
 	}
 	s.relay = rel
+	s.bills.at = now
 	s.engine.add(s)
 	code, err := s.engine.do(s, stunmsg.AllocateRequest, func(w *stunmsg.Builder) {
 		w.Attr(stunmsg.AttrRequestedTransport, []byte{protocolUDP, 0, 0, 0}).Uint32(stunmsg.AttrLifetime, s.granted)
@@ -127,6 +136,7 @@ func (r *request) open(o relay.OpenOptions, txid [12]byte) {
 	}
 	c.stats.allocated.Add(1)
 	c.stats.opened(rel)
+	c.cfg.Ledger.Opened(s.node)
 	c.cfg.Nodes.SeenAt(s.node, r.src.Client.Addr())
 	c.cfg.Nodes.Opened(s.node, fmt.Sprintf("allocation %s over %s from %s for %d s",
 		rel.Addr(), r.src.Transport, r.src.Client, s.granted))

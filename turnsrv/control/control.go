@@ -82,6 +82,7 @@ type Config struct {
 	// quick.
 	CheckPeer func(ip netip.Addr) (allowed bool, cause string)
 	Nodes     Directory
+	Ledger    Ledger // nil: what Nodes use is not counted, and not limited
 	Settings  Settings
 	// OwnListener reports whether this process listens on a. Such an address is never a peer, whatever the policy
 	// allows.
@@ -131,6 +132,9 @@ func New(cfg Config) (*Control, error) {
 	}
 	if cfg.Realm == "" || len(cfg.Realm) > 127 {
 		return nil, errors.New("turn.realm must have 1 to 127 bytes")
+	}
+	if cfg.Ledger == nil {
+		cfg.Ledger = noLedger{}
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -302,12 +306,7 @@ func (s *session) snapshot() Allocation {
 }
 
 func (c *Control) sessions() []*session {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := make([]*session, 0, len(c.live))
-	for _, s := range c.live {
-		all = append(all, s)
-	}
+	all := c.unordered()
 	sort.Slice(all, func(i, j int) bool { return all[i].id < all[j].id })
 	return all
 }
@@ -340,6 +339,7 @@ func (c *Control) removed(s *session, cause string) {
 	}
 	c.mu.Unlock()
 	c.quota.give(s.node)
+	s.bill(c.now())
 	c.stats.ended.Add(1)
 	c.stats.closed(s.relay)
 	c.cfg.Nodes.Ended(s.node, "allocation "+s.relay.Addr().String()+" ended: "+cause)

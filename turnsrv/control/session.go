@@ -48,6 +48,8 @@ type session struct {
 	proof proof // only for the goroutine that handles its client
 	rate  sessionRate
 
+	bills bills
+
 	mu     sync.Mutex
 	relays map[netip.AddrPort]time.Time // with PeersAuthorized, the relays that it may reach, and when it last did
 	tables *relay.Budget                // charged for relays

@@ -11,6 +11,8 @@ import (
 type stats struct {
 	bindings, allocated, ended, dropped, limited, throttled, checks atomic.Uint64
 
+	cut [2]atomic.Uint64 // allocations that Account ended: for the server's limit, and for their Node's
+
 	mu       sync.RWMutex
 	refusals map[Refusal]*atomic.Uint64
 	past     map[relay.Transport]*Traffic // of allocations that have ended
@@ -87,6 +89,8 @@ type Stats struct {
 	Throttled uint64 // requests of Nodes that send more of them than any client needs
 	Checks    uint64 // message integrities computed for requests
 
+	Cut map[Exhaustion]uint64 // allocations that were ended by [Control.Account]
+
 	TableBytes     int64 // memory that is kept for Nodes' allocations, by estimate
 	TableBytesMost int64 // of the Node that has most; see Settings.TableBytes
 
@@ -101,6 +105,7 @@ func (c *Control) Stats() Stats {
 		Ended: c.stats.ended.Load(), Dropped: c.stats.dropped.Load(), Limited: c.stats.limited.Load(),
 		Throttled: c.stats.throttled.Load(), Checks: c.stats.checks.Load(), Refusals: make(map[Refusal]uint64),
 	}
+	out.Cut = map[Exhaustion]uint64{ServerExhausted: c.stats.cut[0].Load(), NodeExhausted: c.stats.cut[1].Load()}
 	out.TableBytes, out.TableBytesMost = c.quota.tables()
 	live := c.sessions()
 	c.stats.mu.RLock()

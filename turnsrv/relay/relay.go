@@ -284,6 +284,13 @@ func (r *Relay) Counts() (permissions, channels int) {
 // Stats reads the counters. They stay readable after Close.
 func (r *Relay) Stats() Stats { return Stats{Up: r.up.read(), Down: r.down.read()} }
 
+// Wire reads how many bytes were passed on, as they are on the wire between the relay and its peers: payload and the
+// headers of IP and UDP. It stays readable after Close.
+func (r *Relay) Wire() (up, down uint64) {
+	head := uint64(headers(r.family.Bind))
+	return r.up.bytes.Load() + head*r.up.datagrams.Load(), r.down.bytes.Load() + head*r.down.datagrams.Load()
+}
+
 // admit applies the rate limit of one direction to one datagram with so many bytes of payload. The datagram counts with
 // its headers, as on the wire between relay and peer, so that empty ones are not free.
 func (r *Relay) admit(m *meter, now int64, bytes int) bool {

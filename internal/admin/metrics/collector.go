@@ -19,11 +19,13 @@ type collector struct {
 	allocations, opened, connections, datagrams, bytes, refusals, challenges, drops, ports, portsUsed, panics, halfOpen, accepted, turnedAway, tables, mostTables,
 	known, connected, banned, forgotten, events, eventsLost,
 	limits, certificate, certificateOK, acme, upstream, messages, messagesQueued, tokensWatched, checksWaiting, checksRefused, refused, ready, draining,
+	cut, monthBytes, monthSeconds, monthAllocations, monthMessages, monthNodes, monthNear, monthExhausted, usageUnkept,
 	redisUp, redisClients, redisKeys, redisMemory, redisConnections, redisCommands, redisRefused, redisRefusedCommands,
 	hellos, strangers, httpLost *prometheus.Desc
 
 	broker brokerDescs
 	web    webDescs
+	fleet  fleetDescs
 }
 
 func newCollector(cfg Config, own *Metrics) *collector {
@@ -31,7 +33,7 @@ func newCollector(cfg Config, own *Metrics) *collector {
 		return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
 	}
 	return &collector{
-		cfg: cfg, own: own, broker: newBrokerDescs(desc), web: newWebDescs(desc),
+		cfg: cfg, own: own, broker: newBrokerDescs(desc), web: newWebDescs(desc), fleet: newFleetDescs(desc),
 		allocations: desc("turn", "allocations", "Live allocations, by the transport of their clients.", "transport"),
 		opened:      desc("turn", "allocations_opened_total", "Allocations made since the start.", "transport"),
 		connections: desc("turn", "connections", "Open client connections; none over udp.", "transport"),
@@ -51,6 +53,17 @@ func newCollector(cfg Config, own *Metrics) *collector {
 		tables:     desc("turn", "table_bytes", "Memory that is kept for Nodes' allocations, permissions and channels, by estimate."),
 		mostTables: desc("turn", "table_bytes_of_one_node", "That of the Node that has most."),
 		turnedAway: desc("turn", "connections_turned_away_total", "Client connections that were refused, displaced or broke off before they were served, by cause.", "cause"),
+
+		cut: desc("turn", "allocations_cut_total", "Allocations that were ended because a limit of the month was reached, by cause.", "cause"),
+
+		monthBytes:       desc("usage", "month_bytes", "Bytes relayed in this month of UTC, as on the wire: in from clients to peers, out from peers to clients.", "direction"),
+		monthSeconds:     desc("usage", "month_relaying_seconds", "Time that allocations spent relaying in this month, all of them added up."),
+		monthAllocations: desc("usage", "month_allocations", "Allocations opened in this month."),
+		monthMessages:    desc("usage", "month_messages", "Messages that Nodes sent each other through a Broker in this month."),
+		monthNodes:       desc("usage", "month_nodes", "Nodes that used something in this month."),
+		monthNear:        desc("usage", "month_nodes_near_limit", "Nodes that have used 80 % or more of turn.limits.bytes_per_month_per_node."),
+		monthExhausted:   desc("usage", "month_nodes_at_limit", "Nodes that may relay no more this month."),
+		usageUnkept:      desc("usage", "unkept", "1 while the disk does not take what Nodes used."),
 
 		known:      desc("nodes", "known", "Nodes that something is remembered of."),
 		connected:  desc("nodes", "connected", "Nodes that have joined a Broker and not left it."),
@@ -169,6 +182,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if c.cfg.Policy != nil {
 		c.policy(s, c.cfg.Policy())
 	}
+	if c.cfg.Usage != nil {
+		c.usage(s, c.cfg.Usage())
+	}
 	if c.cfg.State != nil {
 		ready, draining := c.cfg.State()
 		s.flag(c.ready, ready)
@@ -183,6 +199,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			c.web.collect(s, st)
 		}
 	}
+	if c.cfg.Fleet != nil {
+		st, up := c.cfg.Fleet()
+		c.fleet.collect(s, st, up)
+	}
 	c.redis(s)
 }
 
@@ -193,6 +213,18 @@ func (c *collector) policy(s sink, st PolicyStats) {
 	s.gauge(c.tokensWatched, float64(st.TokensWatched))
 	s.gauge(c.checksWaiting, float64(st.ChecksWaiting))
 	s.counter(c.checksRefused, st.ChecksRefused)
+}
+
+func (c *collector) usage(s sink, st UsageStats) {
+	s.gauge(c.monthBytes, float64(st.In), "in")
+	s.gauge(c.monthBytes, float64(st.Out), "out")
+	s.gauge(c.monthSeconds, st.Time.Seconds())
+	s.gauge(c.monthAllocations, float64(st.Allocations))
+	s.gauge(c.monthMessages, float64(st.Messages))
+	s.gauge(c.monthNodes, float64(st.Nodes))
+	s.gauge(c.monthNear, float64(st.Near))
+	s.gauge(c.monthExhausted, float64(st.Exhausted))
+	s.flag(c.usageUnkept, st.Unkept)
 }
 
 func (c *collector) redis(s sink) {
@@ -245,6 +277,7 @@ func (c *collector) turn(s sink, st adminapi.TurnStats) {
 	s.counter(c.hellos, st.Hellos)
 	s.counter(c.accepted, st.Accepted)
 	s.causes(c.turnedAway, st.TurnedAway)
+	s.causes(c.cut, st.Cut)
 	s.counter(c.panics, st.Panics)
 	s.gauge(c.tables, float64(st.Tables))
 	s.gauge(c.mostTables, float64(st.MostTables))

@@ -29,8 +29,10 @@ type Config struct {
 	ACME        func() map[string]uint64             // attempts to get one from a CA, by result; nil: none is asked
 	Redis       func() (RedisStats, bool)            // false: it is off
 	Broker      func() (BrokerStats, bool)           // false: it is off
+	Fleet       func() (FleetStats, bool)            // false: this machine is alone
 	Policy      func() PolicyStats
-	Web         func() (WebStats, bool)             // false: nothing is served
+	Web         func() (WebStats, bool) // false: nothing is served
+	Usage       func() UsageStats
 	HTTP        func() map[string]map[string]uint64 // what was not served as it should have been, by listener ("hooks", "admin") and cause
 	State       func() (ready, draining bool)
 }
@@ -52,6 +54,16 @@ type PolicyStats struct {
 	TokensWatched  int // Nodes whose token's end is known
 	ChecksWaiting  int // tokens that wait to be checked with argon2id
 	ChecksRefused  uint64
+}
+
+// UsageStats is what was used in the present month of UTC, in numbers.
+type UsageStats struct {
+	In, Out               uint64 // bytes as on the wire
+	Time                  time.Duration
+	Allocations, Messages uint64
+	Nodes                 int // that used something
+	Near, Exhausted       int // of them, at 80 % and at all of their limit
+	Unkept                bool
 }
 
 // Metrics is a registry of its own, with the Go runtime's and the process's metrics beside the program's.

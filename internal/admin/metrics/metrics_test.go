@@ -33,6 +33,7 @@ func full() Config {
 				Refusals: []adminapi.Refusal{{Code: 401, Cause: "expired", Count: 7}, {Code: 486, Cause: "node_full", Count: 2}},
 				Drops:    map[string]uint64{"no_permission": 3},
 				Ports:    16384, PortsUsed: 3, Panics: 1, HalfOpen: 2, Accepted: 9, Strangers: 8, Hellos: 21, Tables: 7000, MostTables: 5000,
+				Cut:        map[string]uint64{"node_bytes": 3},
 				TurnedAway: map[string]uint64{"over_share": 4, "displaced": 0},
 			}
 		},
@@ -57,11 +58,20 @@ func full() Config {
 		Web: func() (WebStats, bool) {
 			return WebStats{Connections: 21, Accepted: 22, NotFound: 24}, true
 		},
+		Fleet: func() (FleetStats, bool) {
+			return FleetStats{
+				RedisOK: true, Machines: map[string]int{"up": 3, "silent": 1}, Unshared: 2, Sent: 4, Received: 5, Compared: 6,
+				Refused: map[string]uint64{"strange": 7, "forged": 1}, Exchanges: 8, Failure: 9,
+			}, true
+		},
 		Policy: func() PolicyStats {
 			return PolicyStats{
 				Upstream: map[string]uint64{"answered": 7, "busy": 1}, Messages: map[string]uint64{"forwarded": 8, "dropped": 1},
 				MessagesQueued: 2, TokensWatched: 4, ChecksWaiting: 3, ChecksRefused: 6,
 			}
+		},
+		Usage: func() UsageStats {
+			return UsageStats{In: 1, Out: 2, Time: 3 * time.Second, Allocations: 4, Messages: 5, Nodes: 6, Near: 2, Exhausted: 1, Unkept: true}
 		},
 		HTTP:  func() map[string]map[string]uint64 { return map[string]map[string]uint64{"admin": {"displaced": 22}} },
 		State: func() (bool, bool) { return true, false },

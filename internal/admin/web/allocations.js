@@ -2,32 +2,48 @@
 
 import { changeButton, closeAllocation, every } from "./actions.js";
 import { call } from "./api.js";
-import { ago, bytes, count, h, nodeLink, pager, printable, table } from "./dom.js";
+import { ago, bytes, count, h, nodeLink, pager, printable, quoted, rate, table } from "./dom.js";
+import { spark } from "./spark.js";
 
 export const title = "Allocations";
 
 const PAGE = 100;
 
-/** allocationTable is a table of allocations with buttons that close them. */
+/**
+ * allocationTable is a table of allocations: of all Nodes, or of one, with buttons that close them. A list of all has none: the
+ * name of a Node leads to its own.
+ */
 export function allocationTable(done, { withNode }) {
-  const columns = [["Relayed address"], ["Node"], ["Over"], ["Client"], ["Sent", "num"], ["Received", "num"], ["Dropped", "num"], ["Made"], ["Ends"], ["Action"]];
-  const pick = (list) => (withNode ? list : list.filter((_, i) => i !== 1));
-  return table("Live allocations", pick(columns), {
+  const columns = withNode
+    ? [["Node", "c-id"], ["Relayed address", "c-more"], ["Over"], ["Client", "c-skip"]]
+    : [["Relay", "c-id"], ["Over"]];
+  columns.push(["Now", "num c-rate"], ["Trend", "c-skip"], ["Relayed", "num c-skip"]);
+  columns.push(...(withNode ? [["Dropped", "num c-skip"], ["Made", "c-seen"], ["Ends", "c-skip"]] : [["Ends", "c-seen"], ["Action", "c-action"]]));
+  return table("Live allocations", columns, {
+    kind: "lines",
     key: (a) => a.id,
-    make: (a) => pick([
-      a.relayed, nodeLink(a.node), a.transport, a.client, bytes(a.bytes_in), bytes(a.bytes_out), count(a.drops), ago(a.created), ago(a.expires),
-      changeButton({
-        type: "button", class: "small danger", text: "Close", "data-allocation": a.id, "aria-label": `Close ${a.relayed} of ${printable(a.node)}`,
-        on: { click: async () => (await closeAllocation(a)) && done() },
-      }),
-    ]),
-    empty: "There are no allocations, or none that match.",
+    make: (a) => {
+      const cells = withNode ? [nodeLink(a.node), a.relayed, a.transport.toUpperCase(), a.client] : [h("span", { title: `for ${a.client}, made ${new Date(a.created).toLocaleString()}` }, a.relayed), a.transport.toUpperCase()];
+      const relayed = bytes(a.bytes_in + a.bytes_out);
+      cells.push(rate(a.rate), spark("allocation " + a.id, a.rate ?? 0));
+      if (withNode) cells.push(relayed, count(a.drops), ago(a.created), ago(a.expires));
+      else cells.push(relayed + (a.drops ? `, ${count(a.drops)} dropped` : ""), ago(a.expires), closeButton(a, done));
+      return cells;
+    },
+    empty: withNode ? "Nothing is relayed now." : "It has no relay now.",
+  });
+}
+
+function closeButton(a, done) {
+  return changeButton({
+    type: "button", class: "small", text: "Close", "data-allocation": a.id, "aria-label": `Close ${a.relayed} of ${printable(a.node)}`,
+    on: { click: async () => (await closeAllocation(a)) && done() },
   });
 }
 
 export function show(main, _, signal) {
   const search = h("input", { type: "search", id: "search", placeholder: "part of an id or address", autocomplete: "off", spellcheck: "false" });
-  const sort = h("select", { id: "sort" }, ...[["newest", "the newest"], ["traffic", "the most traffic"], ["drops", "the most dropped"]]
+  const sort = h("select", { id: "sort" }, ...[["newest", "the newest"], ["rate", "the fastest now"], ["traffic", "what has relayed most"], ["drops", "what has dropped most"]]
     .map(([value, text]) => h("option", { value, text })));
   const pages = pager(PAGE, () => refresh());
   const list = allocationTable(() => refresh(), { withNode: true });
@@ -38,7 +54,7 @@ export function show(main, _, signal) {
     const query = { ...pages.query(), sort: sort.value };
     if (search.value) query.q = search.value;
     const answer = await call("GET", "/api/allocations", { query, signal });
-    list.update(answer.allocations);
+    list.update(answer.allocations, search.value ? `No allocation fits “${quoted(search.value)}”.` : undefined);
     pages.update(answer.total);
   });
   for (const control of [search, sort]) {

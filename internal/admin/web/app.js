@@ -2,7 +2,7 @@
 
 import { call, hasToken, recall, setToken, Unauthorized } from "./api.js";
 import { field, h, setText } from "./dom.js";
-import { follow, forget, setReadOnly, store, watch } from "./store.js";
+import { follow, forget, recalled, setReadOnly, setStatus, store, watch } from "./store.js";
 import { followWarnings } from "./warnings.js";
 import * as allocations from "./allocations.js";
 import * as bans from "./bans.js";
@@ -26,16 +26,38 @@ function route() {
   leave.abort();
   leave = new AbortController();
   const view = views[name];
-  const heading = h("h1", { tabindex: "-1", text: view.title });
+  const params = new URLSearchParams(query ?? "");
+  const title = view.name?.(params) ?? view.title; // a view of one thing bears that thing's name
+  const heading = h("h1", { tabindex: "-1" }, h("bdi", { text: title, class: view.name ? "id" : null }));
   main.replaceChildren(heading);
-  view.show(main, new URLSearchParams(query ?? ""), leave.signal);
-  document.title = `${view.title} – crolang-aio`;
+  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close(); // it asked about what is not shown any more
+  openMenu(false);
+  view.show(main, params, leave.signal);
+  document.title = `${title} – crolang-aio`;
   for (const link of document.querySelectorAll("#nav a")) {
     if (link.hash === "#/" + (name === "node" || name === "story" ? "nodes" : name)) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   if (!first) heading.focus(); // so that a screen reader reads where one is
   first = false;
+}
+
+// openMenu shows or hides what a narrow screen has behind its button.
+function openMenu(open) {
+  const button = document.getElementById("menu");
+  button.setAttribute("aria-expanded", String(open));
+  document.querySelector(".top").classList.toggle("open", open);
+}
+
+function setUpMenu() {
+  const button = document.getElementById("menu");
+  const isOpen = () => button.getAttribute("aria-expanded") === "true";
+  button.addEventListener("click", () => openMenu(!isOpen()));
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !isOpen()) return;
+    openMenu(false);
+    button.focus();
+  });
 }
 
 // signIn shows the form for the token, and resolves when the server takes one.
@@ -81,7 +103,7 @@ function drawState() {
   if (s && !store.connected) [text, kind] = ["Connection lost, trying again", "bad"];
   else if (s?.draining) [text, kind] = ["Draining", "warn"];
   else if (s?.not_ready.length) [text, kind] = ["Not ready: " + s.not_ready.join(", "), "bad"];
-  else if (s) [text, kind] = ["Live, ready", "good"];
+  else if (s) [text, kind] = ["Ready", "good"];
   setText(pill, text);
   pill.className = "pill " + kind;
   const banner = document.getElementById("banner");
@@ -113,8 +135,17 @@ function setUpTheme() {
   apply();
 }
 
+// recallEvents fetches what happened before the page was opened.
+async function recallEvents(signal) {
+  try {
+    recalled((await call("GET", "/api/events/recent", { query: { limit: 300 }, signal })).events);
+  } catch { // without it the page begins with what happens now
+  }
+}
+
 async function run() {
   setUpTheme();
+  setUpMenu();
   watch(always, drawState);
   const out = document.getElementById("signout");
   const again = () => {
@@ -132,7 +163,7 @@ async function run() {
       const status = await call("GET", "/api/status").catch((err) => {
         if (err instanceof Unauthorized) throw err; // after anything else follow tries again
       });
-      if (status) setReadOnly(Boolean(status.read_only));
+      if (status) setStatus(status);
       out.hidden = !hasToken();
       out.onclick = () => session.abort();
       window.addEventListener("unauthorized", () => {
@@ -141,6 +172,7 @@ async function run() {
       }, { signal: session.signal });
       route();
       followWarnings(session.signal);
+      recallEvents(session.signal);
       await follow(session.signal);
     } catch (err) {
       if (!(err instanceof Unauthorized)) throw err;

@@ -2,7 +2,7 @@
 
 import { attempt, ban, changeButton, durationSelect, every, unban } from "./actions.js";
 import { call } from "./api.js";
-import { ago, field, h, nodeLink, pager, printable, table } from "./dom.js";
+import { ago, field, h, nodeLink, pager, printable, quoted, table } from "./dom.js";
 
 export const title = "Bans";
 
@@ -11,7 +11,8 @@ const PAGE = 100;
 export function show(main, _, signal) {
   const search = h("input", { type: "search", id: "search", placeholder: "part of an id", autocomplete: "off", spellcheck: "false" });
   const pages = pager(PAGE, () => refresh());
-  const list = table("Bans, the newest first", [["Node"], ["Since"], ["Until"], ["Reason"], ["Action"]], {
+  const list = table("Bans, the newest first", [["Node", "c-id"], ["Since", "c-seen"], ["Until", "c-skip"], ["Reason", "c-more"], ["Action", "c-action"]], {
+    kind: "lines",
     key: (b) => b.node,
     make: (b) => [
       nodeLink(b.node), ago(b.since), b.until ? ago(b.until) : "for good", b.reason ? printable(b.reason) : "–",
@@ -20,7 +21,7 @@ export function show(main, _, signal) {
         on: { click: async () => (await unban(b.node)) && refresh() },
       }),
     ],
-    empty: "No Node is banned, or none match.",
+    empty: "No Node is banned.",
   });
   const form = h("form", { class: "row form" },
     field("Node", h("input", { name: "node", required: true, maxlength: "256", autocomplete: "off", spellcheck: "false" })),
@@ -44,7 +45,7 @@ export function show(main, _, signal) {
     const query = pages.query();
     if (search.value) query.q = search.value;
     const answer = await call("GET", "/api/bans", { query, signal });
-    list.update(answer.bans);
+    list.update(answer.bans, search.value ? `No ban fits “${quoted(search.value)}”.` : undefined);
     pages.update(answer.total);
   });
   search.addEventListener("input", () => {

@@ -16,6 +16,8 @@ const WORDS = {
   draining: "The server is about to end.",
   server_full: "All of turn.limits.allocations are in use.",
   node_full: "The Node has as many as turn.limits.allocations_per_node lets it.",
+  server_bytes: "The month's turn.limits.bytes_per_month are used.",
+  node_bytes: "The Node has used its turn.limits.bytes_per_month_per_node of this month.",
   no_port: "All ports of turn.relay_ports are taken: widen the range.",
   capacity: "The system gives no socket, mostly for want of open files: raise LimitNOFILE or ulimit -n.",
   reservation: "A reservation token that is unknown or over.",

@@ -51,6 +51,21 @@ export function quoted(text) {
   return `\u2068${printable(text)}\u2069`;
 }
 
+/** sentence begins with a capital and ends with a full stop. */
+export function sentence(text) {
+  return /^[a-z]/.test(text) ? text[0].toUpperCase() + text.slice(1) + "." : text + ".";
+}
+
+/** rich is a text of the server's own in which `this` is code. */
+export function rich(text) {
+  return h("span", {}, ...text.split("`").map((part, i, all) => (i % 2 && i < all.length - 1 ? h("code", { text: part }) : part)));
+}
+
+/** dot is a state as a small disc, with the word for those who do not see it. */
+export function dot(kind, word) {
+  return h("span", { class: "dot " + kind, role: "img", "aria-label": word, title: word });
+}
+
 /** nodeLink leads to a Node's why-record. */
 export function nodeLink(id) {
   return h("a", { class: "id", href: "#/node?id=" + encodeURIComponent(id) }, h("bdi", { text: printable(id) }));
@@ -74,6 +89,11 @@ export function bytes(n) {
   return (i === 0 ? Math.round(n) : n.toFixed(1)) + " " + units[i];
 }
 
+/** rate writes bytes per second; nothing where there is nothing. */
+export function rate(n) {
+  return n > 0 ? bytes(n) + "/s" : "–";
+}
+
 /** duration writes seconds with their one or two largest units. */
 export function duration(seconds) {
   const s = Math.round(Math.abs(seconds));
@@ -82,6 +102,13 @@ export function duration(seconds) {
   if (s >= 3600) return two(Math.floor(s / 3600), "h", Math.floor((s % 3600) / 60), "min");
   if (s >= 60) return two(Math.floor(s / 60), "min", s % 60, "s");
   return `${s} s`;
+}
+
+// brief writes seconds with their largest unit alone: what is read at a glance, and does not change all the time.
+function brief(seconds) {
+  const s = Math.round(Math.abs(seconds));
+  const [n, unit] = s >= 86400 ? [s / 86400, "d"] : s >= 3600 ? [s / 3600, "h"] : s >= 60 ? [s / 60, "min"] : [s, "s"];
+  return `${Math.floor(n)} ${unit}`;
 }
 
 /** ago is a time element that says how long ago, or in how long; the whole time is its title. */
@@ -100,18 +127,19 @@ export function updateAgo(el, iso) {
   el.dateTime = iso;
   el.title = t.toLocaleString();
   if (Math.abs(d) < 1) setText(el, "now");
-  else setText(el, d > 0 ? duration(d) + " ago" : "in " + duration(d));
+  else setText(el, d > 0 ? brief(d) + " ago" : "in " + brief(d));
   return el;
 }
 
 /**
  * table makes a table with a caption. columns are [heading, class]; its rows come from update(list): key(item) tells rows
- * apart, make(item) gives the cells' contents, and rows that stay keep their elements, so that focus is not lost.
+ * apart, make(item) gives the cells' contents, and rows that stay keep their elements, so that focus is not lost. Where there are
+ * none, update's second parameter says why, else empty does.
  */
-export function table(caption, columns, { key, make, empty }) {
+export function table(caption, columns, { key, make, empty, kind = "" }) {
   const body = h("tbody", { role: "rowgroup" });
   const none = h("p", { class: "empty", text: empty });
-  const scroller = h("div", { class: "scroll", role: "region", "aria-label": caption, tabindex: "0" },
+  const scroller = h("div", { class: "scroll " + kind, role: "region", "aria-label": caption, tabindex: "0" },
     h("table", { role: "table" }, // said again since on a phone, where a row is a card, browsers may take it for none
       h("caption", { class: "hidden", text: caption }),
       h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
@@ -119,7 +147,7 @@ export function table(caption, columns, { key, make, empty }) {
       body));
   const el = h("div", {}, scroller, none);
   const rows = new Map();
-  function update(list) {
+  function update(list, why = empty) {
     const seen = new Set();
     const focused = document.activeElement?.closest("td");
     const focusedRow = focused && body.contains(focused) ? focused.parentElement : null;
@@ -145,6 +173,7 @@ export function table(caption, columns, { key, make, empty }) {
     }
     scroller.hidden = list.length === 0;
     none.hidden = list.length > 0;
+    setText(none, why);
     // A row that moved, or a button that was replaced, has lost the focus.
     if (focusedRow?.isConnected && !focused.contains(document.activeElement)) {
       focused.querySelector("a, button")?.focus({ preventScroll: true });

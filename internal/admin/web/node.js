@@ -3,73 +3,80 @@
 import { every } from "./actions.js";
 import { allocationTable } from "./allocations.js";
 import { call } from "./api.js";
-import { ago, bytes, count, facts, h, printable, table } from "./dom.js";
+import { ago, bytes, count, facts, h, printable } from "./dom.js";
 import { banButton, stateTag } from "./nodes.js";
+import { plot } from "./plot.js";
 import { store, watch } from "./store.js";
 import { storyLink } from "./story.js";
+import { ratesOf } from "./traffic.js";
+import { whyRecord } from "./why.js";
 
-export const title = "Node";
+/** name is the heading: the Node's id. */
+export function name(params) {
+  return printable(params.get("id") ?? "");
+}
 
 export function show(main, params, signal) {
   const id = params.get("id") ?? "";
-  const about = h("section");
+  const state = h("p", { class: "row about" });
+  const known = h("div");
+  const figure = plot(signal, { height: 140, names: ["sent", "received"] });
   const allocations = allocationTable(() => refresh(), { withNode: false });
-  const events = table("Why-record, the newest first", [["When"], ["Kind"], ["What happened"]], {
-    key: (e) => e.key,
-    make: (e) => [
-      ago(e.time), h("span", { class: e.failed ? "tag bad" : "tag", text: e.kind }),
-      printable(e.detail) + (e.count > 1 ? ` (${count(e.count)} times)` : ""),
-    ],
-    empty: "There are no events of this Node.",
-  });
-  main.append(
-    h("p", { class: "id title" }, h("bdi", { text: printable(id) })), about,
-    h("section", {}, h("h2", { text: "Live allocations" }), allocations.el),
-    h("section", {}, h("h2", { text: "Why-record" }),
-      h("p", { class: "hint", text: "What happened to this Node last, the newest first." }), events.el));
+  const why = whyRecord();
+  main.append(state, h("div", { class: "two node" },
+    h("section", { class: "a-traffic" }, h("h2", { text: "Traffic" }), figure.el, h("h2", { text: "Live allocations" }), allocations.el),
+    h("section", { class: "a-why" }, h("h2", { text: "Why-record" }), h("p", { class: "hint", text: "What happened last, by connection, the newest first." }), why.el),
+    h("section", { class: "a-known" }, h("h2", { text: "Known of it" }), known)));
 
-  const refresh = every(3000, signal, async () => {
+  const refresh = every(2000, signal, async () => {
     let n;
     try {
       n = await call("GET", "/api/node", { query: { id }, signal });
     } catch (err) {
       if (err.status !== 404) throw err; // what is shown stays while the server cannot be reached
-      about.replaceChildren(h("p", { class: "empty", text: err.message + "." }), banButton({ node: id, banned: false }, () => refresh()));
+      drawState(h("span", { class: "empty", text: err.message + "." }), { node: id, banned: false });
+      known.replaceChildren();
       allocations.update([]);
-      events.update([]);
+      why.update({ node: id, connections: [], events: [] });
       return;
     }
-    const pairs = [["State", stateTag(n)]];
-    if (n.broker) pairs.push(...describeLink(n.broker));
-    if (n.partners.length) pairs.push(["In touch with", h("span", {}, ...n.partners.flatMap((other, i) => [i ? ", " : "", storyLink(id, other)]))]);
-    if (n.ban) pairs.push(["Banned", describeBan(n.ban)]);
-    if (!n.broker) pairs.push(["Last validity check", n.checked ? ago(n.checked) : "no Broker has named it"]);
-    pairs.push(["Seen", ago(n.seen)]);
-    if (n.credentials_issued) pairs.push(["Credentials", h("span", {}, `${count(n.credentials_issued)} issued, the last ends `, ago(n.credential_ends))]);
-    if (n.addresses.length) pairs.push(["Seen at", n.addresses.join(", ")]);
-    const focused = about.contains(document.activeElement);
-    about.replaceChildren(facts(pairs), banButton(n, () => refresh()));
-    if (focused) about.querySelector("button").focus();
+    const since = n.broker ? h("span", {}, "at the Broker since ", ago(n.broker.since)) : h("span", {}, "seen ", ago(n.seen));
+    drawState(h("span", { class: "row" }, stateTag(n), since, n.ban ? describeBan(n.ban) : ""), n);
+    known.replaceChildren(facts(pairs(n, id)));
     allocations.update(n.allocations);
-    const seen = new Map(); // events of the very same time are told apart by their order
-    events.update(n.events.map((e) => {
-      const base = e.time + e.kind + e.detail;
-      seen.set(base, (seen.get(base) ?? 0) + 1);
-      return { ...e, key: base + seen.get(base) };
-    }).reverse());
+    figure.update(ratesOf(id, n.allocations), { until: Date.now(), span: 5 * 60_000 });
+    why.update(n);
   });
+
+  function drawState(about, n) {
+    const focused = state.contains(document.activeElement);
+    state.replaceChildren(about, banButton(n, () => refresh()));
+    if (focused) state.querySelector("button").focus();
+  }
   watch(signal, (what) => {
     if (what === "note" && store.notes[0].node === id) refresh();
   });
 }
 
+function pairs(n, id) {
+  const list = [];
+  if (n.broker) list.push(...describeLink(n.broker));
+  if (n.partners.length) list.push(["In touch with", h("span", {}, ...n.partners.flatMap((other, i) => [i ? ", " : "", storyLink(id, other)]))]);
+  if (!n.broker) list.push(["Last validity check", n.checked ? ago(n.checked) : "no Broker has named it"]);
+  list.push(["Seen", ago(n.seen)]);
+  if (n.credentials_issued) list.push(["Credentials", h("span", {}, `${count(n.credentials_issued)} issued, the last ends `, ago(n.credential_ends))]);
+  if (n.addresses.length) list.push(["Seen at", n.addresses.join(", ")]);
+  return list;
+}
+
 // describeLink tells of the connection to the Broker in the server.
 function describeLink(b) {
+  const said = [["attempt", b.attempts], ["acceptance", b.acceptances], ["refusal", b.refusals], ["candidate", b.candidates], ["message", b.messages]]
+    .filter(([, n]) => n > 0).map(([what, n]) => `${count(n)} ${what}${n === 1 ? "" : "s"}`);
   return [
-    ["At the Broker", h("span", {}, "since ", ago(b.since), ` from ${b.from}`)],
+    ["Connected from", b.from],
     ["Library", printable(`${b.runtime} ${b.version}`.trim()) || "unknown"],
-    ["Through the Broker", `${count(b.attempts)} attempts, ${count(b.acceptances)} acceptances, ${count(b.refusals)} refusals, ` +
-      `${count(b.candidates)} candidates, ${count(b.messages)} messages; ${bytes(b.sent_bytes)} sent, ${bytes(b.got_bytes)} received`],
+    ["Through the Broker", `${said.join(", ") || "nothing yet"}; ${bytes(b.sent_bytes)} sent, ${bytes(b.got_bytes)} received`],
   ];
 }
 

@@ -5,8 +5,8 @@ import { receive } from "./stream.js";
 const KEEP_POINTS = 300; // seconds of the plot
 const KEEP_NOTES = 300;
 
-/** store holds the newest statistics, the rates of the last minutes and the last events, the newest first. */
-export const store = { stats: null, points: [], notes: [], noteNumber: 0, connected: false, heard: 0, readOnly: false };
+/** store holds the newest statistics, the status, the rates of the last minutes and the last events, the newest first. */
+export const store = { stats: null, status: null, points: [], notes: [], noteNumber: 0, connected: false, heard: 0, readOnly: false };
 
 const listeners = new Set();
 
@@ -36,6 +36,17 @@ function onStats(now) {
   tell("stats");
 }
 
+/** recalled adds events of before, the newest first, to what has been told since. */
+export function recalled(events) {
+  const known = new Set(store.notes.map(same));
+  const before = events.filter((e) => !known.has(same(e))).map((e) => ({ ...e, number: ++store.noteNumber }));
+  store.notes = [...store.notes, ...before].sort((a, b) => new Date(b.time) - new Date(a.time)).slice(0, KEEP_NOTES);
+  tell("note");
+}
+
+// same tells events apart. A why-record has times in microseconds, the stream in nanoseconds: Date has milliseconds.
+const same = (e) => `${new Date(e.time).getTime()} ${e.kind} ${e.node} ${e.detail}`;
+
 function onNote(note) {
   store.notes.unshift({ ...note, number: ++store.noteNumber });
   if (store.notes.length > KEEP_NOTES) store.notes.pop();
@@ -48,6 +59,12 @@ function setConnected(value) {
   tell("state");
 }
 
+/** setStatus keeps what /api/status answered last. */
+export function setStatus(status) {
+  store.status = status;
+  setReadOnly(Boolean(status.read_only)); // a token may come to be another kind while it is used
+}
+
 /** setReadOnly notes whether the token may change nothing. */
 export function setReadOnly(value) {
   if (store.readOnly === value) return;
@@ -57,7 +74,7 @@ export function setReadOnly(value) {
 
 /** forget drops everything, after a sign-out. */
 export function forget() {
-  Object.assign(store, { stats: null, points: [], notes: [], connected: false });
+  Object.assign(store, { stats: null, status: null, points: [], notes: [], connected: false });
   tell("state");
 }
 

@@ -11,24 +11,23 @@ const LATE = "The server did not answer in time: a firewall swallows the packets
 const COLUMNS = ["URL", "host", "srflx", "relay", "Round trip", "Throughput", "Finding"];
 
 export function show(main, _, signal) {
-  const start = changeButton({ type: "submit", class: "primary", text: "Start the test", id: "start-test" });
+  const start = changeButton({ type: "submit", class: "primary", text: "Test this connection", id: "start-test" });
   const state = h("p", { class: "hint", role: "status", id: "test-state" });
+  const verdict = h("ul", { class: "verdict" });
   const extra = h("input", { name: "extra", placeholder: "turns:turn.example.org:5349", autocomplete: "off", spellcheck: "false", pattern: "\\s*(stuns?|turns?):\\S+\\s*" });
   const body = h("tbody", { role: "rowgroup" });
-  const results = h("div", { class: "scroll", role: "region", "aria-label": "Results", tabindex: "0", hidden: true },
+  const table = h("div", { class: "scroll", role: "region", "aria-label": "Results", tabindex: "0" },
     h("table", { role: "table" }, h("caption", { class: "hidden", text: "Results by ICE URL" }),
       h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
         ...COLUMNS.map((name) => h("th", { scope: "col", role: "columnheader", text: name })))), body));
+  const results = h("section", { hidden: true }, h("h2", { text: "Result" }), verdict, h("details", {}, h("summary", { text: "Details by URL" }), table,
+    h("p", { class: "hint", text: "host: an address of this device. srflx: the address under which the server sees this device. relay: an address on the server, which works where nothing else does." })));
   const form = h("form", { class: "form-column" },
-    field("Another URL (optional)", extra, "Such as a turns: one that Nodes are not told. Only servers of your own: they see the test's user name."),
-    start);
-  main.append(
-    h("p", { text: "This browser asks for a fresh credential, gathers candidates from each ICE URL that Nodes are given, and then talks to itself through the relay alone, first to measure the round trip, then for 2 seconds as fast as it can." }),
-    h("dl", { class: "facts" },
-      h("dt", { text: "host" }), h("dd", { text: "an address of this device" }),
-      h("dt", { text: "srflx" }), h("dd", { text: "the address under which the server sees this device" }),
-      h("dt", { text: "relay" }), h("dd", { text: "an address on the server, which works where nothing else does" })),
-    form, state, results);
+    h("p", { text: "Sees what a Node in this browser, on this network, would get: whether it can be reached directly, and how fast each relay is. It takes about ten seconds, and sends data through the relay for two of them." }),
+    start,
+    h("details", {}, h("summary", { text: "Test another URL too" }),
+      field("URL", extra, "Such as a turns: one that Nodes are not told. Only servers of your own: they see the test's user name.")));
+  main.append(h("section", {}, form, state), results);
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -36,14 +35,33 @@ export function show(main, _, signal) {
     start.setAttribute("aria-disabled", "true");
     results.setAttribute("aria-busy", "true");
     body.replaceChildren();
-    if (!await attempt(() => runAll(body, results, state, extra.value.trim(), signal))) setText(state, "The test did not run to its end.");
+    verdict.replaceChildren();
+    const say = (findings) => verdict.replaceChildren(...conclude(findings).map(({ good, text }) => h("li", { class: good ? "good" : "bad", text })));
+    if (!await attempt(() => runAll({ body, results, state, say }, extra.value.trim(), signal))) setText(state, "The test did not run to its end.");
     results.removeAttribute("aria-busy");
     start.removeAttribute("aria-disabled");
   });
 }
 
+// conclude says in words what the findings come to: whether a direct connection can work, and which relay does.
+function conclude(findings) {
+  const stun = findings.filter((f) => !f.relay);
+  const relays = findings.filter((f) => f.relay);
+  const speed = (f) => `${bytes(f.bytesPerSecond)}/s, ${f.roundTrip.toFixed(0)} ms there and back`;
+  const lines = [];
+  if (stun.some((f) => f.good)) lines.push({ good: true, text: "The server sees this device, so a direct connection can work, where the other side's network lets it." });
+  else if (stun.length) lines.push({ good: false, text: "STUN gets no answer: connections from here will need the relay. " + stun[0].text });
+  const over = (protocol) => relays.find((f) => f.good && f.protocol === protocol);
+  const [udp, tcp] = [over("udp"), over("tls") ?? over("tcp")];
+  if (udp) lines.push({ good: true, text: `The relay over UDP works: ${speed(udp)}.` });
+  if (tcp) lines.push({ good: true, text: `Where UDP is blocked, the relay over ${tcp.protocol.toUpperCase()} works: ${speed(tcp)}.` });
+  if (!udp && !tcp && relays.length) lines.push({ good: false, text: "No relay works from here, so Nodes here reach others directly or not at all. " + relays[0].text });
+  else if (!udp && relays.length) lines.push({ good: false, text: "The relay over UDP does not work from here: " + (relays.find((f) => !f.good)?.text ?? "none is offered.") });
+  return lines;
+}
+
 // runAll tests one URL after the other, so that none gets in the way of the next one's measurement.
-async function runAll(body, results, state, extra, signal) {
+async function runAll({ body, results, state, say }, extra, signal) {
   if (typeof RTCPeerConnection === "undefined") throw new Error("this browser has no WebRTC, or it is switched off");
   const [answer, { certificate }] = await Promise.all([
     call("POST", "/api/test", { body: {}, signal }), call("GET", "/api/status", { signal }),
@@ -67,7 +85,8 @@ async function runAll(body, results, state, extra, signal) {
     setText(state, `Testing ${test.url} (${i + 1} of ${tests.length}) …`);
     findings.push(await testOne({ ...test, certificate }, rows[i].children, signal));
   }
-  const good = findings.filter(Boolean).length;
+  const good = findings.filter((f) => f.good).length;
+  say(findings);
   setText(state, good === tests.length
     ? `Done: all ${tests.length} URLs work from this browser.`
     : `Done: ${good} of ${tests.length} URLs work from this browser.` + (good ? " A Node needs only one that does." : ""));
@@ -75,10 +94,10 @@ async function runAll(body, results, state, extra, signal) {
 
 async function testOne({ url, server, certificate }, cells, signal) {
   const isTURN = /^turns?:/.test(url);
-  const finish = (good, text) => {
+  const finish = (good, text, more) => {
     for (const cell of cells) if (cell.textContent === "…") setText(cell, "–");
     cells[6].replaceChildren(h("div", {}, h("span", { class: good ? "tag good" : "tag bad", text: good ? "works" : "fails" }), " " + text));
-    return good;
+    return { relay: isTURN, good, text, ...more };
   };
   let found;
   try {
@@ -103,7 +122,7 @@ async function testOne({ url, server, certificate }, cells, signal) {
     const m = await loop(server, signal);
     setText(cells[4], `${m.roundTrip.toFixed(1)} ms`);
     setText(cells[5], `${bytes(m.bytesPerSecond)}/s`);
-    return finish(true, `Both ends spoke through the relay (${m.protocol}).`);
+    return finish(true, `Both ends spoke through the relay (${m.protocol}).`, m);
   } catch (err) {
     return finish(false, `A relay was given, but the loop failed: ${err.message}. Look at the why-record of dashboard-test, and at turn.peers.`);
   }

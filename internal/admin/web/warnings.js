@@ -2,8 +2,8 @@
 
 import { every } from "./actions.js";
 import { call } from "./api.js";
-import { duration, h } from "./dom.js";
-import { setReadOnly } from "./store.js";
+import { duration, h, rich } from "./dom.js";
+import { setStatus } from "./store.js";
 
 /** followWarnings shows the warnings of the server, and of the clocks, until signal is aborted. */
 export function followWarnings(signal) {
@@ -16,7 +16,7 @@ export function followWarnings(signal) {
     const open = place.querySelector("details")?.open ?? true;
     place.replaceChildren(h("details", { open },
       h("summary", { text: list.length === 1 ? "1 warning about the set-up" : `${list.length} warnings about the set-up` }),
-      h("ul", {}, ...list.map((w) => h("li", { "data-warning": w.id }, h("strong", { text: sentence(w.detail) }), " " + sentence(w.remedy))))));
+      h("ul", {}, ...list.map((w) => h("li", { "data-warning": w.id }, h("strong", {}, rich(sentence(w.detail))), " ", rich(sentence(w.remedy)))))));
   };
   every(5000, signal, async () => {
     const sent = Date.now();
@@ -30,7 +30,7 @@ export function followWarnings(signal) {
       });
     }
     if (signal.aborted) return;
-    setReadOnly(Boolean(s.read_only)); // a token may come to be another kind while it is used
+    setStatus(s);
     draw(list);
   });
   signal.addEventListener("abort", () => draw([]));

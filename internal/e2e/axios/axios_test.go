@@ -4,6 +4,7 @@ package axios
 import (
 	"context"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -45,7 +46,7 @@ func (*registry) Authorized(string, string)            {}
 
 type ice struct{}
 
-func (ice) ICE(node string) (hooks.ICE, error) {
+func (ice) ICE(node string, _ netip.Addr) (hooks.ICE, error) {
 	return hooks.ICE{STUN: []string{"stun:127.0.0.1:3478"}, TURN: []string{"turn:127.0.0.1:3478?transport=udp"}, Username: "1:" + node, Password: "p"}, nil
 }
 

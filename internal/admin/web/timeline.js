@@ -1,0 +1,74 @@
+// The plot of what is relayed, over the last minutes as it happens, or over a day or a month as the server remembers.
+
+import { every } from "./actions.js";
+import { call, recall } from "./api.js";
+import { h, printable } from "./dom.js";
+import { plot } from "./plot.js";
+import { store } from "./store.js";
+
+const RANGES = [
+  { name: "5 min", span: 300_000 },
+  { name: "1 h", span: 3_600_000, step: "minute" },
+  { name: "24 h", span: 86_400_000, step: "minute" },
+  { name: "30 d", span: 30 * 86_400_000, step: "hour" },
+];
+const MARKS = { banned: "ban", unbanned: "ban", reloaded: "reload", address: "reload" };
+const KEY = "crolang-aio-range";
+
+/** timeline makes the plot with its ranges; draw() shows what has come. */
+export function timeline(signal) {
+  const figure = plot(signal);
+  const remembered = {}; // by step
+  let chosen = RANGES.find((r) => r.name === recall(() => localStorage.getItem(KEY)));
+  const buttons = RANGES.map((r) => h("button", {
+    type: "button", class: "chip", text: r.name,
+    on: { click: () => { chosen = r; recall(() => localStorage.setItem(KEY, r.name)); ask(); draw(); } },
+  }));
+  const choice = h("div", { class: "chips", role: "group", "aria-label": "Range", hidden: true }, ...buttons);
+  const el = h("section", {}, h("div", { class: "row" }, h("h2", { text: "Relayed" }), choice), figure.el);
+
+  // shown is the range that was chosen; else the longest that there is something to show of.
+  function shown() {
+    if (choice.hidden) return RANGES[0];
+    if (chosen) return chosen;
+    const minutes = remembered.minute?.in.filter((value) => value !== null).length ?? 0;
+    return RANGES[minutes > 90 ? 2 : minutes > 10 ? 1 : 0];
+  }
+
+  const ask = every(30_000, signal, async () => {
+    if (!store.status?.history) return; // this server keeps none
+    for (const step of new Set(["minute", chosen?.step ?? "minute"])) {
+      remembered[step] = await call("GET", "/api/history", { query: { step }, signal });
+    }
+    choice.hidden = false;
+    draw();
+  });
+
+  function draw() {
+    const range = shown();
+    buttons.forEach((b, i) => b.setAttribute("aria-pressed", String(RANGES[i] === range)));
+    const past = range.step && remembered[range.step];
+    if (range.step && !past) return; // it is on its way
+    const live = store.points.at(-1)?.time ?? Date.now();
+    if (!past) {
+      const span = Math.min(range.span, Math.max(60_000, live - (store.points[0]?.time ?? live)));
+      figure.update(store.points, { until: live, span, gap: 5000, marks: marks() });
+      return;
+    }
+    const end = new Date(past.until).getTime();
+    const each = past.step * 1000;
+    const points = past.in.flatMap((value, i) => (value === null ? [] : [{ time: end - (past.in.length - 1 - i) * each, in: value, out: past.out[i] }]));
+    const until = Math.max(end, live);
+    figure.update(points, { until, span: range.span, gap: 1.5 * each, marks: [...past.marks.map(mark), ...marks()] });
+  }
+  return { el, draw };
+}
+
+const mark = (e) => ({ time: new Date(e.time).getTime(), kind: MARKS[e.kind] ?? "restart", text: `${e.node ? printable(e.node) + " " : ""}${printable(e.detail)}` });
+
+// marks are the events of the last hour that may explain what a plot shows.
+function marks() {
+  const list = store.notes.filter((n) => Object.hasOwn(MARKS, n.kind)).map(mark);
+  if (store.status) list.push({ time: new Date(store.status.started).getTime(), kind: "restart", text: "the server was started" });
+  return list;
+}
