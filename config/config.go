@@ -70,6 +70,7 @@ type Limits struct {
 	ConnectionsPerIP         int
 	UnauthenticatedPerSecond int
 	AllocationLifetime       time.Duration // 1 s to 1 h, never 0
+	TotalBitsPerSecond       int64         // of all allocations, both ways
 	BytesPerMonth            int64         // relayed by all Nodes, both ways, with headers
 	BytesPerMonthPerNode     int64
 }

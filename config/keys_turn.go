@@ -38,6 +38,10 @@ func turnTables() []Table {
 				"Allocations of one Node at once."),
 			define("turn.limits.bits_per_second", 0, number[int64](0, math.MaxInt64), func(c *Config) *int64 { return &c.Turn.Limits.BitsPerSecond },
 				"Bits per second of one allocation in each direction, including IP and UDP headers. Anything above that is dropped.").example("10_000_000"),
+			define("turn.limits.total_bits_per_second", 0, number[int64](0, math.MaxInt64),
+				func(c *Config) *int64 { return &c.Turn.Limits.TotalBitsPerSecond },
+				"Bits per second of all allocations together, in both directions, including IP and UDP headers. When Nodes want more, it is "+
+					"divided fairly: none gets more as long as another has less and wants more.").example("900_000_000"),
 			define("turn.limits.connections_per_ip", 4096, limit(), func(c *Config) *int { return &c.Turn.Limits.ConnectionsPerIP },
 				"TCP and TLS connections from one address at once."),
 			define("turn.limits.unauthenticated_per_second", 200, limit(), func(c *Config) *int { return &c.Turn.Limits.UnauthenticatedPerSecond },

@@ -32,6 +32,10 @@ need npm npm
 need bash bash
 need zsh zsh
 need fish fish
+need man-db man
+need skopeo skopeo
+need systemd systemd-analyze
+need util-linux unshare
 need default-jdk-headless java javac
 need maven mvn
 need haproxy haproxy

@@ -22,8 +22,11 @@ func (s *Server) bind(workers int) error {
 		PortMin:       s.cfg.PortMin,
 		PortMax:       s.cfg.PortMax,
 		BitsPerSecond: s.cfg.Settings.BitsPerSecond,
-		OwnListener:   s.ownListener,
-		AllowSend:     s.control.AllowSend,
+
+		TotalBitsPerSecond: s.cfg.Settings.TotalBitsPerSecond,
+
+		OwnListener: s.ownListener,
+		AllowSend:   s.control.AllowSend,
 		// Reservations outlive their allocations and count for no quota: together they may hold an eighth of the ports.
 		MaxReservations: min(256, max(1, (int(s.cfg.PortMax)-int(s.cfg.PortMin)+1)/8)),
 		Workers:         workers,

@@ -63,10 +63,12 @@ type Config struct {
 // Settings are what Prepare may change while the server runs.
 type Settings struct {
 	control.Settings
-	DrainTimeout     time.Duration // how long Run waits at its end for live allocations
-	BitsPerSecond    int64         // per allocation, each way; 0: no limit
-	ConnectionsPerIP int           // TCP and TLS together, and as many with DTLS; 0: no limit
-	HTTP             bool          // HTTP is answered at ListenTLS, by Config.HTTP
+	DrainTimeout  time.Duration // how long Run waits at its end for live allocations
+	BitsPerSecond int64         // per allocation, each way; 0: no limit
+	// TotalBitsPerSecond is of all allocations, both ways, divided fairly among Nodes; 0: no limit.
+	TotalBitsPerSecond int64
+	ConnectionsPerIP   int  // TCP and TLS together, and as many with DTLS; 0: no limit
+	HTTP               bool // HTTP is answered at ListenTLS, by Config.HTTP
 	// Proxies are those whose PROXY headers (v1 and v2) are believed on TCP and TLS: the client is then where they say. One
 	// from elsewhere ends the connection.
 	Proxies []netip.Prefix
@@ -177,6 +179,7 @@ func (s *Server) Prepare(next Settings) (change.Change, error) {
 	return change.New(func() {
 		s.control.Apply(next.Settings)
 		s.plane.SetBitsPerSecond(next.BitsPerSecond)
+		s.plane.SetTotalBitsPerSecond(next.TotalBitsPerSecond)
 		s.streams.limit(next.ConnectionsPerIP)
 		s.streams.serveHTTP(next.HTTP)
 		s.streams.believe(next.Proxies)

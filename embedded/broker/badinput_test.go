@@ -160,6 +160,7 @@ func TestRealRedisInTrouble(t *testing.T) {
 			}
 			r := start(t, func(cfg *Config) {
 				cfg.Redis, cfg.StatusInterval, cfg.LockTTL = openRedis(t, s.Addr), 100*time.Millisecond, time.Minute
+				cfg.timing.redis = 2 * time.Second
 			})
 			alice, bob := r.join("Alice"), r.join("Bob")
 			c.trouble(s, do)

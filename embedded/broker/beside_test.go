@@ -48,7 +48,7 @@ func original(t *testing.T, redis string) (addr string, kill func()) {
 	_, port, _ := net.SplitHostPort(addr)
 	cmd := exec.Command(program, main)
 	cmd.Dir = t.TempDir() // it reads a .env where it runs
-	cmd.Env = append(os.Environ(), "PORT="+port, "REDIS_URL=redis://"+redis, "REDIS_LOCK_TTL_MS=4000", "NODES_STATUS_CHECK_INTERVAL_MS=1000")
+	cmd.Env = append(os.Environ(), "PORT="+port, "REDIS_URL=redis://"+redis, "REDIS_LOCK_TTL_MS=8000", "NODES_STATUS_CHECK_INTERVAL_MS=1000")
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
@@ -86,7 +86,7 @@ func TestBesideTheOriginal(t *testing.T) {
 			theirs, kill := original(t, addr)
 			ours := start(t, func(c *Config) {
 				quickly(c)
-				c.Redis, c.StatusInterval, c.LockTTL, c.Settings.SameID = openRedis(t, addr), time.Second, 4*time.Second, Refuse
+				c.Redis, c.StatusInterval, c.LockTTL, c.Settings.SameID = openRedis(t, addr), time.Second, 8*time.Second, Refuse
 			})
 			client := openRedis(t, addr)
 			subscribed(t, client, 2)
@@ -108,7 +108,7 @@ func TestBesideTheOriginal(t *testing.T) {
 				w.want(`44{"message":"client already connected"}`)
 				w.nc.Close()
 			}
-			for until := time.Now().Add(5 * time.Second); time.Now().Before(until); time.Sleep(time.Second) { // longer than a lock lasts
+			for until := time.Now().Add(9 * time.Second); time.Now().Before(until); time.Sleep(time.Second) { // longer than a lock lasts
 				refusedAt(ours.b.Addr().String(), "Bob")
 				refusedAt(theirs, "Alice")
 			}

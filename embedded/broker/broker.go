@@ -83,7 +83,7 @@ func New(cfg Config) (*Broker, error) {
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	if cfg.Redis != nil {
-		b.shared = replicas.New(replicas.Config{Client: cfg.Redis, TTL: cfg.LockTTL, Deliver: b.deliverShared, Logger: cfg.Logger})
+		b.shared = replicas.New(replicas.Config{Client: cfg.Redis, TTL: cfg.LockTTL, Timeout: cfg.timing.redis, Deliver: b.deliverShared, Logger: cfg.Logger})
 	}
 	return b, nil
 }

@@ -83,6 +83,7 @@ type timing struct {
 	pingInterval, pingTimeout  time.Duration
 	handshake, join, ask, tick time.Duration
 	linger                     time.Duration // for a client to take what it was told last
+	redis                      time.Duration // of a question to Redis; 0: as package replicas has it
 }
 
 func (t *timing) fill() {

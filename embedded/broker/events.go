@@ -64,8 +64,8 @@ func (c *conn) packet(p engineio.Packet) error {
 	}
 	switch p.Type {
 	case engineio.Leave:
-		c.b.unclaim(c)
 		c.b.places.Keep(c.place, false) // a stranger again
+		c.b.unclaim(c)
 	case engineio.Event:
 		c.event(&p)
 	}

@@ -115,7 +115,7 @@ func plain() Settings { return Settings{P2P: true, RelayMessages: true} }
 func start(t testing.TB, change func(*Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, decider: &decider{}, events: &events{more: make(chan struct{}, 1)}}
-	cfg := Config{Listen: "127.0.0.1:0", Decider: r.decider, Observer: r.events, Settings: plain(), StopTimeout: time.Second, timing: timing{linger: time.Second}}
+	cfg := Config{Listen: "127.0.0.1:0", Decider: r.decider, Observer: r.events, Settings: plain(), StopTimeout: time.Second, timing: timing{linger: time.Second, redis: 20 * time.Second}}
 	if change != nil {
 		change(&cfg)
 	}

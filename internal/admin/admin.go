@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/history"
 	"github.com/crolang-p2p/crolang-aio/internal/losses"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/stories"
@@ -51,6 +52,8 @@ type Config struct {
 	Turn func() adminapi.TurnStats
 	// Losses reads the counters of what was refused, displaced or dropped; nil: none are shown.
 	Losses func() []losses.Count
+	// History is what was relayed over time; nil: nobody remembers.
+	History *history.Keeper
 	// Figures reads what else the dashboard shows as a number; nil: nothing.
 	Figures func() []adminapi.Figure
 	// Metrics serves /metrics; nil: 404.
@@ -208,6 +211,7 @@ func apiRoutes() []route {
 		}},
 		{"/api/bans/", map[string]handler{http.MethodDelete: unban}},
 		{"/api/connections", get(endpoint(http.StatusOK, (*Admin).connections))},
+		{"/api/history", get(endpoint(http.StatusOK, (*Admin).history))},
 		{"/api/fleet", get(endpoint(http.StatusOK, (*Admin).fleet))},
 		{"/api/events", get((*Admin).events)},
 		{"/api/events/recent", get(endpoint(http.StatusOK, (*Admin).recent))},

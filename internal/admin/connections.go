@@ -9,6 +9,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/stories"
 )
 
@@ -47,7 +48,11 @@ func (a *Admin) recent(c *call, _ none) (adminapi.Recent, error) {
 		part.n = maxRecent
 	}
 	since := a.cfg.Now().Add(-back).UTC()
-	events := a.cfg.Nodes.Recent(since, part.n, c.query.Get("failed") != "")
+	var wanted func(nodes.Kind, bool) bool
+	if c.query.Get("failed") != "" {
+		wanted = func(_ nodes.Kind, failed bool) bool { return failed }
+	}
+	events := a.cfg.Nodes.Recent(since, part.n, wanted)
 	return adminapi.Recent{Since: since, Events: events}, nil
 }
 

@@ -29,6 +29,17 @@ type Connections struct {
 	Failures []Connection  `json:"failures"` // the newest first, at most 20
 }
 
+// History answers GET /api/history: what was relayed over time, in bytes per second. Query: step (minute, of the last day; or hour,
+// of the last thirty days). In and Out are the means of the time in which the server ran; null: it did not run. The last is of the
+// step that is not over, at Until; each before it ends a step earlier.
+type History struct {
+	Step  int           `json:"step"` // seconds
+	Until time.Time     `json:"until"`
+	In    []*uint64     `json:"in"` // from Nodes to their peers
+	Out   []*uint64     `json:"out"`
+	Marks []nodes.Event `json:"marks"` // what may explain it, the oldest first: starts, reloads, bans and their ends
+}
+
 // RelayReason says why connections needed the relay, as the candidates tell that the Broker passed on.
 type RelayReason struct {
 	Reason  string    `json:"reason"` // "relay_only", "no_outside", "nat" or "unseen"

@@ -25,6 +25,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/clock"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/history"
 	"github.com/crolang-p2p/crolang-aio/internal/logging"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
@@ -45,6 +46,7 @@ type parts struct {
 	certs     *certs.Keeper
 	nodes     *nodes.Registry
 	usage     *usage.Keeper
+	history   *history.Keeper
 	peers     *peers.Policy
 	turn      *turnsrv.Server
 	redis     *redis.Server // nil: off
@@ -270,8 +272,14 @@ func (a *App) openBroker() (err error) {
 }
 
 func (a *App) openAdmin() (err error) {
+	if a.history, err = history.New(history.Config{
+		DataDir: a.dir.Path(), Totals: a.report.traffic, Logger: a.part("history"),
+		Found: func(now []findings.Finding) { a.found.Replace("history.", now) },
+	}); err != nil {
+		return err
+	}
 	if a.admin, err = admin.New(admin.Config{
-		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Usage: a.usage, Status: a.report.status,
+		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Usage: a.usage, History: a.history, Status: a.report.status,
 		NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats, Losses: a.report.losses,
 		Figures: a.report.figures, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain,
 		Draining: a.report.drainProgress, Fleet: a.shownFleet(), Logger: a.part("admin"),

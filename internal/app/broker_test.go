@@ -24,7 +24,7 @@ import (
 
 // node is a Node at the Broker of a site.
 type node struct {
-	t        *testing.T
+	t        testing.TB
 	nc       net.Conn
 	user     string // of its TURN credential
 	password string
@@ -163,7 +163,7 @@ func (n *node) allocate(s *site) *turnclient.Client {
 }
 
 // await waits until ok holds.
-func await(t *testing.T, what string, ok func() bool) {
+func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {

@@ -13,7 +13,7 @@ import (
 )
 
 // startFleet starts sites that share a Redis and a secret, and waits until each knows all.
-func startFleet(t *testing.T, server *redistest.Server, names []string, more string) []*site {
+func startFleet(t testing.TB, server *redistest.Server, names []string, more string) []*site {
 	t.Helper()
 	var all []*site
 	for i, name := range names {

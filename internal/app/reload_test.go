@@ -24,12 +24,12 @@ import (
 type site struct {
 	*App
 	*Reloader
-	t   *testing.T
+	t   testing.TB
 	log logtest.Buffer
 }
 
 // startSite begins with these lines of configuration; a test that needs other ports or addresses has them in it.
-func startSite(t *testing.T, text string, before ...func(*App)) *site {
+func startSite(t testing.TB, text string, before ...func(*App)) *site {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "c.toml")
 	s := &site{t: t, Reloader: &Reloader{file: file}}
@@ -60,7 +60,7 @@ func startSite(t *testing.T, text string, before ...func(*App)) *site {
 	return s
 }
 
-func newLog(t *testing.T, w io.Writer, cfg *config.Config) *logging.Logger {
+func newLog(t testing.TB, w io.Writer, cfg *config.Config) *logging.Logger {
 	t.Helper()
 	log, err := logging.New(w, cfg.Log.Level, cfg.Log.Format)
 	if err != nil {

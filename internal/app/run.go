@@ -31,7 +31,7 @@ func (a *App) Run(ctx context.Context, reload stages.Part) error {
 	if reload != nil {
 		front = append(front, reload)
 	}
-	last := []stages.Part{a.policy.Run, a.nodes.Run, a.usage.Run}
+	last := []stages.Part{a.policy.Run, a.nodes.Run, a.usage.Run, a.history.Run}
 	if a.fleet != nil {
 		last = append(last, a.fleet.Run)
 	}

@@ -87,7 +87,7 @@ func turnSettings(cfg *config.Config) turnsrv.Settings {
 			PeerMode: peerModes[cfg.Turn.Peers.Mode], AuthorizedFor: cfg.Credentials.TTL,
 			Software: cfg.Turn.Software, UnauthenticatedPerSecond: l.UnauthenticatedPerSecond,
 		},
-		DrainTimeout: cfg.DrainTimeout, BitsPerSecond: l.BitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
+		DrainTimeout: cfg.DrainTimeout, BitsPerSecond: l.BitsPerSecond, TotalBitsPerSecond: l.TotalBitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
 		HTTP: len(cfg.HTTPS.Serve) > 0, Proxies: prefixes(cfg.Turn.ProxyProtocol),
 	}
 }

@@ -115,6 +115,15 @@ func (r *reporter) turnStats() adminapi.TurnStats {
 	return out
 }
 
+// traffic is how many bytes were relayed since the start, from clients to peers and back.
+func (r *reporter) traffic() (in, out uint64) {
+	for _, sum := range r.turn.Stats().Traffic {
+		in += sum.Total.Up.Bytes
+		out += sum.Total.Down.Bytes
+	}
+	return in, out
+}
+
 // newMetrics makes the metrics, which read every part at each scrape.
 func (r *reporter) newMetrics() (err error) {
 	v := version.Get()

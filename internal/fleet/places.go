@@ -16,6 +16,7 @@ const (
 // place is a machine that Nodes may be sent to.
 type place struct {
 	self bool
+	at   int // in the list of all
 	room float64
 	stun []string // one at most
 	turn []string // mostOf at most
@@ -23,13 +24,38 @@ type place struct {
 }
 
 // places are all of them, as of a moment. They never change.
-type places struct{ by map[string][]*place } // by region; "" has all
+type places struct {
+	by    map[string][]*place // by region; "" has all
+	pairs []pair              // of all with all, where there are few
+}
+
+// pair is what a Node is told of two places.
+type pair struct{ stun, turn []string }
+
+// maxPaired is of how many places the pairs are made before anybody asks.
+const maxPaired = 16
+
+// pair is what a Node is told of two places.
+func (p *places) pair(first, second *place) pair {
+	if n := len(p.by[""]); len(p.pairs) > 0 {
+		return p.pairs[first.at*n+second.at]
+	}
+	return join(first, second)
+}
+
+func join(first, second *place) pair {
+	return pair{
+		append(append(make([]string, 0, 2), one(first.stun)...), one(second.stun)...),
+		append(append(make([]string, 0, maxTURN), first.turn...), second.turn...),
+	}
+}
 
 // arrange makes the places anew.
 func (f *Fleet) arrange() {
 	own := f.own()
 	next := &places{by: map[string][]*place{}}
 	add := func(region string, p *place) {
+		p.at = len(next.by[""])
 		next.by[""] = append(next.by[""], p)
 		if region != "" {
 			next.by[region] = append(next.by[region], p)
@@ -45,6 +71,13 @@ func (f *Fleet) arrange() {
 		}
 	}
 	f.mu.Unlock()
+	if all := next.by[""]; len(all) <= maxPaired {
+		for _, first := range all {
+			for _, second := range all {
+				next.pairs = append(next.pairs, join(first, second))
+			}
+		}
+	}
 	f.places.Store(next)
 }
 
@@ -67,8 +100,8 @@ func (f *Fleet) Pick(source netip.Addr, stun, turn []string) (stunURLs, turnURLs
 	case second == nil:
 		return first.stun, first.all
 	}
-	stunURLs = append(append(make([]string, 0, 2), one(first.stun)...), one(second.stun)...)
-	return stunURLs, append(append(make([]string, 0, maxTURN), first.turn...), second.turn...)
+	told := all.pair(first, second)
+	return told.stun, told.turn
 }
 
 func one(urls []string) []string { return urls[:min(1, len(urls))] }

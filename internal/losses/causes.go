@@ -50,6 +50,7 @@ var causes = map[Area]map[string]Cause{
 		"no_permission": {"a peer's datagrams are dropped: it has no permission, or its permission has expired", "its client has to refresh the permission or the channel; the first ones of a call are normal", many},
 		"no_channel":    {"a client's datagrams are dropped: they are for a channel that is not bound", look, many},
 		"over_limit":    {"datagrams are dropped: an allocation sends faster than turn.limits.bits_per_second", "raise it, or see which it is: `crolang-aio allocations --sort drops`", many},
+		"over_total":    {"datagrams are dropped: Nodes together want more than turn.limits.total_bits_per_second", "raise it, or see who sends most: `crolang-aio allocations --sort traffic`", many},
 		"queue_full":    {"datagrams are dropped: a client or the network takes them too slowly", "see which it is: `crolang-aio allocations --sort drops`", many},
 		"peer_denied":   {"datagrams to peers that the peer policy refuses are dropped", "turn.peers.allow lets some through", many},
 		"too_large":     {"datagrams are dropped that are too large for the rest of their path", look, many},

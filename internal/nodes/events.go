@@ -31,6 +31,7 @@ const (
 	KindLost           Kind = "lost"             // to subscribers only: events that they were too slow for
 	KindAddress        Kind = "address"          // of the server: it has another address
 	KindReloaded       Kind = "reloaded"         // of the server: another configuration is in force
+	KindStarted        Kind = "started"          // of the server, in its history alone: it was started
 )
 
 // kept are the kinds that a why-record may hold.

@@ -25,20 +25,21 @@ func TestRecent(t *testing.T) {
 		}
 		return out
 	}
+	failed := func(_ Kind, failed bool) bool { return failed }
 	hour := c.now().Add(-time.Hour)
-	if got, want := names(r.Recent(hour, 10, false)), []string{"alice four", " three", "bob two", "alice one"}; !slices.Equal(got, want) {
+	if got, want := names(r.Recent(hour, 10, nil)), []string{"alice four", " three", "bob two", "alice one"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got, want := names(r.Recent(hour, 1, true)), []string{"alice four"}; !slices.Equal(got, want) {
+	if got, want := names(r.Recent(hour, 1, failed)), []string{"alice four"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got, want := names(r.Recent(c.now(), 10, true)), []string{"alice four"}; !slices.Equal(got, want) {
+	if got, want := names(r.Recent(c.now(), 10, failed)), []string{"alice four"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	for range 2 * maxTold {
 		r.Tell(KindAddress, "again")
 	}
-	if got := len(r.Recent(hour, 1000, false)); got != maxTold+3 {
+	if got := len(r.Recent(hour, 1000, nil)); got != maxTold+3 {
 		t.Errorf("%d events, want %d", got, maxTold+3)
 	}
 }

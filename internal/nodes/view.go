@@ -86,17 +86,20 @@ func (r *Registry) List(part string, limit int) (list []Node, total int) {
 }
 
 // Recent returns what has happened to all Nodes, and to the server, at since or later, the newest first and at most limit
-// events; with onlyFailed those alone in which something did not work. It is put together from the why-records, so it holds no
-// more than they do, and costs what [Registry.List] does.
-func (r *Registry) Recent(since time.Time, limit int, onlyFailed bool) []Event {
-	list := r.told.since(since, onlyFailed)
+// events; where wanted is not nil those alone that it wants. It is put together from the why-records, so it holds no more than they
+// do, and costs what [Registry.List] does.
+func (r *Registry) Recent(since time.Time, limit int, wanted func(kind Kind, failed bool) bool) []Event {
+	if wanted == nil {
+		wanted = func(Kind, bool) bool { return true }
+	}
+	list := r.told.since(since, wanted)
 	from := since.UnixNano()
 	for i := range r.shards {
 		s := &r.shards[i]
 		s.mu.Lock()
 		for _, n := range s.nodes {
 			if n.seen >= from { // an event is also a sight of its Node
-				list = n.recent(list, since, onlyFailed)
+				list = n.recent(list, since, wanted)
 			}
 		}
 		s.mu.Unlock()
@@ -116,11 +119,11 @@ func newest(list []Event, limit int) []Event {
 }
 
 // recent appends the Node's events at since or later to list. Its shard is locked.
-func (n *entry) recent(list []Event, since time.Time, onlyFailed bool) []Event {
+func (n *entry) recent(list []Event, since time.Time, wanted func(Kind, bool) bool) []Event {
 	from := since.UnixMicro()
 	for b := n.log; len(b) > 0; {
 		head, what, _, size := parseEvent(b)
-		if int64(binary.BigEndian.Uint64(head)) >= from && (!onlyFailed || what&failedBit != 0) {
+		if int64(binary.BigEndian.Uint64(head)) >= from && wanted(kept[what&^failedBit], what&failedBit != 0) {
 			e, _ := decode(b)
 			e.Node = n.id
 			list = append(list, e)
@@ -131,15 +134,12 @@ func (n *entry) recent(list []Event, since time.Time, onlyFailed bool) []Event {
 }
 
 // since returns the events of the server at a time or later. None of them is a failure.
-func (t *told) since(at time.Time, onlyFailed bool) []Event {
+func (t *told) since(at time.Time, wanted func(Kind, bool) bool) []Event {
 	list := []Event{}
-	if onlyFailed {
-		return list
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, e := range t.last {
-		if !e.Time.Before(at) {
+		if !e.Time.Before(at) && wanted(e.Kind, e.Failed) {
 			list = append(list, e)
 		}
 	}

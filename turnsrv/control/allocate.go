@@ -41,7 +41,7 @@ func (r *request) allocate() {
 		r.note(486, "node_bytes", "allocation refused: "+detail)
 		return
 	}
-	tables, full, used := r.c.quota.take(r.node)
+	of, full, used := r.c.quota.take(r.node)
 	switch full {
 	case "server":
 		r.note(508, "server_full", fmt.Sprintf("allocation refused: the server's limit is reached, %d in use", used))
@@ -51,7 +51,7 @@ func (r *request) allocate() {
 			used, r.c.set.Load().AllocationsPerNode))
 		return
 	}
-	o.Budget = tables
+	o.Budget, o.Share = of.tables, of.rate
 	r.open(o, txid)
 }
 

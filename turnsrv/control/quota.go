@@ -21,29 +21,30 @@ type quota struct {
 type share struct {
 	allocations int
 	tables      *relay.Budget
+	rate        *relay.Share
 }
 
 func newQuota() *quota { return &quota{nodes: make(map[string]*share)} }
 
-// take takes a place for node and returns the budget that its allocation is charged to. If there is no place, full
+// take takes a place for node and returns the share that its allocation is charged to. If there is no place, full
 // names the limit that was reached, "server" (508 is due) or "node" (486), and used is how many are in use.
-func (q *quota) take(node string) (tables *relay.Budget, full string, used int) {
+func (q *quota) take(node string) (s *share, full string, used int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.total > 0 && q.all >= q.total {
 		return nil, "server", q.all
 	}
-	s := q.nodes[node]
+	s = q.nodes[node]
 	if s != nil && q.perNode > 0 && s.allocations >= q.perNode {
 		return nil, "node", s.allocations
 	}
 	if s == nil {
-		s = &share{tables: relay.NewBudget(q.tableBytes)}
+		s = &share{tables: relay.NewBudget(q.tableBytes), rate: relay.NewShare()}
 		q.nodes[node] = s
 	}
 	q.all++
 	s.allocations++
-	return s.tables, "", s.allocations
+	return s, "", s.allocations
 }
 
 // give returns a place that take gave.

@@ -109,6 +109,8 @@ type Config struct {
 	MaxReservations  int    // ports held for reservation tokens at a time; default 256
 
 	BitsPerSecond int64 // of each relay and direction, payload and headers of IP and UDP; 0: no limit
+	// TotalBitsPerSecond is of all relays in both directions, likewise, divided fairly among their Shares; 0: no limit.
+	TotalBitsPerSecond int64
 	// AllowSend reports whether r may send to peer, for which it has a permission. It is called for each Send
 	// indication. If it is nil, r may.
 	AllowSend func(r *Relay, peer netip.AddrPort) bool
@@ -156,8 +158,8 @@ func (c *Config) setDefaults() error {
 	if err := c.IPv6.check(false); err != nil {
 		return err
 	}
-	if c.BitsPerSecond < 0 {
-		return fmt.Errorf("relay: %d bits per second is no limit", c.BitsPerSecond)
+	if n := min(c.BitsPerSecond, c.TotalBitsPerSecond); n < 0 {
+		return fmt.Errorf("relay: %d bits per second is no limit", n)
 	}
 	if c.MaxReservations <= 0 {
 		c.MaxReservations = 256

@@ -18,11 +18,12 @@ const (
 	TooLarge                  // it fits into no datagram or message of the way that is left
 	Malformed                 // no ChannelData, Send indication or datagram that could be passed on
 	Unsent                    // the system refused it, or the relay or its client's connection has ended
+	OverTotal                 // more than its Share of Config.TotalBitsPerSecond
 	Causes                    // how many there are
 )
 
 var causeNames = [Causes]string{
-	"no_permission", "no_channel", "over_limit", "queue_full", "peer_denied", "too_large", "malformed", "unsent",
+	"no_permission", "no_channel", "over_limit", "queue_full", "peer_denied", "too_large", "malformed", "unsent", "over_total",
 }
 
 // String is the name that metrics use.
@@ -81,7 +82,7 @@ func (m *meter) read() Direction {
 	return d
 }
 
-// rate is the limit that all meters of a Plane share.
+// rate is a limit.
 type rate struct {
 	bitsPerSecond int64
 	burst         int64 // nanoseconds' worth that may come at once
@@ -101,17 +102,17 @@ func newRate(bitsPerSecond int64) rate {
 func (r rate) cost(n int) int64 { return int64(float64(n) * 8e9 / float64(r.bitsPerSecond)) }
 
 // allow takes n bytes out of the allowance at the time now, or reports false.
-func (r rate) allow(m *meter, now int64, n int) bool {
+func (r rate) allow(at *atomic.Int64, now int64, n int) bool {
 	if r.bitsPerSecond == 0 || now == 0 { // 0: the limit came after the clock was asked
 		return true
 	}
 	for {
-		full := m.full.Load()
+		full := at.Load()
 		next := max(full, now) + r.cost(n)
 		if next-now > r.burst {
 			return false
 		}
-		if m.full.CompareAndSwap(full, next) {
+		if at.CompareAndSwap(full, next) {
 			return true
 		}
 	}

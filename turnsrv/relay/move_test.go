@@ -140,8 +140,9 @@ func TestRateCanChange(t *testing.T) {
 	}
 	defer r.Close()
 	count := func(size int) (n int) {
+		x := &tx{plane: w.Plane}
 		for range 5000 {
-			if r.admit(&r.up, w.nanos(), size) {
+			if x.now = w.nanos(); x.admit(r, &r.up, size) {
 				n++
 			}
 		}

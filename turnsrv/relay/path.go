@@ -68,7 +68,7 @@ func (t *tx) channelUp(r *Relay, msg []byte) {
 		r.up.drop(PeerDenied, 1)
 		return
 	}
-	if !r.admit(&r.up, t.now, len(data)) {
+	if !t.admit(r, &r.up, len(data)) {
 		return
 	}
 	if e&reachOwn != 0 {
@@ -104,7 +104,7 @@ func (t *tx) sendUp(r *Relay, msg []byte) {
 		r.up.drop(PeerDenied, 1)
 		return
 	}
-	if !r.admit(&r.up, t.now, len(m.Data)) {
+	if !t.admit(r, &r.up, len(m.Data)) {
 		return
 	}
 	if b := p.RelayAt(m.Peer); b != nil {
@@ -179,7 +179,7 @@ func (t *tx) down(r *Relay, from netip.AddrPort, need Scope, data []byte) {
 		r.down.drop(TooLarge, 1)
 		return
 	}
-	if r.admit(&r.down, t.now, len(data)) {
+	if t.admit(r, &r.down, len(data)) {
 		t.toClient(r, number, from, data)
 	}
 }

@@ -16,7 +16,8 @@ import (
 type Plane struct {
 	cfg      Config
 	epoch    time.Time
-	rate     atomic.Pointer[rate]
+	limits   atomic.Pointer[limits]
+	fair     fair
 	ports    [2]*ports // IPv4, IPv6
 	reserved reservations
 	gate     gate
@@ -44,7 +45,9 @@ func New(cfg Config) (*Plane, error) {
 		cfg.Workers = runtime.GOMAXPROCS(0)
 	}
 	p := &Plane{cfg: cfg, epoch: cfg.Now(), streams: make(map[*stream]struct{})}
-	p.SetBitsPerSecond(cfg.BitsPerSecond)
+	all := newRate(cfg.TotalBitsPerSecond)
+	p.limits.Store(&limits{each: newRate(cfg.BitsPerSecond), all: all, level: all})
+	p.fair.shares, p.fair.set = make(map[*Share]struct{}), make(chan struct{}, 1)
 	p.gate = newGate(2 * cfg.Workers)
 	p.reserved.limit = cfg.MaxReservations
 	p.buffers.New = func() any { return new(buffer) }
@@ -84,6 +87,8 @@ func (p *Plane) ListenUDP(addr netip.AddrPort) (bound netip.AddrPort, err error)
 func (p *Plane) Run(ctx context.Context) error {
 	err := p.engine.start()
 	if err == nil {
+		p.serving.Add(1)
+		go p.balancer(ctx)
 		p.sweeper(ctx)
 	}
 	p.closed.Store(true)
@@ -188,12 +193,6 @@ func (p *Plane) FreePorts(family int) int {
 		return 0
 	}
 	return t.free()
-}
-
-// SetBitsPerSecond replaces Config.BitsPerSecond, for live relays too.
-func (p *Plane) SetBitsPerSecond(n int64) {
-	r := newRate(max(0, n))
-	p.rate.Store(&r)
 }
 
 // PrepareMove gets ready to replace Config.IPv4 and Config.IPv6 for new relays; live ones keep their addresses. move

@@ -265,6 +265,9 @@ func (t *tx) peerSent(r *Relay, from netip.AddrPort, b []byte) {
 	t.leave()
 }
 
+// lump is 0: there is a tx for each socket, and they would all keep some of what there is for all.
+const lump = 0
+
 // tx sends at once, but for what goes to streams.
 type tx struct {
 	plane  *Plane
@@ -272,6 +275,7 @@ type tx struct {
 	inside bool   // of lane
 	at     *Relay // that it is at work for, or nil
 	now    int64
+	credit int // bytes taken from what there is for all, and not used yet
 	msg    []byte
 	gathered
 }

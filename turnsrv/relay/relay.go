@@ -16,6 +16,7 @@ type OpenOptions struct {
 	HasToken bool // take the port reserved under Token; Family, EvenPort and Reserve do not count then
 	Token    [8]byte
 	Budget   *Budget // charged for the memory that the relay takes; may be nil
+	Share    *Share  // of Config.TotalBitsPerSecond; nil: one of its own
 }
 
 // Relay is one relayed transport address and its client: the data plane's half of an allocation. All methods may be
@@ -34,6 +35,7 @@ type Relay struct {
 	dead   atomic.Bool
 	ending sync.Once
 	access access
+	share  *Share
 	up     meter
 	down   meter
 
@@ -50,7 +52,10 @@ func (p *Plane) Open(src Source, o OpenOptions) (*Relay, error) {
 	if src.Relay() != nil {
 		return nil, ErrInUse
 	}
-	r := &Relay{plane: p, src: src, tag: o.Tag, largest: largestTo(src.Tuple)}
+	r := &Relay{plane: p, src: src, tag: o.Tag, share: o.Share, largest: largestTo(src.Tuple)}
+	if r.share == nil {
+		r.share = NewShare()
+	}
 	r.access.budget = o.Budget
 	if !r.access.take(relayCost) {
 		return nil, ErrBudget
@@ -59,6 +64,7 @@ func (p *Plane) Open(src Source, o OpenOptions) (*Relay, error) {
 		r.access.close()
 		return nil, err
 	}
+	p.fair.enter(r.share)
 	if err := r.publish(); err != nil {
 		r.Close()
 		return nil, err
@@ -143,6 +149,7 @@ func (r *Relay) Close() {
 		r.sock.close()
 		r.ports.release(r.port)
 		r.access.close()
+		r.plane.fair.leave(r.share)
 	})
 }
 
@@ -291,16 +298,6 @@ func (r *Relay) Wire() (up, down uint64) {
 	return r.up.bytes.Load() + head*r.up.datagrams.Load(), r.down.bytes.Load() + head*r.down.datagrams.Load()
 }
 
-// admit applies the rate limit of one direction to one datagram with so many bytes of payload. The datagram counts with
-// its headers, as on the wire between relay and peer, so that empty ones are not free.
-func (r *Relay) admit(m *meter, now int64, bytes int) bool {
-	if r.plane.rate.Load().allow(m, now, bytes+headers(r.family.Bind)) {
-		return true
-	}
-	m.drop(OverLimit, 1)
-	return false
-}
-
 // headers is the size of a datagram's IP and UDP headers, in bytes.
 func headers(ip netip.Addr) int {
 	if ip.Is4() {
@@ -309,9 +306,9 @@ func headers(ip netip.Addr) int {
 	return 40 + 8
 }
 
-// nanos is the time for the rate limit, or 0 if there is none, which saves a look at the clock.
+// nanos is the time for the rate limits, or 0 if there is none, which saves a look at the clock.
 func (p *Plane) nanos() int64 {
-	if p.rate.Load().bitsPerSecond == 0 {
+	if p.limits.Load().none() {
 		return 0
 	}
 	return p.cfg.Now().Sub(p.epoch).Nanoseconds() + 1

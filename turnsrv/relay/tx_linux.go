@@ -12,6 +12,9 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
+// lump is how many bytes a worker takes at once from what there is for all.
+const lump = 16 << 10
+
 const (
 	maxItems  = 512 // datagrams gathered before they are sent
 	maxGroups = 64
@@ -68,6 +71,7 @@ type tx struct {
 	inside bool   // of lane
 	at     *Relay // that it is at work for, or nil
 	now    int64
+	credit int // bytes taken from what there is for all, and not used yet
 	gathered
 
 	items   [maxItems]item

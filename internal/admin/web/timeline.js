@@ -59,7 +59,8 @@ export function timeline(signal) {
     const each = past.step * 1000;
     const points = past.in.flatMap((value, i) => (value === null ? [] : [{ time: end - (past.in.length - 1 - i) * each, in: value, out: past.out[i] }]));
     const until = Math.max(end, live);
-    figure.update(points, { until, span: range.span, gap: 1.5 * each, marks: [...past.marks.map(mark), ...marks()] });
+    const newer = past.marks.length ? new Date(past.marks.at(-1).time).getTime() + 1000 : 0; // than what the server told of
+    figure.update(points, { until, span: range.span, gap: 1.5 * each, marks: [...past.marks.map(mark), ...marks().filter((m) => m.time > newer)] });
   }
   return { el, draw };
 }

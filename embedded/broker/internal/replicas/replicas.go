@@ -29,8 +29,8 @@ var (
 )
 
 const (
-	// timeout of a single question; a Node waits for its answer.
-	timeout = 2 * time.Second
+	// usualTimeout of a single question; a Node waits for its answer.
+	usualTimeout = 2 * time.Second
 	// pause is for how long Redis is not asked after a failure.
 	pause = time.Second
 	// batch is how many commands are sent at once.
@@ -50,6 +50,7 @@ type Lock struct{ Node, SID string }
 type Config struct {
 	Client  redis.UniversalClient
 	TTL     time.Duration
+	Timeout time.Duration // of a single question; 0: 2 s
 	Deliver func(sid, event string, text []byte)
 	Logger  *slog.Logger
 }
@@ -68,6 +69,9 @@ type Replicas struct {
 
 // New does not ask Redis anything yet.
 func New(cfg Config) *Replicas {
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = usualTimeout
+	}
 	return &Replicas{cfg: cfg, uid: newUID(), orphans: map[string]string{}}
 }
 
@@ -79,7 +83,7 @@ func (r *Replicas) ask(ctx context.Context, question func(ctx context.Context) e
 	if time.Now().UnixNano() < r.awayTill.Load() {
 		return errAway
 	}
-	limited, cancel := context.WithTimeout(ctx, timeout)
+	limited, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
 	err := question(limited)
 	switch {
