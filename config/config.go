@@ -6,6 +6,7 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -21,6 +22,7 @@ type Config struct {
 	Credentials Credentials
 	Hooks       Hooks
 	Certs       Certs
+	HTTPS       HTTPS
 	Broker      Broker
 	Fleet       Fleet
 	Redis       Redis
@@ -51,9 +53,11 @@ type Turn struct {
 	RelayPorts PortRange
 	// PublicPorts maps the ports of listeners to those that clients are told, if they differ. Never nil.
 	PublicPorts map[uint16]uint16
-	Software    string
-	Limits      Limits
-	Peers       Peers
+	// ProxyProtocol has addresses and prefixes.
+	ProxyProtocol []string
+	Software      string
+	Limits        Limits
+	Peers         Peers
 }
 
 // PortRange is a range of ports, both ends included. Min is at least 1 and at most Max.
@@ -238,6 +242,14 @@ type ACME struct {
 	HTTPListen string
 	DNSCommand string // set if Challenges has dns-01
 }
+
+// HTTPS is the table [https].
+type HTTPS struct {
+	Serve []string // of broker, hooks, admin, each once
+}
+
+// Serves reports whether the TLS ports answer for a part.
+func (h HTTPS) Serves(part string) bool { return slices.Contains(h.Serve, part) }
 
 // Redis is the table [redis].
 type Redis struct {
