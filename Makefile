@@ -9,7 +9,10 @@ BIN ?= crolang-aio
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
 LDFLAGS := -s -w -X github.com/crolang-p2p/crolang-aio/internal/version.version=$(VERSION) -X github.com/crolang-p2p/crolang-aio/internal/version.commit=$(COMMIT)
-PLATFORMS ?= linux/amd64 linux/arm64 linux/arm/7
+# Seconds since 1970 that every file of a release has.
+EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+# Of a release, separated by commas; empty: all.
+PLATFORMS ?=
 FUZZTIME ?= 5s
 BENCH ?= .
 TOOL := $(GO) tool -modfile=tools/go.mod
@@ -18,7 +21,7 @@ TOOL := $(GO) tool -modfile=tools/go.mod
 export GOFLAGS ?= -buildvcs=false
 
 .NOTPARALLEL:
-.PHONY: help build test unit e2e interop portable peers lint lint-fix lengths house ci cross fuzz bench vuln clean
+.PHONY: help build test unit e2e interop portable peers lint lint-fix lengths house ci release release-test elsewhere fuzz bench vuln clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -48,6 +51,7 @@ peers: ## install what the tests talk to
 lint: lengths house ## golangci-lint, on both engines of the data plane; lengths and layout
 	$(TOOL) golangci-lint run ./...
 	$(TOOL) golangci-lint run --build-tags portable ./turnsrv/...
+	cd tools/release && $(GO) tool -modfile=../go.mod golangci-lint run -c ../../.golangci.yml ./...
 
 lint-fix: ## let the linters correct what they can
 	$(TOOL) golangci-lint run --fix ./...
@@ -58,15 +62,17 @@ lengths:
 house:
 	$(GO) test -run 'TestHouse|TestArchitecturePage' ./internal/docs
 
-ci: test lint cross fuzz ## everything that must pass
+ci: export CROLANG_AIO_REQUIRE_PEERS = 1
+ci: test lint release elsewhere release-test fuzz ## everything that must pass
 
-cross: ## the program for every platform, into dist/
-	@set -e; for p in $(PLATFORMS); do \
-		os=$${p%%/*} rest=$${p#*/}; arch=$${rest%%/*} arm=; \
-		case $$rest in */*) arm=$${rest#*/};; esac; \
-		out=dist/crolang-aio-$$os-$$arch$${arm:+v$$arm}; echo "$$out"; \
-		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch GOARM=$$arm $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $$out .; \
-	done
+release: ## programs, archives, packages, image, checksums and SBOM into dist/, the same bytes each time
+	$(GO) run -C tools/release . -source '$(CURDIR)' -out '$(CURDIR)/dist' -version '$(VERSION)' -commit '$(COMMIT)' -time '$(EPOCH)' $(if $(PLATFORMS),-platforms '$(PLATFORMS)')
+
+release-test: ## build it twice and compare; install, upgrade and purge the deb; run the image's root (root, Debian)
+	$(GO) test -C tools/release -count=1 -timeout 30m .
+
+elsewhere: ## compile the portable engine's tests for systems other than Linux
+	@set -e; for os in darwin freebsd windows; do echo "$$os"; CGO_ENABLED=0 GOOS=$$os GOARCH=amd64 $(GO) test -trimpath -c -o /dev/null ./turnsrv/...; done
 
 fuzz: ## every fuzz target for FUZZTIME (5s)
 	FUZZTIME=$(FUZZTIME) GO=$(GO) ./tools/fuzz.sh

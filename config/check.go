@@ -19,6 +19,7 @@ func (l *loader) good(keys ...string) bool {
 func (l *loader) contradictions() {
 	l.checkPublic()
 	l.checkBroker()
+	l.checkHTTPS()
 	all := l.sockets()
 	l.checkSockets(all)
 	l.checkRelayPorts(all)

@@ -4,7 +4,9 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -20,6 +22,7 @@ type Config struct {
 	Credentials Credentials
 	Hooks       Hooks
 	Certs       Certs
+	HTTPS       HTTPS
 	Broker      Broker
 	Fleet       Fleet
 	Redis       Redis
@@ -50,13 +53,18 @@ type Turn struct {
 	RelayPorts PortRange
 	// PublicPorts maps the ports of listeners to those that clients are told, if they differ. Never nil.
 	PublicPorts map[uint16]uint16
-	Software    string
-	Limits      Limits
-	Peers       Peers
+	// ProxyProtocol has addresses and prefixes.
+	ProxyProtocol []string
+	Software      string
+	Limits        Limits
+	Peers         Peers
 }
 
 // PortRange is a range of ports, both ends included. Min is at least 1 and at most Max.
 type PortRange struct{ Min, Max uint16 }
+
+// String is the range as it is written in the file.
+func (r PortRange) String() string { return fmt.Sprintf("%d-%d", r.Min, r.Max) }
 
 // Limits is the table [turn.limits]. 0 means no limit.
 type Limits struct {
@@ -234,6 +242,14 @@ type ACME struct {
 	HTTPListen string
 	DNSCommand string // set if Challenges has dns-01
 }
+
+// HTTPS is the table [https].
+type HTTPS struct {
+	Serve []string // of broker, hooks, admin, each once
+}
+
+// Serves reports whether the TLS ports answer for a part.
+func (h HTTPS) Serves(part string) bool { return slices.Contains(h.Serve, part) }
 
 // Redis is the table [redis].
 type Redis struct {

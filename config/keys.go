@@ -40,7 +40,7 @@ func Tables() []Table {
 	tables = append(tables, credentialsTable())
 	tables = append(tables, hooksTables()...)
 	tables = append(tables, brokerTables()...)
-	return append(tables, certsTable(), acmeTable(), redisTable(), adminTable(), usageTable())
+	return append(tables, certsTable(), acmeTable(), httpsTable(), redisTable(), adminTable(), usageTable())
 }
 
 func usageTable() Table {

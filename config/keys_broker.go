@@ -122,21 +122,24 @@ func (l *loader) copied() bool {
 func (l *loader) checkBroker() {
 	const addr, open, mode = "broker.listen", "broker.open", "hooks.authenticate.mode"
 	l.cfg.Broker.Asked = (l.source["broker.enabled"] != "" || l.source[addr] != "") && !l.copied()
-	if !l.good("broker.enabled", addr, open, mode) {
+	if !l.good("broker.enabled", addr, open, mode, "https.serve", "turn.listen_tls") {
 		return
 	}
-	if err := l.cfg.CheckBroker(); err != nil {
-		l.fail(addr, "", err, mode, open)
+	if key, err := l.cfg.CheckBroker(); err != nil {
+		l.fail(key, "", err, mode, open)
 	}
 }
 
-// CheckBroker finds a Broker beyond loopback to which everybody is let in though broker.open does not say so. Load has
-// checked it; what [Keep] has put together has to be checked again.
-func (c *Config) CheckBroker() error {
+// CheckBroker finds a Broker beyond loopback to which everybody is let in though broker.open does not say so, and names the
+// key that brings it there. Load has checked it; what [Keep] has put together has to be checked again.
+func (c *Config) CheckBroker() (key string, err error) {
 	b := c.Broker
-	if !b.Enabled || b.Open || c.Hooks.Authenticate.Mode != "allow" || !listen.Exposed(b.Listen) {
-		return nil
+	switch {
+	case !b.Enabled || b.Open || c.Hooks.Authenticate.Mode != "allow":
+	case listen.Exposed(b.Listen):
+		return "broker.listen", fmt.Errorf("%s is beyond loopback, and %w", b.Listen, errEverybody)
+	case c.HTTPS.Serves("broker") && c.exposedTLS() != "":
+		return "https.serve", fmt.Errorf("has the Broker, %s of turn.listen_tls is beyond loopback, and %w", c.exposedTLS(), errEverybody)
 	}
-	return fmt.Errorf(`%s is beyond loopback, and hooks.authenticate.mode is "allow", so that whoever reaches it is given relays: `+
-		`set another hooks.authenticate.mode, or broker.open = true if that is meant`, b.Listen)
+	return "", nil
 }

@@ -24,6 +24,10 @@ func turnTables() []Table {
 			define("turn.public_ports", any(map[string]any{}), portTable(), func(c *Config) *map[uint16]uint16 { return &c.Turn.PublicPorts },
 				"Ports that clients are given instead of those of turn.listen and turn.listen_tls, if a router or a container "+
 					"changes them: the listener's port = the outer port.").example(`{"3478" = 13478, "5349" = 15349}`),
+			define("turn.proxy_protocol", none(), atMost(256, list(text(prefix))), func(c *Config) *[]string { return &c.Turn.ProxyProtocol },
+				"Addresses and prefixes of proxies in front of TCP and TLS whose PROXY protocol headers (v1 and v2) are trusted: a client's "+
+					"address is then the one in the header. Such a header from anywhere else ends the connection.").
+				example(`["127.0.0.1", "10.0.0.0/8"]`),
 			define("turn.software", "", text(notLonger(127)), func(c *Config) *string { return &c.Turn.Software },
 				"Server name in its answers. Empty: none, which keeps answers to strangers small."),
 		}},

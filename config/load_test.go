@@ -24,7 +24,7 @@ func TestDefaults(t *testing.T) {
 		Public: Public{Host: "auto", IPv4: "auto", IPv6: "auto", STUN: []string{}},
 		Turn: Turn{
 			Realm: "crolang", Listen: []string{":3478"}, ListenTLS: []string{":5349"}, Transports: []string{"udp", "tcp", "tls", "dtls"},
-			RelayPorts: PortRange{49152, 65535}, PublicPorts: map[uint16]uint16{},
+			RelayPorts: PortRange{49152, 65535}, PublicPorts: map[uint16]uint16{}, ProxyProtocol: []string{},
 			Limits: Limits{
 				AllocationsPerNode: 128, ConnectionsPerIP: 4096, UnauthenticatedPerSecond: 200, AllocationLifetime: 10 * time.Minute,
 			},
@@ -46,6 +46,7 @@ func TestDefaults(t *testing.T) {
 				Timeout: 5 * time.Second, MaxInFlight: 64, Cache: 30 * time.Second, MessageQueue: 1024, MessageWorkers: 4,
 			},
 		},
+		HTTPS: HTTPS{Serve: []string{}},
 		Certs: Certs{Hosts: []string{}, Validity: 365 * 24 * time.Hour, RenewBefore: 30 * 24 * time.Hour,
 			ACME: ACME{Domains: []string{}, Challenges: []string{"tls-alpn-01", "http-01"}, HTTPListen: ":80"}},
 		Broker: Broker{

@@ -29,10 +29,14 @@ func (c *Config) Warnings() []string {
 	var w []string
 	add := func(format string, args ...any) { w = append(w, fmt.Sprintf(format, args...)) }
 	c.warnPeers(add)
+	c.warnProxies(add)
 	c.warnSecrets(add)
 	c.warnHooks(add)
 	if c.Broker.Enabled && c.Broker.Open && c.Hooks.Authenticate.Mode == "allow" && listen.Exposed(c.Broker.Listen) {
 		add("broker.open is true: whoever reaches %s is given relays", c.Broker.Listen)
+	}
+	if c.HTTPS.Serves("broker") && c.Broker.Open && c.Hooks.Authenticate.Mode == "allow" && !listen.Exposed(c.Broker.Listen) && !c.LoopbackTLS() {
+		add("broker.open is true: whoever reaches %s is given relays", c.exposedTLS())
 	}
 	if c.Redis.Enabled && listen.Exposed(c.Redis.Listen) {
 		add("redis.listen is %s: the Redis in this process is for development only", c.Redis.Listen)
@@ -50,6 +54,20 @@ func (c *Config) warnPeers(add func(string, ...any)) {
 	for _, s := range c.Turn.Peers.Allow {
 		if n, err := netip.ParsePrefix(s); err == nil && n.Bits() == 0 {
 			add("turn.peers.allow has %s, which undoes turn.peers.deny", s)
+		}
+	}
+}
+
+// warnProxies names entries by which everybody may say where he comes from.
+func (c *Config) warnProxies(add func(string, ...any)) {
+	for _, l := range []struct {
+		key  string
+		list []string
+	}{{"turn.proxy_protocol", c.Turn.ProxyProtocol}, {"broker.trusted_proxies", c.Broker.TrustedProxies}} {
+		for _, s := range l.list {
+			if n, err := netip.ParsePrefix(s); err == nil && n.Bits() == 0 {
+				add("%s has %s: whoever connects can choose the address that limits and bans go by", l.key, s)
+			}
 		}
 	}
 }

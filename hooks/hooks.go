@@ -139,6 +139,12 @@ func (s *Server) Prepare(next Settings) (change.Change, error) {
 	return all.Join()
 }
 
+// Handler serves the webhooks on another listener of package webguard, with the same checks. It has to be Run all the same.
+func (s *Server) Handler() http.Handler { return s.guard }
+
+// Serves reports whether a path is a webhook's.
+func (s *Server) Serves(path string) bool { return s.find(path) != nil }
+
 // Lost is what the listener did not serve as it should have, by cause: see [webguard.Guard.Lost].
 func (s *Server) Lost() map[string]uint64 { return s.guard.Lost() }
 

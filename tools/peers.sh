@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the tests talk to and is not there yet: a C compiler for the
-# race detector, coturn's client, Redis and its sentinel, Chromium, Node.js, a JDK
-# with Maven, Python's ICE stacks, what makes networks for benchmarks, shells, the npm packages of every
+# race detector, coturn's client, Redis and its sentinel, HAProxy, nginx, Chromium
+# with the tools of its certificate store, Node.js, a JDK with Maven, Python's ICE
+# stacks, what makes networks for benchmarks, shells, the npm packages of every
 # folder that has a lock file, and the jars of every folder that has a pom.xml.
 # Debian; apt-get runs as root or through sudo.
 set -eu
@@ -31,8 +32,16 @@ need npm npm
 need bash bash
 need zsh zsh
 need fish fish
+need man-db man
+need skopeo skopeo
+need systemd systemd-analyze
+need util-linux unshare
 need default-jdk-headless java javac
 need maven mvn
+need haproxy haproxy
+need nginx nginx
+[ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
+need libnss3-tools certutil
 [ -d /usr/lib/python3/dist-packages/aioice ] || missing="$missing python3-aioice"
 [ -d /usr/lib/python3/dist-packages/aiortc ] || missing="$missing python3-aiortc"
 
@@ -51,16 +60,11 @@ if [ -n "$missing" ]; then
 	$apt update
 	# shellcheck disable=SC2086 # several words each
 	$apt install -y --no-install-recommends ca-certificates $missing
-	case $missing in
-	*coturn*) # only its client is wanted
-		[ ! -d /run/systemd/system ] || $as_root systemctl disable --now coturn || true
-		;;
-	esac
-	case $missing in
-	*redis*) # tests start their own
-		[ ! -d /run/systemd/system ] || $as_root systemctl disable --now redis-server redis-sentinel || true
-		;;
-	esac
+	disable() { [ ! -d /run/systemd/system ] || $as_root systemctl disable --now "$@" || true; }
+	case $missing in *coturn*) disable coturn ;; esac # only its client is wanted
+	case $missing in *redis*) disable redis-server redis-sentinel ;; esac # tests start their own
+	case $missing in *haproxy*) disable haproxy ;; esac # likewise
+	case $missing in *nginx*) disable nginx ;; esac
 fi
 
 # npm notes what it has installed in node_modules/.package-lock.json.

@@ -22,13 +22,13 @@ const (
 )
 
 // accept takes connections until the listener is closed. Nothing else ends it: if descriptors run out, it waits.
-func (s *streams) accept(ctx context.Context, l *net.TCPListener) {
+func (s *streams) accept(ctx context.Context, l *port) {
 	pause := time.Duration(0)
 	for {
 		c, err := l.AcceptTCP()
 		if err == nil {
 			pause = 0
-			if !s.admit(ctx, c) {
+			if !s.admit(ctx, l, c) {
 				s.drain(ctx, l)
 			}
 			continue
@@ -38,7 +38,7 @@ func (s *streams) accept(ctx context.Context, l *net.TCPListener) {
 		}
 		s.complain(err)
 		// Without descriptors the kernel says so before it looks whether anybody waits.
-		if isExhausted(err) && isWaiting(l) && s.displace() {
+		if isExhausted(err) && isWaiting(l.TCPListener) && s.displace() {
 			continue
 		}
 		pause = min(max(2*pause, firstPause), longestPause)
@@ -69,25 +69,36 @@ func (s *streams) complain(err error) {
 	}
 }
 
+// arrival is a client that has come over TCP and has a place.
+type arrival struct {
+	c    *net.TCPConn
+	t    relay.Tuple
+	seat *places.Seat
+	to   *port
+	// proxied: a proxy has told where it comes from.
+	proxied bool
+}
+
 // admit starts a connection if it gets a place; it reports whether it did.
-func (s *streams) admit(ctx context.Context, c *net.TCPConn) (admitted bool) {
+func (s *streams) admit(ctx context.Context, to *port, c *net.TCPConn) (admitted bool) {
 	defer s.guard.contain(func() { reset(c) })
 	seat := s.seat(unmapped(c.RemoteAddr()).Addr(), descriptor(c), func() { reset(c) })
 	if seat == nil {
 		reset(c)
 		return false
 	}
-	s.start(ctx, c, seat)
+	s.start(ctx, to, c, seat)
 	return true
 }
 
 // start serves a connection that has a place.
-func (s *streams) start(ctx context.Context, c *net.TCPConn, seat *places.Seat) {
+func (s *streams) start(ctx context.Context, to *port, c *net.TCPConn, seat *places.Seat) {
+	a := &arrival{c: c, seat: seat, to: to}
 	s.conns.Go(func() {
-		defer s.places.Release(seat)
+		defer func() { s.places.Release(a.seat) }()
 		defer s.guard.contain(func() { reset(c) })
-		t := relay.Tuple{Transport: relay.TCP, Client: unmapped(c.RemoteAddr()), Server: unmapped(c.LocalAddr())}
-		s.serve(ctx, c, t, seat)
+		a.t = relay.Tuple{Transport: relay.TCP, Client: unmapped(c.RemoteAddr()), Server: unmapped(c.LocalAddr())}
+		s.serve(ctx, a)
 	})
 }
 
@@ -106,47 +117,55 @@ func (s *streams) seat(client netip.Addr, descriptor int, leave func()) *places.
 	return seat
 }
 
-// serve finds out what the client speaks and hands the connection on. It returns when the connection has ended.
-func (s *streams) serve(ctx context.Context, c *net.TCPConn, t relay.Tuple, seat *places.Seat) {
+// serve finds out what the client speaks and hands the connection on. It returns when the connection has ended, or is
+// somebody else's.
+func (s *streams) serve(ctx context.Context, a *arrival) {
 	// The whole handshake has to fit in this time.
-	_ = c.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout))
-	first, conn, err := peekFirst(s.cfg.Plane, c)
+	_ = a.c.SetDeadline(time.Now().Add(s.cfg.HandshakeTimeout))
+	first, conn, err := peekFirst(s.cfg.Plane, a.c)
+	if err == nil && mayBeHeader(first) {
+		first, conn, err = s.unwrap(a, conn)
+	}
 	switch {
+	case errors.Is(err, errTurnedAway):
+		reset(a.c) // it is counted already
 	case err != nil:
-		s.fail(c, &s.counts.silent)
+		s.fail(a.c, &s.counts.silent)
 	case first == recordHandshake && s.cfg.TLS:
-		s.serveTLS(ctx, c, conn, t, seat)
+		s.serveTLS(ctx, a, conn)
 	case (first < 4 || stunmsg.IsChannel(first)) && s.cfg.TCP:
-		s.handOn(ctx, c, conn, t, seat)
+		s.handOn(ctx, a, conn)
 	default:
-		s.fail(c, &s.counts.unserved)
+		s.fail(a.c, &s.counts.unserved)
 	}
 }
 
-// serveTLS does the handshake on conn, whose socket is c, and hands the connection on.
-func (s *streams) serveTLS(ctx context.Context, c *net.TCPConn, conn net.Conn, t relay.Tuple, seat *places.Seat) {
+// serveTLS does the handshake on conn and hands the connection on.
+func (s *streams) serveTLS(ctx context.Context, a *arrival, conn net.Conn) {
 	p, ok := conn.(*relay.Conn)
 	if !ok {
 		var err error
-		if p, err = s.cfg.Plane.NonBlocking(c); err != nil {
-			s.fail(c, &s.counts.silent)
+		if p, err = s.cfg.Plane.NonBlocking(a.c); err != nil {
+			s.fail(a.c, &s.counts.silent)
 			return
 		}
 	}
-	secure := tls.Server(p, s.tls)
+	how := s.tls
+	if a.to.shared {
+		how = s.shared
+	}
+	secure := tls.Server(p, how)
 	err := s.shake(secure, p)
 	var timeout net.Error
 	switch {
-	case err == nil && secure.ConnectionState().NegotiatedProtocol == challengeProtocol:
-		_ = secure.Close() // the certificate was the answer
 	case err == nil:
-		t.Transport = relay.TLS
-		s.handOn(ctx, c, secure, t, seat)
+		a.t.Transport = relay.TLS
+		s.decrypted(ctx, a, secure)
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, errGone):
-		s.fail(c, &s.counts.silent)
+		s.fail(a.c, &s.counts.silent)
 	default:
 		s.counts.badHandshake.Add(1)
-		_ = c.Close() // not reset: the client should get the alert
+		_ = a.c.Close() // not reset: the client should get the alert
 	}
 }
 
@@ -175,14 +194,15 @@ func (s *streams) begin(h *tls.ClientHelloInfo) error {
 	return nil
 }
 
-// handOn has the data plane serve conn, whose socket is c, to its end.
-func (s *streams) handOn(ctx context.Context, c *net.TCPConn, conn net.Conn, t relay.Tuple, seat *places.Seat) {
-	if !s.places.Settle(seat) {
+// handOn has the data plane serve conn to its end.
+func (s *streams) handOn(ctx context.Context, a *arrival, conn net.Conn) {
+	if !s.places.Settle(a.seat) {
 		return // reset already
 	}
-	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true})
+	_ = a.c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true})
 	// The data plane tells whoever has to know how it ended.
-	_ = s.cfg.Plane.ServeStream(ctx, conn, t, func(live bool) { s.places.Keep(seat, live) })
+	seat := a.seat
+	_ = s.cfg.Plane.ServeStream(ctx, conn, a.t, func(live bool) { s.places.Keep(seat, live) })
 }
 
 func (s *streams) fail(c *net.TCPConn, counter *atomic.Uint64) {

@@ -12,6 +12,10 @@ import (
 // bindAll binds UDP and TCP at each address, since plain and encrypted clients are told apart on either, and enters
 // what it bound under the transports that clients are told for it.
 func (s *Server) bindAll(key string, addrs []string, udp, tcp string) error {
+	stream := s.streams.listen
+	if tcp == "tls" {
+		stream = s.streams.listenShared
+	}
 	for _, text := range addrs {
 		at, err := listen.Parse(text)
 		if err != nil {
@@ -29,10 +33,10 @@ func (s *Server) bindAll(key string, addrs []string, udp, tcp string) error {
 			addr = netip.AddrPortFrom(addr.Addr(), bound[0].Port())
 		}
 		if s.has("tcp") || s.has("tls") {
-			bound, err := bindEach("TCP", addr, s.streams.listen)
+			bound, err := bindEach("TCP", addr, stream)
 			if err != nil && free {
 				// Port 0 takes a free one, and TCP the same where it can: it need not be free there too.
-				bound, err = bindEach("TCP", netip.AddrPortFrom(addr.Addr(), 0), s.streams.listen)
+				bound, err = bindEach("TCP", netip.AddrPortFrom(addr.Addr(), 0), stream)
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", key, err)

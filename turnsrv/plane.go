@@ -40,10 +40,12 @@ func (s *Server) bind(workers int) error {
 	if s.streams, err = newStreams(streamsConfig{
 		Plane: counted{s.plane, &s.open}, TCP: s.has("tcp"), TLS: s.has("tls"), DTLS: s.has("dtls"), Certificate: s.cfg.Certificate,
 		Passed: s.cfg.Passed, ConnectionsPerIP: s.cfg.Settings.ConnectionsPerIP, Files: clientFiles(openFiles()), Logger: s.log,
-		OnPanic: s.stopped,
+		OnPanic: s.stopped, HTTP: s.cfg.HTTP,
 	}); err != nil {
 		return err
 	}
+	s.streams.serveHTTP(s.cfg.Settings.HTTP)
+	s.streams.believe(s.cfg.Settings.Proxies)
 	if err := s.bindAll("turn.listen", s.cfg.Listen, "udp", "tcp"); err != nil {
 		return err
 	}

@@ -50,6 +50,10 @@ type Config struct {
 	// Certificate finds the one for a ClientHello. One whose only protocol is acme-tls/1 is a CA's question by tls-alpn-01
 	// (RFC 8737): its answer, or an error.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// HTTP is given the clients that speak HTTP over TLS at ListenTLS while Settings.HTTP is set. It may wait, until ctx
+	// ends, for somebody to take the connection, and reports whether somebody did: the connection is theirs then, and no
+	// longer one of this server's. May be nil.
+	HTTP func(ctx context.Context, c net.Conn) bool
 	// Protected returns this process's other listeners, such as the webhooks, which are never a peer. May be nil.
 	Protected func() []netip.AddrPort
 	Now       func() time.Time
@@ -63,7 +67,11 @@ type Settings struct {
 	BitsPerSecond int64         // per allocation, each way; 0: no limit
 	// TotalBitsPerSecond is of all allocations, both ways, divided fairly among Nodes; 0: no limit.
 	TotalBitsPerSecond int64
-	ConnectionsPerIP   int // TCP and TLS together, and as many with DTLS; 0: no limit
+	ConnectionsPerIP   int  // TCP and TLS together, and as many with DTLS; 0: no limit
+	HTTP               bool // HTTP is answered at ListenTLS, by Config.HTTP
+	// Proxies are those whose PROXY headers (v1 and v2) are believed on TCP and TLS: the client is then where they say. One
+	// from elsewhere ends the connection.
+	Proxies []netip.Prefix
 }
 
 // Listener is a socket address that the server listens on.
@@ -173,6 +181,8 @@ func (s *Server) Prepare(next Settings) (change.Change, error) {
 		s.plane.SetBitsPerSecond(next.BitsPerSecond)
 		s.plane.SetTotalBitsPerSecond(next.TotalBitsPerSecond)
 		s.streams.limit(next.ConnectionsPerIP)
+		s.streams.serveHTTP(next.HTTP)
+		s.streams.believe(next.Proxies)
 		s.drainTimeout.Store(int64(next.DrainTimeout))
 	}, nil), nil
 }

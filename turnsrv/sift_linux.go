@@ -17,7 +17,7 @@ const maxDrained = 256
 // drain takes the connections that wait on l, and refuses those that get no place before package net makes anything of
 // them. In a flood nearly all of them are refused; with several system calls for each, and a scheduler that is asked at
 // every one, the kernel's queue would overflow, and the honest would be lost there with the rest.
-func (s *streams) drain(ctx context.Context, l *net.TCPListener) {
+func (s *streams) drain(ctx context.Context, l *port) {
 	raw, err := l.SyscallConn()
 	if err != nil {
 		return
@@ -28,13 +28,13 @@ func (s *streams) drain(ctx context.Context, l *net.TCPListener) {
 			if !ok {
 				return
 			}
-			s.sift(ctx, fd, client)
+			s.sift(ctx, l, fd, client)
 		}
 	})
 }
 
 // sift starts the connection of an accepted descriptor if it gets a place, and resets it if not.
-func (s *streams) sift(ctx context.Context, fd uintptr, client netip.Addr) {
+func (s *streams) sift(ctx context.Context, to *port, fd uintptr, client netip.Addr) {
 	c := new(sifted)
 	ours := true // the descriptor is
 	defer s.guard.contain(func() {
@@ -57,7 +57,7 @@ func (s *streams) sift(ctx context.Context, fd uintptr, client netip.Addr) {
 	if c.gone.Load() {
 		reset(conn)
 	}
-	s.start(ctx, conn, seat)
+	s.start(ctx, to, conn, seat)
 }
 
 // sifted is a connection that may have to give way before package net has made one of it.

@@ -4,8 +4,7 @@ package turnsrv
 
 import (
 	"context"
-	"net"
 )
 
 // drain does nothing: connections are accepted one by one.
-func (s *streams) drain(context.Context, *net.TCPListener) {}
+func (s *streams) drain(context.Context, *port) {}

@@ -19,6 +19,7 @@ import (
 
 const (
 	defaultHandshakeTimeout = 5 * time.Second
+	defaultFirstWord        = time.Minute // as long as the data plane waits for an authenticated request
 	defaultStrangers        = 8 << 10
 	defaultAssociations     = 8192
 	defaultDTLSStrangers    = 2048
@@ -37,6 +38,8 @@ type streamsConfig struct {
 	TCP, TLS, DTLS bool // the transports to serve; clients of others are turned away
 	Certificate    func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	Passed         []*net.TCPListener // listening already: listen uses the one at its address, if any
+	// HTTP takes a client of a port for both that speaks HTTP, as Config.HTTP; nil: HTTP is served nowhere.
+	HTTP func(ctx context.Context, c net.Conn) bool
 
 	ConnectionsPerIP int // of an IPv4 address or an IPv6 /64, TCP and TLS together, and as many with DTLS; 0: its share alone
 	Connections      int // TCP and TLS in all; 0: what the limit of open files allows
@@ -46,6 +49,7 @@ type streamsConfig struct {
 	DTLSStrangers    int // of Associations, likewise; default 2048
 
 	HandshakeTimeout time.Duration // from the accepting to the end of the handshake; default 5 s
+	FirstWord        time.Duration // from there to the first bytes, by which TURN is told from HTTP; default 1 min
 	Logger           *slog.Logger  // nil: discard
 	// OnPanic is called with the value of a panic that ended one connection, from within the deferred function that
 	// stopped it. nil: the panic is logged.
@@ -59,17 +63,28 @@ type streams struct {
 	cfg    streamsConfig
 	log    *slog.Logger
 	tls    *tls.Config
-	places *places.Hall
-	dtls   *associations
-	counts streamCounters
-	guard  guard
+	shared *tls.Config // of ports for TURN and HTTP
+	web    atomic.Bool // HTTP is served at those
+	// proxies are those whose PROXY headers are believed.
+	proxies atomic.Pointer[[]netip.Prefix]
+	places  *places.Hall
+	dtls    *associations
+	counts  streamCounters
+	guard   guard
 	// turnstile is for the handshakes of TLS and DTLS together.
 	turnstile *turnstile
 
 	mu        sync.Mutex
-	listeners []*net.TCPListener
+	listeners []*port
 	warned    time.Time
 	conns     sync.WaitGroup
+}
+
+// port is a TCP listener.
+type port struct {
+	*net.TCPListener
+
+	shared bool // HTTP may be served behind TLS
 }
 
 // StreamStats counts what became of the clients on TCP, TLS and DTLS.
@@ -80,6 +95,7 @@ type StreamStats struct {
 	Hellos    uint64 // first ClientHellos of DTLS, which are answered with a cookie and forgotten
 	Accepted  uint64
 	Displaced uint64 // strangers that gave way to a client of another source, or to a newer one of their own
+	HTTP      uint64 // clients that spoke HTTP where it is served, and were handed on
 
 	// Why clients were not let in.
 	OverShare uint64 // their source had as many places as it may have
@@ -91,11 +107,14 @@ type StreamStats struct {
 	Unserved     uint64 // the first bytes are of no protocol that is served
 	StaleCookies uint64 // ClientHellos of DTLS with a cookie that is wrong or too old
 	Panicked     uint64 // serving them panicked: always 0, but for a mistake of ours
+
+	ForeignProxy   uint64 // they begin with a PROXY header, and come from no proxy that is believed
+	MalformedProxy uint64 // the PROXY header of one that is believed is none
 }
 
 // Failed is how many clients were let go before they were served.
 func (s StreamStats) Failed() uint64 {
-	return s.Silent + s.BadHandshake + s.Unserved + s.StaleCookies + s.Panicked
+	return s.Silent + s.BadHandshake + s.Unserved + s.StaleCookies + s.Panicked + s.ForeignProxy + s.MalformedProxy
 }
 
 // Refused is how many clients were not let in.
@@ -103,15 +122,17 @@ func (s StreamStats) Refused() uint64 { return s.OverShare + s.Full }
 
 type streamCounters struct {
 	accepted, displaced, overShare, full, silent, badHandshake, unserved, panicked atomic.Uint64
-	hellos, staleCookies                                                           atomic.Uint64
+	hellos, staleCookies, http, foreignProxy, malformedProxy                       atomic.Uint64
 }
 
 // refused counts a client that was not let in.
 func (c *streamCounters) refused(v places.Verdict) {
-	if v == places.Full {
+	switch v {
+	case places.Full:
 		c.full.Add(1)
-	} else {
+	case places.OverShare:
 		c.overShare.Add(1)
+	case places.Seated, places.Displaced: // let in, or counted when it was
 	}
 }
 
@@ -124,6 +145,9 @@ func newStreams(cfg streamsConfig) (*streams, error) {
 	}
 	if cfg.HandshakeTimeout <= 0 {
 		cfg.HandshakeTimeout = defaultHandshakeTimeout
+	}
+	if cfg.FirstWord <= 0 {
+		cfg.FirstWord = defaultFirstWord
 	}
 	if cfg.Strangers <= 0 {
 		cfg.Strangers = defaultStrangers
@@ -145,7 +169,9 @@ func newStreams(cfg streamsConfig) (*streams, error) {
 	}
 	// Half of the processors are for handshakes at most, if there is more than one.
 	s := &streams{cfg: cfg, log: cfg.Logger, turnstile: newTurnstile(max(1, runtime.GOMAXPROCS(0)/2))}
-	s.tls = serverTLS(cfg.Certificate, s.begin)
+	s.tls = serverTLS(cfg.Certificate, s.begin, func() bool { return false })
+	s.shared = serverTLS(cfg.Certificate, s.begin, s.web.Load)
+	s.believe(nil)
 	s.guard = guard{&s.counts, cfg.OnPanic}
 	s.places = places.New(cfg.Connections, cfg.Strangers, cfg.ConnectionsPerIP)
 	s.dtls = newAssociations(cfg, &s.counts, &s.guard, s.turnstile)
@@ -153,8 +179,15 @@ func newStreams(cfg streamsConfig) (*streams, error) {
 }
 
 // listen binds a TCP address of one family, before Run; bindEach is for both. Its errors are for [listen.Error].
-func (s *streams) listen(addr netip.AddrPort) (netip.AddrPort, error) {
-	if s.takePassed(addr) {
+func (s *streams) listen(addr netip.AddrPort) (netip.AddrPort, error) { return s.bind(addr, false) }
+
+// listenShared is listen for a port at which HTTP may be served.
+func (s *streams) listenShared(addr netip.AddrPort) (netip.AddrPort, error) {
+	return s.bind(addr, true)
+}
+
+func (s *streams) bind(addr netip.AddrPort, shared bool) (netip.AddrPort, error) {
+	if s.takePassed(addr, shared) {
 		return addr, nil
 	}
 	network := "tcp4"
@@ -170,9 +203,15 @@ func (s *streams) listen(addr netip.AddrPort) (netip.AddrPort, error) {
 	l := any.(*net.TCPListener)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.listeners = append(s.listeners, l)
+	s.listeners = append(s.listeners, &port{l, shared})
 	return netip.AddrPortFrom(addr.Addr().Unmap(), unmapped(l.Addr()).Port()), nil
 }
+
+// serveHTTP has HTTP served at shared ports from now on, or not. Open connections stay.
+func (s *streams) serveHTTP(on bool) { s.web.Store(on && s.cfg.HTTP != nil) }
+
+// believe has the PROXY headers of these believed from now on, and no other ones.
+func (s *streams) believe(proxies []netip.Prefix) { s.proxies.Store(&proxies) }
 
 // limit replaces streamsConfig.ConnectionsPerIP. Open connections stay.
 func (s *streams) limit(perIP int) {
@@ -222,7 +261,8 @@ func (s *streams) stats() StreamStats {
 		Open: open + a, Strangers: strangers + b, HalfOpen: half + h, Hellos: c.hellos.Load(),
 		Accepted: c.accepted.Load(), Displaced: c.displaced.Load(), OverShare: c.overShare.Load(), Full: c.full.Load(),
 		Silent: c.silent.Load(), BadHandshake: c.badHandshake.Load(), Unserved: c.unserved.Load(),
-		StaleCookies: c.staleCookies.Load(), Panicked: c.panicked.Load(),
+		StaleCookies: c.staleCookies.Load(), Panicked: c.panicked.Load(), HTTP: c.http.Load(),
+		ForeignProxy: c.foreignProxy.Load(), MalformedProxy: c.malformedProxy.Load(),
 	}
 }
 

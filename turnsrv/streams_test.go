@@ -101,7 +101,8 @@ type site struct {
 	ended    chan struct{}
 }
 
-// newSite serves on two TCP and two UDP ports of each address.
+// newSite serves on two TCP and two UDP ports of each address. At the second TCP port HTTP is served too if cfg has somebody
+// to do it.
 func newSite(t testing.TB, cfg streamsConfig, on ...string) *site {
 	t.Helper()
 	s := &site{TB: t, log: &logtest.Buffer{}, ended: make(chan struct{})}
@@ -137,8 +138,12 @@ func newSite(t testing.TB, cfg streamsConfig, on ...string) *site {
 		on = []string{"127.0.0.1"}
 	}
 	for _, ip := range on {
-		for range 2 {
-			for network, bind := range map[string]func(netip.AddrPort) (netip.AddrPort, error){"TCP": s.listen, "UDP": plane.ListenUDP} {
+		for i := range 2 {
+			stream := s.listen
+			if i == 1 && cfg.HTTP != nil {
+				stream = s.listenShared
+			}
+			for network, bind := range map[string]func(netip.AddrPort) (netip.AddrPort, error){"TCP": stream, "UDP": plane.ListenUDP} {
 				all, err := bindEach(network, netip.AddrPortFrom(netip.MustParseAddr(ip), 0), bind)
 				if err != nil {
 					t.Fatal(err)
@@ -151,6 +156,7 @@ func newSite(t testing.TB, cfg streamsConfig, on ...string) *site {
 			}
 		}
 	}
+	s.serveHTTP(true)
 	s.start(plane)
 	return s
 }

@@ -60,6 +60,9 @@ type Config struct {
 	Listener net.Listener // used in place of Listen; Run closes it
 	Decider  Decider
 	Settings Settings
+	// HandlerOnLoopback says that the listener of whoever serves [Broker.Handler] is on loopback alone, where browsers'
+	// pages may connect as Settings.Origins says of it.
+	HandlerOnLoopback bool
 
 	// Redis has the locks and carries the messages that Brokers share; see package redisurl. nil: this is the only Broker. It
 	// stays the caller's to close, after Run.

@@ -107,6 +107,7 @@ func TestAlive(t *testing.T) {
 	if err := r.b.Alive(soon(20 * time.Second)); err != nil {
 		t.Error(err)
 	}
+	eventually(t, "it has given its place back", func() bool { return r.b.Stats().Connections == 0 })
 	r.join("Alice")
 	if err := r.b.Alive(soon(20 * time.Second)); err != nil {
 		t.Errorf("without a place: %v", err)

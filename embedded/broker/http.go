@@ -19,8 +19,8 @@ import (
 	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/jsontext"
 )
 
-// path of the Broker; what follows it does not matter.
-const path = "/socket.io/"
+// Path of the Broker; what follows it does not matter.
+const Path = "/socket.io/"
 
 // handshakeError is a code of engine.io, with its text.
 type handshakeError int
@@ -38,7 +38,7 @@ var handshakeTexts = [...]string{"Transport unknown", "Session ID unknown", "Bad
 
 // serveHTTP answers a request and makes a connection of it where all is well.
 func (b *Broker) serveHTTP(w http.ResponseWriter, r *http.Request) {
-	if !strings.HasPrefix(r.URL.EscapedPath(), path) {
+	if !strings.HasPrefix(r.URL.EscapedPath(), Path) {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
@@ -141,7 +141,7 @@ func (b *Broker) originAllowed(r *http.Request) bool {
 		return true
 	case len(set.origins) > 0:
 		return set.origins[strings.ToLower(origin)]
-	case !b.strict || !ownRequest(r):
+	case ownRequest(r) && !b.strict, !ownRequest(r) && !b.cfg.HandlerOnLoopback:
 		return true
 	}
 	u, err := url.Parse(origin)

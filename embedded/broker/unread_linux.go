@@ -9,10 +9,15 @@ import (
 
 // unread is how many bytes of the peer wait in the kernel, and whether the connection has broken or the peer has ended it.
 func unread(nc net.Conn) (n int, over bool) {
-	if secure, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
-		nc = secure.NetConn()
-	}
 	sc, ok := nc.(syscall.Conn)
+	for !ok { // TLS, or an http.Server's own
+		around, is := nc.(interface{ NetConn() net.Conn })
+		if !is {
+			break
+		}
+		nc = around.NetConn()
+		sc, ok = nc.(syscall.Conn)
+	}
 	if !ok {
 		return 0, false
 	}

@@ -180,6 +180,12 @@ func find(routes []route, escaped string) (map[string]handler, string) {
 	return nil, ""
 }
 
+// Serves reports whether an escaped path is one of those that are answered with more than 404.
+func (a *Admin) Serves(escaped string) bool {
+	methods, _ := find(a.routes, escaped)
+	return methods != nil
+}
+
 // ServeHTTP answers every request of the admin listener.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()

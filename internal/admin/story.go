@@ -281,7 +281,7 @@ var conclusions = map[string]string{
 	"candidates":  "candidates are missing: that Node found none, or its library sent none",
 	"allocations": "all was exchanged, and neither has a relay any more: they are connected directly, or it is over",
 	"permissions": "there is a relay, but it does not let the other in: the other's candidates did not arrive, or could not be used",
-	"datagrams":   "the relay lets the other in, but nothing has passed: a firewall may be in the way of turn.relay_ports",
+	"datagrams":   "the relay lets the other in, and nothing has passed through it: they are connected directly, or a firewall is in the way of turn.relay_ports",
 	"dropped":     "datagrams pass, and many are dropped: see why of both",
 }
 

@@ -184,8 +184,9 @@ type Status struct {
 	Drain       *Drain             `json:"drain,omitempty"` // while draining
 	NotReady    []string           `json:"not_ready"`
 	Listeners   []Listener         `json:"listeners"`
-	URLs        []string           `json:"urls"`      // ICE URLs as clients are told them
-	NodesURL    string             `json:"nodes_url"` // where Nodes connect to the Broker in this process; empty: there is none
+	URLs        []string           `json:"urls"`            // ICE URLs as clients are told them
+	NodesURL    string             `json:"nodes_url"`       // where Nodes connect to the Broker in this process; empty: there is none
+	HTTPS       []Web              `json:"https,omitempty"` // what is served at the TLS ports of the TURN server
 	Public      Public             `json:"public"`
 	Certificate *Certificate       `json:"certificate,omitempty"`
 	Limits      map[string]int64   `json:"limits"`              // by configuration key; 0: no limit
@@ -201,6 +202,12 @@ type Listener struct {
 	Part      string `json:"part"`      // "turn", "broker", "hooks", "admin", "redis"; "certs" while a CA asks by http-01
 	Transport string `json:"transport"` // "udp", "tcp", "tls", "dtls", "http"
 	Address   string `json:"address"`
+}
+
+// Web is a part that is reached over HTTPS at the TURN server's TLS ports.
+type Web struct {
+	Part string `json:"part"` // "broker", "hooks", "admin"
+	URL  string `json:"url"`
 }
 
 // Public is what clients are told of this server.

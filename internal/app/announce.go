@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
@@ -24,7 +25,7 @@ func (r *reporter) announce(log *logging.Logger, w io.Writer, file string) {
 	}
 	if !log.IsText() {
 		if r.broker != nil {
-			log.Info("Nodes connect to this process", "url", r.nodesURL(), "dashboard", r.dashboard())
+			log.Info("Nodes connect to this process", "urls", r.nodesURLs(), "dashboard", r.dashboards())
 		}
 		log.Info("listening", "turn", r.turnListeners(), "others", r.otherListeners())
 		log.Info("clients are told", "urls", urls)
@@ -35,10 +36,13 @@ func (r *reporter) announce(log *logging.Logger, w io.Writer, file string) {
 	}
 	var b strings.Builder
 	if r.broker != nil {
-		fmt.Fprintf(&b, "Nodes connect to %s\n", r.nodesURL())
+		fmt.Fprintf(&b, "Nodes connect to %s\n", strings.Join(r.nodesURLs(), " or "))
 	}
-	fmt.Fprintf(&b, "Dashboard:\n  %s\n", r.dashboard())
+	fmt.Fprintf(&b, "Dashboard:\n  %s\n", strings.Join(r.dashboards(), "\n  "))
 	fmt.Fprintf(&b, "Clients are told:\n  %s\n", strings.Join(urls, "\n  "))
+	if webhooks := r.web(r.now.Load(), "hooks"); webhooks != "" {
+		fmt.Fprintf(&b, "Brokers elsewhere reach the webhooks at %s: see %s\n", webhooks, brokerEnvCall(file))
+	}
 	fmt.Fprintf(&b, "crolang-aio %s listens on\n", version.Get().Version)
 	for _, l := range r.turnListeners() {
 		fmt.Fprintf(&b, "  turn   %-5s %s\n", l.Transport, l.Address)
@@ -57,36 +61,59 @@ func (r *reporter) announce(log *logging.Logger, w io.Writer, file string) {
 	_, _ = io.WriteString(w, b.String())
 }
 
-// nodesURL is where Nodes connect to the Broker in this process; empty if there is none.
-func (r *reporter) nodesURL() string {
+// nodesURLs are where Nodes connect to the Broker in this process, the one that is best to be told first: over HTTPS where
+// clients accept the certificate. There is none without a Broker.
+func (r *reporter) nodesURLs() (all []string) {
 	if r.broker == nil {
-		return ""
+		return nil
 	}
-	at, _ := netip.ParseAddrPort(r.broker.Addr().String())
-	return "http://" + brokerenv.Reachable(at, r.now.Load().public.Machine())
-}
-
-// dashboard says where it is, and where the token that it asks for.
-func (r *reporter) dashboard() string {
 	hold := r.now.Load()
-	listen := hold.cfg.Admin.Listen
-	for _, l := range r.otherListeners() {
-		if l.Part == "admin" {
-			listen = l.Address
+	if own := r.broker.Addr(); own != nil {
+		at, _ := netip.ParseAddrPort(own.String())
+		all = append(all, "http://"+brokerenv.Reachable(at, hold.public.Machine()))
+	}
+	if secure := r.web(hold, "broker"); secure != "" {
+		all = append(all, secure)
+		if r.certs.Verifiable() {
+			slices.Reverse(all)
 		}
 	}
-	u, err := brokerenv.URL(listen, hold.public.Machine())
-	if err != nil {
-		return listen
+	return all
+}
+
+// nodesURL is the first of nodesURLs; empty if there is none.
+func (r *reporter) nodesURL() string {
+	if all := r.nodesURLs(); len(all) > 0 {
+		return all[0]
 	}
-	switch at := u.String() + "/"; {
+	return ""
+}
+
+// dashboards says where it is, and where the token that it asks for.
+func (r *reporter) dashboards() (all []string) {
+	hold := r.now.Load()
+	at := hold.cfg.Admin.Listen
+	for _, l := range r.otherListeners() {
+		if l.Part == "admin" {
+			at = l.Address
+		}
+	}
+	if u, err := brokerenv.URL(at, hold.public.Machine()); err == nil {
+		at = u.String() + "/"
+	}
+	all = append(all, at)
+	if secure := r.web(hold, "admin"); secure != "" {
+		all = append(all, secure)
+	}
+	last := &all[len(all)-1]
+	switch {
 	case hold.secrets.admin == "":
-		return at
 	case hold.cfg.Admin.Token.IsSet():
-		return at + " (its token: admin.token of the configuration)"
+		*last += " (its token: admin.token of the configuration)"
 	default:
-		return at + " (its token: " + filepath.Join(hold.cfg.DataDir, datadir.AdminToken) + ")"
+		*last += " (its token: " + filepath.Join(hold.cfg.DataDir, datadir.AdminToken) + ")"
 	}
+	return all
 }
 
 func brokerEnvCall(file string) string {

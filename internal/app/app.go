@@ -55,6 +55,9 @@ type parts struct {
 	hooks     *hooks.Server
 	admin     *admin.Admin
 	guard     *webguard.Guard // the admin listener
+	inlet     *webguard.Inlet // where the TURN server leaves clients that speak HTTP
+	front     *webguard.Guard // what serves them
+	strayed   *atomic.Uint64  // their requests for what is not served
 	rendezvous
 	together
 }
@@ -99,7 +102,7 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 	a.found = findings.NewSet(a.part("setup"))
 	a.clock = clock.New(a.found)
 	a.report = &reporter{parts: &a.parts, now: &a.now, told: &a.told, found: a.found, log: a.part("losses"), life: a.life, started: time.Now()}
-	a.stories = stories.New()
+	a.stories, a.strayed = stories.New(), new(atomic.Uint64)
 	a.leavers = &leavers{
 		after: func() time.Duration { return a.cfg().Broker.RelaysEndAfter },
 		here: func(node string) bool {
@@ -122,7 +125,8 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 		return nil, err
 	}
 	for _, build := range []func() error{
-		a.openCerts, a.openNodes, a.openUsage, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.supervisor.closeUnused,
+		a.openCerts, a.openNodes, a.openUsage, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.openFront,
+		a.supervisor.closeUnused,
 	} {
 		if err := build(); err != nil {
 			return nil, err
@@ -183,11 +187,12 @@ func (a *App) openTURN() (err error) {
 	}); err != nil {
 		return err
 	}
+	a.inlet = webguard.NewInlet()
 	a.turn, err = turnsrv.New(turnsrv.Config{
 		Listen: t.Listen, ListenTLS: t.ListenTLS, Passed: a.supervisor.passedTURN(t), Transports: t.Transports, Realm: t.Realm,
 		IPv4: turnsrv.Family(p.IPv4), IPv6: turnsrv.Family(p.IPv6), PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max,
-		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: a.nodes, Ledger: ledger{a.usage}, Certificate: a.certs.GetCertificate,
-		Protected: remembered(a.protected), Logger: a.part("turn"),
+		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: directory{a.nodes, &a.together}, Ledger: ledger{a.usage}, Certificate: a.certs.GetCertificate,
+		HTTP: a.inlet.Offer, Protected: remembered(a.protected), Logger: a.part("turn"),
 	})
 	if err != nil {
 		return err
@@ -247,17 +252,19 @@ func (a *App) openBroker() (err error) {
 		return nil
 	}
 	ln, err := listenBroker(a.cfg(), a.supervisor, a.found)
-	if ln == nil || err != nil {
+	if err != nil || ln == nil && !a.cfg().HTTPS.Serves("broker") {
 		return err
 	}
 	if a.shared, err = a.openShared(a.now.Load()); err == nil {
 		a.broker, err = broker.New(broker.Config{
 			Listener: ln, Decider: decider{a.decider, &a.now}, Settings: brokerSettings(a.cfg()), Redis: a.shared,
-			Observer: &watcher{parts: &a.parts, meters: a.report.meters}, Logger: a.part("broker"),
+			HandlerOnLoopback: a.cfg().LoopbackTLS(), Observer: &watcher{parts: &a.parts, meters: a.report.meters}, Logger: a.part("broker"),
 		})
 	}
 	if err != nil {
-		ln.Close()
+		if ln != nil {
+			ln.Close()
+		}
 		return err
 	}
 	a.nodes.AttachBroker(links{&a.parts})

@@ -98,8 +98,8 @@ func (a *App) prepareBroker(next *config.Config) (change.Change, error) {
 	if a.broker == nil {
 		return change.Change{}, nil
 	}
-	if err := next.CheckBroker(); err != nil { // of what a reload keeps and what it changes
-		return change.Change{}, fmt.Errorf("broker.listen: %w", err)
+	if key, err := next.CheckBroker(); err != nil { // of what a reload keeps and what it changes
+		return change.Change{}, fmt.Errorf("%s: %w", key, err)
 	}
 	return a.broker.Prepare(brokerSettings(next))
 }

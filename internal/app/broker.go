@@ -3,7 +3,6 @@ package app
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/systemd"
 )
 
-// listenBroker returns the Broker's listener, nil if it has to do without one.
+// listenBroker returns the Broker's listener, nil if it has to do without one: then there is no Broker but at the TLS ports.
 func listenBroker(cfg *config.Config, from *supervisor, found *findings.Set) (net.Listener, error) {
 	b := cfg.Broker
 	passed, err := from.passed(systemd.NameBroker, "broker.listen", b.Listen, b.Open || cfg.Hooks.Authenticate.Mode != "allow")
@@ -42,9 +41,13 @@ func listenBroker(cfg *config.Config, from *supervisor, found *findings.Set) (ne
 			return ln, nil
 		}
 	}
+	left := "is off, everything else runs: "
+	if cfg.HTTPS.Serves("broker") {
+		left = "is reached over HTTPS alone: "
+	}
 	found.Replace("broker.port", []findings.Finding{{
 		ID:     "broker.port",
-		Detail: "the Broker in this process is off, everything else runs: " + err.Error(),
+		Detail: "the Broker in this process " + left + err.Error(),
 		Remedy: "set broker.listen to a free port for Nodes to connect to; or broker.enabled = false if a Broker of its own runs there",
 	}})
 	return nil, nil
@@ -98,20 +101,12 @@ func (p *parts) closeShared() error {
 
 func brokerSettings(cfg *config.Config) broker.Settings {
 	b := cfg.Broker
-	s := broker.Settings{
+	return broker.Settings{
 		P2P: b.P2P, RelayMessages: b.RelayMessages, CheckSender: b.CheckSender, SameID: broker.SameID(b.SameID), Origins: b.Origins,
+		TrustedProxies: prefixes(b.TrustedProxies),
 		Limits: broker.Limits{
 			Connections: b.Limits.Connections, ConnectionsPerIP: b.Limits.ConnectionsPerIP,
 			MessagesPerSecond: b.Limits.MessagesPerSecond, WaitingBytes: int(b.Limits.WaitingBytes),
 		},
 	}
-	for _, text := range b.TrustedProxies { // config has checked them
-		if p, err := netip.ParsePrefix(text); err == nil {
-			s.TrustedProxies = append(s.TrustedProxies, p)
-		} else if ip, err := netip.ParseAddr(text); err == nil {
-			ip = ip.Unmap()
-			s.TrustedProxies = append(s.TrustedProxies, netip.PrefixFrom(ip, ip.BitLen()))
-		}
-	}
-	return s
 }

@@ -24,7 +24,7 @@ import (
 
 // node is a Node at the Broker of a site.
 type node struct {
-	t        *testing.T
+	t        testing.TB
 	nc       net.Conn
 	user     string // of its TURN credential
 	password string

@@ -20,6 +20,7 @@ func turnedAway(s turnsrv.StreamStats) map[string]uint64 {
 	return map[string]uint64{
 		"over_share": s.OverShare, "full": s.Full, "displaced": s.Displaced, "silent": s.Silent, "bad_handshake": s.BadHandshake,
 		"unserved": s.Unserved, "stale_cookies": s.StaleCookies, "panicked": s.Panicked,
+		"foreign_proxy": s.ForeignProxy, "malformed_proxy": s.MalformedProxy,
 	}
 }
 
@@ -118,6 +119,10 @@ func (p *parts) lostOverHTTP() map[string]map[string]uint64 {
 	}
 	if p.guard != nil {
 		all["admin"] = p.guard.Lost()
+	}
+	if p.front != nil {
+		all["https"] = p.front.Lost()
+		all["https"]["404"] = p.strayed.Load()
 	}
 	return all
 }

@@ -21,7 +21,7 @@ const touchEvery = time.Minute
 // last what they stand on. reload, which
 // may be nil, runs beside them.
 func (a *App) Run(ctx context.Context, reload stages.Part) error {
-	front := []stages.Part{a.guard.Run, a.admin.Run, a.certs.Run, a.peers.Run, a.watch, a.watchNetwork, a.clock.Run, a.touch, a.account, a.report.watchLosses, a.report.watchRelayPorts}
+	front := []stages.Part{a.guard.Run, a.front.Run, a.admin.Run, a.certs.Run, a.peers.Run, a.watch, a.watchNetwork, a.clock.Run, a.touch, a.account, a.report.watchLosses, a.report.watchRelayPorts}
 	if a.redis != nil {
 		front = append(front, a.redis.Run)
 	}
@@ -73,6 +73,7 @@ func (a *App) Drain() {
 		a.turn.Drain()
 		a.letNodesGo()
 		a.hooks.LetGo()
+		a.front.LetGo()
 		a.log.Info("draining: no new allocations are taken, and Nodes are told to join again", "allocations", a.turn.Live(), "drain_timeout", a.cfg().DrainTimeout.String())
 	})
 }

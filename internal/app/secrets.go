@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"path/filepath"
 
+	"github.com/crolang-p2p/crolang-aio/certs"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
 	"github.com/crolang-p2p/crolang-aio/internal/change"
@@ -30,11 +32,11 @@ func credentialSecret(cfg *config.Config) secret {
 }
 
 func hooksToken(cfg *config.Config) secret {
-	return secret{cfg.Hooks.Token, datadir.HooksToken, !cfg.Hooks.AllowNoToken && listen.Exposed(cfg.Hooks.Listen)}
+	return secret{cfg.Hooks.Token, datadir.HooksToken, !cfg.Hooks.AllowNoToken && (listen.Exposed(cfg.Hooks.Listen) || cfg.HTTPS.Serves("hooks"))}
 }
 
 func adminToken(cfg *config.Config) secret {
-	return secret{cfg.Admin.Token, datadir.AdminToken, !cfg.Admin.AllowNoToken && listen.Exposed(cfg.Admin.Listen)}
+	return secret{cfg.Admin.Token, datadir.AdminToken, !cfg.Admin.AllowNoToken && (listen.Exposed(cfg.Admin.Listen) || cfg.HTTPS.Serves("admin"))}
 }
 
 func redisPassword(cfg *config.Config) secret {
@@ -115,6 +117,11 @@ func BrokerEnv(cfg *config.Config) (brokerenv.Env, error) {
 	if err != nil {
 		return brokerenv.Env{}, err
 	}
+	if secure := webhooksURL(cfg, p); secure != "" {
+		if base, err = url.Parse(secure); err != nil {
+			return brokerenv.Env{}, err
+		}
+	}
 	env := brokerenv.Env{Base: base}
 	if env.Token, err = SecretsOf(cfg).HooksToken(); err != nil {
 		return env, fmt.Errorf("the webhooks' token: %w", err)
@@ -131,6 +138,30 @@ func BrokerEnv(cfg *config.Config) (brokerenv.Env, error) {
 		return env, fmt.Errorf("the password of the Redis: %w", err)
 	}
 	return env, nil
+}
+
+// webhooksURL is where Brokers reach the webhooks over HTTPS; empty if they are not served there, or with a certificate that
+// clients refuse.
+func webhooksURL(cfg *config.Config, p publicaddr.Public) string {
+	if !cfg.HTTPS.Serves("hooks") || !verifiable(cfg, p) {
+		return ""
+	}
+	var all []publicaddr.Listener
+	for _, text := range cfg.Turn.ListenTLS {
+		if at, err := listen.Parse(text); err == nil {
+			all = append(all, publicaddr.Listener{Transport: "tls", Addr: at.AddrPort(), Outside: cfg.Turn.PublicPorts[at.Port()]})
+		}
+	}
+	return webURL(cfg, p, all, "hooks")
+}
+
+// verifiable reports whether the configured certificate is one that clients accept.
+func verifiable(cfg *config.Config, p publicaddr.Public) bool {
+	if cfg.Certs.CertFile == "" {
+		return cfg.Certs.ACME.Enabled // it will be, or serve says why not
+	}
+	k, err := certs.New(certs.Config{CertFile: cfg.Certs.CertFile, KeyFile: cfg.Certs.KeyFile, PublicHost: p.Machine()})
+	return err == nil && k.Verifiable()
 }
 
 func reveal(all []config.Secret) []string {

@@ -88,7 +88,21 @@ func turnSettings(cfg *config.Config) turnsrv.Settings {
 			Software: cfg.Turn.Software, UnauthenticatedPerSecond: l.UnauthenticatedPerSecond,
 		},
 		DrainTimeout: cfg.DrainTimeout, BitsPerSecond: l.BitsPerSecond, TotalBitsPerSecond: l.TotalBitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
+		HTTP: len(cfg.HTTPS.Serve) > 0, Proxies: prefixes(cfg.Turn.ProxyProtocol),
 	}
+}
+
+// prefixes reads addresses and prefixes, which config has checked.
+func prefixes(texts []string) (all []netip.Prefix) {
+	for _, text := range texts {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			all = append(all, p)
+		} else if ip, err := netip.ParseAddr(text); err == nil {
+			ip = ip.Unmap()
+			all = append(all, netip.PrefixFrom(ip, ip.BitLen()))
+		}
+	}
+	return all
 }
 
 // certSettings are those that a reload can change.

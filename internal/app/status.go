@@ -43,7 +43,7 @@ func (r *reporter) status() adminapi.Status {
 	}
 	return adminapi.Status{
 		Version: v.Version, Commit: v.Commit, Go: v.Go, Now: time.Now().UTC(), Started: r.started.UTC(), BrokerSeen: r.hooks.BrokerSeen(),
-		Listeners: append(r.turnListeners(), r.otherListeners()...), URLs: r.told.load().all(), NodesURL: r.nodesURL(),
+		Listeners: append(r.turnListeners(), r.otherListeners()...), URLs: r.told.load().all(), NodesURL: r.nodesURL(), HTTPS: r.webURLs(),
 		Public: adminapi.Public{
 			Host: hold.public.Machine(), IPv4: text(hold.public.IPv4.Advertise), IPv6: text(hold.public.IPv6.Advertise),
 		},
@@ -147,6 +147,7 @@ func (r *reporter) newMetrics() (err error) {
 		Broker: r.brokerStats,
 		Fleet:  r.fleetStats,
 		Policy: r.policyStats,
+		Web:    r.webStats,
 		Usage:  r.usageStats,
 		HTTP:   r.lostOverHTTP,
 		State:  func() (ready, draining bool) { return len(r.life.notReady()) == 0, r.life.draining() },
@@ -233,7 +234,7 @@ func (p *parts) turnListeners() []adminapi.Listener {
 // otherListeners are the HTTP and Redis listeners that are up.
 func (p *parts) otherListeners() []adminapi.Listener {
 	var out []adminapi.Listener
-	if p.broker != nil {
+	if p.broker != nil && p.broker.Addr() != nil {
 		out = append(out, adminapi.Listener{Part: "broker", Transport: "http", Address: p.broker.Addr().String()})
 	}
 	if p.hooks != nil {
@@ -251,12 +252,16 @@ func (p *parts) otherListeners() []adminapi.Listener {
 	return out
 }
 
-// brokerEnv is a Broker's environment with the webhooks at their listener's own address.
+// brokerEnv is a Broker's environment with the webhooks at their listener's own address, or over HTTPS where they are served
+// there with a certificate that clients accept.
 func (r *reporter) brokerEnv() brokerenv.Env {
 	hold := r.now.Load()
 	host := hold.public.Machine()
 	at, _ := netip.ParseAddrPort(r.hooks.Addr().String())
 	env := brokerenv.Env{Base: &url.URL{Scheme: "http", Host: brokerenv.Reachable(at, host)}, Token: hold.secrets.hooks}
+	if secure := r.web(hold, "hooks"); secure != "" && r.certs.Verifiable() {
+		env.Base, _ = url.Parse(secure) // ours
+	}
 	if r.redis != nil {
 		env.Redis, env.Password = brokerenv.Reachable(r.redis.Addr().AddrPort(), host), hold.secrets.redis
 	}

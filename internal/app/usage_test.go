@@ -61,6 +61,35 @@ func TestLimitOfTheMonth(t *testing.T) {
 	}
 }
 
+// The limit of all allocations together comes and goes with a reload, and what it drops is counted as such.
+func TestTotalBitsPerSecond(t *testing.T) {
+	s := startSite(t, openToLoopback)
+	peer, _ := echo(t)
+	c := s.client("alice")
+	s.allocate(c)
+	if err := errors.Join(c.Bind(t.Context(), 0x4001, peer), round(t.Context(), c, "before")); err != nil {
+		t.Fatal(err)
+	}
+	s.reloadTo(openToLoopback + "[turn.limits]\ntotal_bits_per_second = 8000\n")
+	for range 1000 {
+		if err := c.SendChannel(0x4001, make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "drops have their cause", func() bool { return s.report.turnStats().Drops["over_total"] > 500 })
+	s.reloadTo(openToLoopback)
+	other := s.client("bob")
+	s.allocate(other)
+	if err := other.Bind(t.Context(), 0x4001, peer); err != nil {
+		t.Fatal(err)
+	}
+	for range 20 { // more than the limit gave at once
+		if err := round(t.Context(), other, strings.Repeat("x", 1000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // What the Nodes of doctor use is one line, however often it runs, and messages count for whoever sent them.
 func TestWhoIsCounted(t *testing.T) {
 	s := startSite(t, "")

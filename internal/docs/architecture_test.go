@@ -43,7 +43,7 @@ func rooms(t *testing.T) map[string]room {
 		if err != nil || !d.IsDir() {
 			return err
 		}
-		if name := d.Name(); name == "node_modules" || name == "testdata" || name == "dist" || strings.HasPrefix(name, ".") && name != ".." {
+		if name := d.Name(); name == "node_modules" || name == "testdata" || name == "dist" || name == "tools" || strings.HasPrefix(name, ".") && name != ".." {
 			return filepath.SkipDir
 		}
 		rel, err := filepath.Rel(root, path)

@@ -87,7 +87,7 @@ func runLocal(ctx context.Context, cfg *Config, emit func(Finding)) []Target {
 	}
 	sections := []section{l.certificateFiles, l.upstreams, l.files}
 	if l.status != nil {
-		sections = []section{l.nodes, l.listeners, l.certificate, l.public, l.relayPorts, l.redis, l.upstreams, l.files}
+		sections = []section{l.nodes, l.listeners, l.web, l.certificate, l.public, l.relayPorts, l.redis, l.upstreams, l.files}
 	}
 	for i, s := range sections {
 		sections[i] = func(ctx context.Context) []Finding {

@@ -64,6 +64,7 @@ const (
 	Seated    Verdict = iota
 	OverShare         // its source has all that it may have
 	Full              // every place is taken by a client that is kept
+	Displaced         // it has had to give way already
 )
 
 // New makes a Hall of total places, of which strangers have at most so many. A source may hold an eighth of all, and at most
@@ -90,9 +91,25 @@ func (s *Seat) Leave() { s.leave() }
 // stranger must give way whatever the limits are. leave ends the client if it is displaced later; it is called at most once,
 // from any goroutine.
 func (p *Hall) Take(ip netip.Addr, crowded bool, leave func()) (s *Seat, away *Seat, v Verdict) {
-	s = &Seat{source: household.Of(ip).Addr(), leave: leave}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.claim(&Seat{source: household.Of(ip).Addr(), leave: leave}, crowded)
+}
+
+// Move gives a stranger that turns out to be at ip another place in return for its own, as Take would, and the caller
+// releases that one instead. Without one the client has none any more.
+func (p *Hall) Move(from *Seat, ip netip.Addr) (s *Seat, away *Seat, v Verdict) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if from.gone {
+		return nil, nil, Displaced
+	}
+	p.drop(from)
+	return p.claim(&Seat{source: household.Of(ip).Addr(), leave: from.leave}, false)
+}
+
+// claim finds a place for s. Called with mu held.
+func (p *Hall) claim(s *Seat, crowded bool) (_ *Seat, away *Seat, v Verdict) {
 	now := p.now()
 	p.purge(now)
 	noRoom := crowded || p.open >= p.total

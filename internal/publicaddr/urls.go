@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // MaxTURN is the most TURN URLs that clients are told: each costs a client an allocation, and twenty connections of one
@@ -32,7 +33,7 @@ func (p Public) ICEURLs(listeners []Listener, tls bool) (stun, turn []string) {
 			if l.Transport != transport {
 				continue
 			}
-			at := net.JoinHostPort(p.Name(l.Addr.Addr()), strconv.Itoa(int(cmp.Or(l.Outside, l.Addr.Port()))))
+			at := net.JoinHostPort(p.Name(l.Addr.Addr()), strconv.Itoa(int(l.port())))
 			url := []string{"turn:" + at + "?transport=udp", "turn:" + at + "?transport=tcp", "turns:" + at + "?transport=tcp", "turns:" + at + "?transport=udp"}[i]
 			if !slices.Contains(groups[i], url) {
 				groups[i] = append(groups[i], url)
@@ -47,6 +48,42 @@ func (p Public) ICEURLs(listeners []Listener, tls bool) (stun, turn []string) {
 	}
 	return stun, turn
 }
+
+// HTTPS is the URL of the TLS listeners for a browser, without a slash at its end: that of the one at 443 outside, which may
+// be left out of it, else of the first that others reach, else of any. Empty: there is none.
+func (p Public) HTTPS(listeners []Listener) string {
+	var best *Listener
+	rank := func(l *Listener) int {
+		switch {
+		case l == nil:
+			return 0
+		case l.port() == 443:
+			return 3
+		case !l.Addr.Addr().IsLoopback():
+			return 2
+		}
+		return 1
+	}
+	for i := range listeners {
+		if l := &listeners[i]; l.Transport == "tls" && rank(l) > rank(best) {
+			best = l
+		}
+	}
+	if best == nil {
+		return ""
+	}
+	host := p.Name(best.Addr.Addr())
+	if best.port() != 443 {
+		return "https://" + net.JoinHostPort(host, strconv.Itoa(int(best.port())))
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return "https://" + host
+}
+
+// port is the one by which clients reach a listener.
+func (l *Listener) port() uint16 { return cmp.Or(l.Outside, l.Addr.Port()) }
 
 // shares says how many of each group make up most in all: one of each in turn, the first groups first.
 func shares(groups [][]string, most int) []int {

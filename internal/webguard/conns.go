@@ -5,15 +5,18 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/household"
 )
 
 // connSet is the listener as the server sees it, and every connection that came over it. Beyond the limit the newest is
-// never the one refused: the oldest that has not carried an authorised request goes, else the one that is idle longest,
-// so that a stranger who opens connections and says nothing cannot lock a Broker out. If all are busy with
-// authorised requests, the new one waits.
+// never the one refused: of those that have not carried an authorised request the oldest goes of the source that has most
+// of them, else the one that is idle longest, so that a stranger who opens connections and says nothing cannot lock a
+// Broker out, nor other strangers. If all are busy with authorised requests, the new one waits.
 type connSet struct {
 	net.Listener
 	limit  int
@@ -23,13 +26,21 @@ type connSet struct {
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
+	sources   map[netip.Prefix]*source
 	displaced uint64
+}
+
+// source is where strangers come from.
+type source struct {
+	at        netip.Prefix
+	strangers int // connections without an authorised request; guarded by the set's lock
 }
 
 // conn is one connection.
 type conn struct {
 	net.Conn
 	set     *connSet
+	from    *source // nil: it has left the set, or is no stranger's; guarded by the set's lock
 	opened  time.Time
 	trusted atomic.Bool  // an authorised request came over it
 	state   atomic.Int32 // http.ConnState
@@ -44,6 +55,7 @@ func newConnSet(listener net.Listener, limit int) *connSet {
 		closed:   make(chan struct{}),
 		freed:    make(chan struct{}, 1),
 		conns:    map[*conn]struct{}{},
+		sources:  map[netip.Prefix]*source{},
 	}
 }
 
@@ -74,24 +86,54 @@ func (s *connSet) add(c *conn) bool {
 			s.mu.Unlock()
 			return false
 		}
-		delete(s.conns, victim)
+		s.forget(victim)
 		s.displaced++
 	}
 	s.conns[c] = struct{}{}
+	s.enter(c)
 	s.mu.Unlock()
 	if victim != nil {
-		_ = victim.Close()
+		victim.abort()
 	}
 	return true
 }
 
-// victim returns the connection to close in favour of a new one, nil if none may be closed. Called with mu held.
+// enter counts c as a stranger of its source. Called with mu held, as the following are.
+func (s *connSet) enter(c *conn) {
+	at, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+	key := household.Of(at.Addr())
+	if c.from = s.sources[key]; c.from == nil {
+		c.from = &source{at: key}
+		s.sources[key] = c.from
+	}
+	c.from.strangers++
+}
+
+// withdraw undoes enter.
+func (s *connSet) withdraw(c *conn) {
+	if c.from == nil {
+		return
+	}
+	if c.from.strangers--; c.from.strangers == 0 {
+		delete(s.sources, c.from.at)
+	}
+	c.from = nil
+}
+
+// forget takes c out of the set.
+func (s *connSet) forget(c *conn) {
+	s.withdraw(c)
+	delete(s.conns, c)
+}
+
+// victim returns the connection to close in favour of a new one, nil if none may be closed.
 func (s *connSet) victim() *conn {
 	var stranger, idle *conn
 	for c := range s.conns {
 		switch {
-		case !c.trusted.Load():
-			if stranger == nil || c.opened.Before(stranger.opened) {
+		case c.from != nil:
+			if stranger == nil || c.from.strangers > stranger.from.strangers ||
+				c.from.strangers == stranger.from.strangers && c.opened.Before(stranger.opened) {
 				stranger = c
 			}
 		case http.ConnState(c.state.Load()) == http.StateIdle:
@@ -163,14 +205,31 @@ func (s *connSet) poke() {
 
 // Close closes the connection and gives its place back.
 func (c *conn) Close() error {
+	c.leave()
+	return c.Conn.Close()
+}
+
+// leave gives the place back.
+func (c *conn) leave() {
 	c.once.Do(func() {
 		c.set.mu.Lock()
-		delete(c.set.conns, c)
+		c.set.forget(c)
 		c.set.mu.Unlock()
 		c.set.poke()
 	})
-	return c.Conn.Close()
 }
+
+// abort ends the connection without waiting for anything.
+func (c *conn) abort() {
+	if hard, ok := c.Conn.(interface{ Abort() }); ok {
+		hard.Abort() // what serves it closes it then
+		return
+	}
+	_ = c.Close()
+}
+
+// NetConn is the connection below.
+func (c *conn) NetConn() net.Conn { return c.Conn }
 
 // CloseWrite lets the server end its half of a connection first, so that an answer sent before the request's body was
 // read is not lost to a reset.
@@ -187,10 +246,21 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, connKey{}, c)
 }
 
+// Accepted is the connection of a request that a Guard serves, as its listener has returned it; nil elsewhere.
+func Accepted(r *http.Request) net.Conn {
+	if c, ok := r.Context().Value(connKey{}).(*conn); ok {
+		return c.Conn
+	}
+	return nil
+}
+
 // trust notes that an authorised request came over r's connection.
 func trust(r *http.Request) {
 	if c, ok := r.Context().Value(connKey{}).(*conn); ok && !c.trusted.Load() {
 		c.trusted.Store(true)
+		c.set.mu.Lock()
+		c.set.withdraw(c)
+		c.set.mu.Unlock()
 	}
 }
 
@@ -220,7 +290,10 @@ func (g *Guard) connState(nc net.Conn, state http.ConnState) {
 	case http.StateIdle:
 		c.since.Store(time.Now().UnixNano())
 		g.conns.poke()
-	case http.StateClosed, http.StateHijacked:
+	case http.StateClosed:
+		g.open.Done()
+	case http.StateHijacked: // it is the handler's to bound now
+		c.leave()
 		g.open.Done()
 	case http.StateActive:
 	}

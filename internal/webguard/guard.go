@@ -1,4 +1,4 @@
-// Package webguard is the HTTP service shell of the webhooks and the admin listener: it binds, bounds connections,
+// Package webguard is the HTTP service shell of the webhooks, the admin listener and what else speaks HTTP: it binds, bounds connections,
 // headers, time and requests in flight, checks the token, and keeps the pages of other sites out, by Host and Origin.
 // What is served behind it is the caller's [http.Handler].
 package webguard
@@ -159,6 +159,13 @@ func setDefault[T int | time.Duration](value *T, otherwise T) {
 
 // Addr returns the bound address.
 func (g *Guard) Addr() net.Addr { return g.conns.Addr() }
+
+// Open is how many connections a Guard has, without those that handlers took over.
+func (g *Guard) Open() int {
+	g.conns.mu.Lock()
+	defer g.conns.mu.Unlock()
+	return len(g.conns.conns)
+}
 
 // Lost is what was not served as it should have been, since New, by cause: connections that gave way to newer ones beyond
 // MaxConns (displaced), and requests whose handler panicked (panicked), which is always 0, but for a mistake of ours.

@@ -46,6 +46,14 @@ func newRefusals(table string) refusals {
 	}
 }
 
+// Below returns a request as the handler sees it, with Settings.Path taken off, and whether it was below that path at all:
+// the Guard takes others too, since a proxy may have taken it off.
+func (g *Guard) Below(r *http.Request) (*http.Request, bool) {
+	path := g.set.Load().path
+	short := below(r, path)
+	return short, path == "" || short != r
+}
+
 // below takes path off the front of a request's URL.
 func below(r *http.Request, path string) *http.Request {
 	if path == "" {

@@ -40,7 +40,8 @@ type Conn struct {
 	timeout, away time.Duration
 	relays, known atomic.Bool // it has a relay; it has authenticated
 
-	before func() // see BeforeWrite
+	client, server net.Addr // of the connection, if a proxy has told them; else nil
+	before         func()   // see BeforeWrite
 
 	serving bool   // set before the first concurrent use
 	input   []byte // what Read gives out while serving; of the reading goroutine
@@ -79,6 +80,37 @@ func (c *Conn) Peek(n int) ([]byte, error) {
 		}
 	}
 	return c.head[:n], nil
+}
+
+// Fill waits for more than Peek and Fill have had so far, and returns all of it, at most so many bytes. Later reads return
+// it again. It is called before anything is read.
+func (c *Conn) Fill(most int) ([]byte, error) {
+	b := make([]byte, most-len(c.head))
+	n, err := c.TCPConn.Read(b)
+	c.head = append(c.head, b[:n]...)
+	return c.head, err
+}
+
+// Skip forgets the first n bytes of those that Peek and Fill have had.
+func (c *Conn) Skip(n int) { c.head = c.head[n:] }
+
+// As has RemoteAddr and LocalAddr return what a proxy has told of the client's own connection.
+func (c *Conn) As(client, server net.Addr) { c.client, c.server = client, server }
+
+// RemoteAddr implements [net.Conn].
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.client != nil {
+		return c.client
+	}
+	return c.TCPConn.RemoteAddr()
+}
+
+// LocalAddr implements [net.Conn].
+func (c *Conn) LocalAddr() net.Addr {
+	if c.server != nil {
+		return c.server
+	}
+	return c.TCPConn.LocalAddr()
 }
 
 // errNoInput is what a tls.Conn on top is told when the kernel has nothing more at the moment. crypto/tls keeps what

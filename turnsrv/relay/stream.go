@@ -51,8 +51,15 @@ type stream struct {
 	write sync.Mutex // of conn, so that frames are not mixed up
 }
 
+// Begun is a TLS connection of which some clear text was read already, to find out what the client speaks.
+type Begun struct {
+	*tls.Conn
+
+	Head []byte // what was read
+}
+
 // ServeStream serves a client on TCP or TLS until the connection ends, and closes it. conn is a *net.TCPConn, a *Conn,
-// or a *tls.Conn over a *Conn whose handshake is done. The stream's relay ends with it. relaying, where it is not nil,
+// or a *tls.Conn or *Begun over a *Conn whose handshake is done. The stream's relay ends with it. relaying, where it is not nil,
 // is called with true when the client gets a relay and with false when it has lost it; it must not block. The error
 // says why the stream ended; it is nil if the client or ctx ended it.
 func (p *Plane) ServeStream(ctx context.Context, conn net.Conn, t Tuple, relaying func(bool)) error {
@@ -66,6 +73,9 @@ func (p *Plane) ServeStream(ctx context.Context, conn net.Conn, t Tuple, relayin
 		s.tcp = c
 	case *tls.Conn:
 		s.tls = c
+		s.tcp, _ = c.NetConn().(*Conn)
+	case *Begun:
+		s.conn, s.tls, s.rest = c.Conn, c.Conn, c.Head
 		s.tcp, _ = c.NetConn().(*Conn)
 	}
 	if err == nil && s.tcp == nil {

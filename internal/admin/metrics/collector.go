@@ -24,6 +24,7 @@ type collector struct {
 	hellos, strangers, httpLost *prometheus.Desc
 
 	broker brokerDescs
+	web    webDescs
 	fleet  fleetDescs
 }
 
@@ -32,7 +33,7 @@ func newCollector(cfg Config, own *Metrics) *collector {
 		return prometheus.NewDesc(prometheus.BuildFQName(namespace, subsystem, name), help, labels, nil)
 	}
 	return &collector{
-		cfg: cfg, own: own, broker: newBrokerDescs(desc), fleet: newFleetDescs(desc),
+		cfg: cfg, own: own, broker: newBrokerDescs(desc), web: newWebDescs(desc), fleet: newFleetDescs(desc),
 		allocations: desc("turn", "allocations", "Live allocations, by the transport of their clients.", "transport"),
 		opened:      desc("turn", "allocations_opened_total", "Allocations made since the start.", "transport"),
 		connections: desc("turn", "connections", "Open client connections; none over udp.", "transport"),
@@ -192,6 +193,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	if c.cfg.Broker != nil {
 		st, up := c.cfg.Broker()
 		c.broker.collect(s, st, up)
+	}
+	if c.cfg.Web != nil {
+		if st, on := c.cfg.Web(); on {
+			c.web.collect(s, st)
+		}
 	}
 	if c.cfg.Fleet != nil {
 		st, up := c.cfg.Fleet()

@@ -31,6 +31,7 @@ type Config struct {
 	Broker      func() (BrokerStats, bool)           // false: it is off
 	Fleet       func() (FleetStats, bool)            // false: this machine is alone
 	Policy      func() PolicyStats
+	Web         func() (WebStats, bool) // false: nothing is served
 	Usage       func() UsageStats
 	HTTP        func() map[string]map[string]uint64 // what was not served as it should have been, by listener ("hooks", "admin") and cause
 	State       func() (ready, draining bool)

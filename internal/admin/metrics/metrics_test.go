@@ -55,6 +55,9 @@ func full() Config {
 				LetGo: map[string]uint64{"unread": 1}, SlowedDown: 17, Received: 18, Relayed: 19, RedisFailures: 20,
 			}, true
 		},
+		Web: func() (WebStats, bool) {
+			return WebStats{Connections: 21, Accepted: 22, NotFound: 24}, true
+		},
 		Fleet: func() (FleetStats, bool) {
 			return FleetStats{
 				RedisOK: true, Machines: map[string]int{"up": 3, "silent": 1}, Unshared: 2, Sent: 4, Received: 5, Compared: 6,

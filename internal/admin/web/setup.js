@@ -6,6 +6,7 @@ import { ago, count, duration, facts, h, rich, say, setText, table } from "./dom
 
 export const title = "Set-up";
 
+const overHTTPS = { broker: "The Broker over HTTPS", hooks: "The webhooks over HTTPS", admin: "This dashboard over HTTPS" };
 const PARTS = { turn: "STUN and TURN", broker: "Broker", hooks: "Webhooks for Brokers elsewhere", admin: "Dashboard and API", redis: "Redis" };
 
 export function show(main, _, signal) {
@@ -54,6 +55,7 @@ export function show(main, _, signal) {
     ]));
     reach.replaceChildren(facts([
       ["Nodes connect to", s.nodes_url ? h("code", { text: s.nodes_url }) : "a Broker elsewhere, with the lines below"],
+      ...(s.https ?? []).map((w) => [overHTTPS[w.part] ?? w.part + " over HTTPS", h("code", { text: w.url })]),
       ["A Broker elsewhere", s.broker_seen ? h("span", {}, "called ", ago(s.broker_seen)) : "has never called"],
       ["Public host", s.public.host || "–"],
       ["Relays, IPv4", s.public.ipv4 || "off"],
