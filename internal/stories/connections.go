@@ -85,6 +85,19 @@ func (a *attempts) begin(s Signal, before *Connection) *Connection {
 	return c
 }
 
+// forget drops the attempts that a Node had a part in, and reports whether there were any.
+func (a *attempts) forget(node string) bool {
+	n := len(a.ring)
+	kept := make([]*Connection, 0, n)
+	for i := range n {
+		if c := a.ring[(a.next+i)%n]; c.Asker != node && c.Asked != node {
+			kept = append(kept, c)
+		}
+	}
+	a.ring, a.next = kept, 0
+	return len(kept) < n
+}
+
 // reply notes how the other Node answered. Without an attempt there is nothing to note it of.
 func (c *Connection) reply(s Signal) {
 	if c != nil {

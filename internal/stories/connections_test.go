@@ -53,4 +53,16 @@ func TestConnections(t *testing.T) {
 		t.Errorf("%d, %+v", len(all), all[0])
 	}
 	k.Settle(1, Direct) // forgotten
+	last := fmt.Sprint("Node", 2*maxAttempts-1)
+	if !k.Forget(last) || k.Forget(last) {
+		t.Error("a Node is not forgotten once")
+	}
+	if all = k.Connections(time.Time{}, ""); len(all) != maxAttempts-1 || all[0].Asker != fmt.Sprint("Node", 2*maxAttempts-2) {
+		t.Errorf("%d, %+v", len(all), all[0])
+	}
+	note("Alice", "Bob", Attempt, "")
+	note("Carol", "Bob", Attempt, "")
+	if all = k.Connections(time.Time{}, ""); len(all) != maxAttempts || all[0].Asker != "Carol" || all[1].Asker != "Alice" || all[maxAttempts-1].At.After(all[0].At) {
+		t.Errorf("%d, %+v", len(all), all[0])
+	}
 }

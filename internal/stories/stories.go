@@ -140,10 +140,11 @@ func (k *Keeper) of(p [2]string, ok bool) *Story {
 	return s
 }
 
-// Forget drops the stories of a Node, and reports whether there were any.
+// Forget drops the stories of a Node and its attempts, and reports whether there were any.
 func (k *Keeper) Forget(node string) (any bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	any = k.attempts.forget(node)
 	for _, list := range []*lru.LRU[[2]string, *Story]{k.met, k.unmet} {
 		for _, p := range list.Keys() {
 			if p[0] == node || p[1] == node {

@@ -135,7 +135,7 @@ function setUpTheme() {
   apply();
 }
 
-// recallEvents fetches what happened before the page was opened.
+// recallEvents fetches what happened while nobody listened.
 async function recallEvents(signal) {
   try {
     recalled((await call("GET", "/api/events/recent", { query: { limit: 300 }, signal })).events);
@@ -172,7 +172,9 @@ async function run() {
       }, { signal: session.signal });
       route();
       followWarnings(session.signal);
-      recallEvents(session.signal);
+      watch(session.signal, (what) => { // at the beginning, and after a connection that was lost
+        if (what === "state" && store.connected) recallEvents(session.signal);
+      });
       await follow(session.signal);
     } catch (err) {
       if (!(err instanceof Unauthorized)) throw err;
