@@ -4,6 +4,7 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -61,6 +62,9 @@ type Turn struct {
 
 // PortRange is a range of ports, both ends included. Min is at least 1 and at most Max.
 type PortRange struct{ Min, Max uint16 }
+
+// String is the range as it is written in the file.
+func (r PortRange) String() string { return fmt.Sprintf("%d-%d", r.Min, r.Max) }
 
 // Limits is the table [turn.limits]. 0 means no limit.
 type Limits struct {

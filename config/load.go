@@ -24,6 +24,9 @@ func WithEnviron(environ []string) Option { return func(l *loader) { l.environ =
 // names for a part to read. So whoever watches them knows them all, even if Load fails.
 func WithRead(read func(path string)) Option { return func(l *loader) { l.read = read } }
 
+// WithSources fills in, for each key that something sets, what does: the file, or a variable.
+func WithSources(sources map[string]string) Option { return func(l *loader) { l.source = sources } }
+
 // WithCheck adds a check by a part that knows more of its settings. It is called with a Config whose every value has
 // the right shape. Its mistakes need Key and Err, and may have Because: Load adds the place. Entry n of a list, counted
 // from 0, is KEY[n]. A mistake about a key that Load itself has found wrong is left out.
@@ -97,7 +100,10 @@ type loader struct {
 }
 
 func (l *loader) load(text string) (*Config, error) {
-	l.keys, l.source, l.bad, l.broken = Keys(), map[string]string{}, map[string]bool{}, map[int]bool{}
+	l.keys, l.bad, l.broken = Keys(), map[string]bool{}, map[int]bool{}
+	if l.source == nil {
+		l.source = map[string]string{}
+	}
 	for _, k := range l.keys {
 		k.decode(&l.cfg, standardValue(k.standard)) // right by test
 	}

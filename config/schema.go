@@ -43,7 +43,8 @@ type Key struct {
 	same     func(a, b *Config) bool
 	copy     func(to, from *Config)
 	count    func(c *Config) (n int64, ok bool) // the value of a number
-	text     func(c *Config) string             // the value, but for what is secret in it
+	value    func(c *Config) any
+	text     func(c *Config) string // the value, but for what is secret in it
 }
 
 // Leaf is the last part of Name: what stands before the "=" in the file.
@@ -95,6 +96,7 @@ func define[T any](name string, standard any, k kind[T], at func(*Config) *T, do
 	key.text = func(c *Config) string { return fmt.Sprint(*at(c)) }
 	key.same = func(a, b *Config) bool { return reflect.DeepEqual(*at(a), *at(b)) }
 	key.copy = func(to, from *Config) { *at(to) = *at(from) }
+	key.value = func(c *Config) any { return *at(c) }
 	key.count = func(c *Config) (int64, bool) {
 		switch n := any(*at(c)).(type) {
 		case int:

@@ -79,6 +79,7 @@ var commands = map[string]command{
 	"HSET":      {run: hset, min: 3, max: 3},
 	"HSETNX":    {run: hset, min: 3, max: 3},
 	"HGETALL":   {run: read, min: 1, max: 1},
+	"HGET":      {run: read, min: 2, max: 2},
 	"HDEL":      {run: read, min: 2, max: -1},
 	"HLEN":      {run: read, min: 1, max: 1},
 	"HSCAN":     {run: hscan, min: 2, max: 4},

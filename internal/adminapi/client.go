@@ -233,14 +233,7 @@ func (c *Client) fetch(ctx context.Context, method, path string, q url.Values, b
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err
-		}
-		if text := err.Error(); len(text) > maxText { // it quotes what came
-			err = errors.New(said(text))
-		}
-		return 0, nil, fmt.Errorf("%w at %s: is it running, and is admin.listen the same for both? (%w)", ErrUnreachable, c.base, err)
+		return 0, nil, c.unreachable(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	most := maxAnswer(path, q)
@@ -252,6 +245,18 @@ func (c *Client) fetch(ctx context.Context, method, path string, q url.Values, b
 		return 0, nil, fmt.Errorf("the server's answer is larger than %d MiB: check admin.listen", most>>20)
 	}
 	return resp.StatusCode, data, nil
+}
+
+// unreachable is why a request got no answer.
+func (c *Client) unreachable(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	if text := err.Error(); len(text) > maxText { // it quotes what came
+		err = errors.New(said(text))
+	}
+	return fmt.Errorf("%w at %s: is it running, and is admin.listen the same for both? (%w)", ErrUnreachable, c.base, err)
 }
 
 // readAnswer turns a status and a body into into or an error.

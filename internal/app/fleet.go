@@ -38,7 +38,7 @@ func (a *App) openFleet() (err error) {
 	}
 	a.fleet, err = fleet.New(fleet.Config{
 		Redis: a.fleetRedis, Name: fleetName(hold.cfg), Region: hold.cfg.Fleet.Region, Settings: fleetSettings(hold.cfg, hold.secrets),
-		Dir: a.dir.Path(), Bans: a.nodes, Self: newPortrait(a.report).now,
+		Dir: a.dir.Path(), Bans: a.nodes, Connected: a.nodes.ConnectedNodes, Self: newPortrait(a.report).now,
 		Found: func(now []findings.Finding) { a.found.Replace("fleet.", now) }, Logger: a.part("fleet"),
 	})
 	return err
@@ -91,6 +91,17 @@ func (p *parts) closeFleet() error {
 		return nil
 	}
 	return p.fleetRedis.Close()
+}
+
+// directory is what the TURN server asks about Nodes: a Node may be connected to a Broker of another machine.
+type directory struct {
+	*nodes.Registry
+	together *together
+}
+
+// Connected implements [control.Directory].
+func (d directory) Connected(node string) bool {
+	return d.Registry.Connected(node) || d.together.fleet != nil && d.together.fleet.Connected(node)
 }
 
 // machines shows the fleet to the admin API.

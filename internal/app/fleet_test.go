@@ -141,3 +141,19 @@ func TestFleetNamesWhatDiffers(t *testing.T) {
 		return false
 	})
 }
+
+// While a Node is connected at one machine its expired credential opens relays at the others.
+func TestFleetWhileConnected(t *testing.T) {
+	all := startFleet(t, redistest.Serve(t), []string{"one", "two"}, "")
+	alice := joinNode(t, all[0], "alice")
+	old, err := all[0].keys.Issue("alice", -time.Minute, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice.user, alice.password = old.Username, old.Password
+	await(t, "the other machine does not know that it is connected", func() bool { return all[1].fleet.Connected("alice") })
+	alice.allocate(all[1])
+	if all[1].fleet.Connected("bob") {
+		t.Error("a Node that is nowhere counts as connected")
+	}
+}

@@ -89,10 +89,12 @@ func Commands() []*cli.Command {
 			Name: "serve", Usage: "run everything, in the foreground", Flags: []cli.Flag{config}, Action: noArgs(serve),
 		},
 		{
-			Name: "config", Usage: "check or write a configuration", Action: needSubcommand,
+			Name: "config", Usage: "check, write or explain a configuration", Action: needSubcommand,
 			Subcommands: []*cli.Command{
 				{Name: "check", Usage: "report every mistake in a configuration", Flags: []cli.Flag{config}, Action: noArgs(configCheck)},
 				{Name: "init", Usage: "print a commented configuration with every default", Action: noArgs(configInit)},
+				{Name: "get", Usage: "print the value that holds for a key", ArgsUsage: "KEY", Flags: []cli.Flag{config, json}, Action: configGet},
+				{Name: "explain", Usage: "print what a key does, its value, and where that comes from", ArgsUsage: "KEY", Flags: []cli.Flag{config}, Action: configExplain},
 			},
 		},
 		{
@@ -111,5 +113,5 @@ func Commands() []*cli.Command {
 		{Name: "health", Usage: "exit with 0 if the running server is ready", Flags: []cli.Flag{config}, Action: noArgs(health)},
 		doctorCommand(config, json),
 		{Name: "version", Usage: "print version, commit and Go version", Flags: []cli.Flag{json}, Action: noArgs(printVersion)},
-	}, adminCommands(config, json), shellCommands())
+	}, adminCommands(config, json), backupCommands(config), shellCommands())
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/app"
 	"github.com/crolang-p2p/crolang-aio/internal/doctor"
+	"github.com/crolang-p2p/crolang-aio/internal/logging"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
@@ -74,12 +75,13 @@ func runDoctor(c *cli.Context) error {
 	var sum doctor.Summary
 	found := []doctor.Finding{}
 	var broken error
+	coloured := logging.Coloured(c.App.Writer)
 	doctor.Run(ctx, cfg, func(f doctor.Finding) {
 		sum.Add(f)
 		if c.Bool("json") {
 			found = append(found, f)
 		} else {
-			broken = errors.Join(broken, doctor.Print(c.App.Writer, f))
+			broken = errors.Join(broken, doctor.Print(c.App.Writer, f, coloured))
 		}
 	})
 	if c.Bool("json") {

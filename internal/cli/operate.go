@@ -34,6 +34,11 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 			Name: "why", Usage: "show what happened to a Node, and why", ArgsUsage: "NODE",
 			Flags: with(&cli.StringFlag{Name: "with", Usage: "show how far its connection with the Node `OTHER` got"}), Action: why,
 		},
+		{
+			Name: "events", Usage: "print the last event of each Node, and with --follow what happens",
+			Flags: with(&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "do not end: print what happens as it does", DisableDefaultText: true},
+				&cli.StringFlag{Name: "node", Usage: "only of this `NODE`"}), Action: noArgs(events),
+		},
 		{Name: "fleet", Usage: "list the machines that share a Redis with this one, and their load", Flags: with(), Action: noArgs(listFleet)},
 		{Name: "bans", Usage: "list the bans", Flags: with(), Action: noArgs(listBans)},
 		{

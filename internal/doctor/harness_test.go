@@ -81,7 +81,7 @@ func wantNo(t *testing.T, all []Finding, status Status) {
 func text(all []Finding) string {
 	var b strings.Builder
 	for _, f := range all {
-		_ = Print(&b, f)
+		_ = Print(&b, f, false)
 	}
 	return b.String()
 }

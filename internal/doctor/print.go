@@ -7,8 +7,11 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
 
-// Print writes a finding as one line that is safe for a terminal: status, check, URL, detail and remedy.
-func Print(w io.Writer, f Finding) error {
+// colours are those of the words that a finding begins with, as ECMA-48 has them: green, yellow, red.
+var colours = map[Status]string{OK: "\x1b[32m", Warn: "\x1b[33m", Fail: "\x1b[1;31m"}
+
+// Print writes a finding as one line that is safe for a terminal: status, in colour if coloured, check, URL, detail and remedy.
+func Print(w io.Writer, f Finding, coloured bool) error {
 	line := shortened(f.Detail)
 	if f.URL != "" {
 		line = shortened(f.URL) + "  " + line
@@ -16,7 +19,11 @@ func Print(w io.Writer, f Finding) error {
 	if f.Remedy != "" {
 		line += " -> " + f.Remedy
 	}
-	_, err := fmt.Fprintf(w, "%-4s  %-11s  %s\n", f.Status, f.Check, terminal.Printable(line))
+	status := fmt.Sprintf("%-4s", f.Status)
+	if colour := colours[f.Status]; coloured && colour != "" {
+		status = colour + status + "\x1b[0m"
+	}
+	_, err := fmt.Fprintf(w, "%s  %-11s  %s\n", status, f.Check, terminal.Printable(line))
 	return err
 }
 

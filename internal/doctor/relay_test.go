@@ -142,14 +142,14 @@ func TestURLs(t *testing.T) {
 
 func TestPrintIsOneSafeLine(t *testing.T) {
 	var b strings.Builder
-	if err := Print(&b, Finding{Check: "stun", Status: Fail, Detail: "it said \x1b[31m\nred", Remedy: "do", URL: "turn:x"}); err != nil {
+	if err := Print(&b, Finding{Check: "stun", Status: Fail, Detail: "it said \x1b[31m\nred", Remedy: "do", URL: "turn:x"}, false); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := b.String(), "fail  stun         turn:x  it said \\x1b[31m\\nred -> do\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	b.Reset()
-	if err := Print(&b, Finding{Detail: strings.Repeat("ü", 1e6), URL: strings.Repeat("x", 1e6), Remedy: "do"}); err != nil {
+	if err := Print(&b, Finding{Detail: strings.Repeat("ü", 1e6), URL: strings.Repeat("x", 1e6), Remedy: "do"}, false); err != nil {
 		t.Fatal(err)
 	}
 	if got := b.String(); len(got) > 5000 || !strings.HasSuffix(got, "…  "+strings.Repeat("ü", 1000)+"… -> do\n") {

@@ -144,10 +144,10 @@ func (f *Fleet) settle(touched []string) map[string]int {
 		switch {
 		case len(want) > 0 && (!banned || f.recordOf(have).ID != want[0].ID):
 			r := want[0]
-			todo = append(todo, nodes.Imposed{By: f.who(r), Ban: nodes.Ban{Node: r.Node, Reason: r.Reason, Since: r.Since, Until: r.Until}})
+			todo = append(todo, nodes.Imposed{By: f.behindIt(r), Ban: nodes.Ban{Node: r.Node, Reason: r.Reason, Since: r.Since, Until: r.Until}})
 		case len(want) == 0 && banned:
 			if r, known := f.set.Get(f.recordOf(have).ID); known && r.Lifts() { // else it is a new one, of this moment
-				todo = append(todo, nodes.Imposed{By: f.who(r), Lift: true, Ban: nodes.Ban{Node: node}})
+				todo = append(todo, nodes.Imposed{By: f.behindIt(r), Lift: true, Ban: nodes.Ban{Node: node}})
 			}
 		}
 	}
@@ -169,8 +169,8 @@ func (f *Fleet) settle(touched []string) map[string]int {
 	return closed
 }
 
-// who is behind a record, in words.
-func (f *Fleet) who(r banset.Record) string {
+// behindIt is who is behind a record, in words.
+func (f *Fleet) behindIt(r banset.Record) string {
 	if r.By == "" || r.By == f.cfg.Name {
 		return "the operator"
 	}

@@ -31,7 +31,7 @@ type comparison struct {
 // own is what this machine says of itself now, but for its number.
 func (f *Fleet) own() heartbeat {
 	ring := f.ring.Load()
-	h := heartbeat{Boot: f.boot, At: f.cfg.Now().UTC(), Name: f.cfg.Name, Region: f.cfg.Region, Takes: ring.Prints(), Self: f.cfg.Self()}
+	h := heartbeat{Boot: f.boot, At: f.cfg.Now().UTC(), Name: f.cfg.Name, Region: f.cfg.Region, Takes: ring.Prints(), Who: f.who.Load(), Self: f.cfg.Self()}
 	h.Draining = h.Draining || f.leave.Load()
 	same := make(map[string]string, len(h.Same))
 	for name, text := range h.Same {
@@ -94,6 +94,8 @@ func (f *Fleet) beat(ctx context.Context) {
 		f.follow(ctx, generation.Val(), log)
 	}
 	f.settleAgain()
+	f.tellWho(ctx)
+	f.hearWho(ctx)
 	f.sweep(ctx)
 }
 
@@ -199,7 +201,10 @@ func (f *Fleet) sweep(ctx context.Context) {
 		f.mu.Unlock()
 	}
 	if len(boots) > 0 {
-		_ = f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) { p.HDel(ctx, machinesKey, boots...) }) // again when another looks
+		_ = f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) {
+			p.HDel(ctx, machinesKey, boots...)
+			p.HDel(ctx, whoKey, boots...)
+		}) // again when another looks
 	}
 	for part := range slices.Chunk(ids, batch) {
 		_ = f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) { p.HDel(ctx, bansKey, part...) }) // likewise
@@ -212,6 +217,7 @@ func (f *Fleet) goodbye(ctx context.Context) {
 	defer cancel()
 	_ = f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) { // if it does not come through, the others notice by its silence
 		p.HDel(ctx, machinesKey, f.boot)
+		p.HDel(ctx, whoKey, f.boot)
 		p.Publish(ctx, newsChannel, news{From: f.boot, Bye: f.seq.Add(1)}.seal(f.ring.Load()))
 	})
 	f.save(true)

@@ -83,6 +83,8 @@ type Config struct {
 	Bans Bans
 	// Self says what this machine is like now. It is called every 2 s, and must not block.
 	Self func() Self
+	// Connected lists the Nodes that are connected to a Broker, as this machine knows; it is called every 10 s. nil: none.
+	Connected func() []string
 	// Found is called with what is wrong, and with nothing when all is well again. May be nil.
 	Found  func(now []findings.Finding)
 	Now    func() time.Time // nil: time.Now
@@ -100,9 +102,11 @@ type Fleet struct {
 	seq    atomic.Uint64
 	places atomic.Pointer[places]
 	where  atomic.Pointer[regions]
-	wake   chan struct{} // has room for one: a beat is due now
-	heard  chan news     // bans of other machines that are not in force here yet
-	leave  atomic.Bool   // this machine drains
+	crowds atomic.Pointer[map[string]crowd] // by boot id
+	who    atomic.Uint64                    // number of the list of this machine's Nodes
+	wake   chan struct{}                    // has room for one: a beat is due now
+	heard  chan news                        // bans of other machines that are not in force here yet
+	leave  atomic.Bool                      // this machine drains
 
 	settling sync.Mutex // held while records are put in force, one batch after the other
 

@@ -52,6 +52,7 @@ type heartbeat struct {
 	Takes  []string  `json:"takes"` // fingerprints of the secrets that it takes, that for new credentials first
 	Bans   int       `json:"bans"`
 	Digest string    `json:"digest"` // of all its bans
+	Who    uint64    `json:"who"`    // number of the list of its connected Nodes
 	Self
 }
 

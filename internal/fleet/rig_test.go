@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -31,6 +32,7 @@ type box struct {
 
 	mu    sync.Mutex
 	self  Self
+	here  []string // connected Nodes
 	found []findings.Finding
 }
 
@@ -96,6 +98,11 @@ func start(t testing.TB, url, name, dir string, opts ...option) *box {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.found = now
+		},
+		Connected: func() []string {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return slices.Clone(b.here)
 		},
 		beat: 100 * time.Millisecond, gone: time.Second,
 	}

@@ -103,6 +103,9 @@ type position struct {
 	unequal    map[string]comparison // by boot id
 	saved      time.Time
 	swept      time.Time
+	who        uint64   // beats
+	told       [32]byte // of the list of Nodes in Redis …
+	toldIn     string   // … of this generation
 }
 
 // compare makes the bans of this machine and those in Redis equal: it takes in what it lacks, and marks as unshared what Redis

@@ -59,8 +59,11 @@ func newHandler(w io.Writer, level slog.Leveler, format string) slog.Handler {
 	if format == "json" || format == "auto" && !tty {
 		return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: plainDuration})
 	}
-	return tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !tty || !colours(os.Getenv)})
+	return tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly, NoColor: !Coloured(w)})
 }
+
+// Coloured reports whether to write to w in colour: it is a terminal, and nobody has said that they would rather not.
+func Coloured(w io.Writer) bool { return IsTerminal(w) && colours(os.Getenv) }
 
 // colours reports whether to colour what goes to a terminal, following no-color.org and the custom of TERM=dumb.
 func colours(getenv func(string) string) bool {

@@ -89,8 +89,8 @@ func (r *Registry) recallPresent(dir string) {
 	}
 }
 
-// keepPresent writes who is connected, if that has changed.
-func (r *Registry) keepPresent() {
+// ConnectedNodes lists the Nodes for which [Registry.Connected] holds, in no order. It visits every Node.
+func (r *Registry) ConnectedNodes() []string {
 	now := r.now()
 	list := []string{}
 	for i := range r.shards {
@@ -103,6 +103,13 @@ func (r *Registry) keepPresent() {
 		}
 		s.mu.Unlock()
 	}
+	return list
+}
+
+// keepPresent writes who is connected, if that has changed.
+func (r *Registry) keepPresent() {
+	now := r.now()
+	list := r.ConnectedNodes()
 	slices.Sort(list)
 	p := &r.here
 	p.mu.Lock()

@@ -1,0 +1,139 @@
+package fleet
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Who is connected where is shared by lists, not by joins: a Node that has just joined has a credential of hours, so that the
+// others need to know of it long after that.
+const (
+	whoEvery = 5 // beats
+	// whoStays is how long the Nodes of a machine that fell silent count as connected: so do those whose Broker is gone.
+	whoStays = 90 * time.Second
+	maxWho   = 1 << 20 // Nodes of one machine
+	forWho   = "who"
+	whoKey   = prefix + "who" // a hash: sealed lists by boot id
+)
+
+// mark stands for a Node in a list.
+type mark [8]byte
+
+func markOf(node string) mark {
+	sum := sha256.Sum256([]byte(node))
+	return mark(sum[:8])
+}
+
+// crowd is the Nodes that are connected at one other machine.
+type crowd struct {
+	version uint64
+	nodes   map[mark]struct{}
+}
+
+// Connected reports whether a Node is connected to a Broker of another machine, as far as this one has heard: that takes up to
+// half a minute. It is quick.
+func (f *Fleet) Connected(node string) bool {
+	all := f.crowds.Load()
+	if all == nil || len(*all) == 0 {
+		return false
+	}
+	m := markOf(node)
+	for _, c := range *all {
+		if _, here := c.nodes[m]; here {
+			return true
+		}
+	}
+	return false
+}
+
+// tellWho puts the list of this machine's connected Nodes into Redis, if it has changed.
+func (f *Fleet) tellWho(ctx context.Context) {
+	if f.cfg.Connected == nil {
+		return
+	}
+	if f.at.who++; f.at.who%whoEvery != 1 {
+		return
+	}
+	nodes := f.cfg.Connected()
+	nodes = nodes[:min(len(nodes), maxWho)]
+	list := make([]byte, 0, len(nodes)*len(mark{}))
+	slices.Sort(nodes)
+	for _, node := range nodes {
+		m := markOf(node)
+		list = append(list, m[:]...)
+	}
+	sum := sha256.Sum256(list)
+	if f.at.told == sum && f.at.toldIn == f.at.generation {
+		return
+	}
+	version := f.who.Load() + 1
+	text := base64.RawStdEncoding.EncodeToString(list)
+	sealed := f.ring.Load().Seal(forWho+f.boot, []byte(text))
+	if f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) { p.HSet(ctx, whoKey, f.boot, sealed) }) == nil {
+		f.who.Store(version) // the next heartbeat says so
+		f.at.told, f.at.toldIn = sum, f.at.generation
+	}
+}
+
+// hearWho fetches the lists of other machines that have changed.
+func (f *Fleet) hearWho(ctx context.Context) {
+	var old map[string]crowd
+	if p := f.crowds.Load(); p != nil {
+		old = *p
+	}
+	next := make(map[string]crowd, len(old))
+	var due []string
+	f.mu.Lock()
+	versions := map[string]uint64{}
+	for boot, m := range f.machines {
+		if !m.fresh || m.left || f.clock-m.heard > whoStays {
+			continue
+		}
+		versions[boot] = m.said.Who
+		if c, known := old[boot]; known {
+			next[boot] = c
+		}
+		if m.said.Who != next[boot].version {
+			due = append(due, boot)
+		}
+	}
+	f.mu.Unlock()
+	for _, boot := range due {
+		var get *redis.StringCmd
+		if f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) { get = p.HGet(ctx, whoKey, boot) }) != nil {
+			break // those that are known go on counting
+		}
+		if c, ok := f.readWho(boot, get.Val()); ok {
+			c.version = versions[boot]
+			next[boot] = c
+		}
+	}
+	f.crowds.Store(&next)
+}
+
+func (f *Fleet) readWho(boot, sealed string) (c crowd, ok bool) {
+	if sealed == "" {
+		return c, false
+	}
+	text, ok := f.open(forWho+boot, sealed)
+	if !ok {
+		return c, false
+	}
+	list, err := base64.RawStdEncoding.DecodeString(string(text))
+	if err != nil || len(list)%len(mark{}) != 0 || len(list) > maxWho*len(mark{}) {
+		f.mu.Lock()
+		f.counts.Malformed++
+		f.mu.Unlock()
+		return c, false
+	}
+	c.nodes = make(map[mark]struct{}, len(list)/len(mark{}))
+	for m := range slices.Chunk(list, len(mark{})) {
+		c.nodes[mark(m)] = struct{}{}
+	}
+	return c, true
+}
