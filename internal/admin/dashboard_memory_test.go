@@ -12,7 +12,7 @@ func TestDashboardTellsOfBefore(t *testing.T) {
 	p := openPage(t)
 	p.size(1280, 900, false)
 	p.open(s.url)
-	p.wait(`document.querySelector("#lead").textContent.startsWith("3 Nodes are connected. Of the one connection asked for in the last hour 0 were made, and 1 failed.")`)
+	p.wait(`document.querySelector("#lead").textContent.startsWith("3 Nodes are connected. Of 1 connection asked for in the last hour, none was made and 1 failed.")`)
 	p.wait(`document.querySelector("#lead").classList.contains("warn")`)
 	failed := `[...document.querySelectorAll(".failures li")].map((li) => li.textContent)`
 	p.wait(failed + `.some((text) => text.startsWith("Bob → ") && text.includes("refused"))`)

@@ -41,12 +41,12 @@ func TestDashboardTestsTLS(t *testing.T) {
 			p.size(390, 844, true)
 			p.open(s.url + "/#/test")
 			heading(p, "Browser test")
-			p.eval(`document.querySelector("input[name=extra]").focus()`)
+			p.eval(`document.querySelector("form details").open = true; document.querySelector("input[name=extra]").focus()`)
 			p.typeText(fmt.Sprintf("turns:%s?transport=tcp", server.address("tls")))
 			p.key("Enter")
 			p.wait(fmt.Sprintf(`document.querySelector("#test-state").textContent === %q`, c.done))
 			p.shot("test-tls-" + c.name)
-			row := p.eval(`document.querySelectorAll("tbody tr")[1].innerText`)
+			row := p.eval(`document.querySelectorAll("tbody tr")[1].textContent`)
 			for _, want := range c.want {
 				if !strings.Contains(row, want) {
 					t.Errorf("%q is not in %s", want, row)

@@ -23,7 +23,7 @@ export function allocationTable(done, { withNode }) {
     kind: "lines",
     key: (a) => a.id,
     make: (a) => {
-      const cells = withNode ? [nodeLink(a.node), a.relayed, a.transport.toUpperCase(), a.client] : [h("span", { title: `for ${a.client}, made ${new Date(a.created).toLocaleString()}` }, a.relayed), a.transport.toUpperCase()];
+      const cells = withNode ? [nodeLink(a.node), a.relayed, a.transport.toUpperCase(), a.client] : [h("span", { class: "address", title: `for ${a.client}, made ${new Date(a.created).toLocaleString()}` }, a.relayed), a.transport.toUpperCase()];
       const relayed = bytes(a.bytes_in + a.bytes_out);
       cells.push(rate(a.rate), spark("allocation " + a.id, a.rate ?? 0));
       if (withNode) cells.push(relayed, count(a.drops), ago(a.created), ago(a.expires));

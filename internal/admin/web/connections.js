@@ -17,8 +17,9 @@ export function leading(s, c, rate) {
   let kind = s.connected || s.allocations ? "good" : "";
   if (c?.known && c.attempts > 0) {
     const ways = [[c.relayed, "over the relay"], [c.direct, "directly"]].filter(([n]) => n > 0).map(([n, way]) => `${count(n)} ${way}`);
-    parts.push(`Of ${c.attempts === 1 ? "the one connection" : `${count(c.attempts)} connections`} asked for in the last hour ${count(c.made)} ${c.made === 1 ? "was" : "were"} made` +
-      (ways.length ? ` (${ways.join(", ")})` : "") + (c.failed ? `, and ${count(c.failed)} failed.` : "."));
+    const made = c.made === 0 ? "none was made" : `${count(c.made)} ${c.made === 1 ? "was" : "were"} made${ways.length ? ` (${ways.join(", ")})` : ""}`;
+    const rest = c.failed ? ` and ${count(c.failed)} failed` : "";
+    parts.push(`Of ${count(c.attempts)} connection${c.attempts === 1 ? "" : "s"} asked for in the last hour, ${made}${rest}.`);
     if (c.failed > c.made) kind = "warn";
   }
   if (s.allocations > 0) parts.push(`${count(s.allocations)} ${s.allocations === 1 ? "relay passes" : "relays pass"} ${bytes(rate)}/s.`);

@@ -12,7 +12,8 @@ export function show(main, params, signal) {
   const [id, other] = [params.get("id") ?? "", params.get("with") ?? ""];
   const lead = h("p", { class: "lead", "aria-live": "polite", text: "…" });
   const about = h("p", { class: "hint" });
-  const steps = table("Steps of the connection, in the order in which they come", [["Step"], ["State"], ["What happened"]], {
+  const steps = table("Steps of the connection, in the order in which they come", [["Step", "c-id"], ["State", "c-rate"], ["What happened", "c-more"]], {
+    kind: "lines events",
     key: (s) => s.name + s.state + s.detail,
     make: (s) => [s.name, h("span", { class: "tag " + STATES[s.state][1], text: STATES[s.state][0] }), printable(s.detail)],
     empty: "Nothing is known of these two.",
