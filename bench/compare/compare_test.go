@@ -164,7 +164,7 @@ func TestSave(t *testing.T) {
 		}
 	}
 	text, _ = os.ReadFile(readme)
-	if !strings.HasPrefix(string(text), "x\n"+beginMark+"\nOver 127.0.0.1:\n\n| ") || !strings.HasSuffix(string(text), endMark+"\ny\n") {
+	if !strings.HasPrefix(string(text), "x\n"+beginMark+"\n| ") || !strings.HasSuffix(string(text), endMark+"\ny\n") {
 		t.Errorf("README.md:\n%s", text)
 	}
 	if err := os.WriteFile(readme, []byte("no marks"), 0o600); err != nil {
@@ -175,6 +175,17 @@ func TestSave(t *testing.T) {
 	}
 	if text, _ = os.ReadFile(readme); string(text) != "no marks" {
 		t.Errorf("README.md without marks became %q", text)
+	}
+}
+
+// README.md shows figures that are measured.
+func TestBriefFiguresAreMeasured(t *testing.T) {
+	for _, b := range briefly {
+		if !slices.ContainsFunc(rows(), func(r row) bool {
+			return r.across == b.across && slices.ContainsFunc(r.figures, func(f figure) bool { return f.title == b.title })
+		}) {
+			t.Errorf("%q is not measured", b.title)
+		}
 	}
 }
 

@@ -123,13 +123,34 @@ func (r report) document() string {
 	return b.String()
 }
 
-// block is what README.md shows: medians and ratios alone.
+// briefly are the figures that README.md shows, and what it says of them.
+var briefly = []struct {
+	across      bool
+	title, says string
+}{
+	{true, "UDP to the peer, as fast as possible, 4 clients, delivered", "datagrams relayed a second, at most (higher is better)"},
+	{true, "UDP to the peer, 40 000/s, 8 clients", "CPU for one of 40 000 a second, µs (lower)"},
+	{false, "peer to TLS client, 40 000/s, 8 clients", "the same to a client over TLS (lower)"},
+	{false, "setting up an allocation", "CPU for setting up an allocation, µs (lower)"},
+	{false, "an idle allocation, of 2 000 in a fresh process", "memory of an idle allocation, kB (lower)"},
+}
+
+// block is what README.md shows: a few medians and their ratios.
 func (r report) block() string {
-	text := "Over 127.0.0.1:\n\n" + markdown(table(r.near, false))
-	if len(r.across) > 0 {
-		text += "\nAcross a network interface:\n\n" + markdown(table(r.across, false))
+	rows := [][]string{{"", "coturn", "crolang-aio", "ratio"}}
+	for _, b := range briefly {
+		of := r.near
+		if b.across {
+			of = r.across
+		}
+		for _, o := range of {
+			if o.title == b.title {
+				c := o.cells(false)
+				rows = append(rows, []string{b.says, c[2], c[3], c[4]})
+			}
+		}
 	}
-	return text + "\n" + r.conditions() + " See [docs/benchmarks.md](docs/benchmarks.md).\n"
+	return markdown(rows) + "\n" + r.conditions() + " [All figures](docs/benchmarks.md).\n"
 }
 
 // save writes the document, and the block where README.md has its marks.

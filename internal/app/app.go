@@ -52,14 +52,19 @@ type parts struct {
 	redis     *redis.Server // nil: off
 	policy    *policy.Policy
 	decider   *hooks.Decider
-	hooks     *hooks.Server
-	admin     *admin.Admin
-	guard     *webguard.Guard // the admin listener
-	inlet     *webguard.Inlet // where the TURN server leaves clients that speak HTTP
-	front     *webguard.Guard // what serves them
-	strayed   *atomic.Uint64  // their requests for what is not served
+	doors
 	rendezvous
 	together
+}
+
+// doors are what answers HTTP, but for the Broker.
+type doors struct {
+	hooks   *hooks.Server
+	admin   *admin.Admin
+	guard   *webguard.Guard // the admin listener
+	inlet   *webguard.Inlet // where the TURN server leaves clients that speak HTTP
+	front   *webguard.Guard // what serves them
+	strayed *atomic.Uint64  // their requests for what is not served
 }
 
 // rendezvous is the Broker in this process, and what goes with it.
