@@ -63,6 +63,8 @@ house:
 	$(GO) test -run 'TestHouse|TestArchitecturePage' ./internal/docs
 
 ci: export CROLANG_AIO_REQUIRE_PEERS = 1
+# Both engines, both word sizes, all kinds of packages; a tag builds every platform.
+ci: PLATFORMS = linux/amd64,linux/arm/7,windows/amd64
 ci: test lint release elsewhere release-test fuzz ## everything that must pass
 
 release: ## programs, archives, packages, image, checksums and SBOM into dist/, the same bytes each time
