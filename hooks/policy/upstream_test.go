@@ -304,7 +304,15 @@ func TestMessageQueue(t *testing.T) {
 		}
 	})
 	log := &lockedText{}
-	cfg := Config{Logger: logTo(log), Messages: Messages{Mode: ModeUpstream}, Upstream: Upstream{MessagesURL: h.URL, MessageWorkers: 1, MessageQueue: 3, Timeout: time.Minute}}
+	var lost atomic.Uint64
+	cfg := Config{
+		Logger: logTo(log), Messages: Messages{Mode: ModeUpstream}, Upstream: Upstream{MessagesURL: h.URL, MessageWorkers: 1, MessageQueue: 3, Timeout: time.Minute},
+		Dropped: func(node string) {
+			if node == "a" {
+				lost.Add(1)
+			}
+		},
+	}
 	p := run(t, cfg)
 	p.Message(Message{From: "a", To: "b", Body: []byte(`{"n":0}`)})
 	<-entered
@@ -330,6 +338,7 @@ func TestMessageQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, func() bool { s := p.Stats(); return s.MessagesQueued == 0 && s.MessagesDropped == 7 })
+	waitFor(t, func() bool { return lost.Load() == 7 }) // each is told of
 	p.Message(Message{From: "a", To: "b", Body: []byte(`{}`)})
 	if s := p.Stats(); s.MessagesQueued != 0 {
 		t.Errorf("%+v", s)

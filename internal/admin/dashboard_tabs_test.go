@@ -199,7 +199,7 @@ func TestDashboardBehindABufferingProxy(t *testing.T) {
 		p.eval(`import("/assets/store.js").then((m) => { m.store.notes = []; document.querySelector("#only-refusals").click(); })`)
 	}
 	p.wait(`document.querySelector(".line.in").getAttribute("d").length > 100`)
-	if got := p.eval(`[...window.shown].filter((text) => text !== "Ready" && !text.startsWith("Connecting"))`); got != "[]" {
+	if got := p.eval(`[...window.shown].filter((text) => text && text !== "Ready" && !text.startsWith("Connecting"))`); got != "[]" {
 		t.Errorf("the page has shown %s", got)
 	}
 	p.clean()

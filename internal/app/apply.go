@@ -89,7 +89,7 @@ func (a *App) publish() {
 // policySettings are [PolicySettings] with what the policies need of the process.
 func (a *App) policySettings(cfg *config.Config) policy.Config {
 	c := PolicySettings(cfg.Hooks)
-	c.Logger, c.Dated = a.part("hooks"), a.clock.Upstream
+	c.Logger, c.Dated, c.Dropped = a.part("hooks"), a.clock.Upstream, a.nodes.MessageDropped
 	return c
 }
 

@@ -30,6 +30,11 @@ func (r *Registry) ConfigurationRefused(node, detail string) {
 	r.noteAnd(node, stranger, KindConfiguration, true, detail, (*entry).leave)
 }
 
+// MessageDropped notes that the operator's webhook was not told of a message of the Node.
+func (r *Registry) MessageDropped(node string) {
+	r.note(node, stranger, KindSignal, true, "the notice of a message to your own webhook was dropped: see hooks.upstream.message_queue")
+}
+
 // NamedInvalid notes that a Broker was told to disconnect the Node, so that it is connected no longer.
 func (r *Registry) NamedInvalid(node, detail string) {
 	r.noteAnd(node, stranger, KindValidity, true, detail, (*entry).leave)
