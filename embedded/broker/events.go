@@ -145,6 +145,9 @@ func (c *conn) judge(e *relayed, p *engineio.Packet, arg []byte, m *message) (an
 	if set.CheckSender && m.forged(c.join.Node) {
 		return answerError, "its sender is given as another Node"
 	}
+	if m.to == "" {
+		return answerNotConnected, "no Node can have so long an id"
+	}
 	if !e.authorize {
 		return answerOK, ""
 	}

@@ -6,9 +6,12 @@ import (
 	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/jsontext"
 )
 
+// maxID is the longest id that a Node can have, in bytes. Nobody is asked about a longer one, and it is kept nowhere.
+const maxID = 256
+
 // message is what the Broker reads of a payload: JSON in a JSON string.
 type message struct {
-	to         string // trimmed, not empty
+	to         string // trimmed; empty: too long for an id, so that it names nobody
 	candidates Candidates
 	from       []byte // raw value, valid until the buffer is used again; nil if there was none
 }
@@ -33,11 +36,14 @@ func (m *message) read(arg []byte, buf *[]byte, candidates bool) bool {
 	if err != nil || len(to) == 0 || to[0] != '"' {
 		return false
 	}
-	m.to = string(jsontext.Trim(plainText(to)))
+	name := jsontext.Trim(plainText(to))
+	if len(name) <= maxID {
+		m.to = string(name)
+	}
 	if candidates {
 		m.candidates.count(text)
 	}
-	return m.to != ""
+	return len(name) > 0
 }
 
 // plainText is what a raw JSON string stands for.

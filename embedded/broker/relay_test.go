@@ -170,3 +170,18 @@ func TestCandidates(t *testing.T) {
 		}
 	}
 }
+
+// A receiver whose name is too long for an id is nobody: it is asked about nowhere, and what is told of it is not kept.
+func TestReceiverThatNobodyCanBe(t *testing.T) {
+	r := start(t, nil)
+	r.decider.authorize = func(_ context.Context, _, to string) Verdict {
+		t.Errorf("asked about %d bytes", len(to))
+		return Verdict{Allowed, ""}
+	}
+	alice := r.join("Alice")
+	alice.write(payload(1, "CONNECTION_ATTEMPT", `{"to":"`+strings.Repeat("x", 100_000)+`"}`))
+	alice.want(`431["NOT_CONNECTED"]`)
+	if e := r.events.await(t, func(e Event) bool { return e.Kind == Answered }); e.Peer != "" || e.Cause == "" {
+		t.Errorf("told: %d bytes, %q", len(e.Peer), e.Cause)
+	}
+}

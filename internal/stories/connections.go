@@ -1,6 +1,9 @@
 package stories
 
-import "time"
+import (
+	"container/list"
+	"time"
+)
 
 // Kinds is a set of kinds of ICE candidates.
 type Kinds uint8
@@ -59,13 +62,14 @@ func (c *Connection) Accepted() bool { return c.Reply == Acceptance }
 
 const (
 	maxAttempts = 4096 // the last ones that are kept
+	maxOfOne    = 256  // of them, one Node's own: it cannot push out what others asked for
 	soon        = time.Minute
 )
 
-// attempts are the last connections, the oldest first, in a ring. What is dropped from it stays with its story.
+// attempts are the last connections, the oldest first. What is dropped stays with its story.
 type attempts struct {
-	ring  []*Connection
-	next  int // where the next one goes once the ring is full
+	all   list.List             // of *Connection
+	of    map[string]*list.List // of the elements of all that a Node asked for
 	total uint64
 }
 
@@ -76,26 +80,54 @@ func (a *attempts) begin(s Signal, before *Connection) *Connection {
 	}
 	a.total++
 	c := &Connection{Number: a.total, Asker: s.From, Asked: s.To, At: s.At, Answer: s.Answer, Cause: s.Cause}
-	if len(a.ring) < maxAttempts {
-		a.ring = append(a.ring, c)
-		return c
+	if own := a.of[c.Asker]; own != nil && own.Len() >= maxOfOne {
+		a.remove(own.Front().Value.(*list.Element))
+	} else if a.all.Len() >= maxAttempts {
+		a.remove(a.all.Front())
 	}
-	a.ring[a.next] = c
-	a.next = (a.next + 1) % maxAttempts
+	a.add(c)
 	return c
+}
+
+func (a *attempts) add(c *Connection) {
+	if a.of == nil {
+		a.of = make(map[string]*list.List)
+	}
+	own := a.of[c.Asker]
+	if own == nil {
+		own = list.New()
+		a.of[c.Asker] = own
+	}
+	own.PushBack(a.all.PushBack(c))
+}
+
+// remove drops an attempt that is the oldest of its asker.
+func (a *attempts) remove(e *list.Element) {
+	c := a.all.Remove(e).(*Connection)
+	own := a.of[c.Asker]
+	own.Remove(own.Front())
+	if own.Len() == 0 {
+		delete(a.of, c.Asker)
+	}
 }
 
 // forget drops the attempts that a Node had a part in, and reports whether there were any.
 func (a *attempts) forget(node string) bool {
-	n := len(a.ring)
-	kept := make([]*Connection, 0, n)
-	for i := range n {
-		if c := a.ring[(a.next+i)%n]; c.Asker != node && c.Asked != node {
+	var kept []*Connection
+	for e := a.all.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*Connection); c.Asker != node && c.Asked != node {
 			kept = append(kept, c)
 		}
 	}
-	a.ring, a.next = kept, 0
-	return len(kept) < n
+	if len(kept) == a.all.Len() {
+		return false
+	}
+	a.all.Init()
+	clear(a.of)
+	for _, c := range kept {
+		a.add(c)
+	}
+	return true
 }
 
 // reply notes how the other Node answered. Without an attempt there is nothing to note it of.
@@ -119,22 +151,21 @@ func (c *Connection) candidates(s Signal) {
 }
 
 // Connections returns the attempts at since or later, the newest first; where node is not empty those of that Node alone. The
-// last 4 096 of all are known.
+// last 4 096 of all are known, and of those the last 256 that one Node asked for.
 func (k *Keeper) Connections(since time.Time, node string) []Connection {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	list := []Connection{}
-	n := len(k.attempts.ring)
-	for i := range n {
-		c := k.attempts.ring[(k.attempts.next+n-1-i)%n]
+	found := []Connection{}
+	for e := k.attempts.all.Back(); e != nil; e = e.Prev() {
+		c := e.Value.(*Connection)
 		if c.At.Before(since) {
 			break
 		}
 		if node == "" || c.Asker == node || c.Asked == node {
-			list = append(list, *c)
+			found = append(found, *c)
 		}
 	}
-	return list
+	return found
 }
 
 // Open returns the accepted attempts at since or later whose path nobody has settled.
@@ -153,8 +184,8 @@ func (k *Keeper) Open(since time.Time) []Connection {
 func (k *Keeper) Settle(number uint64, path Path) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, c := range k.attempts.ring {
-		if c.Number == number {
+	for e := k.attempts.all.Front(); e != nil; e = e.Next() {
+		if c := e.Value.(*Connection); c.Number == number {
 			c.Path = path
 			return
 		}

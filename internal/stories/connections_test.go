@@ -2,6 +2,7 @@ package stories
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -64,5 +65,30 @@ func TestConnections(t *testing.T) {
 	note("Carol", "Bob", Attempt, "")
 	if all = k.Connections(time.Time{}, ""); len(all) != maxAttempts || all[0].Asker != "Carol" || all[1].Asker != "Alice" || all[maxAttempts-1].At.After(all[0].At) {
 		t.Errorf("%d, %+v", len(all), all[0])
+	}
+}
+
+// One Node's attempts push out none of another's, and no text is kept that is no id.
+func TestOneNodeCannotFillTheList(t *testing.T) {
+	k, now := New(), time.Unix(1000, 0)
+	k.Note(Signal{From: "Alice", To: "Bob", Event: Attempt, Answer: OK, At: now})
+	for i := range 2 * maxAttempts {
+		k.Note(Signal{From: "Mallory", To: fmt.Sprint("n", i), Event: Attempt, Answer: "NOT_CONNECTED", At: now.Add(time.Second)})
+	}
+	if all := k.Connections(now, "Alice"); len(all) != 1 {
+		t.Errorf("of Alice: %+v", all)
+	}
+	if all := k.Connections(now, "Mallory"); len(all) != maxOfOne || all[0].Asked != fmt.Sprint("n", 2*maxAttempts-1) {
+		t.Errorf("of Mallory: %d", len(all))
+	}
+	for i := range 2 * maxAttempts { // many Nodes push out the oldest
+		k.Note(Signal{From: fmt.Sprint("n", i%500), To: "Bob", Event: Attempt, Answer: OK, At: now.Add(time.Minute)})
+	}
+	if all := k.Connections(now, ""); len(all) != maxAttempts || len(k.attempts.of) != 500 {
+		t.Errorf("%d of %d Nodes", len(all), len(k.attempts.of))
+	}
+	k.Note(Signal{From: "Alice", To: strings.Repeat("x", 257), Event: Attempt, Answer: OK, At: now.Add(time.Hour)})
+	if all := k.Connections(now, "Alice"); len(all) != 0 {
+		t.Errorf("too long an id: %+v", all)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 // The events of the protocol between Node and Broker, by name.
@@ -75,9 +77,9 @@ func New() *Keeper {
 
 func pair(a, b string) [2]string { return [2]string{min(a, b), max(a, b)} }
 
-// Note keeps a signal.
+// Note keeps a signal. Texts that are too long for an id name nobody, and are passed over.
 func (k *Keeper) Note(s Signal) {
-	if s.From == "" || s.To == "" || s.From == s.To {
+	if s.From == "" || s.To == "" || s.From == s.To || len(s.From) > nodeid.MaxLen || len(s.To) > nodeid.MaxLen {
 		return
 	}
 	k.mu.Lock()
