@@ -1,4 +1,4 @@
-// Command crolang-aio is a STUN/TURN server, the webhooks of CrolangP2P Brokers, their certificates and, for development,
+// Command crolang-aio is a CrolangP2P Broker, a STUN/TURN server, the webhooks of other Brokers, certificates and, for development,
 // their Redis, in one process.
 package main
 

@@ -93,7 +93,7 @@ func (a *authority) missing() error {
 		t := all[0]
 		return &problem{ErrRefused, t.Domain, fmt.Sprintf("there is no certificate: %s; tried again at %s", t.What, day(t.Next)), t.Remedy, &t.Failure}
 	}
-	return &problem{kind: ErrAwaited, file: a.client.Domains()[0], what: a.client.CA() + " has not given a certificate yet", remedy: "wait: it is being asked"}
+	return &problem{kind: ErrAwaited, file: a.client.Domains()[0], what: a.client.CA() + " has not given a certificate yet", remedy: "nothing has to be done: it is being asked"}
 }
 
 // together makes one pair of several, each for its names.

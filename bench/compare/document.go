@@ -128,9 +128,9 @@ var briefly = []struct {
 	across      bool
 	title, says string
 }{
-	{true, "UDP to the peer, as fast as possible, 4 clients, delivered", "datagrams relayed a second, at most (higher is better)"},
-	{true, "UDP to the peer, 40 000/s, 8 clients", "CPU for one of 40 000 a second, µs (lower)"},
-	{false, "peer to TLS client, 40 000/s, 8 clients", "the same to a client over TLS (lower)"},
+	{true, "UDP to the peer, as fast as possible, 4 clients, delivered", "datagrams a second across an interface (higher is better)"},
+	{true, "UDP to the peer, 40 000/s, 8 clients", "CPU for one across an interface, 40 000/s, µs (lower)"},
+	{false, "peer to TLS client, 40 000/s, 8 clients", "CPU for one to a TLS client over loopback, 40 000/s, µs (lower)"},
 	{false, "setting up an allocation", "CPU for setting up an allocation, µs (lower)"},
 	{false, "an idle allocation, of 2 000 in a fresh process", "memory of an idle allocation, kB (lower)"},
 }

@@ -143,7 +143,7 @@ func (t *teller) joined() {
 		case s.link != nil:
 			what = "is connected from " + s.link.From.String()
 		case s.connected:
-			what = "was connected a moment ago, or is to another Broker"
+			what = "left a moment ago, or is connected to another Broker"
 		case state == adminapi.StepDone:
 			state = adminapi.StepMissing
 		}
@@ -274,7 +274,7 @@ func (t *teller) ends(step, conclusion string) {
 
 // conclusions says what to make of a story whose first step that is not done is this one.
 var conclusions = map[string]string{
-	"joined":      "not both are at the Broker now",
+	"joined":      "one of the two, or neither, is at the Broker now",
 	"asked":       "no connection was asked for",
 	"authorized":  "the request did not reach the other Node",
 	"accepted":    "the other Node did not accept",

@@ -10,7 +10,7 @@ import (
 )
 
 // summary is what the program is, in the help and the manual page.
-const summary = "TURN server, Broker webhooks, certificates and a development Redis in one process"
+const summary = "Broker, STUN/TURN server, webhooks and certificates of CrolangP2P in one process"
 
 func printMan(c *cli.Context) error {
 	_, err := io.WriteString(c.App.Writer, manual(c.App.Commands, version.Get().Version))

@@ -112,7 +112,7 @@ func printNode(w io.Writer, now time.Time, n adminapi.NodeRecord) error {
 		t.Line("connected", "yes, since "+ago(n.Broker.Since, now)+" from "+n.Broker.From.String()+" with "+library(n.Broker))
 		t.Line("through the Broker", passed(n.Broker))
 	case n.Connected && n.Checked.IsZero():
-		t.Line("connected", "yes, it joined a Broker not long ago, or lost its connection a moment ago")
+		t.Line("connected", "yes: it is joining, or left less than 90 s ago")
 	case n.Connected:
 		t.Line("connected", "yes, last checked "+ago(n.Checked, now))
 	case n.Checked.IsZero():

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/plural"
 	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
 
@@ -61,6 +62,7 @@ func library(l *adminapi.BrokerLink) string {
 
 // passed is what a Node has sent through that Broker.
 func passed(l *adminapi.BrokerLink) string {
-	return fmt.Sprintf("%d attempts, %d acceptances, %d refusals, %d candidates, %d messages; %s sent, %s received",
-		l.Attempts, l.Acceptances, l.Refusals, l.Candidates, l.Messages, bytesText(l.SentBytes), bytesText(l.GotBytes))
+	return fmt.Sprintf("%s, %s, %s, %s, %s; %s sent, %s received",
+		plural.Of(int(l.Attempts), "attempt"), plural.Of(int(l.Acceptances), "acceptance"), plural.Of(int(l.Refusals), "refusal"),
+		plural.Of(int(l.Candidates), "candidate"), plural.Of(int(l.Messages), "message"), bytesText(l.SentBytes), bytesText(l.GotBytes))
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -174,10 +175,31 @@ func (l *local) clock(n *notes, server, own time.Time) {
 	}
 }
 
+// onlyHere reports whether the Broker listens on loopback, though the server is meant for other machines: its public address is
+// a name, or one of the internet.
+func onlyHere(s adminapi.Status) bool {
+	u, err := url.Parse(s.NodesURL)
+	overTLS := slices.ContainsFunc(s.HTTPS, func(w adminapi.Web) bool { return w.Part == "broker" })
+	if err != nil || overTLS || !isLoopback(u.Hostname()) || s.Public.Host == "" || isLoopback(s.Public.Host) {
+		return false
+	}
+	ip, err := netip.ParseAddr(s.Public.Host)
+	return err != nil || ip.IsGlobalUnicast() && !ip.IsPrivate()
+}
+
+// isLoopback reports whether a host is this machine alone.
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
 // broker says when a Broker was last heard of.
 func (l *local) broker(n *notes, s adminapi.Status) {
 	const remedy = "give the Broker the lines of `crolang-aio broker-env`, and look at its log for errors of its webhooks"
 	switch ago := s.Now.Sub(s.BrokerSeen); {
+	case onlyHere(s):
+		n.add(Warn, "broker", "only Nodes on this machine reach the Broker: it listens on loopback, and clients are told "+s.Public.Host,
+			`https.serve = ["broker"], or broker.listen beyond loopback, with a policy in hooks.authenticate.mode`)
 	case s.NodesURL != "" && s.BrokerSeen.IsZero():
 		n.add(OK, "broker", "Nodes connect to "+s.NodesURL+", the Broker in the server's process", "")
 	case s.BrokerSeen.IsZero():

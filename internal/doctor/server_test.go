@@ -131,6 +131,9 @@ func TestLocal(t *testing.T) {
 		}, nil, Warn, "webhooks", []string{"told 1000 URLs", "first 64"}},
 		{"no Broker for long", func(s *stub) { s.status.BrokerSeen = now.Add(-3 * time.Hour) }, nil, Warn, "broker", []string{"for 3 hours", "broker-env"}},
 		{"the Broker inside", func(s *stub) { s.status.BrokerSeen, s.status.NodesURL = time.Time{}, "http://127.0.0.1:8080" }, nil, OK, "broker", []string{"http://127.0.0.1:8080"}},
+		{"the Broker on loopback, for others", func(s *stub) {
+			s.status.BrokerSeen, s.status.NodesURL, s.status.Public.Host = time.Time{}, "http://127.0.0.1:8080", "turn.example.org"
+		}, nil, Warn, "broker", []string{"only Nodes on this machine", "https.serve"}},
 		{"never a Broker", func(s *stub) { s.status.BrokerSeen = time.Time{} }, nil, Warn, "broker", []string{"since the start 60 minutes ago"}},
 		{"starting", func(s *stub) { s.status.NotReady = []string{"starting"} }, nil, Fail, "ready", []string{"not ready: starting"}},
 		{"draining", func(s *stub) { s.status.Draining = true }, nil, Fail, "ready", []string{"draining"}},

@@ -65,7 +65,7 @@ export function ways() {
   const text = h("p");
   const bar = h("div", { class: "bar-of", "aria-hidden": "true" });
   const reasons = h("ul", { class: "reasons" });
-  const words = { relayed: "over the relay", direct: "directly", unclear: "not told yet, or over too soon" };
+  const words = { relayed: "over the relay", direct: "directly", unclear: "not known yet, or too short to tell" };
   let shown = "";
   function update(c) {
     const now = JSON.stringify(c && [c.known, c.made, c.relayed, c.direct, c.unclear, c.reasons]);
