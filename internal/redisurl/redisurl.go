@@ -15,6 +15,7 @@ package redisurl
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"net"
 	"net/url"
@@ -74,6 +75,7 @@ type location struct {
 	sentinelPass   string
 	db             int
 	tls            bool
+	roots          *x509.CertPool // for tests; nil: the system's
 }
 
 func parse(text string) (*location, error) {
@@ -189,12 +191,13 @@ func (at *location) config() *tls.Config {
 	if !at.tls {
 		return nil
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12}
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: at.roots}
 }
 
 func (at *location) single() *redis.Options {
 	return &redis.Options{
 		Network: at.network, Addr: at.addrs[0], Username: at.user, Password: at.password, DB: at.db, TLSConfig: at.config(),
+		Dialer:      at.dial,
 		DialTimeout: wait, ReadTimeout: wait, WriteTimeout: wait, ContextTimeoutEnabled: true,
 		MaxRetries: -1, DialerRetries: 1, DisableIdentity: true, Protocol: 2,
 	}
@@ -204,6 +207,7 @@ func (at *location) failover() *redis.FailoverOptions {
 	return &redis.FailoverOptions{
 		MasterName: at.master, SentinelAddrs: at.addrs, SentinelUsername: at.sentinelUser, SentinelPassword: at.sentinelPass,
 		Username: at.user, Password: at.password, DB: at.db, TLSConfig: at.config(),
+		Dialer:      at.dial,
 		DialTimeout: wait, ReadTimeout: wait, WriteTimeout: wait, ContextTimeoutEnabled: true,
 		MaxRetries: -1, DialerRetries: 1, DisableIdentity: true, Protocol: 2,
 	}
