@@ -1,6 +1,7 @@
 package acme
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -84,16 +85,18 @@ func serverName(c acme.Challenge) string {
 
 const (
 	challengePath = "/.well-known/acme-challenge/"
-	// webTimeout bounds one request of a stranger at http_listen.
-	webTimeout = 5 * time.Second
-	// webConnections bounds those at once.
-	webConnections = 64
+	// webTimeout bounds how long a stranger at http_listen takes to send a request, and to take the answer.
+	webTimeout = 2 * time.Second
+	// webConnections bounds how many there are at once.
+	webConnections = 256
 )
 
 // web01 answers http-01. It listens from the first Present to the last CleanUp.
 type web01 struct {
 	listen string
 	hosts  []string // that a redirect may lead to; the first is the default
+	// patience replaces webTimeout in tests, if it is not 0.
+	patience time.Duration
 
 	mu      sync.Mutex
 	answers map[string]string // by path
@@ -120,11 +123,15 @@ func (w *web01) Present(ctx context.Context, c acme.Challenge) error {
 				"certs.acme.http_listen cannot be bound: %s", last(err))
 		}
 		w.addr = l.Addr().(*net.TCPAddr).AddrPort()
-		w.server = &http.Server{Handler: w, ReadTimeout: webTimeout, WriteTimeout: webTimeout, MaxHeaderBytes: 8 << 10, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
+		patience := cmp.Or(w.patience, webTimeout)
+		w.server = &http.Server{
+			Handler: w, ReadHeaderTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, MaxHeaderBytes: 8 << 10,
+			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		}
 		w.server.SetKeepAlivesEnabled(false)
 		w.answers = map[string]string{}
 		server := w.server
-		w.served.Go(func() { _ = server.Serve(&few{Listener: l, places: make(chan struct{}, webConnections)}) }) // till Close
+		w.served.Go(func() { _ = server.Serve(newFew(l, webConnections)) }) // till Close
 	}
 	w.answers[challengePath+c.Token] = c.KeyAuthorization
 	return nil
@@ -181,33 +188,6 @@ func bracketed(host string) string {
 		return "[" + host + "]"
 	}
 	return host
-}
-
-// few is a listener with few connections at once; others wait in the kernel.
-type few struct {
-	net.Listener
-	places chan struct{}
-}
-
-// Accept implements [net.Listener].
-func (l *few) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	l.places <- struct{}{}
-	return &placed{Conn: c, leave: sync.OnceFunc(func() { <-l.places })}, nil
-}
-
-type placed struct {
-	net.Conn
-	leave func()
-}
-
-// Close implements [net.Conn].
-func (c *placed) Close() error {
-	defer c.leave()
-	return c.Conn.Close()
 }
 
 // byCommand answers dns-01 by a command.
