@@ -22,6 +22,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crolang-p2p/crolang-aio/internal/change"
+	"github.com/crolang-p2p/crolang-aio/internal/contain"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet/banset"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet/seal"
@@ -123,6 +124,7 @@ type Fleet struct {
 	state     redisState
 	counts    Counts
 
+	panics contain.Panics
 	lastOp atomic.Uint64
 	at     position // of the goroutine that beats
 }
@@ -226,16 +228,33 @@ func (f *Fleet) Run(ctx context.Context) error {
 	tick := time.NewTicker(f.cfg.beat)
 	defer tick.Stop()
 	for {
-		f.beat(ctx)
+		if !f.contained(func() { f.beat(ctx) }) {
+			f.at.log = "" // what it was about is not known: all is compared
+		}
 		select {
 		case <-ctx.Done():
-			f.goodbye(context.WithoutCancel(ctx))
+			f.contained(func() { f.goodbye(context.WithoutCancel(ctx)) })
 			listening.Wait()
 			return nil
 		case <-tick.C:
 		case <-f.wake:
 		}
 	}
+}
+
+// contained runs g, which reads from Redis, and reports whether it has come to its end: a panic in it counts as a failure of
+// Redis, and ends nothing but this round.
+func (f *Fleet) contained(g func()) (whole bool) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			f.panics.Stopped(f.log, "what the fleet's Redis has sent could not be handled, this goes on: please report this", cause)
+			f.mu.Lock()
+			f.counts.Failures++
+			f.mu.Unlock()
+		}
+	}()
+	g()
+	return true
 }
 
 // within bounds one exchange with Redis.

@@ -61,9 +61,11 @@ func (f *Fleet) unsealed(sealed string) []byte {
 // listen hears what other machines say until ctx ends, and subscribes again whenever Redis was away.
 func (f *Fleet) listen(ctx context.Context) {
 	for ctx.Err() == nil {
-		sub := f.cfg.Redis.Subscribe(ctx, newsChannel, toChannel+f.boot)
-		f.receiveNews(ctx, sub)
-		sub.Close()
+		f.contained(func() {
+			sub := f.cfg.Redis.Subscribe(ctx, newsChannel, toChannel+f.boot)
+			defer sub.Close()
+			f.receiveNews(ctx, sub)
+		})
 		timer := time.NewTimer(f.cfg.beat / 4)
 		select {
 		case <-timer.C:
@@ -146,7 +148,7 @@ func (f *Fleet) work(ctx context.Context) {
 					more = false
 				}
 			}
-			f.takeRecords(ctx, all)
+			f.contained(func() { f.takeRecords(ctx, all) })
 		}
 	}
 }

@@ -49,9 +49,9 @@ func (r *Replicas) encode(sid, from, event string, text []byte) ([]byte, error) 
 // Run receives what other Brokers send until ctx ends, and subscribes again whenever Redis was away.
 func (r *Replicas) Run(ctx context.Context) {
 	for ctx.Err() == nil {
-		sub := r.cfg.Client.PSubscribe(ctx, prefix+"*")
-		r.receive(ctx, sub)
-		sub.Close()
+		if r.contained(func() error { r.listen(ctx); return nil }) != nil {
+			r.failures.Add(1)
+		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:
@@ -59,6 +59,13 @@ func (r *Replicas) Run(ctx context.Context) {
 			timer.Stop()
 		}
 	}
+}
+
+// listen subscribes, and returns where the subscription has broken.
+func (r *Replicas) listen(ctx context.Context) {
+	sub := r.cfg.Client.PSubscribe(ctx, prefix+"*")
+	defer sub.Close()
+	r.receive(ctx, sub)
 }
 
 // receive delivers in the order of arrival; it returns where the subscription has broken.

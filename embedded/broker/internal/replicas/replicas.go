@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/crolang-p2p/crolang-aio/internal/contain"
 )
 
 // Scripts, which Redis knows by their SHA-1 sums. The embedded Redis offers these and no others.
@@ -39,8 +41,12 @@ const (
 	maxOrphans = 100_000
 )
 
-// errAway: Redis failed a moment ago.
-var errAway = errors.New("redis is away")
+var (
+	// errAway: Redis failed a moment ago.
+	errAway = errors.New("redis is away")
+	// errPanic: what Redis has sent was more than the library could bear.
+	errPanic = errors.New("redis has sent what could not be handled")
+)
 
 // Lock is a Node's id and the socket that holds it.
 type Lock struct{ Node, SID string }
@@ -62,6 +68,7 @@ type Replicas struct {
 	awayTill atomic.Int64 // Unix nanoseconds
 	failing  atomic.Bool  // logged, and not yet well again
 	failures atomic.Uint64
+	panics   contain.Panics
 
 	mu      sync.Mutex
 	orphans map[string]string // socket ids whose locks could not be released, by Node
@@ -85,7 +92,7 @@ func (r *Replicas) ask(ctx context.Context, question func(ctx context.Context) e
 	}
 	limited, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	err := question(limited)
+	err := r.contained(func() error { return question(limited) })
 	switch {
 	case err == nil || errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE"): // a foreign key of a Node's name
 		if r.failing.CompareAndSwap(true, false) {
@@ -103,6 +110,17 @@ func (r *Replicas) ask(ctx context.Context, question func(ctx context.Context) e
 		}
 	}
 	return err
+}
+
+// contained runs f, which reads from Redis. A panic in it is an error.
+func (r *Replicas) contained(f func() error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			r.panics.Stopped(r.cfg.Logger, "what the Brokers' Redis has sent could not be handled, this goes on: please report this", cause)
+			err = errPanic
+		}
+	}()
+	return f()
 }
 
 // Acquire takes the lock of node for sid; false if another has it.
