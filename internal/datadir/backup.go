@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ const (
 	backupName    = "crolang-aio-backup.json"
 	backupVersion = 1
 	maxBackedUp   = 1 << 30 // bytes of one file
+	tempSuffix    = ".tmp"  // of files in the making
 )
 
 var (
@@ -105,13 +107,13 @@ func settled(path string) (data []byte, at time.Time, err error) {
 }
 
 // contents are the files of a folder and of those below it that a backup has, by their paths from it.
-func contents(path string) (names []string, err error) {
-	err = filepath.WalkDir(path+string(filepath.Separator), func(at string, d fs.DirEntry, err error) error {
+func contents(folder string) (names []string, err error) {
+	err = filepath.WalkDir(folder+string(filepath.Separator), func(at string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
-		name, err := filepath.Rel(path, at)
-		if err != nil || name == "lock" || strings.HasSuffix(name, ".tmp") {
+		name, err := filepath.Rel(folder, at)
+		if err != nil || name == lockName || strings.HasSuffix(name, tempSuffix) {
 			return err
 		}
 		names = append(names, name)
@@ -127,33 +129,6 @@ func add(t *tar.Writer, name string, data []byte, at time.Time) error {
 	}
 	_, err := t.Write(data)
 	return err
-}
-
-// Restore brings a backup back into the folder at path, which it makes (0700) if it is missing, and which no process may be
-// using. It overwrites nothing: with [ErrExists] nothing has been written. The whole backup is read before anything is.
-func Restore(path, file string) (m Manifest, err error) {
-	m, files, err := readBackup(file)
-	if err != nil {
-		return m, err
-	}
-	if there, err := contents(path); err == nil && len(there) > 0 {
-		return m, fmt.Errorf("data_dir %s has files, such as %s, and %w: move it away, or set another data_dir", path, there[0], ErrExists)
-	}
-	dir, err := Open(path)
-	if err != nil {
-		return m, err
-	}
-	defer dir.Close()
-	for _, f := range files {
-		to := filepath.Join(path, filepath.FromSlash(f.name))
-		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-			return m, fmt.Errorf("data_dir %s cannot be written: %w", path, err)
-		}
-		if err := durable.WriteFile(to, f.data, 0o600); err != nil {
-			return m, fmt.Errorf("data_dir %s cannot be written: %w", path, err)
-		}
-	}
-	return m, nil
 }
 
 // backedUp is a file of a backup.
@@ -174,6 +149,7 @@ func readBackup(file string) (m Manifest, files []backedUp, err error) {
 	if err != nil {
 		return m, nil, damaged(err)
 	}
+	seen := map[string]bool{}
 	for t := tar.NewReader(z); ; {
 		h, err := t.Next()
 		if errors.Is(err, io.EOF) {
@@ -182,9 +158,10 @@ func readBackup(file string) (m Manifest, files []backedUp, err error) {
 		if err != nil {
 			return m, nil, damaged(err)
 		}
-		if h.Typeflag != tar.TypeReg || !filepath.IsLocal(filepath.FromSlash(h.Name)) || h.Size > maxBackedUp {
+		if h.Typeflag != tar.TypeReg || !isBackedUp(h.Name) || h.Size > maxBackedUp || seen[h.Name] {
 			return m, nil, damaged("it has an entry that no backup has")
 		}
+		seen[h.Name] = true
 		data, err := io.ReadAll(io.LimitReader(t, maxBackedUp))
 		if err != nil {
 			return m, nil, damaged(err)
@@ -204,4 +181,9 @@ func readBackup(file string) (m Manifest, files []backedUp, err error) {
 		return m, nil, damaged("it is empty")
 	}
 	return m, files, nil
+}
+
+// isBackedUp reports whether a file of that name, with slashes, may be in a backup.
+func isBackedUp(name string) bool {
+	return filepath.IsLocal(filepath.FromSlash(name)) && path.Clean(name) == name && name != lockName && name != lostName && !strings.HasSuffix(name, tempSuffix)
 }

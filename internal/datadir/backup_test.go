@@ -40,6 +40,10 @@ func TestRestoreRefuses(t *testing.T) {
 		"no head":    packed(t, "bans.json", "{}"),
 		"outside":    packed(t, backupName, `{"format":1,"files":1}`, "../evil", "x"),
 		"absolute":   packed(t, backupName, `{"format":1,"files":1}`, "/tmp/evil", "x"),
+		"twice":      packed(t, backupName, `{"format":1,"files":2}`, "bans.json", "x", "bans.json", "y"),
+		"the lock":   packed(t, backupName, `{"format":1,"files":1}`, "lock", "x"),
+		"unclean":    packed(t, backupName, `{"format":1,"files":1}`, "a/./b", "x"),
+		"the stage":  packed(t, backupName, `{"format":1,"files":1}`, stageName+"/../bans.json", "x"),
 		"no version": packed(t, backupName, `{}`),
 	} {
 		file, to := filepath.Join(t.TempDir(), "backup"), filepath.Join(t.TempDir(), "data")

@@ -25,6 +25,9 @@ const (
 	RedisPassword    = "redis.password"
 )
 
+// lockName is the file that is locked.
+const lockName = "lock"
+
 const secretBytes = 32 // 256 bits
 
 var (
@@ -53,7 +56,7 @@ func Open(path string) (*Dir, error) {
 		return nil, fmt.Errorf("data_dir %s belongs to the user with id %d, whose secrets root does not take: "+
 			"run this as that user, chown -R it to root, or set another data_dir", path, uid)
 	}
-	name := filepath.Join(path, "lock")
+	name := filepath.Join(path, lockName)
 	if st, err := os.Lstat(name); err == nil && st.Mode()&fs.ModeSymlink != 0 {
 		return nil, fmt.Errorf("%s is a link, which is not followed: remove it", name)
 	}
