@@ -50,6 +50,7 @@ var commands = map[string]command{
 	"PUBSUB":       {run: pubsubCommand, min: 1, max: -1},
 
 	"GET":       {run: read, min: 1, max: 1},
+	"GETRANGE":  {run: getrange, min: 3, max: 3},
 	"MGET":      {run: read, min: 1, max: 64},
 	"STRLEN":    {run: read, min: 1, max: 1},
 	"EXISTS":    {run: read, min: 1, max: -1},
@@ -94,6 +95,17 @@ var commands = map[string]command{
 
 // read passes on a command that adds nothing to what is kept.
 func read(c *client, name string, args [][]byte) { c.dispatch(name, args, effect{}) }
+
+// getrange takes a beginning and an end that count from the start of the value.
+func getrange(c *client, name string, args [][]byte) {
+	for _, arg := range args[1:] {
+		if _, err := strconv.ParseUint(string(arg), 10, 31); err != nil {
+			c.fail("ERR the embedded Redis takes GETRANGE key from to alone, both 0 or more")
+			return
+		}
+	}
+	c.dispatch(name, args, effect{})
+}
 
 // write passes on a command that may keep its arguments.
 func write(c *client, name string, args [][]byte) {

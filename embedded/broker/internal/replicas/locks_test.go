@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,6 +61,25 @@ func TestLocksOnARedisWithScripts(t *testing.T) {
 	r.FindAll(ctx, []string{"node-1", "list", "nobody"}, []int{0, 1, 2}, found)
 	if !found[0] || found[1] || found[2] {
 		t.Errorf("found %v", found)
+	}
+	// Nor is a value that no Broker has put there, of which no more is fetched than a socket id may have.
+	for _, value := range []string{"", "a b", "a\n", "\xff", strings.Repeat("x", maxSID+1), strings.Repeat("x", 1<<20)} {
+		_ = server.Set("strange", value)
+		if sid, ok := r.Find(ctx, "strange"); ok || len(sid) > maxSID+1 {
+			t.Errorf("%.20q was taken for a socket id", value)
+		}
+	}
+	for _, id := range []string{"", "a\x00", "\xffcrolang-aio/1/generation", strings.Repeat("n", 257)} {
+		_ = server.Set(id, "abcdefghij0123456789")
+		found := make([]bool, 2)
+		r.FindAll(ctx, []string{id, "node-1"}, []int{0, 1}, found)
+		if _, ok := r.Find(ctx, id); ok || found[0] || !found[1] {
+			t.Errorf("%.20q was looked up", id)
+		}
+	}
+	_ = server.Set("theirs", "p_-Zr5xhYlVnqXZHAAAB") // the original's
+	if sid, ok := r.Find(ctx, "theirs"); !ok || sid != "p_-Zr5xhYlVnqXZHAAAB" {
+		t.Errorf("the original's lock: %q", sid)
 	}
 	if log.Len() > 0 {
 		t.Errorf("logged: %s", &log)

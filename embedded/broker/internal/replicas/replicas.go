@@ -17,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crolang-p2p/crolang-aio/internal/contain"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 // Scripts, which Redis knows by their SHA-1 sums. The embedded Redis offers these and no others.
@@ -39,6 +40,8 @@ const (
 	batch = 256
 	// maxOrphans bounds the locks that are remembered since Redis was away when they should have been released.
 	maxOrphans = 100_000
+	// maxSID is how long a socket id may be.
+	maxSID = 64
 )
 
 var (
@@ -187,11 +190,14 @@ func (r *Replicas) orphan(node string) string {
 
 // Find is the socket id that holds the lock of node. A failure counts as nobody.
 func (r *Replicas) Find(ctx context.Context, node string) (sid string, found bool) {
+	if !askable(node) {
+		return "", false
+	}
 	err := r.ask(ctx, func(ctx context.Context) (err error) {
-		sid, err = r.cfg.Client.Get(ctx, node).Result()
+		sid, err = r.cfg.Client.GetRange(ctx, node, 0, maxSID).Result()
 		return err
 	})
-	return sid, err == nil && sid != r.orphan(node)
+	return sid, err == nil && isSID(sid) && sid != r.orphan(node)
 }
 
 // FindAll sets found[i] for each i of which whose Node has a lock.
@@ -199,23 +205,44 @@ func (r *Replicas) FindAll(ctx context.Context, nodes []string, which []int, fou
 	for len(which) > 0 {
 		part := which[:min(len(which), batch)]
 		which = which[len(part):]
-		gets := make([]*redis.StringCmd, len(part))
+		gets := make([]*redis.StringCmd, len(part)) // nil: no Node has such an id
 		err := r.ask(ctx, func(ctx context.Context) error {
 			_, err := r.cfg.Client.Pipelined(ctx, func(p redis.Pipeliner) error {
 				for i, at := range part {
-					gets[i] = p.Get(ctx, nodes[at])
+					if askable(nodes[at]) {
+						gets[i] = p.GetRange(ctx, nodes[at], 0, maxSID)
+					}
 				}
 				return nil
 			})
 			return err
 		})
-		if err != nil && !errors.Is(err, redis.Nil) && !isAnswer(err) {
+		if err != nil && !isAnswer(err) {
 			return
 		}
 		for i, at := range part {
-			found[at] = gets[i].Err() == nil && gets[i].Val() != r.orphan(nodes[at])
+			if get := gets[i]; get != nil {
+				found[at] = get.Err() == nil && isSID(get.Val()) && get.Val() != r.orphan(nodes[at])
+			}
 		}
 	}
+}
+
+// askable reports whether a Node may have the id, so that no other key is ever looked at.
+func askable(id string) bool { return nodeid.Valid(id) == nil }
+
+// isSID reports whether the value of a key is a socket id: 20 letters, digits, - and _ with both kinds of Brokers. Others may
+// have longer ones, up to a bound; what is behind that is never fetched.
+func isSID(text string) bool {
+	if text == "" || len(text) > maxSID {
+		return false
+	}
+	for _, c := range []byte(text) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return true
 }
 
 // isAnswer reports whether Redis itself said no, to a key of another type for instance.
