@@ -59,7 +59,8 @@ func brokerLimitsTable() Table {
 		define("broker.limits.messages_per_second", 200, number[int](1, math.MaxInt32), func(c *Config) *int { return &c.Broker.Limits.MessagesPerSecond },
 			"Messages per second from one Node. A Node that sends more is read more slowly."),
 		define("broker.limits.waiting_bytes", "4MiB", size(leastWaiting, 1<<30), func(c *Config) *int64 { return &c.Broker.Limits.WaitingBytes },
-			"How much may be queued for a Node that does not read. Beyond that the Node is disconnected."),
+			"How much may be queued for a Node that reads slowly: three quarters of it by other Nodes, whose events are refused beyond that. "+
+				"A Node that then reads nothing for 10 s is disconnected."),
 	}}
 }
 

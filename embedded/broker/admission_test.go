@@ -303,9 +303,13 @@ func TestStop(t *testing.T) {
 	r.stop()
 }
 
-// A Node that does not read costs what it may, and is let go; who sends to it is not held up.
+// A Node that does not read costs what it may, and is let go when it has taken nothing for a while; who sends to it is not
+// held up.
 func TestNodeThatDoesNotRead(t *testing.T) {
-	r := start(t, func(c *Config) { c.Settings.Limits = Limits{WaitingBytes: 2_000_000, MessagesPerSecond: 1_000_000} })
+	r := start(t, func(c *Config) {
+		c.Settings.Limits = Limits{WaitingBytes: 2_000_000, MessagesPerSecond: 1_000_000}
+		c.timing.tick, c.timing.pingInterval, c.timing.stall = 2*time.Millisecond, 100*time.Millisecond, 200*time.Millisecond
+	})
 	deaf, alice := r.join("Deaf"), r.join("Alice")
 	_ = deaf.nc.(*net.TCPConn).SetReadBuffer(4096)
 	inner := `{"to":"Deaf","x":"` + strings.Repeat("x", 500_000) + `"}`
@@ -319,7 +323,10 @@ func TestNodeThatDoesNotRead(t *testing.T) {
 			t.Fatalf("after %d messages still %s", i, m)
 		}
 	}
-	if s := r.b.Stats(); s.Unread != 1 {
+	r.events.await(t, func(e Event) bool {
+		return e.Kind == Left && e.Node == "Deaf" && e.Cause == "it did not read what it was sent"
+	})
+	if s := r.b.Stats(); s.Unread != 1 || s.Behind == 0 {
 		t.Errorf("%+v", s)
 	}
 }

@@ -36,7 +36,9 @@ type Limits struct {
 	Connections       int // default: half of the descriptors that the process may open
 	ConnectionsPerIP  int // of one IPv4 address or IPv6 /64; default 1024
 	MessagesPerSecond int // of one Node; beyond it is read more slowly; default 200
-	WaitingBytes      int // for a Node that does not read, before it is let go; default 4 MiB
+	// WaitingBytes may wait for one Node; default 4 MiB. What others send it may take three quarters, and is refused beyond
+	// that; it is let go where it takes nothing at all for 10 s then, or does not read the Broker's own messages.
+	WaitingBytes int
 }
 
 // Settings are what Prepare can change while the Broker runs.
@@ -82,6 +84,7 @@ type Config struct {
 type timing struct {
 	pingInterval, pingTimeout  time.Duration
 	handshake, join, ask, tick time.Duration
+	stall                      time.Duration // for a client to take some of what waits, where no more fits
 	linger                     time.Duration // for a client to take what it was told last
 	redis                      time.Duration // of a question to Redis; 0: as package replicas has it
 }
@@ -98,6 +101,7 @@ func (t *timing) fill() {
 	def(&t.join, 45*time.Second)
 	def(&t.ask, 3*time.Second)
 	def(&t.tick, 100*time.Millisecond)
+	def(&t.stall, 10*time.Second)
 	def(&t.linger, 2*time.Second)
 }
 

@@ -78,32 +78,61 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// send queues a text message. A client that leaves too much unread is let go.
+// send queues a text message of the Broker's own. A client that leaves too much of what it asked for unread is let go.
 func (c *conn) send(msg []byte) bool {
-	most := strangersWaiting
-	if c.everJoin.Load() {
-		most = c.b.set.Load().Limits.WaitingBytes
-	}
-	result, start := c.out.put(ws.OpText, msg, most, &c.b.waiting)
-	if start {
-		go c.write()
-	}
+	result := c.queue(msg, c.most())
 	if result == full {
-		c.b.counts.unread.Add(1)
-		c.drop("it did not read what it was sent")
-	}
-	if c.b.waiting.Load() > maxWaiting && result == taken {
-		c.b.relieve()
+		c.unread()
 	}
 	return result == taken
 }
 
-// compose sends what build appends to the buffer that it is given.
-func (c *conn) compose(build func(dst []byte) []byte) bool {
+// pass queues an event of another Node. What does not fit is refused, and it is for the sender to try again: nobody may end a
+// Node by sending faster than its line is. A quarter of the room is for the Broker's own messages. One that takes nothing at
+// all any more is let go.
+func (c *conn) pass(msg []byte) bool {
+	result := c.queue(msg, c.most()/4*3)
+	if result == full {
+		c.b.counts.behind.Add(1)
+		if c.out.stuck(time.Now(), c.b.cfg.timing.stall) {
+			c.unread()
+		}
+	}
+	return result == taken
+}
+
+// most is how many bytes may wait.
+func (c *conn) most() int {
+	if !c.everJoin.Load() {
+		return strangersWaiting
+	}
+	return c.b.set.Load().Limits.WaitingBytes
+}
+
+func (c *conn) queue(msg []byte, most int) (result int) {
+	result, start := c.out.put(ws.OpText, msg, most, &c.b.waiting)
+	if start {
+		go c.write()
+	}
+	if c.b.waiting.Load() > maxWaiting && result == taken {
+		c.b.relieve()
+	}
+	return result
+}
+
+func (c *conn) unread() {
+	if !c.ended.Load() {
+		c.b.counts.unread.Add(1)
+	}
+	c.drop("it did not read what it was sent")
+}
+
+// compose hands what build appends to the buffer that it is given to deliver, which is send or pass.
+func compose(deliver func([]byte) bool, build func(dst []byte) []byte) bool {
 	buf := takeBuffer()
 	defer giveBuffer(buf)
 	*buf = build(*buf)
-	return c.send(*buf)
+	return deliver(*buf)
 }
 
 func (c *conn) write() {
@@ -183,6 +212,10 @@ func (c *conn) due(now time.Time) time.Duration {
 		return 0
 	}
 	t := &c.b.cfg.timing
+	if c.out.stuck(now, t.stall) {
+		c.unread()
+		return 0
+	}
 	joinLeft := t.join
 	if !c.everJoin.Load() {
 		if joinLeft = t.join - now.Sub(c.opened); joinLeft <= 0 {
@@ -207,6 +240,9 @@ func (c *conn) due(now time.Time) time.Duration {
 	}
 	if left := time.Duration(ping) + t.pingTimeout - time.Duration(since); left > 0 {
 		return min(left, joinLeft)
+	}
+	if c.out.moving(now, t.stall) { // the ping is still behind what a slow line takes
+		return min(t.pingTimeout, joinLeft)
 	}
 	// Where it is the Broker that does not read on, the pong may be among what waits.
 	if c.occupied.Load() || c.slowed.Load() >= ping {

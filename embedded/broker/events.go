@@ -102,7 +102,7 @@ func (c *conn) event(p *engineio.Packet) {
 
 // reply sends an acknowledgement with one of the answers.
 func (c *conn) reply(id []byte, answer string) {
-	c.compose(func(dst []byte) []byte { return engineio.AppendAck(dst, id, answer) })
+	compose(c.send, func(dst []byte) []byte { return engineio.AppendAck(dst, id, answer) })
 }
 
 // relay passes a Node's event on to another, and answers it.
@@ -118,7 +118,9 @@ func (c *conn) relay(e *relayed, p *engineio.Packet, arg []byte) {
 		}
 	}
 	if answer == answerOK {
-		answer = c.deliver(e, arg, to, sid)
+		if answer = c.deliver(e, arg, to, sid); answer == answerNotConnected && to != nil {
+			cause = "the receiver reads too slowly, or has just left"
+		}
 	}
 	if c.ended.Load() {
 		return // banned meanwhile
@@ -186,7 +188,7 @@ func (c *conn) deliver(e *relayed, arg []byte, to *conn, sid string) (answer str
 	case to == c:
 		return answerOK
 	case to != nil:
-		if to.compose(func(dst []byte) []byte { return engineio.AppendEvent(dst, e.name, arg) }) {
+		if compose(to.pass, func(dst []byte) []byte { return engineio.AppendEvent(dst, e.name, arg) }) {
 			return answerOK
 		}
 		return answerNotConnected
@@ -216,7 +218,7 @@ func (b *Broker) deliverShared(sid, event string, text []byte) {
 	if c == nil || byName[event] == nil {
 		return
 	}
-	c.send(engineio.AppendEvent(nil, event, quote(text)))
+	c.pass(engineio.AppendEvent(nil, event, quote(text)))
 }
 
 // tellConnected answers which of some Nodes are connected.

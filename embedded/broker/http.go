@@ -211,6 +211,9 @@ func (b *Broker) handshake(w http.ResponseWriter, r *http.Request, q *query) {
 	if d, ok := nc.(*door); ok {
 		nc = d.Conn // its place is the connection's now
 	}
+	if tcp, ok := nc.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(kernelBuffer)
+	}
 	c.in = bufio.NewReaderSize(c, readBuffer)
 	if n := rw.Reader.Buffered(); n > 0 { // the client did not wait
 		early, _ := rw.Reader.Peek(n)

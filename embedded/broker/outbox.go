@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gobwas/ws"
 )
@@ -13,6 +14,13 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b
 
 // keptBuffer is the greatest that is kept for another use.
 const keptBuffer = 64 << 10
+
+// piece is what is written at once, and kernelBuffer what waits in the kernel, which asks for more when a third of it has gone:
+// so a client that takes 20 kB a second is seen to get on.
+const (
+	piece        = 16 << 10
+	kernelBuffer = 256 << 10
+)
 
 func takeBuffer() *[]byte { return buffers.Get().(*[]byte) }
 
@@ -30,6 +38,8 @@ type outbox struct {
 	pending *[]byte
 	waiting int // bytes of pending, and of what is being written
 	writing bool
+	refused bool          // something did not fit, and the writer has not got on since
+	moved   time.Time     // when the writer last got on, or began
 	last    bool          // nothing is taken any more; the connection's own half is closed after what waits
 	idle    chan struct{} // closed when the writer has ended, where somebody waits for it
 }
@@ -49,6 +59,7 @@ func (o *outbox) put(op ws.OpCode, msg []byte, most int, total *atomic.Int64) (r
 	case o.last:
 		return closed, false
 	case o.waiting+len(msg) > most:
+		o.refused = true
 		return full, false
 	}
 	start = o.append(op, msg, total)
@@ -89,8 +100,25 @@ func (o *outbox) append(op ws.OpCode, msg []byte, total *atomic.Int64) (start bo
 	o.waiting += len(b) - before
 	total.Add(int64(len(b) - before))
 	start = !o.writing
+	if start {
+		o.moved = time.Now()
+	}
 	o.writing = true
 	return start
+}
+
+// moving reports whether something is being written, and the client has taken some of it within the last d.
+func (o *outbox) moving(now time.Time, d time.Duration) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.writing && now.Sub(o.moved) < d
+}
+
+// stuck reports whether something was refused, and the client has taken nothing for d.
+func (o *outbox) stuck(now time.Time, d time.Duration) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.writing && o.refused && now.Sub(o.moved) >= d
 }
 
 // write sends what waits until nothing is left. failed is called where the client does not take it.
@@ -115,7 +143,7 @@ func (o *outbox) write(nc net.Conn, total *atomic.Int64, failed func()) {
 			return
 		}
 		o.mu.Unlock()
-		_, err := nc.Write(*buf)
+		err := o.writeAll(nc, *buf)
 		done = len(*buf)
 		total.Add(-int64(done))
 		giveBuffer(buf)
@@ -123,6 +151,21 @@ func (o *outbox) write(nc net.Conn, total *atomic.Int64, failed func()) {
 			failed()
 		}
 	}
+}
+
+// writeAll writes b piece by piece, so that it is seen whether a slow client takes it at all.
+func (o *outbox) writeAll(nc net.Conn, b []byte) error {
+	for len(b) > 0 {
+		n, err := nc.Write(b[:min(len(b), piece)])
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+		o.mu.Lock()
+		o.moved, o.refused = time.Now(), false
+		o.mu.Unlock()
+	}
+	return nil
 }
 
 // close refuses what comes and waits for the writer, which the connection's end has woken.

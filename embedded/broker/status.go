@@ -15,12 +15,12 @@ import (
 
 // counters since the start.
 type counters struct {
-	joined, joinUnauthorized, joinTaken, joinMalformed, joinFailed                      atomic.Uint64
-	draining, overShare, full, displaced, badRequests, takenOver, slowed, unread, asked atomic.Uint64
-	received, relayed                                                                   atomic.Uint64 // bytes
-	foreignPages                                                                        atomic.Uint64
-	panics                                                                              contain.Panics
-	answers                                                                             [len(relayedEvents)][len(answers)]atomic.Uint64
+	joined, joinUnauthorized, joinTaken, joinMalformed, joinFailed                              atomic.Uint64
+	draining, overShare, full, displaced, badRequests, takenOver, slowed, unread, behind, asked atomic.Uint64
+	received, relayed                                                                           atomic.Uint64 // bytes
+	foreignPages                                                                                atomic.Uint64
+	panics                                                                                      contain.Panics
+	answers                                                                                     [len(relayedEvents)][len(answers)]atomic.Uint64
 }
 
 // traffic is what a Node has sent and got, guarded by its own lock.
@@ -130,6 +130,7 @@ type Stats struct {
 	TakenOver                                      uint64 // ids that a newer connection took over
 	SlowedDown                                     uint64 // messages that were waited with
 	Unread                                         uint64 // Nodes let go since they did not read
+	Behind                                         uint64 // events refused since their receiver had not read earlier ones
 	Displaced                                      uint64 // connections that lost their place before they had joined
 	Asked                                          uint64 // questions who is connected
 	ReceivedBytes, RelayedBytes                    uint64
@@ -147,7 +148,7 @@ func (b *Broker) Stats() Stats {
 		Joined:  n.joined.Load(), Unauthorized: n.joinUnauthorized.Load(), Taken: n.joinTaken.Load(),
 		Malformed: n.joinMalformed.Load(), Failed: n.joinFailed.Load(), Draining: n.draining.Load(),
 		ForeignPages: n.foreignPages.Load(), Panicked: n.panics.Count(),
-		BadRequests: n.badRequests.Load(), TakenOver: n.takenOver.Load(), SlowedDown: n.slowed.Load(), Unread: n.unread.Load(),
+		BadRequests: n.badRequests.Load(), TakenOver: n.takenOver.Load(), SlowedDown: n.slowed.Load(), Unread: n.unread.Load(), Behind: n.behind.Load(),
 		Asked: n.asked.Load(), ReceivedBytes: n.received.Load(), RelayedBytes: n.relayed.Load(),
 		Answers: map[string]map[string]uint64{},
 	}

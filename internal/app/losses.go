@@ -36,7 +36,7 @@ func letGo(s broker.Stats) map[string]uint64 {
 func notServedByBroker(s broker.Stats) map[string]uint64 {
 	all := map[string]uint64{
 		"join_failed": s.Failed, "unauthorized": s.Unauthorized, "id_taken": s.Taken, "malformed": s.Malformed,
-		"slowed_down": s.SlowedDown, "redis_failed": s.RedisFailures,
+		"slowed_down": s.SlowedDown, "behind": s.Behind, "redis_failed": s.RedisFailures,
 	}
 	maps.Copy(all, letGo(s))
 	return all

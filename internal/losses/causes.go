@@ -88,6 +88,7 @@ var causes = map[Area]map[string]Cause{
 		"bad_request":  {"what reaches the Broker is not a Node's connection", flood, mass},
 		"displaced":    {"connections that have not joined the Broker give way to newer ones", flood, many},
 		"unread":       {"Nodes that do not read what they are sent are disconnected", look, some},
+		"behind":       {"events for Nodes are refused: they read more slowly than others send to them", look, some},
 		"taken_over":   {"connections are taken over by newer ones of the same id, since they no longer send anything", "normal when Nodes change networks", many},
 		"unauthorized": {"Nodes are refused by what decides who may join", "normal for strangers; if it is Nodes of yours: `crolang-aio why NODE`", many},
 		"id_taken":     {"Nodes are refused since one with their id is connected", look, many},
