@@ -54,8 +54,9 @@ type conn struct {
 	freed    chan struct{} // closed when it holds it no more
 	joinedAt time.Time     // zero: not joined
 
-	proven   bool // guarded by b.mu
-	everJoin atomic.Bool
+	proven   bool         // guarded by b.mu
+	everJoin atomic.Bool  // and has not left since
+	strange  atomic.Int64 // since b.start: when it opened, or left
 	ended    atomic.Bool
 	// dismissed: Disconnect has ended it.
 	dismissed atomic.Bool
@@ -218,7 +219,7 @@ func (c *conn) due(now time.Time) time.Duration {
 	}
 	joinLeft := t.join
 	if !c.everJoin.Load() {
-		if joinLeft = t.join - now.Sub(c.opened); joinLeft <= 0 {
+		if joinLeft = t.join - now.Sub(c.b.start) + time.Duration(c.strange.Load()); joinLeft <= 0 {
 			c.end(0, "it did not join in time")
 			return 0
 		}

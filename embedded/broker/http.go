@@ -38,6 +38,10 @@ var handshakeTexts = [...]string{"Transport unknown", "Session ID unknown", "Bad
 
 // serveHTTP answers a request and makes a connection of it where all is well.
 func (b *Broker) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 || r.Header.Get("Upgrade") == "" { // an announced body that does not come would be waited for
+		w.Header().Set("Connection", "close")
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(b.cfg.timing.handshake))
+	}
 	if !strings.HasPrefix(r.URL.EscapedPath(), Path) {
 		w.WriteHeader(http.StatusNotFound)
 		return
@@ -245,6 +249,7 @@ func (b *Broker) abandon(c *conn) {
 // newConn finds a place; without one the connection's is nil.
 func (b *Broker) newConn(r *http.Request, q *query) *conn {
 	c := &conn{b: b, opened: time.Now(), from: b.client(r), timer: timer{slot: -1}}
+	c.strange.Store(int64(c.opened.Sub(b.start)))
 	c.join.Data, c.join.Source = q.data, c.from
 	for _, value := range []struct {
 		name string

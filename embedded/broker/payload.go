@@ -6,8 +6,12 @@ import (
 	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/jsontext"
 )
 
-// maxID is the longest id that a Node can have, in bytes. Nobody is asked about a longer one, and it is kept nowhere.
-const maxID = 256
+// maxID is longer than any id that a [Decider] of ours lets in, in bytes. Nobody is asked about a longer one, and it is kept
+// nowhere.
+const maxID = 4 << 10
+
+// maxAsked is how many Nodes can be asked about at once. The original has no bound: one message had it look for 90 000.
+const maxAsked = 1000
 
 // message is what the Broker reads of a payload: JSON in a JSON string.
 type message struct {
@@ -111,6 +115,10 @@ func readIDs(arg []byte, buf *[]byte) (ids []string, ok bool) {
 	ok = true
 	err := jsontext.Array(list, func(v []byte) {
 		if v[0] != '"' {
+			ok = false
+			return
+		}
+		if len(ids) == maxAsked {
 			ok = false
 			return
 		}

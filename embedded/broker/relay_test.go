@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 const attempt = `{"platformFrom":"JVM","versionFrom":"1","from":"Alice","to":"Bob","sessionId":"s","sessionDescription":"v=0"}`
@@ -183,5 +186,46 @@ func TestReceiverThatNobodyCanBe(t *testing.T) {
 	alice.want(`431["NOT_CONNECTED"]`)
 	if e := r.events.await(t, func(e Event) bool { return e.Kind == Answered }); e.Peer != "" || e.Cause == "" {
 		t.Errorf("told: %d bytes, %q", len(e.Peer), e.Cause)
+	}
+}
+
+// A thousand Nodes can be asked about at once, and no more.
+func TestAskedAboutTooMany(t *testing.T) {
+	r := start(t, nil)
+	alice := r.join("Alice")
+	ask := func(id, n int) {
+		alice.write(payload(id, askConnected, `{"ids":["x"`+strings.Repeat(`,"x"`, n-1)+`]}`))
+	}
+	ask(1, maxAsked)
+	if m := alice.readAny(); !strings.HasPrefix(m, `431["{`) {
+		t.Errorf("of %d: %.60s", maxAsked, m)
+	}
+	ask(2, maxAsked+1)
+	alice.want(`432["ERROR"]`)
+}
+
+// A Node that has left and keeps its connection is a stranger: it has as long to join again, and no longer.
+func TestLeftAndStayed(t *testing.T) {
+	r := start(t, func(c *Config) { c.timing.join = 300 * time.Millisecond })
+	alice := r.join("Alice")
+	alice.write("41")
+	alice.want("close 1005")
+	alice.over()
+}
+
+// An announced body that does not come is not waited for.
+func TestBodyThatDoesNotCome(t *testing.T) {
+	r := start(t, func(c *Config) { c.timing.handshake = 300 * time.Millisecond })
+	for _, path := range []string{"/socket.io/", "/x"} {
+		nc, err := net.Dial("tcp", r.b.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		fmt.Fprintf(nc, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n", path)
+		_ = nc.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if _, err := io.Copy(io.Discard, nc); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }

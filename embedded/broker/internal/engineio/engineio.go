@@ -81,6 +81,9 @@ func (d *Decoder) Text(b []byte) (Packet, Kind, error) {
 	return Packet{}, 0, ErrProtocol
 }
 
+// maxPending is how long a packet may be that is kept until its attachments come, which may be never. No Node has any.
+const maxPending = 4 << 10
+
 func (d *Decoder) packet(b []byte) (Packet, Kind, error) {
 	if d.waiting != nil {
 		return Packet{}, 0, ErrProtocol
@@ -91,6 +94,9 @@ func (d *Decoder) packet(b []byte) (Packet, Kind, error) {
 	}
 	if !p.Binary {
 		return p, Message, nil
+	}
+	if len(b) > maxPending && attachments > 0 {
+		return Packet{}, 0, ErrProtocol
 	}
 	kept := Packet{Type: p.Type, HasID: p.HasID, Binary: true}
 	kept.Namespace = append(kept.Namespace, p.Namespace...)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"unicode/utf8"
 )
@@ -75,6 +76,13 @@ func TestAttachments(t *testing.T) {
 	_, _, _ = d.Text([]byte(`451-["A"]`))
 	if _, _, err := d.Text([]byte(`42["A"]`)); err == nil {
 		t.Error("text in place of an attachment passed")
+	}
+	var long Decoder
+	if _, _, err := long.Text([]byte(`451-5["A","` + strings.Repeat("x", maxPending) + `"]`)); err == nil {
+		t.Error("a long packet is kept for an attachment that may never come")
+	}
+	if _, _, err := long.Text([]byte(`450-5["A","` + strings.Repeat("x", maxPending) + `"]`)); err != nil {
+		t.Error("one that waits for none did not pass", err)
 	}
 }
 
