@@ -14,6 +14,8 @@ import (
 const (
 	// maxStranger bounds a message before the Node has joined.
 	maxStranger = 64 << 10
+	// maxFrames bounds the frames of a message, and the control frames before it and between them.
+	maxFrames = 4096
 	// step is by how much a buffer grows for a message that is announced and has not come yet.
 	step = 16 << 10
 )
@@ -76,7 +78,6 @@ func (c *conn) readOne(buf *[]byte) error {
 	switch kind {
 	case engineio.Pong:
 		c.pongAt.Store(int64(time.Since(c.b.start)))
-		return nil
 	case engineio.Message:
 		c.slowDown()
 		return c.packet(p)
@@ -89,7 +90,10 @@ func (c *conn) readOne(buf *[]byte) error {
 func (c *conn) message(buf *[]byte) (ws.OpCode, error) {
 	state := ws.StateServerSide
 	var op ws.OpCode
-	for {
+	for frames := 0; ; frames++ {
+		if frames > maxFrames {
+			return 0, violation(ws.StatusPolicyViolation)
+		}
 		h, err := ws.ReadHeader(c.in)
 		if err != nil {
 			return 0, readError(err)
@@ -158,6 +162,8 @@ func (c *conn) control(h ws.Header) error {
 		if start {
 			go c.write()
 		}
+		c.slowDown()
+	case ws.OpPong:
 		c.slowDown()
 	case ws.OpClose:
 		return c.closed(b)

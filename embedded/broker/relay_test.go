@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gobwas/ws"
 )
 
 const attempt = `{"platformFrom":"JVM","versionFrom":"1","from":"Alice","to":"Bob","sessionId":"s","sessionDescription":"v=0"}`
@@ -228,4 +230,33 @@ func TestBodyThatDoesNotCome(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
+}
+
+// What carries no message counts as one, and a message has only so many frames.
+func TestFramesWithoutMessagesCount(t *testing.T) {
+	for name, f := range map[string]ws.Frame{"text": ws.NewTextFrame([]byte("3")), "pong": ws.NewPongFrame(nil), "ping": ws.NewPingFrame(nil)} {
+		r := start(t, func(c *Config) { c.Settings.Limits.MessagesPerSecond = 50 })
+		alice := r.join("Alice")
+		for range 60 {
+			alice.frame(f)
+		}
+		eventually(t, name+" is slowed down", func() bool { return r.b.Stats().SlowedDown > 0 })
+	}
+	r := start(t, nil)
+	alice := r.join("Alice")
+	var all []byte
+	for i := range maxFrames + 2 {
+		op := ws.OpContinuation
+		if i == 0 {
+			op = ws.OpText
+		}
+		f, err := ws.CompileFrame(ws.MaskFrame(ws.NewFrame(op, false, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, f...)
+	}
+	_, _ = alice.nc.Write(all)
+	alice.want("41", "close 1008")
+	alice.over()
 }
