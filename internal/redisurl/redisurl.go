@@ -159,7 +159,7 @@ func (at *location) hosts(port string, most int) error {
 	}
 	for i, addr := range at.addrs {
 		u, err := url.Parse("//" + addr)
-		if err != nil || u.Hostname() == "" || u.Host != addr || strings.Contains(u.Hostname(), ":") != strings.HasPrefix(addr, "[") {
+		if err != nil || u.Hostname() == "" || strings.ContainsAny(u.Hostname(), "[]") || u.Host != addr || strings.Contains(u.Hostname(), ":") != strings.HasPrefix(addr, "[") {
 			return errShape
 		}
 		p := u.Port()
