@@ -10,6 +10,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/internal/fleet/banset"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet/seal"
+	"github.com/crolang-p2p/crolang-aio/internal/redisurl"
 )
 
 // news is a message between machines. Those that miss it lose nothing: what it says stands in Redis too.
@@ -64,7 +65,14 @@ func (f *Fleet) listen(ctx context.Context) {
 		f.contained(func() {
 			sub := f.cfg.Redis.Subscribe(ctx, newsChannel, toChannel+f.boot)
 			defer sub.Close()
-			f.receiveNews(ctx, sub)
+			redisurl.Receive(ctx, sub, 5*f.cfg.beat, func(m any) {
+				switch m := m.(type) {
+				case *redis.Message:
+					f.take(ctx, m.Payload)
+				case *redis.Subscription:
+					f.hurry() // what was said meanwhile stands in the stream
+				}
+			})
 		})
 		timer := time.NewTimer(f.cfg.beat / 4)
 		select {
@@ -72,29 +80,6 @@ func (f *Fleet) listen(ctx context.Context) {
 		case <-ctx.Done():
 			timer.Stop()
 		}
-	}
-}
-
-// receiveNews returns where the subscription has broken.
-func (f *Fleet) receiveNews(ctx context.Context, sub *redis.PubSub) {
-	stop := context.AfterFunc(ctx, func() { sub.Close() })
-	defer stop()
-	for {
-		m, err := sub.ReceiveTimeout(ctx, 5*f.cfg.beat)
-		switch m := m.(type) {
-		case *redis.Message:
-			f.take(ctx, m.Payload)
-		case *redis.Subscription:
-			f.hurry() // what was said meanwhile stands in the stream
-		}
-		if err == nil {
-			continue
-		}
-		var timeout interface{ Timeout() bool }
-		if ctx.Err() == nil && errors.As(err, &timeout) && timeout.Timeout() && sub.Ping(ctx) == nil {
-			continue // quiet, and there
-		}
-		return
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/crolang-p2p/crolang-aio/internal/redisurl"
 )
 
 const (
@@ -65,28 +67,11 @@ func (r *Replicas) Run(ctx context.Context) {
 func (r *Replicas) listen(ctx context.Context) {
 	sub := r.cfg.Client.PSubscribe(ctx, prefix+"*")
 	defer sub.Close()
-	r.receive(ctx, sub)
-}
-
-// receive delivers in the order of arrival; it returns where the subscription has broken.
-func (r *Replicas) receive(ctx context.Context, sub *redis.PubSub) {
-	stop := context.AfterFunc(ctx, func() { sub.Close() })
-	defer stop()
-	for {
-		m, err := sub.ReceiveTimeout(ctx, 30*time.Second)
-		switch m := m.(type) {
-		case *redis.Message:
+	redisurl.Receive(ctx, sub, 30*time.Second, func(m any) {
+		if m, ok := m.(*redis.Message); ok {
 			r.take(m.Channel, m.Payload)
 		}
-		if err == nil {
-			continue
-		}
-		var timeout interface{ Timeout() bool }
-		if ctx.Err() == nil && errors.As(err, &timeout) && timeout.Timeout() && sub.Ping(ctx) == nil {
-			continue // quiet, and there
-		}
-		return
-	}
+	})
 }
 
 // take delivers a message. Whatever else is on the channels is passed over.
