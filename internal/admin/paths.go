@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
@@ -97,7 +98,7 @@ func (a *Admin) mark(c *stories.Connection, relays map[string][]adminapi.Allocat
 		if len(relays[side[0]]) == 0 {
 			continue
 		}
-		for _, al := range a.cfg.Relays.Toward(side[0], a.addressesOf(side[1], relays[side[1]])) {
+		for _, al := range a.cfg.Relays.Toward(side[0], addressesOf(a.link(side[1]), relays[side[1]])) {
 			if ours(&al) {
 				m.datagrams += al.DatagramsIn + al.DatagramsOut
 			}
@@ -106,14 +107,19 @@ func (a *Admin) mark(c *stories.Connection, relays map[string][]adminapi.Allocat
 	return m
 }
 
-// addressesOf are those that a Node's data may come from: of its relays, and its own.
-func (a *Admin) addressesOf(node string, relays []adminapi.Allocation) []netip.Addr {
-	var all []netip.Addr
-	if link := a.link(node); link != nil {
-		all = append(all, link.From.Unmap())
+// addressesOf are those that a Node's data may come from: of its relays, and its own, by which it is at the Broker.
+func addressesOf(link *adminapi.BrokerLink, relays []adminapi.Allocation) (all []netip.Addr) {
+	note := func(ip netip.Addr) {
+		if ip = ip.Unmap(); ip.IsValid() && !slices.Contains(all, ip) {
+			all = append(all, ip)
+		}
+	}
+	if link != nil {
+		note(link.From)
 	}
 	for _, al := range relays {
-		all = append(all, al.Relayed.Addr().Unmap(), al.Client.Addr().Unmap())
+		note(al.Relayed.Addr())
+		note(al.Client.Addr())
 	}
 	return all
 }

@@ -77,21 +77,13 @@ type side struct {
 
 func (a *Admin) side(node string) side {
 	s := side{node: node, banned: a.cfg.Nodes.Banned(node), connected: a.cfg.Nodes.Connected(node), link: a.link(node)}
-	note := func(ip netip.Addr) {
-		if ip = ip.Unmap(); ip.IsValid() && !slices.Contains(s.addresses, ip) {
-			s.addresses = append(s.addresses, ip)
-		}
-	}
-	if s.link != nil {
-		note(s.link.From)
-	}
+	var relays []adminapi.Allocation
 	for _, al := range a.cfg.Relays.Allocations() {
 		if al.Node == node {
-			s.allocations++
-			note(al.Relayed.Addr())
-			note(al.Client.Addr())
+			relays = append(relays, al)
 		}
 	}
+	s.allocations, s.addresses = len(relays), addressesOf(s.link, relays)
 	return s
 }
 
