@@ -68,11 +68,7 @@ func answers(address string) error {
 func (p *parts) openShared(hold *holding) (redis.UniversalClient, error) {
 	switch at := hold.cfg.Fleet.RedisURL; {
 	case at.IsSet():
-		client, err := redisurl.Open(at.Reveal())
-		if err != nil {
-			return nil, fmt.Errorf("fleet.redis_url: %w", err)
-		}
-		return client, nil
+		return openRedis(at)
 	case p.redis == nil:
 		return nil, nil
 	}
@@ -81,6 +77,15 @@ func (p *parts) openShared(hold *holding) (redis.UniversalClient, error) {
 		u.User = url.UserPassword("", password)
 	}
 	return redisurl.Open(u.String())
+}
+
+// openRedis makes a client of fleet.redis_url. The caller closes it.
+func openRedis(at config.Secret) (redis.UniversalClient, error) {
+	client, err := redisurl.Open(at.Reveal())
+	if err != nil {
+		return nil, fmt.Errorf("fleet.redis_url: %w", err)
+	}
+	return client, nil
 }
 
 // letNodesGo has the Broker's newcomers try again, here when the process is started anew or at another Broker, and sends

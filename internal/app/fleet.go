@@ -2,8 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
-	"net/netip"
 	"os"
 	"time"
 
@@ -17,7 +15,6 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
-	"github.com/crolang-p2p/crolang-aio/internal/redisurl"
 )
 
 // together is this process's part in the fleet.
@@ -33,8 +30,8 @@ func (a *App) openFleet() (err error) {
 	if !at.IsSet() {
 		return nil
 	}
-	if a.fleetRedis, err = redisurl.Open(at.Reveal()); err != nil {
-		return errors.New("fleet.redis_url: " + err.Error())
+	if a.fleetRedis, err = openRedis(at); err != nil {
+		return err
 	}
 	a.fleet, err = fleet.New(fleet.Config{
 		Redis: a.fleetRedis, Name: fleetName(hold.cfg), Region: hold.cfg.Fleet.Region, Settings: fleetSettings(hold.cfg, hold.secrets),
@@ -58,12 +55,8 @@ func fleetName(cfg *config.Config) string {
 
 func fleetSettings(cfg *config.Config, s secrets) fleet.Settings {
 	set := fleet.Settings{Secrets: append([]string{s.credential}, reveal(cfg.Credentials.PreviousSecrets)...)}
-	for _, r := range cfg.Fleet.Regions { // config has checked them
-		if p, err := netip.ParsePrefix(r.Prefix); err == nil {
-			set.Regions = append(set.Regions, fleet.Region{Prefix: p, Name: r.Region})
-		} else if ip, err := netip.ParseAddr(r.Prefix); err == nil {
-			set.Regions = append(set.Regions, fleet.Region{Prefix: netip.PrefixFrom(ip, ip.BitLen()), Name: r.Region})
-		}
+	for _, r := range cfg.Fleet.Regions {
+		set.Regions = append(set.Regions, fleet.Region{Prefix: prefix(r.Prefix), Name: r.Region})
 	}
 	return set
 }

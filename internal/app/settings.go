@@ -92,15 +92,19 @@ func turnSettings(cfg *config.Config) turnsrv.Settings {
 	}
 }
 
-// prefixes reads addresses and prefixes, which config has checked.
+// prefix reads an address or a prefix, which config has checked.
+func prefix(text string) netip.Prefix {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p
+	}
+	ip, _ := netip.ParseAddr(text)
+	ip = ip.Unmap()
+	return netip.PrefixFrom(ip, ip.BitLen())
+}
+
 func prefixes(texts []string) (all []netip.Prefix) {
 	for _, text := range texts {
-		if p, err := netip.ParsePrefix(text); err == nil {
-			all = append(all, p)
-		} else if ip, err := netip.ParseAddr(text); err == nil {
-			ip = ip.Unmap()
-			all = append(all, netip.PrefixFrom(ip, ip.BitLen()))
-		}
+		all = append(all, prefix(text))
 	}
 	return all
 }
