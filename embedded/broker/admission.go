@@ -131,7 +131,7 @@ func (c *conn) connect(p engineio.Packet) error {
 	sid := c.sid
 	c.joinedAt = time.Now()
 	b.mu.Unlock()
-	c.everJoin.Store(true)
+	c.member.Store(true)
 	b.places.Keep(c.place, true)
 	b.counts.joined.Add(1)
 	c.send(engineio.AppendConnected(nil, sid))

@@ -54,10 +54,10 @@ type conn struct {
 	freed    chan struct{} // closed when it holds it no more
 	joinedAt time.Time     // zero: not joined
 
-	proven   bool         // guarded by b.mu
-	everJoin atomic.Bool  // and has not left since
-	strange  atomic.Int64 // since b.start: when it opened, or left
-	ended    atomic.Bool
+	proven  bool         // guarded by b.mu
+	member  atomic.Bool  // it has joined, and not left since
+	strange atomic.Int64 // since b.start: when it opened, or left
+	ended   atomic.Bool
 	// dismissed: Disconnect has ended it.
 	dismissed atomic.Bool
 	endOnce   sync.Once
@@ -104,7 +104,7 @@ func (c *conn) pass(msg []byte) bool {
 
 // most is how many bytes may wait.
 func (c *conn) most() int {
-	if !c.everJoin.Load() {
+	if !c.member.Load() {
 		return strangersWaiting
 	}
 	return c.b.set.Load().Limits.WaitingBytes
@@ -218,7 +218,7 @@ func (c *conn) due(now time.Time) time.Duration {
 		return 0
 	}
 	joinLeft := t.join
-	if !c.everJoin.Load() {
+	if !c.member.Load() {
 		if joinLeft = t.join - now.Sub(c.b.start) + time.Duration(c.strange.Load()); joinLeft <= 0 {
 			c.end(0, "it did not join in time")
 			return 0

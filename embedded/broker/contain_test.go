@@ -1,37 +1,20 @@
 package broker
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/logging/logtest"
 )
-
-// lockedText is a log's text, which goroutines may still write to.
-type lockedText struct {
-	mu  sync.Mutex
-	all bytes.Buffer
-}
-
-func (l *lockedText) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.Write(b)
-}
-
-func (l *lockedText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.String()
-}
 
 // TestPanicsEndOneConnection has whatever decides panic: before a Node has joined, for an event that it sends, and when all are
 // asked about. The Node concerned is let go, and nobody else notices.
 func TestPanicsEndOneConnection(t *testing.T) {
-	log := &lockedText{}
+	log := &logtest.Buffer{}
 	r := start(t, func(c *Config) {
 		c.StatusInterval = 20 * time.Millisecond
 		c.Logger = slog.New(slog.NewTextHandler(log, nil))

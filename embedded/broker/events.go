@@ -65,7 +65,7 @@ func (c *conn) packet(p engineio.Packet) error {
 	switch p.Type {
 	case engineio.Leave:
 		c.b.places.Keep(c.place, false) // a stranger again, with a stranger's bounds
-		c.everJoin.Store(false)
+		c.member.Store(false)
 		c.strange.Store(int64(time.Since(c.b.start)))
 		c.b.unclaim(c)
 	case engineio.Event:

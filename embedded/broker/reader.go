@@ -108,7 +108,7 @@ func (c *conn) message(buf *[]byte) (ws.OpCode, error) {
 			continue
 		}
 		most := int64(engineio.MaxPayload)
-		if !c.everJoin.Load() {
+		if !c.member.Load() {
 			most = maxStranger
 		}
 		if h.Length > most-int64(len(*buf)) {

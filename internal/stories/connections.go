@@ -184,7 +184,7 @@ func (k *Keeper) Open(since time.Time) []Connection {
 func (k *Keeper) Settle(number uint64, path Path) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for e := k.attempts.all.Front(); e != nil; e = e.Next() {
+	for e := k.attempts.all.Back(); e != nil; e = e.Prev() { // it is one of the last, most likely
 		if c := e.Value.(*Connection); c.Number == number {
 			c.Path = path
 			return
