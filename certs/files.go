@@ -80,15 +80,7 @@ func unreadable(name string, err error) error {
 
 // bare is the operating system's words, without the path that the message names already.
 func bare(err error) string {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return pe.Err.Error()
-	}
-	var le *os.LinkError
-	if errors.As(err, &le) {
-		return le.Err.Error()
-	}
-	return oneLine(err)
+	return oneLine(durable.Bare(err))
 }
 
 // store writes a whole file or nothing, see [durable.Write]. It makes the folder if it is missing.

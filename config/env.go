@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/crolang-p2p/crolang-aio/internal/durable"
 	"github.com/crolang-p2p/crolang-aio/internal/nearest"
 )
 
@@ -117,7 +118,7 @@ func (l *loader) readSecretFile(k Key, path string, both bool) {
 	l.read(path)
 	b, err := readFile(path, maxSecretFile)
 	if err != nil {
-		l.fail(k.Name, "", fmt.Errorf("the file cannot be read: %w", bare(err)))
+		l.fail(k.Name, "", fmt.Errorf("the file cannot be read: %w", durable.Bare(err)))
 		return
 	}
 	text := strings.TrimRight(string(b), "\r\n")

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/crolang-p2p/crolang-aio/internal/durable"
 )
 
 // Option changes what Load does.
@@ -47,7 +48,7 @@ func Load(path string, options ...Option) (*Config, error) {
 		l.read(path)
 		b, err := readFile(path, maxFile)
 		if err != nil {
-			return nil, fmt.Errorf("%s: the configuration cannot be read: %w", path, bare(err))
+			return nil, fmt.Errorf("%s: the configuration cannot be read: %w", path, durable.Bare(err))
 		}
 		text = string(b)
 		l.dir = filepath.Dir(path)
@@ -69,15 +70,6 @@ func readFile(path string, limit int64) ([]byte, error) {
 		err = errTooLarge
 	}
 	return b, err
-}
-
-// bare drops the path that an error repeats: it might be a secret in the wrong variable.
-func bare(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
 }
 
 // loader makes one Config, and gathers all that is wrong with it.

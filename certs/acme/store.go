@@ -265,13 +265,5 @@ func unstorable(dir string, err error) error {
 
 // bare is the operating system's words, without the path that the message names already.
 func bare(err error) string {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
-		return pe.Err.Error()
-	}
-	var le *os.LinkError
-	if errors.As(err, &le) {
-		return le.Err.Error()
-	}
-	return oneLine(err.Error())
+	return oneLine(durable.Bare(err).Error())
 }

@@ -46,7 +46,7 @@ type Manifest struct {
 func Backup(path, file, program string) (int, error) {
 	names, err := contents(path)
 	if err != nil {
-		return 0, fmt.Errorf("data_dir %s cannot be read: %w", path, bare(err))
+		return 0, fmt.Errorf("data_dir %s cannot be read: %w", path, durable.Bare(err))
 	}
 	if _, err := os.Lstat(file); err == nil {
 		return 0, fmt.Errorf("%s %w: give the backup another name", file, ErrExists)

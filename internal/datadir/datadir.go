@@ -49,7 +49,7 @@ type Dir struct {
 // have chosen the secrets. The caller closes it.
 func Open(path string) (*Dir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("data_dir %s cannot be made: %w", path, bare(err))
+		return nil, fmt.Errorf("data_dir %s cannot be made: %w", path, durable.Bare(err))
 	}
 	uid, other := otherOwner(path)
 	if other && os.Geteuid() == 0 {
@@ -64,9 +64,9 @@ func Open(path string) (*Dir, error) {
 	if err != nil {
 		if other && errors.Is(err, fs.ErrPermission) {
 			return nil, fmt.Errorf("data_dir %s belongs to the user with id %d, and this is the one with id %d: chown -R it, or set another data_dir (%w)",
-				path, uid, os.Geteuid(), bare(err))
+				path, uid, os.Geteuid(), durable.Bare(err))
 		}
-		return nil, fmt.Errorf("data_dir %s is not writable by this user: %w", path, bare(err))
+		return nil, fmt.Errorf("data_dir %s is not writable by this user: %w", path, durable.Bare(err))
 	}
 	if err := tryLock(lock); err != nil {
 		return nil, errors.Join(fmt.Errorf("data_dir %s is %w", path, err), lock.Close())
@@ -119,7 +119,7 @@ func (d *Dir) Secret(name string) (secret string, made bool, err error) {
 	_, _ = rand.Read(raw[:]) // never fails: crypto/rand ends the process rather than return an error
 	secret = hex.EncodeToString(raw[:])
 	if err := durable.WriteFile(filepath.Join(d.path, name), []byte(secret+"\n"), 0o600); err != nil {
-		return "", false, fmt.Errorf("keeping %s in data_dir %s: %w", name, d.path, bare(err))
+		return "", false, fmt.Errorf("keeping %s in data_dir %s: %w", name, d.path, durable.Bare(err))
 	}
 	return secret, true, nil
 }
@@ -146,7 +146,7 @@ func (d *Dir) guard(file string, st fs.FileInfo) error {
 		return fmt.Errorf("%s can be written by every user of this machine: %s, or chmod 600 it if nobody has", file, anew)
 	}
 	if err := os.Chmod(file, 0o600); err != nil {
-		return fmt.Errorf("%s can be read by every user of this machine, and cannot be closed to them: %w", file, bare(err))
+		return fmt.Errorf("%s can be read by every user of this machine, and cannot be closed to them: %w", file, durable.Bare(err))
 	}
 	d.closed = append(d.closed, file)
 	return nil
@@ -165,28 +165,19 @@ func read(path, name string) (string, fs.FileInfo, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", nil, fmt.Errorf("%s is %w", file, ErrMissing)
 	case errors.Is(err, fs.ErrPermission):
-		return "", nil, fmt.Errorf("%s is closed to this user: run this as the user that serves, or as root (%w)", file, bare(err))
+		return "", nil, fmt.Errorf("%s is closed to this user: run this as the user that serves, or as root (%w)", file, durable.Bare(err))
 	case err != nil:
-		return "", nil, fmt.Errorf("%s cannot be read: %w", file, bare(err))
+		return "", nil, fmt.Errorf("%s cannot be read: %w", file, durable.Bare(err))
 	}
 	defer f.Close()
 	st, errStat := f.Stat()
 	b, err := io.ReadAll(io.LimitReader(f, 1<<10))
 	if err := errors.Join(errStat, err); err != nil {
-		return "", nil, fmt.Errorf("%s cannot be read: %w", file, bare(err))
+		return "", nil, fmt.Errorf("%s cannot be read: %w", file, durable.Bare(err))
 	}
 	secret := strings.TrimSpace(string(b))
 	if raw, err := hex.DecodeString(secret); err != nil || len(raw) != secretBytes {
 		return "", nil, fmt.Errorf("%s is damaged: restore it from a backup, or delete it to have a new one made", file)
 	}
 	return secret, st, nil
-}
-
-// bare drops the path that an *fs.PathError repeats.
-func bare(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return p.Err
-	}
-	return err
 }

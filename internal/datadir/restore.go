@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/crolang-p2p/crolang-aio/internal/durable"
 )
 
 const (
@@ -37,7 +39,7 @@ func Restore(dataDir, file string) (m Manifest, err error) {
 	defer dir.Close()
 	root, err := os.OpenRoot(dataDir)
 	if err != nil {
-		return m, fmt.Errorf("data_dir %s cannot be read: %w", dataDir, bare(err))
+		return m, fmt.Errorf("data_dir %s cannot be read: %w", dataDir, durable.Bare(err))
 	}
 	defer root.Close()
 	if err := inTheWay(root.FS(), dataDir); err != nil {
@@ -53,7 +55,7 @@ func Restore(dataDir, file string) (m Manifest, err error) {
 func inTheWay(folder fs.FS, dataDir string) error {
 	there, err := fs.ReadDir(folder, ".")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("data_dir %s cannot be read: %w", dataDir, bare(err))
+		return fmt.Errorf("data_dir %s cannot be read: %w", dataDir, durable.Bare(err))
 	}
 	for _, e := range there {
 		switch {

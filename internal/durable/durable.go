@@ -53,6 +53,20 @@ func Sweep(path string) error {
 	return nil
 }
 
+// Bare is what the operating system says, without the path that an error of package os repeats: a message has named it already,
+// or must not, since it may be a secret in the wrong place.
+func Bare(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	var link *os.LinkError
+	if errors.As(err, &link) {
+		return link.Err
+	}
+	return err
+}
+
 // temporary has one name for each path, so that what a crash leaves is overwritten by the next Write.
 func temporary(path string) string { return path + ".tmp" }
 

@@ -3,10 +3,12 @@ package durable
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -121,5 +123,20 @@ func TestLeftover(t *testing.T) {
 	alone(t, path)
 	if err := Sweep(path); err != nil {
 		t.Errorf("with nothing there: %v", err)
+	}
+}
+
+// The paths that errors of package os repeat are gone, and what else there is stays.
+func TestBare(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing")
+	_, errOpen := os.Open(missing)
+	errRename := os.Rename(missing, missing+".new")
+	for _, err := range []error{errOpen, errRename, fmt.Errorf("reading: %w", errOpen)} {
+		if bare := Bare(err); !errors.Is(bare, fs.ErrNotExist) || strings.Contains(bare.Error(), missing) {
+			t.Errorf("%v became %v", err, bare)
+		}
+	}
+	if bare := Bare(errors.New("other")); bare.Error() != "other" {
+		t.Error(bare)
 	}
 }
