@@ -5,6 +5,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
 	"github.com/crolang-p2p/crolang-aio/internal/plural"
 	"github.com/crolang-p2p/crolang-aio/internal/version"
@@ -18,20 +19,17 @@ func backupCommands(config cli.Flag) []*cli.Command {
 	}
 }
 
-// fileArg is the one argument of a command about a file.
-func fileArg(c *cli.Context) (string, error) {
+// fileArg is the one argument of a command about a file, with the configuration.
+func fileArg(c *cli.Context) (string, *config.Config, error) {
 	if c.NArg() != 1 || c.Args().First() == "" {
-		return "", fmt.Errorf("%w: %s takes one argument, the name of a file", errUsage, named(c))
+		return "", nil, fmt.Errorf("%w: %s takes one argument, the name of a file", errUsage, named(c))
 	}
-	return c.Args().First(), nil
+	cfg, err := load(c)
+	return c.Args().First(), cfg, err
 }
 
 func backup(c *cli.Context) error {
-	file, err := fileArg(c)
-	if err != nil {
-		return err
-	}
-	cfg, err := load(c)
+	file, cfg, err := fileArg(c)
 	if err != nil {
 		return err
 	}
@@ -44,11 +42,7 @@ func backup(c *cli.Context) error {
 }
 
 func restore(c *cli.Context) error {
-	file, err := fileArg(c)
-	if err != nil {
-		return err
-	}
-	cfg, err := load(c)
+	file, cfg, err := fileArg(c)
 	if err != nil {
 		return err
 	}

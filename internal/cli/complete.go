@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nearest"
 	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
@@ -217,52 +218,42 @@ func (a asking) named(placeholder string) (all []offer) {
 	return all
 }
 
-func (a asking) nodes() (all []offer) {
+// answer is what the running server answers, empty if there is none, or it takes too long.
+func answer[T any](a asking, ask func(ctx context.Context, client *adminapi.Client) (T, error)) (got T) {
 	client, err := clientOf(a.file)
 	if err != nil {
-		return nil
+		return got
 	}
 	ctx, cancel := context.WithTimeout(a.ctx, completeWithin)
 	defer cancel()
-	l, err := client.Nodes(ctx, "", mostOffered)
-	if err != nil {
-		return nil
+	if l, err := ask(ctx, client); err == nil {
+		return l
 	}
-	for _, n := range l.Nodes {
+	return got
+}
+
+func (a asking) nodes() (all []offer) {
+	for _, n := range answer(a, func(ctx context.Context, client *adminapi.Client) (adminapi.NodeList, error) {
+		return client.Nodes(ctx, "", mostOffered)
+	}).Nodes {
 		all = append(all, offer{n.Node, strings.TrimPrefix(state(n.Connected, n.Banned), "-")})
 	}
 	return all
 }
 
 func (a asking) bans() (all []offer) {
-	client, err := clientOf(a.file)
-	if err != nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(a.ctx, completeWithin)
-	defer cancel()
-	l, err := client.Bans(ctx, mostOffered)
-	if err != nil {
-		return nil
-	}
-	for _, b := range l.Bans {
+	for _, b := range answer(a, func(ctx context.Context, client *adminapi.Client) (adminapi.BanList, error) {
+		return client.Bans(ctx, mostOffered)
+	}).Bans {
 		all = append(all, offer{b.Node, b.Reason})
 	}
 	return all
 }
 
 func (a asking) allocations() (all []offer) {
-	client, err := clientOf(a.file)
-	if err != nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(a.ctx, completeWithin)
-	defer cancel()
-	l, err := client.Allocations(ctx, "", "", mostOffered)
-	if err != nil {
-		return nil
-	}
-	for _, one := range l.Allocations {
+	for _, one := range answer(a, func(ctx context.Context, client *adminapi.Client) (adminapi.AllocationList, error) {
+		return client.Allocations(ctx, "", "", mostOffered)
+	}).Allocations {
 		all = append(all, offer{one.ID, one.Node})
 	}
 	return all
