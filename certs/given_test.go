@@ -314,10 +314,10 @@ func TestWarnings(t *testing.T) {
 				t.Errorf("doubts %q, want %q", got, tt.id)
 			}
 			if tt.text == "" && l.count("") != 0 {
-				t.Errorf("logged: %s", l.b.String())
+				t.Errorf("logged: %s", l.String())
 			}
 			if tt.text != "" && (l.count(tt.text) != 1 || l.count("") != 1) {
-				t.Errorf("want one line with %q, logged: %s", tt.text, l.b.String())
+				t.Errorf("want one line with %q, logged: %s", tt.text, l.String())
 			}
 		})
 	}
@@ -340,7 +340,7 @@ func TestExpiresInUse(t *testing.T) {
 		t.Errorf("doubts: %+v", d)
 	}
 	if l.count("expires soon") != 1 || l.count("the certificate expired on") != 1 || l.count("") != 2 {
-		t.Errorf("logged: %s", l.b.String())
+		t.Errorf("logged: %s", l.String())
 	}
 }
 
@@ -380,7 +380,7 @@ func TestStandsInForABadPair(t *testing.T) {
 			}
 			_ = k.Reload()
 			if l.count("") != 1 || l.count("clients refuse") != 1 {
-				t.Errorf("want one line, logged: %s", l.b.String())
+				t.Errorf("want one line, logged: %s", l.String())
 			}
 			want := f.pair(a, x509.Certificate{})
 			if err := k.Reload(); err != nil {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/certs"
+	"github.com/crolang-p2p/crolang-aio/internal/logging/logtest"
 )
 
 // today is the day on which the tests' clocks start.
@@ -46,25 +47,14 @@ func (c *clock) add(d time.Duration) {
 }
 
 // logs keeps what was logged, a line each.
-type logs struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
+type logs struct{ logtest.Buffer }
 
 func (l *logs) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 // count is the number of lines with text in them.
 func (l *logs) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	n := 0
-	for line := range strings.Lines(l.b.String()) {
+	for line := range strings.Lines(l.String()) {
 		if strings.Contains(line, text) {
 			n++
 		}

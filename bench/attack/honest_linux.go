@@ -37,13 +37,18 @@ func visit(ctx context.Context, length time.Duration, client func(i int) error) 
 	return times
 }
 
+// issue is a credential for a Node, as a server with that secret takes it.
+func issue(secret, node string) (credential.Credential, error) {
+	keys, err := credential.NewKeyring(secret, nil)
+	if err != nil {
+		return credential.Credential{}, err
+	}
+	return keys.Issue(node, time.Hour, time.Now())
+}
+
 // allocate is what an honest client wants.
 func allocate(ctx context.Context, s *servers.Server, i int, transport, addr, local string) error {
-	keys, err := credential.NewKeyring(s.Secret, nil)
-	if err != nil {
-		return err
-	}
-	cred, err := keys.Issue(fmt.Sprintf("honest%d", i), time.Hour, time.Now())
+	cred, err := issue(s.Secret, fmt.Sprintf("honest%d", i))
 	if err != nil {
 		return err
 	}
@@ -94,11 +99,7 @@ type echo struct {
 const echoChannel = 0x4000
 
 func newEcho(ctx context.Context, s *servers.Server) (_ *echo, err error) {
-	keys, err := credential.NewKeyring(s.Secret, nil)
-	if err != nil {
-		return nil, err
-	}
-	cred, err := keys.Issue("honest", time.Hour, time.Now())
+	cred, err := issue(s.Secret, "honest")
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
-	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
@@ -43,11 +42,7 @@ func (m *misuse) run(ctx context.Context) error {
 
 // client has an allocation.
 func (m *misuse) client(ctx context.Context) (*turnclient.Client, error) {
-	keys, err := credential.NewKeyring(m.secret, nil)
-	if err != nil {
-		return nil, err
-	}
-	cred, err := keys.Issue("mallory", time.Hour, time.Now())
+	cred, err := issue(m.secret, "mallory")
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/crolang-p2p/crolang-aio/internal/logging/logtest"
 )
 
 // signAs makes a token with a header of its own.
@@ -36,7 +38,7 @@ func TestTokensOfOtherIssuers(t *testing.T) {
 	}
 	paddedEd := jwk(t, "padded ed", newEd(t).Public(), nil)
 	paddedEd["x"] = paddedEd["x"].(string) + "="
-	log := &lockedText{}
+	log := &logtest.Buffer{}
 	set := append([]byte("\ufeff"), jwks1(t,
 		jwk(t, "one", k.ed.Public(), map[string]any{"alg": "Ed25519"}), jwk(t, "two", other.Public(), nil), jwk(t, "two", k.rsa.Public(), nil),
 		jwk(t, "two", newKeyring(t).rsa.Public(), nil), padded, paddedEd, jwk(t, "enc", k.rsa.Public(), map[string]any{"use": "enc"}))...)
@@ -124,7 +126,7 @@ func TestKeysBehindRedirects(t *testing.T) {
 				}
 				http.Redirect(w, r, c.to, http.StatusFound)
 			})
-			log := &lockedText{}
+			log := &logtest.Buffer{}
 			p := run(t, Config{Logger: logTo(log), Authenticate: Authenticate{Mode: ModeJWT, JWT: JWT{JWKSURL: server.URL}}})
 			if ok, cause := admit(t, p, "Alice", token); ok != (c.cause == "") || cause != c.cause {
 				t.Errorf("%v %q, want %q", ok, cause, c.cause)

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/crolang-p2p/crolang-aio/internal/logging/logtest"
 )
 
 // keyServer serves a key set that can be changed.
@@ -119,7 +121,7 @@ func TestJWKSThatCannotBeHad(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := newKeyServer(t)
 			server.set(answer)
-			log := &lockedText{}
+			log := &logtest.Buffer{}
 			p := run(t, Config{Logger: logTo(log), Authenticate: Authenticate{Mode: ModeJWT, JWT: JWT{JWKSURL: server.URL + "/?key=s3cret"}}})
 			if ok, cause := admit(t, p, "Alice", token); ok || cause != causeJWTKeys {
 				t.Errorf("%v %q", ok, cause)

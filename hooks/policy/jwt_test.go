@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/crolang-p2p/crolang-aio/internal/logging/logtest"
 )
 
 const jwtSecret = "a secret of at least thirty-two bytes"
@@ -247,7 +249,7 @@ func TestJWTConfigErrors(t *testing.T) {
 			wantMistake(t, Check(Config{Authenticate: Authenticate{Mode: ModeJWT, JWT: c.cfg}}), c.key, c.part)
 		})
 	}
-	log := &lockedText{}
+	log := &logtest.Buffer{}
 	run(t, Config{Logger: logTo(log), Authenticate: Authenticate{Mode: ModeJWT, JWT: JWT{Secret: "short"}}})
 	if !strings.Contains(log.String(), "shorter than 32 bytes") || strings.Contains(log.String(), "=short") {
 		t.Errorf("log: %s", log)

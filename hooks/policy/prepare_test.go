@@ -3,11 +3,13 @@ package policy
 import (
 	"strings"
 	"testing"
+
+	"github.com/crolang-p2p/crolang-aio/internal/logging/logtest"
 )
 
 // TestPrepareChangesNothing has a prepared configuration that allows wait, be dropped, and at last hold.
 func TestPrepareChangesNothing(t *testing.T) {
-	log := &lockedText{}
+	log := &logtest.Buffer{}
 	p := run(t, Config{Logger: logTo(log), Authenticate: Authenticate{Mode: ModeDeny}})
 	allows := func() bool { return p.Authenticate(t.Context(), Request{Node: "Alice"}).OK() }
 	weak := Config{Authenticate: Authenticate{Mode: ModeJWT, JWT: JWT{Secret: "short"}}}

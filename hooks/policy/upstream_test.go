@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/logging/logtest"
 	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
 )
 
@@ -128,7 +129,7 @@ func TestUpstreamFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHook(t, c.answer)
-			log := &lockedText{}
+			log := &logtest.Buffer{}
 			cfg := upstreamConfig(h.URL + "/?secret=s3cret")
 			cfg.Logger, cfg.Upstream.Timeout = logTo(log), 300*time.Millisecond
 			if name == "huge" {
@@ -303,7 +304,7 @@ func TestMessageQueue(t *testing.T) {
 			<-r.Context().Done()
 		}
 	})
-	log := &lockedText{}
+	log := &logtest.Buffer{}
 	var lost atomic.Uint64
 	cfg := Config{
 		Logger: logTo(log), Messages: Messages{Mode: ModeUpstream}, Upstream: Upstream{MessagesURL: h.URL, MessageWorkers: 1, MessageQueue: 3, Timeout: time.Minute},
