@@ -14,7 +14,7 @@ const CanDontFragment = true
 // machine from doing so. DF is set as for probes, ignoring what ICMP messages have said about the path: whoever uses
 // DONT-FRAGMENT wants to find that out.
 func dontFragment(fd int, four, on bool) error {
-	level, option, value := uintptr(unix.IPPROTO_IPV6), uintptr(unix.IPV6_DONTFRAG), int32(0)
+	level, option, value := unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, 0
 	switch {
 	case four && on:
 		level, option, value = unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE
@@ -23,9 +23,14 @@ func dontFragment(fd int, four, on bool) error {
 	case on:
 		value = 1
 	}
-	// Raw, since it never blocks: an ordinary system call wakes the scheduler's monitor, which for a new relay costs more
-	// than all else.
-	_, _, err := syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), level, option, uintptr(unsafe.Pointer(&value)), unsafe.Sizeof(value), 0)
+	return sysOption(fd, level, option, value)
+}
+
+// sysOption sets an option of a socket. The system call is raw, since it never blocks: an ordinary one wakes the scheduler's
+// monitor, which for a new relay costs more than all else.
+func sysOption(fd, level, option, value int) error {
+	v := int32(value)
+	_, _, err := syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option), uintptr(unsafe.Pointer(&v)), unsafe.Sizeof(v), 0)
 	if err != 0 {
 		return err
 	}

@@ -62,15 +62,6 @@ func sysSocket(family int) (int, error) {
 	return int(fd), nil
 }
 
-func sysOption(fd, level, option, value int) error {
-	v := int32(value)
-	_, _, err := syscall.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option), uintptr(unsafe.Pointer(&v)), unsafe.Sizeof(v), 0)
-	if err != 0 {
-		return err
-	}
-	return nil
-}
-
 func sysClose(fd int) { _, _, _ = syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
 
 func epollCtl(epoll, op, fd int, ev *unix.EpollEvent) error {
