@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -365,12 +366,20 @@ func TestStrangersCannotLockOut(t *testing.T) {
 		}
 	}
 	call()
+	var silent []net.Conn
 	for range 50 {
 		c, err := net.Dial("tcp", g.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
+		silent = append(silent, c)
+	}
+	for _, c := range silent[:43] { // the oldest, which give way once the others are accepted
+		_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("a connection that says nothing has kept its place: %v", err)
+		}
 	}
 	call() // the old connection is still there
 	if n := g.Lost()["displaced"]; n < 43 {
