@@ -9,6 +9,7 @@ import { plot } from "./plot.js";
 import { store, watch } from "./store.js";
 import { storyLink } from "./story.js";
 import { ratesOf } from "./traffic.js";
+import { both, monthName, nodeLimit, share } from "./usage.js";
 import { whyRecord } from "./why.js";
 
 /** name is the heading: the Node's id. */
@@ -65,6 +66,11 @@ function pairs(n, id) {
   if (!n.broker) list.push(["Last validity check", n.checked ? ago(n.checked) : "no Broker has named it"]);
   list.push(["Seen", ago(n.seen)]);
   if (n.credentials_issued) list.push(["Credentials", h("span", {}, `${count(n.credentials_issued)} issued, the last ends `, ago(n.credential_ends))]);
+  if (n.usage) {
+    const limit = nodeLimit();
+    list.push(["In " + monthName(n.usage.month), h("span", {}, h("a", { href: "#/usage?" + new URLSearchParams({ q: id }), text: bytes(both(n.usage)) }), " relayed",
+      ...(limit ? [", ", share(both(n.usage), limit), ` of the ${bytes(limit)} that it may`] : []))]);
+  }
   if (n.addresses.length) list.push(["Seen at", n.addresses.join(", ")]);
   return list;
 }

@@ -27,6 +27,15 @@ export function timeline(signal) {
   const choice = h("div", { class: "chips", role: "group", "aria-label": "Range", hidden: true }, ...buttons);
   const el = h("section", {}, h("div", { class: "row" }, h("h2", { text: "Relayed" }), choice), figure.el);
 
+  // beforeLive are the minutes that the server remembers of before this page was opened.
+  function beforeLive() {
+    const first = store.points[0];
+    if (!first || !remembered.minute) return [];
+    const before = pointsOf(remembered.minute).filter((p) => p.time < first.time);
+    if (before.length) first.gap = 1.5 * remembered.minute.step * 1000; // joins them
+    return before;
+  }
+
   // shown is the range that was chosen; else the longest that there is something to show of.
   function shown() {
     if (choice.hidden) return RANGES[0];
@@ -51,18 +60,25 @@ export function timeline(signal) {
     if (range.step && !past) return; // it is on its way
     const live = store.points.at(-1)?.time ?? Date.now();
     if (!past) {
-      const span = Math.min(range.span, Math.max(60_000, live - (store.points[0]?.time ?? live)));
-      figure.update(store.points, { until: live, span, gap: 5000, marks: marks() });
+      const before = beforeLive();
+      const span = before.length ? range.span : Math.min(range.span, Math.max(60_000, live - (store.points[0]?.time ?? live)));
+      figure.update([...before, ...store.points], { until: live, span, gap: 5000, marks: marks() });
       return;
     }
     const end = new Date(past.until).getTime();
     const each = past.step * 1000;
-    const points = past.in.flatMap((value, i) => (value === null ? [] : [{ time: end - (past.in.length - 1 - i) * each, in: value, out: past.out[i] }]));
+    const points = pointsOf(past);
     const until = Math.max(end, live);
     const newer = past.marks.length ? new Date(past.marks.at(-1).time).getTime() + 1000 : 0; // than what the server told of
     figure.update(points, { until, span: range.span, gap: 1.5 * each, marks: [...past.marks.map(mark), ...marks().filter((m) => m.time > newer)] });
   }
   return { el, draw };
+}
+
+/** pointsOf makes points of what /api/history answered: each ends its step. */
+export function pointsOf({ until, step, in: inward, out }) {
+  const end = new Date(until).getTime();
+  return inward.flatMap((value, i) => (value === null ? [] : [{ time: end - (inward.length - 1 - i) * step * 1000, in: value, out: out[i], gap: 1.5 * step * 1000 }]));
 }
 
 const mark = (e) => ({ time: new Date(e.time).getTime(), kind: MARKS[e.kind] ?? "restart", text: `${e.node ? printable(e.node) + " " : ""}${printable(e.detail)}` });
