@@ -5,9 +5,9 @@ import { allocationTable } from "./allocations.js";
 import { call } from "./api.js";
 import { ago, bytes, count, facts, h, printable } from "./dom.js";
 import { banButton, stateTag } from "./nodes.js";
-import { plot } from "./plot.js";
 import { store, watch } from "./store.js";
 import { storyLink } from "./story.js";
+import { timeline } from "./timeline.js";
 import { ratesOf } from "./traffic.js";
 import { both, monthName, nodeLimit, share } from "./usage.js";
 import { whyRecord } from "./why.js";
@@ -21,11 +21,12 @@ export function show(main, params, signal) {
   const id = params.get("id") ?? "";
   const state = h("p", { class: "row about" });
   const known = h("div");
-  const figure = plot(signal, { height: 140, names: ["sent", "received"] });
+  let points = [];
+  const figure = timeline(signal, { node: id, live: () => points, heading: "Traffic", height: 140, names: ["sent", "received"] });
   const allocations = allocationTable(() => refresh(), { withNode: false });
   const why = whyRecord();
   main.append(state, h("div", { class: "two node" },
-    h("section", { class: "a-traffic" }, h("h2", { text: "Traffic" }), figure.el, h("h2", { text: "Live allocations" }), allocations.el),
+    h("section", { class: "a-traffic" }, ...figure.el.childNodes, h("h2", { text: "Live allocations" }), allocations.el),
     h("section", { class: "a-why" }, h("h2", { text: "Why-record" }), h("p", { class: "hint", text: "What happened last, by connection, the newest first." }), why.el),
     h("section", { class: "a-known" }, h("h2", { text: "Known of it" }), known)));
 
@@ -45,7 +46,8 @@ export function show(main, params, signal) {
     drawState(h("span", { class: "row" }, stateTag(n), since, n.ban ? describeBan(n.ban) : ""), n);
     known.replaceChildren(facts(pairs(n, id)));
     allocations.update(n.allocations);
-    figure.update(ratesOf(id, n.allocations), { until: Date.now(), span: 5 * 60_000 });
+    points = ratesOf(id, n.allocations);
+    figure.draw();
     why.update(n);
   });
 
