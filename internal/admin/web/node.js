@@ -84,6 +84,7 @@ function describeLink(b) {
   return [
     ["Connected from", b.from],
     ["Library", printable(`${b.runtime} ${b.version}`.trim()) || "unknown"],
+    ["Broker and back", b.round_trip_ms ? `${b.round_trip_ms.toFixed(1)} ms` : "measured every 25 s"],
     ["Through the Broker", `${said.join(", ") || "nothing yet"}; ${bytes(b.sent_bytes)} sent, ${bytes(b.got_bytes)} received`],
   ];
 }
