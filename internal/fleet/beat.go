@@ -47,6 +47,10 @@ func (f *Fleet) own() heartbeat {
 
 // beat says that this machine is there, and hears which others are, and what came to the list of bans.
 func (f *Fleet) beat(ctx context.Context) {
+	if f.at.suspect {
+		f.at.suspect = false
+		f.clean(ctx)
+	}
 	h := f.own()
 	h.Seq = f.seq.Add(1)
 	text, err := json.Marshal(h)
@@ -68,7 +72,7 @@ func (f *Fleet) beat(ctx context.Context) {
 			told = p.Publish(ctx, newsChannel, news{From: f.boot, Beat: sealed}.seal(ring))
 		}
 		all = p.HGetAll(ctx, machinesKey)
-		generation = p.Get(ctx, generationKey)
+		generation = p.GetRange(ctx, generationKey, 0, maxGeneration)
 		if since != "" {
 			log = p.XRangeN(ctx, logKey, since, "+", batch)
 		}
@@ -80,6 +84,7 @@ func (f *Fleet) beat(ctx context.Context) {
 	f.redisWas(err, spoke && all.Err() == nil, set.Err() != nil)
 	f.save(false)
 	defer f.report()
+	f.at.suspect = unreadable(set.Err(), all.Err(), generation.Err()) || len(generation.Val()) > maxGeneration
 	if all.Err() != nil {
 		f.arrange()
 		return
@@ -89,6 +94,7 @@ func (f *Fleet) beat(ctx context.Context) {
 			f.hear(sealed, false)
 		}
 	}
+	f.tidy(ctx, all.Val())
 	f.arrange()
 	if generation.Err() == nil || isNil(generation.Err()) {
 		f.follow(ctx, generation.Val(), log)
