@@ -78,6 +78,7 @@ type Connection struct {
 	Path    Path      `json:"path,omitempty"`   // of one that was made
 	Reason  string    `json:"reason,omitempty"` // of one that is relayed, see [RelayReason]
 	Words   string    `json:"words"`            // what became of it
+	Machine string    `json:"machine,omitempty"` // of a fleet, which knows it best; in a [NodeRecord] alone
 }
 
 // Add counts one attempt in.

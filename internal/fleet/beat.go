@@ -32,7 +32,10 @@ type comparison struct {
 // own is what this machine says of itself now, but for its number.
 func (f *Fleet) own() heartbeat {
 	ring := f.ring.Load()
-	h := heartbeat{Boot: f.boot, At: f.cfg.Now().UTC(), Name: f.cfg.Name, Region: f.cfg.Region, Takes: ring.Prints(), Who: f.who.Load(), Self: f.cfg.Self()}
+	h := heartbeat{
+		Boot: f.boot, At: f.cfg.Now().UTC(), Name: f.cfg.Name, Region: f.cfg.Region, Takes: ring.Prints(), Who: f.who.Load(),
+		Answers: slices.Sorted(maps.Keys(f.cfg.Answers)), Self: f.cfg.Self(),
+	}
 	h.Draining = h.Draining || f.leave.Load()
 	same := make(map[string]string, len(h.Same))
 	for name, text := range h.Same {
@@ -67,6 +70,7 @@ func (f *Fleet) beat(ctx context.Context) {
 	var told *redis.IntCmd
 	since := f.at.log
 	var log *redis.XMessageSliceCmd
+	began := time.Now()
 	err = f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		set = p.HSet(ctx, machinesKey, f.boot, sealed)
 		if f.spoken(h) { // a Redis that is full or read-only still passes it on; and who is to drain is told at once
@@ -85,7 +89,7 @@ func (f *Fleet) beat(ctx context.Context) {
 	}
 	spoke := set.Err() == nil || told != nil && told.Err() == nil
 	answers := (generation.Err() == nil || isNil(generation.Err())) && (all == nil || all.Err() == nil)
-	f.redisWas(err, spoke && answers, set.Err() != nil)
+	f.redisWas(err, spoke && answers, set.Err() != nil, time.Since(began))
 	f.save(false)
 	defer f.report()
 	f.at.suspect = unreadable(set.Err(), generation.Err()) || all != nil && unreadable(all.Err()) || len(generation.Val()) > maxGeneration

@@ -53,6 +53,8 @@ type heartbeat struct {
 	Bans   int       `json:"bans"`
 	Digest string    `json:"digest"` // of all its bans
 	Who    uint64    `json:"who"`    // number of the list of its connected Nodes
+	// Answers are the kinds of questions that it answers: none where its version is older than questions are.
+	Answers []string `json:"answers,omitempty"`
 	Self
 }
 

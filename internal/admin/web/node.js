@@ -21,7 +21,8 @@ export function show(main, params, signal) {
   const state = h("p", { class: "row about" });
   const known = h("div");
   const figure = plot(signal, { height: 140, names: ["sent", "received"] });
-  const allocations = allocationTable(() => refresh(), { withNode: false });
+  let here; // the machine that answers; undefined: it is alone
+  const allocations = allocationTable(() => refresh(), { withNode: false, elsewhere: (a) => Boolean(a.machine) && a.machine !== here });
   const why = whyRecord();
   main.append(state, h("div", { class: "two node" },
     h("section", { class: "a-traffic" }, h("h2", { text: "Traffic" }), figure.el, h("h2", { text: "Live allocations" }), allocations.el),
@@ -41,10 +42,11 @@ export function show(main, params, signal) {
       return;
     }
     const since = n.broker ? h("span", {}, "at the Broker since ", ago(n.broker.since)) : h("span", {}, "seen ", ago(n.seen));
+    here = n.machine;
     drawState(h("span", { class: "row" }, stateTag(n), since, n.ban ? describeBan(n.ban) : ""), n);
     known.replaceChildren(facts(pairs(n, id)));
     allocations.update(n.allocations);
-    figure.update(ratesOf(id, n.allocations), { until: Date.now(), span: 5 * 60_000 });
+    figure.update(ratesOf(id, n.allocations.map((a) => ({ ...a, id: `${a.machine ?? ""} ${a.id}` }))), { until: Date.now(), span: 5 * 60_000 });
     why.update(n);
   });
 
@@ -60,6 +62,8 @@ export function show(main, params, signal) {
 
 function pairs(n, id) {
   const list = [];
+  if (n.connected_at?.length) list.push(["Connected at", n.connected_at.map(printable).join(", ")]);
+  if (n.unanswered?.length) list.push(["Not in this", n.unanswered.map((u) => printable(`${u.machine}: ${u.why}`)).join("; ")]);
   if (n.broker) list.push(...describeLink(n.broker));
   if (n.partners.length) list.push(["In touch with", h("span", {}, ...n.partners.flatMap((other, i) => [i ? ", " : "", storyLink(id, other)]))]);
   if (!n.broker) list.push(["Last validity check", n.checked ? ago(n.checked) : "no Broker has named it"]);
