@@ -233,7 +233,7 @@ func (d *Decider) configuration(start time.Time, node string, source netip.Addr,
 // issue makes what a Node needs for STUN and TURN. An RTC configuration without any server is an error.
 func (d *Decider) issue(node string, source netip.Addr) (ICE, error) {
 	ice, err := d.cfg.ICE.ICE(node, source)
-	if err == nil && len(ice.STUN)+len(ice.TURN)+d.rtc.Load().extras == 0 {
+	if err == nil && length(ice.STUN)+length(ice.TURN)+d.rtc.Load().extras == 0 {
 		err = errNoServers
 	}
 	return ice, err

@@ -41,6 +41,9 @@ func printStory(w io.Writer, now time.Time, s adminapi.Story) error {
 	if !s.Last.IsZero() {
 		end += "last exchange: " + ago(s.Last, now) + "\n"
 	}
+	for _, u := range s.Unanswered {
+		end += "not in this: " + terminal.Printable(u.Machine+": "+u.Why) + "\n"
+	}
 	_, err := io.WriteString(w, end)
 	return err
 }

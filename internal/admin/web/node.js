@@ -23,7 +23,8 @@ export function show(main, params, signal) {
   const known = h("div");
   let points = [];
   const figure = timeline(signal, { node: id, live: () => points, heading: "Traffic", height: 140, names: ["sent", "received"] });
-  const allocations = allocationTable(() => refresh(), { withNode: false });
+  let here; // the machine that answers; undefined: it is alone
+  const allocations = allocationTable(() => refresh(), { withNode: false, elsewhere: (a) => Boolean(a.machine) && a.machine !== here });
   const why = whyRecord();
   main.append(state, h("div", { class: "two node" },
     h("section", { class: "a-traffic" }, ...figure.el.childNodes, h("h2", { text: "Live allocations" }), allocations.el),
@@ -43,10 +44,11 @@ export function show(main, params, signal) {
       return;
     }
     const since = n.broker ? h("span", {}, "at the Broker since ", ago(n.broker.since)) : h("span", {}, "seen ", ago(n.seen));
+    here = n.machine;
     drawState(h("span", { class: "row" }, stateTag(n), since, n.ban ? describeBan(n.ban) : ""), n);
     known.replaceChildren(facts(pairs(n, id)));
     allocations.update(n.allocations);
-    points = ratesOf(id, n.allocations);
+    points = ratesOf(id, n.allocations.map((a) => ({ ...a, id: `${a.machine ?? ""} ${a.id}` })));
     figure.draw();
     why.update(n);
   });
@@ -63,6 +65,8 @@ export function show(main, params, signal) {
 
 function pairs(n, id) {
   const list = [];
+  if (n.connected_at?.length) list.push(["Connected at", n.connected_at.map(printable).join(", ")]);
+  if (n.unanswered?.length) list.push(["Not in this", n.unanswered.map((u) => printable(`${u.machine}: ${u.why}`)).join("; ")]);
   if (n.broker) list.push(...describeLink(n.broker));
   if (n.partners.length) list.push(["In touch with", h("span", {}, ...n.partners.flatMap((other, i) => [i ? ", " : "", storyLink(id, other)]))]);
   if (!n.broker) list.push(["Last validity check", n.checked ? ago(n.checked) : "no Broker has named it"]);
