@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -20,6 +21,14 @@ func TestKeptIDs(t *testing.T) {
 	}
 	if _, a := r.decider.Configuration(ctx, nodeid.DoctorPrefix+"1", netip.Addr{}); a.OK() {
 		t.Error("a feigned id is given a configuration")
+	}
+	feigned := `{"id":"` + nodeid.DoctorPrefix + `1"}`
+	if got := r.post(PathResolve, feigned, nil); got.status == http.StatusOK {
+		t.Error("a Broker is given a configuration for a feigned id")
+	}
+	// Doctor may have another secret than the server, and is to find that out.
+	if got := r.post(PathResolve, feigned, func(q *http.Request) { q.Header.Set("User-Agent", nodeid.DoctorAgent) }); got.status != http.StatusOK {
+		t.Errorf("doctor is answered %d", got.status)
 	}
 	if a := r.decider.Authenticate(ctx, own, nil, netip.Addr{}); !a.OK() {
 		t.Errorf("doctor's own: %+v", a)

@@ -64,7 +64,7 @@ func (l *local) nodes(ctx context.Context) []Finding {
 	case ctx.Err() != nil:
 		return []Finding{unfinished(ctx, "")}
 	case errors.Is(err, errRefused):
-		n.add(OK, "join", "the Broker at "+at+" answers, and lets doctor's Nodes not in, as hooks.authenticate says: "+err.Error(), "")
+		n.add(OK, "join", "the Broker at "+at+" answers, and does not let doctor's Nodes in, as hooks.authenticate or another credentials.secret has it: "+err.Error(), "")
 	default:
 		n.add(Fail, "join", "no Node can join the Broker at "+at+": "+err.Error(), "look at the server's log")
 	}
