@@ -167,7 +167,7 @@ type Series struct {
 	Step  time.Duration
 	Until time.Time
 	// In and Out are bytes per second, the mean of the time in which the server ran; nil: it did not run. The last is of the step that
-	// is not over, at Until; each before it ends a Step earlier.
+	// is not over, at Until; those before it end at whole minutes or hours.
 	In, Out []*uint64
 }
 

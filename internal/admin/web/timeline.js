@@ -78,10 +78,11 @@ export function timeline(signal, { node, live = () => store.points, heading = "R
   return { el, draw };
 }
 
-/** pointsOf makes points of what /api/history answered: each ends its step. */
+/** pointsOf makes points of what /api/history answered: the last at its time, those before it at the whole minutes or hours that they end at. */
 export function pointsOf({ until, step, in: inward, out }) {
-  const end = new Date(until).getTime();
-  return inward.flatMap((value, i) => (value === null ? [] : [{ time: end - (inward.length - 1 - i) * step * 1000, in: value, out: out[i], gap: 1.5 * step * 1000 }]));
+  const [end, each, last] = [new Date(until).getTime(), step * 1000, inward.length - 1];
+  const time = (i) => (i === last ? end : Math.floor(end / each) * each - (last - 1 - i) * each);
+  return inward.flatMap((value, i) => (value === null ? [] : [{ time: time(i), in: value, out: out[i], gap: 1.5 * each }]));
 }
 
 const mark = (e) => ({ time: new Date(e.time).getTime(), kind: MARKS[e.kind] ?? "restart", text: `${e.node ? printable(e.node) + " " : ""}${printable(e.detail)}` });
