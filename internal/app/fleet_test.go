@@ -9,6 +9,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/redisurl/redistest"
+	"github.com/crolang-p2p/crolang-aio/internal/stories"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
 
@@ -155,5 +156,26 @@ func TestFleetWhileConnected(t *testing.T) {
 	alice.allocate(all[1])
 	if all[1].fleet.Connected("bob") {
 		t.Error("a Node that is nowhere counts as connected")
+	}
+}
+
+// Two Nodes at two machines have one story at each: what comes from the Broker of the other is in it.
+func TestFleetStories(t *testing.T) {
+	all := startFleet(t, redistest.Serve(t), []string{"one", "two"}, "")
+	alice, bob := joinNode(t, all[0], "alice"), joinNode(t, all[1], "bob")
+	alice.emit(1, stories.Attempt, map[string]any{"from": "alice", "to": "bob"})
+	alice.want(`431["OK"]`)
+	bob.want(`42["CONNECTION_ATTEMPT"`)
+	bob.emit(1, stories.Acceptance, map[string]any{"from": "bob", "to": "alice"})
+	bob.want(`431["OK"]`)
+	alice.want(`42["CONNECTION_ACCEPTANCE"`)
+	for _, s := range all {
+		await(t, "a machine does not know the end of the story", func() bool {
+			story, _ := s.stories.Between("alice", "bob")
+			return story.Asker == "alice" && story.Reply == stories.Acceptance
+		})
+		if list := s.stories.Connections(time.Time{}, "bob"); len(list) != 1 || !list[0].Accepted() {
+			t.Errorf("%+v", list)
+		}
 	}
 }
