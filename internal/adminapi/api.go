@@ -42,7 +42,8 @@ type BrokerLink struct {
 	Messages    uint32     `json:"messages"`
 	SentBytes   uint64     `json:"sent_bytes"` // of all of these
 	GotBytes    uint64     `json:"got_bytes"`
-	Machine     string     `json:"machine,omitempty"` // of a fleet, where that Broker is
+	RoundTrip   float64    `json:"round_trip_ms,omitempty"` // to the Broker and back, measured every 25 s; left out: not yet
+	Machine     string     `json:"machine,omitempty"`       // of a fleet, where that Broker is
 }
 
 // Story answers GET /api/story?id=NODE&with=OTHER: how far a connection of two Nodes has come, the one that asked first. It is

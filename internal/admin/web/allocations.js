@@ -2,7 +2,7 @@
 
 import { changeButton, closeAllocation, every } from "./actions.js";
 import { call } from "./api.js";
-import { ago, bytes, count, h, nodeLink, pager, printable, quoted, rate, table } from "./dom.js";
+import { ago, bytes, count, h, labelled, nodeLink, pager, printable, quoted, rate, table } from "./dom.js";
 import { spark } from "./spark.js";
 
 export const title = "Allocations";
@@ -49,8 +49,7 @@ export function show(main, _, signal) {
   const pages = pager(PAGE, () => refresh());
   const list = allocationTable(() => refresh(), { withNode: true });
   main.append(h("section", {},
-    h("div", { class: "row" }, h("label", { for: "search", text: "Find" }), search,
-      h("label", { for: "sort", text: "First" }), sort, pages.el), list.el));
+    h("div", { class: "row" }, labelled("Find", search), labelled("First", sort), pages.el), list.el));
   const refresh = every(2000, signal, async () => {
     const query = { ...pages.query(), sort: sort.value };
     if (search.value) query.q = search.value;
