@@ -61,7 +61,7 @@ func printAllocations(w io.Writer, now time.Time, l adminapi.AllocationList) err
 	}
 	t := terminal.NewTable(w, "ID", "NODE", "OVER", "CLIENT", "RELAYED", "SENT", "RECEIVED", "DROPS", "PEERS", "CREATED", "EXPIRES")
 	for _, a := range l.Allocations {
-		t.Line(a.ID, a.Node, a.Transport, a.Client.String(), a.Relayed.String(), bytesText(a.BytesIn), bytesText(a.BytesOut),
+		t.Line(a.ID, a.Node, a.Transport, a.Client.String(), a.Addresses(), bytesText(a.BytesIn), bytesText(a.BytesOut),
 			strconv.FormatUint(a.Drops, 10), strconv.Itoa(a.Peers), ago(a.Created, now), ago(a.Expires, now))
 	}
 	return end(w, t, len(l.Allocations), l.Total)
