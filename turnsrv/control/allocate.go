@@ -70,6 +70,9 @@ func (r *request) allocateOptions() (o relay.OpenOptions, both bool, code int, c
 	}
 	family, hasFamily := r.msg.Get(stunmsg.AttrRequestedAddressFamily)
 	more, both := r.msg.Get(stunmsg.AttrAdditionalAddressFamily)
+	if !both {
+		more, both = r.msg.Get(stunmsg.AttrAdditionalAddressFamilyDraft)
+	}
 	even, hasEven := r.msg.Get(stunmsg.AttrEvenPort)
 	token, hasToken := r.msg.Get(stunmsg.AttrReservationToken)
 	if hasFamily && len(family) != 4 || hasEven && len(even) != 1 || hasToken && len(token) != 8 ||

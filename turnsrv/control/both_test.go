@@ -295,11 +295,19 @@ func TestBadFamilies(t *testing.T) {
 	if all := r.Allocations(); len(all) != 1 || all[0].Relayed != a.Relayed || all[0].Also != a.Also {
 		t.Errorf("a bad Refresh changed something: %+v", all)
 	}
+	// The number that coturn's clients use means the same.
+	const draft = stunmsg.AttrAdditionalAddressFamilyDraft
+	_, err := r.client(t, "other", time.Hour).Allocate(within(t), func(w *stunmsg.Builder) { w.Attr(draft, []byte{1, 0, 0, 0}) })
+	wantCode(t, "IPv4 in addition, by the draft", err, 400)
+	old, err := r.client(t, "other", time.Hour).Allocate(within(t), func(w *stunmsg.Builder) { w.Attr(draft, []byte(six)) })
+	if err != nil || !old.Also.Addr().Is6() {
+		t.Errorf("by the draft: %+v, %v", old, err)
+	}
 	// An even port in both, and what is comprehension-optional elsewhere, are no mistakes.
 	if _, err := c.Refresh(within(t), 0); err != nil {
 		t.Fatal(err)
 	}
-	a, err := c.Allocate(within(t), func(w *stunmsg.Builder) { turnclient.Both(w.Attr(even, []byte{0})) })
+	a, err = c.Allocate(within(t), func(w *stunmsg.Builder) { turnclient.Both(w.Attr(even, []byte{0})) })
 	if err != nil || a.Relayed.Port()%2+a.Also.Port()%2 != 0 || a.Token != nil {
 		t.Errorf("even ports: %+v, %v", a, err)
 	}

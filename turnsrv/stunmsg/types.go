@@ -94,6 +94,9 @@ const (
 	AttrAddressErrorCode        uint16 = 0x8001
 	AttrSoftware                uint16 = 0x8022
 	AttrFingerprint             uint16 = 0x8028
+	// AttrAdditionalAddressFamilyDraft is AttrAdditionalAddressFamily as coturn's library has it up to 4.6, by a draft. No RFC
+	// has given the number to anything else.
+	AttrAdditionalAddressFamilyDraft uint16 = 0x8032
 )
 
 // Sizes and bounds of the wire format, in bytes.
