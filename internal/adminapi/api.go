@@ -111,11 +111,13 @@ type NodeRecord struct {
 
 // Allocation is a live allocation, as the TURN server lists it. Counters are as of the listing.
 type Allocation struct {
-	ID           string         `json:"id"` // unique while the process runs
-	Node         string         `json:"node"`
-	Transport    string         `json:"transport"` // "udp", "tcp", "tls" or "dtls": between client and server
-	Client       netip.AddrPort `json:"client"`
-	Relayed      netip.AddrPort `json:"relayed"` // as told to the client
+	ID        string         `json:"id"` // unique while the process runs
+	Node      string         `json:"node"`
+	Transport string         `json:"transport"` // "udp", "tcp", "tls" or "dtls": between client and server
+	Client    netip.AddrPort `json:"client"`
+	Relayed   netip.AddrPort `json:"relayed"` // as told to the client
+	// Also is the relayed address in the other family, of a client that asked for both.
+	Also         netip.AddrPort `json:"also_relayed,omitzero"`
 	Created      time.Time      `json:"created"`
 	Expires      time.Time      `json:"expires"`  // unless it is refreshed
 	BytesIn      uint64         `json:"bytes_in"` // payload from the client to its peers
@@ -127,6 +129,14 @@ type Allocation struct {
 	Peers        int            `json:"peers"`          // permissions in force
 	Channels     int            `json:"channels"`
 	Machine      string         `json:"machine,omitempty"` // of a fleet, where it is; in a [NodeRecord] alone
+}
+
+// Addresses are the relayed addresses, for people.
+func (a *Allocation) Addresses() string {
+	if !a.Also.IsValid() {
+		return a.Relayed.String()
+	}
+	return a.Relayed.String() + " and " + a.Also.String()
 }
 
 // AllocationList answers GET /api/allocations. Query: node (exactly), q (part of an id or address), sort (newest, rate, traffic or

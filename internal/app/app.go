@@ -130,7 +130,7 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 		return nil, err
 	}
 	for _, build := range []func() error{
-		a.openCerts, a.openNodes, a.openUsage, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.openFront,
+		a.openVault, a.openCerts, a.openNodes, a.openUsage, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.openFront,
 		a.supervisor.closeUnused,
 	} {
 		if err := build(); err != nil {
@@ -173,6 +173,7 @@ func (a *App) openCerts() (err error) {
 		Ports:     func() []uint16 { return tlsPorts(a.cfg().Turn) },
 		Addresses: func() []netip.Addr { return a.now.Load().public.Advertised() },
 		Dated:     a.clock.CA,
+		Shared:    a.sharedCerts(),
 	}
 	a.certs, err = certs.New(c)
 	return certError(c, err)
