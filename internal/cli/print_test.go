@@ -82,6 +82,27 @@ func TestPrint(t *testing.T) {
 				Steps: []adminapi.StoryStep{{Name: "joined", State: adminapi.StepDone, Detail: hostile}, {Name: "accepted", State: adminapi.StepFailed, Detail: "refused"}},
 			})
 		},
+		"why-fleet": func(w io.Writer) error {
+			at := link()
+			at.Machine = "eu-2"
+			there := first
+			there.Machine = hostile
+			late := events[0]
+			late.Machine = "eu-1, " + hostile
+			return printNode(w, now, adminapi.NodeRecord{
+				Node: "alice", Connected: true, Broker: at, Machine: "eu-1", ConnectedAt: []string{"eu-2"}, Allocations: []adminapi.Allocation{there}, LeftOut: 3,
+				Events: []nodes.Event{late}, Unanswered: []adminapi.Unanswered{{Machine: hostile, Why: "it has not answered within a second"}},
+			})
+		},
+		"why-fleet-elsewhere": func(w io.Writer) error {
+			return printNode(w, now, adminapi.NodeRecord{Node: "alice", Connected: true, ConnectedAt: []string{"eu-1", "eu-2"}})
+		},
+		"story-fleet": func(w io.Writer) error {
+			return printStory(w, now, adminapi.Story{
+				Nodes: [2]string{"alice", "bob"}, Conclusion: "no connection was asked for",
+				Unanswered: []adminapi.Unanswered{{Machine: hostile, Why: "its version does not know the question"}},
+			})
+		},
 		"why-little": func(w io.Writer) error { return printNode(w, now, adminapi.NodeRecord{Node: "bob", Checked: started}) },
 		"json": func(w io.Writer) error {
 			return terminal.PrintJSON(w, adminapi.BanAnswer{Node: hostile, Closed: 2, Kept: true})

@@ -50,6 +50,8 @@ type Event struct {
 	Failed bool      `json:"failed,omitempty"` // something did not work, or was taken from the Node
 	Detail string    `json:"detail"`           // plain words; may quote what a stranger sent, control characters replaced
 	Count  int       `json:"count,omitempty"`  // how often in a row the very same happened, the last time at Time; 0: once
+	// Machine is where it happened, in a why-record of several machines; those of several that noted the same at once.
+	Machine string `json:"machine,omitempty"`
 }
 
 // A Node's log is one slice with its events one after the other, the oldest first. For 100 000 Nodes with a few events each

@@ -119,7 +119,7 @@ func (v *Vault) open(name, enclosed string) []byte {
 		v.forged.Add(1)
 		return nil
 	}
-	text, err := v.ring.Load().Disclose(prefix+name, enclosed)
+	text, err := v.ring.Load().Unbox(prefix+name, enclosed)
 	switch {
 	case errors.Is(err, seal.ErrStranger):
 		v.strangers.Add(1)
