@@ -311,10 +311,10 @@ func (c *Client) manage(ctx context.Context, domain string, t *turn) error {
 	defer done()
 	err := magic.ManageSync(ctx, []string{domain})
 	if c.publish(ctx, magic) {
-		c.cfg.Changed()
 		if err == nil {
 			c.counts.obtained.Add(1)
 		}
+		c.cfg.Changed()
 	}
 	return err
 }

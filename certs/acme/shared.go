@@ -33,8 +33,10 @@ const (
 	// Pace.Retry.
 	heldWait = 1.0 / 6
 	awayWait = 1.0
-	// aloneAfter is how long Shared has been away until a machine without a certificate asks by itself, in the same units.
+	// aloneAfter is how long Shared has been away until a machine without a certificate asks by itself, in the same units, and
+	// heldAlone how long another machine has had the lock: far longer than any attempt takes.
 	aloneAfter = 10
+	heldAlone  = 60
 	// aloneBefore is the part of a certificate's life that is left when a machine renews by itself then. Between that and half of
 	// it each machine has its own moment.
 	aloneBefore = 1.0 / 6
@@ -53,7 +55,7 @@ type mates struct {
 	ears   *ears
 	taken  atomic.Uint64 // certificates that another machine got
 
-	away time.Time // since then Shared has not been reached; zero: it has. Of the goroutine of Run
+	barred map[string]time.Time // by name: since then no turn could be had. Of the goroutine of Run
 }
 
 func (m *mates) lock(domain string) string { return path.Join(sharedAs+"issue", m.issuer, domain) }
@@ -64,15 +66,6 @@ func (m *mates) certificate(domain string) string {
 
 func (m *mates) limits(domain string) string { return path.Join(sharedAs+"limits", m.issuer, domain) }
 
-func (m *mates) reached(err error) {
-	switch {
-	case err == nil:
-		m.away = time.Time{}
-	case m.away.IsZero():
-		m.away = time.Now()
-	}
-}
-
 // meet brings what this machine and the others know of a name into line: the certificate that begins later counts, and what the
 // CA has refused to one counts for all. It reports whether there is another certificate now.
 func (c *Client) meet(ctx context.Context, domain string) (changed bool) {
@@ -80,7 +73,6 @@ func (c *Client) meet(ctx context.Context, domain string) (changed bool) {
 		return false
 	}
 	found, err := c.fleet.Get(ctx, c.fleet.certificate(domain), c.fleet.limits(domain))
-	c.fleet.reached(err)
 	if err != nil {
 		return false
 	}
@@ -100,7 +92,7 @@ func (c *Client) meet(ctx context.Context, domain string) (changed bool) {
 		c.fine(domain)
 	case own != nil && inTime(own, now) && (!ok || newer(own, &theirs)):
 		if whole, err := c.store.whole(file); err == nil {
-			c.fleet.reached(c.fleet.Put(ctx, c.fleet.certificate(domain), whole, 0))
+			_ = c.fleet.Put(ctx, c.fleet.certificate(domain), whole, 0) // else at the next look
 		}
 	}
 	return changed
@@ -142,9 +134,8 @@ func (t *turn) take(ctx context.Context, stop func()) error {
 		t.lost.Store(true)
 		stop()
 	})
-	m.reached(err)
 	switch {
-	case err != nil && t.alone():
+	case err != nil && t.alone(aloneAfter), err == nil && unlock == nil && t.alone(heldAlone):
 		return nil
 	case err != nil:
 		t.later(awayWait)
@@ -155,6 +146,7 @@ func (t *turn) take(ctx context.Context, stop func()) error {
 		return errNotNow
 	}
 	t.unlock = unlock
+	delete(m.barred, t.domain)
 	if t.c.meet(ctx, t.domain) { // another has had its turn just now
 		t.wait = time.Now()
 		return errNotNow
@@ -171,12 +163,15 @@ func (t *turn) later(units float64) {
 	t.wait = time.Now().Add(time.Duration(units * float64(t.c.cfg.Retry)))
 }
 
-// alone reports whether a machine that does not reach the others asks by itself: each that does counts for the CA's limits, and
-// without a certificate nobody is served.
-func (t *turn) alone() bool {
-	one, now := t.c.find(t.domain), time.Now()
+// alone reports whether a machine that does not get its turn asks without it: each that does counts for the CA's limits, and without
+// a certificate nobody is served. Where there is none it waits for so many units.
+func (t *turn) alone(patience int) bool {
+	one, now, barred := t.c.find(t.domain), time.Now(), t.c.fleet.barred
+	if barred[t.domain].IsZero() {
+		barred[t.domain] = now
+	}
 	if one == nil || !inTime(one, now) {
-		return now.Sub(t.c.fleet.away) >= aloneAfter*t.c.cfg.Retry
+		return now.Sub(barred[t.domain]) >= time.Duration(patience)*t.c.cfg.Retry
 	}
 	life := one.leaf.NotAfter.Sub(one.leaf.NotBefore)
 	return one.leaf.NotAfter.Sub(now) < time.Duration(t.c.fleet.nerve*float64(life))
@@ -210,9 +205,9 @@ func (t *turn) end(ctx context.Context) {
 	}
 	m := t.c.fleet
 	if said := t.c.ledger.said(t.domain); said != nil {
-		m.reached(m.Put(ctx, m.limits(t.domain), said, checksWindow+longestLimit))
+		_ = m.Put(ctx, m.limits(t.domain), said, checksWindow+longestLimit) // who does not hear of it finds out by itself
 	} else if t.wait.IsZero() {
-		m.reached(m.Delete(ctx, m.limits(t.domain)))
+		_ = m.Delete(ctx, m.limits(t.domain)) // else it ends by itself
 	}
 	t.c.meet(ctx, t.domain)
 }
@@ -273,7 +268,7 @@ func (l *ledger) meet(name string, b []byte) {
 
 func newMates(i *issuer, cfg Config) *mates {
 	m := &mates{
-		Shared: cfg.Shared, self: boot(), issuer: i.IssuerKey(), pace: cfg.Pace,
+		Shared: cfg.Shared, self: boot(), issuer: i.IssuerKey(), pace: cfg.Pace, barred: map[string]time.Time{},
 		nerve: aloneBefore * (0.5 + rand.Float64()/2),
 	}
 	i.shared = cfg.Shared

@@ -30,14 +30,17 @@ func TestAlone(t *testing.T) {
 			now := time.Now()
 			c := &Client{cfg: Config{Settings: Settings{Domains: []string{"a"}}, Pace: Pace{Retry: time.Minute}}}
 			c.fleet = newMates(&issuer{}, c.cfg)
-			c.fleet.away = now.Add(-tt.away)
+			c.fleet.barred["a"] = now.Add(-tt.away)
 			all := []Certificate{}
 			if tt.left != 0 {
 				all = append(all, Certificate{Domain: "a", leaf: &x509.Certificate{NotBefore: now.Add(tt.left - 90*day), NotAfter: now.Add(tt.left)}})
 			}
 			c.certs.Store(&all)
-			if got := c.turn("a").alone(); got != tt.want {
+			if got := c.turn("a").alone(aloneAfter); got != tt.want {
 				t.Errorf("%s: %v", name, got)
+			}
+			if held := c.turn("a").alone(heldAlone); held != (tt.want && tt.left > 0) {
+				t.Errorf("%s, and another has the lock: %v", name, held)
 			}
 		}
 	}
