@@ -32,7 +32,10 @@ type comparison struct {
 // own is what this machine says of itself now, but for its number.
 func (f *Fleet) own() heartbeat {
 	ring := f.ring.Load()
-	h := heartbeat{Boot: f.boot, At: f.cfg.Now().UTC(), Name: f.cfg.Name, Region: f.cfg.Region, Takes: ring.Prints(), Who: f.who.Load(), Self: f.cfg.Self()}
+	h := heartbeat{
+		Boot: f.boot, At: f.cfg.Now().UTC(), Name: f.cfg.Name, Region: f.cfg.Region, Takes: ring.Prints(), Who: f.who.Load(),
+		Answers: slices.Sorted(maps.Keys(f.cfg.Answers)), Self: f.cfg.Self(),
+	}
 	h.Draining = h.Draining || f.leave.Load()
 	same := make(map[string]string, len(h.Same))
 	for name, text := range h.Same {
@@ -48,6 +51,10 @@ func (f *Fleet) own() heartbeat {
 
 // beat says that this machine is there, and hears which others are, and what came to the list of bans.
 func (f *Fleet) beat(ctx context.Context) {
+	if f.at.suspect {
+		f.at.suspect = false
+		f.clean(ctx)
+	}
 	h := f.own()
 	h.Seq = f.seq.Add(1)
 	text, err := json.Marshal(h)
@@ -63,6 +70,7 @@ func (f *Fleet) beat(ctx context.Context) {
 	var told *redis.IntCmd
 	since := f.at.log
 	var log *redis.XMessageSliceCmd
+	began := time.Now()
 	err = f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		set = p.HSet(ctx, machinesKey, f.boot, sealed)
 		if f.spoken(h) { // a Redis that is full or read-only still passes it on; and who is to drain is told at once
@@ -71,7 +79,7 @@ func (f *Fleet) beat(ctx context.Context) {
 		if f.dueToRead() {
 			all = p.HGetAll(ctx, machinesKey)
 		}
-		generation = p.Get(ctx, generationKey)
+		generation = p.GetRange(ctx, generationKey, 0, maxGeneration)
 		if since != "" {
 			log = p.XRangeN(ctx, logKey, since, "+", batch)
 		}
@@ -81,9 +89,10 @@ func (f *Fleet) beat(ctx context.Context) {
 	}
 	spoke := set.Err() == nil || told != nil && told.Err() == nil
 	answers := (generation.Err() == nil || isNil(generation.Err())) && (all == nil || all.Err() == nil)
-	f.redisWas(err, spoke && answers, set.Err() != nil)
+	f.redisWas(err, spoke && answers, set.Err() != nil, time.Since(began))
 	f.save(false)
 	defer f.report()
+	f.at.suspect = unreadable(set.Err(), generation.Err()) || all != nil && unreadable(all.Err()) || len(generation.Val()) > maxGeneration
 	if answers && all != nil {
 		f.at.readIn = f.stretch()
 		for boot, sealed := range all.Val() {
@@ -91,6 +100,7 @@ func (f *Fleet) beat(ctx context.Context) {
 				f.hear(sealed, false)
 			}
 		}
+		f.tidy(ctx, all.Val())
 	}
 	f.arrange()
 	if !answers {

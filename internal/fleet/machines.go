@@ -53,6 +53,8 @@ type heartbeat struct {
 	Bans   int       `json:"bans"`
 	Digest string    `json:"digest"` // of all its bans
 	Who    uint64    `json:"who"`    // number of the list of its connected Nodes
+	// Answers are the kinds of questions that it answers: none where its version is older than questions are.
+	Answers []string `json:"answers,omitempty"`
 	Self
 }
 
@@ -89,7 +91,7 @@ type machine struct {
 	fresh bool          // it has spoken since we listen; before that it may be what a machine left that is gone
 	left  bool          // it has said goodbye
 	skew  time.Duration // of its clock, when it last spoke
-	turn  []string      // at most half of what a client is told
+	told  *told         // what Nodes are told of it; nil: not made yet
 }
 
 // up reports whether m is there. f.mu is held.
@@ -163,7 +165,6 @@ func (f *Fleet) hear(sealed string, spoken bool) {
 		m.heard, m.fresh, m.left, m.skew = f.clock, true, false, skew
 	}
 	m.said = h
-	m.turn = half(h.TURN)
 }
 
 // bye takes note that a machine has left.

@@ -55,6 +55,24 @@ func (f *Fleet) Connected(node string) bool {
 	return false
 }
 
+// ConnectedAt names the other machines at whose Broker a Node is, as far as this one has heard.
+func (f *Fleet) ConnectedAt(node string) (names []string) {
+	all := f.crowds.Load()
+	if all == nil {
+		return nil
+	}
+	m := markOf(node)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for boot, c := range *all {
+		if _, here := c.nodes[m]; here && f.machines[boot] != nil {
+			names = append(names, f.machines[boot].said.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // tellWho puts the list of this machine's connected Nodes into Redis, if it has changed.
 func (f *Fleet) tellWho(ctx context.Context) {
 	if f.cfg.Connected == nil {
