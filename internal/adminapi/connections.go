@@ -7,7 +7,7 @@ import (
 )
 
 // Recent answers GET /api/events/recent: what happened to all Nodes and to the server, the newest first, as far as why-records
-// have it. Query: minutes (60; at most a day), limit (500 at most), failed=1 (only what did not work).
+// have it. Query: minutes (60; at most a day), limit (500 at most), failed=1 (only what did not work), node (of one Node alone).
 type Recent struct {
 	Since  time.Time     `json:"since"`
 	Events []nodes.Event `json:"events"`

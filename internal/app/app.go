@@ -234,7 +234,7 @@ func (a *App) openHooks() (err error) {
 	}
 	if a.decider, err = hooks.NewDecider(hooks.DeciderConfig{
 		RTC: rtcSettings(h.RTC), ICE: a.issuer(), Registry: a.nodes,
-		Policy:  messages{a.policy, a.usage},
+		Policy: messages{a.policy, a.usage}, Own: func(node string) bool { return a.keys.MadeByDoctor(node, time.Now()) },
 		Observe: a.report.meters.ObserveHook, Logger: a.part("hooks"),
 	}); err != nil {
 		return err

@@ -36,6 +36,7 @@ func (a *App) openFleet() (err error) {
 	a.fleet, err = fleet.New(fleet.Config{
 		Redis: a.fleetRedis, Name: fleetName(hold.cfg), Region: hold.cfg.Fleet.Region, Settings: fleetSettings(hold.cfg, hold.secrets),
 		Dir: a.dir.Path(), Bans: a.nodes, Connected: a.nodes.ConnectedNodes, Answers: a.answers(), Self: newPortrait(a.report).now,
+		Write: func(stun, turn []string) any { return newURLs(stun, turn) },
 		Found: func(now []findings.Finding) { a.found.Replace("fleet.", now) }, Logger: a.part("fleet"),
 	})
 	return err
@@ -72,11 +73,7 @@ func fleetSettings(cfg *config.Config, s secrets) fleet.Settings {
 
 // issuer issues credentials, and names the machines that they are for.
 func (a *App) issuer() *issuer {
-	i := &issuer{keys: a.keys, now: &a.now, told: &a.told, usage: a.usage, nodes: a.nodes}
-	if a.fleet != nil {
-		i.pick = a.fleet.Pick
-	}
-	return i
+	return &issuer{keys: a.keys, now: &a.now, told: &a.told, usage: a.usage, nodes: a.nodes, fleet: a.fleet}
 }
 
 // prepareFleet gets ready for other settings.

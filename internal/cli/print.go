@@ -223,24 +223,25 @@ func ago(t, now time.Time) string {
 	return text + " (now)"
 }
 
-// rough writes a duration with its one or two largest units.
+// rough writes a duration with its two largest units, or with one of which it has ten or more, to the nearest.
 func rough(d time.Duration) string {
 	const day = 24 * time.Hour
-	d = d.Round(time.Second) // what ends in an hour is not called 59m because a moment has passed
-	two := func(big int64, bigUnit string, small int64, smallUnit string) string {
-		s := strconv.FormatInt(big, 10) + bigUnit
-		if small > 0 && big < 10 {
-			s += strconv.FormatInt(small, 10) + smallUnit
+	for _, u := range []struct {
+		big, small         time.Duration
+		bigName, smallName string
+	}{{day, time.Hour, "d", "h"}, {time.Hour, time.Minute, "h", "m"}, {time.Minute, time.Second, "m", "s"}} {
+		near := d.Round(u.small)
+		switch {
+		case near < u.big:
+			continue
+		case near >= 10*u.big:
+			return strconv.FormatInt(int64(d.Round(u.big)/u.big), 10) + u.bigName
 		}
-		return s
+		text := strconv.FormatInt(int64(near/u.big), 10) + u.bigName
+		if rest := near % u.big / u.small; rest > 0 {
+			text += strconv.FormatInt(int64(rest), 10) + u.smallName
+		}
+		return text
 	}
-	switch {
-	case d >= day:
-		return two(int64(d/day), "d", int64(d%day/time.Hour), "h")
-	case d >= time.Hour:
-		return two(int64(d/time.Hour), "h", int64(d%time.Hour/time.Minute), "m")
-	case d >= time.Minute:
-		return two(int64(d/time.Minute), "m", int64(d%time.Minute/time.Second), "s")
-	}
-	return strconv.FormatInt(int64(d/time.Second), 10) + "s"
+	return strconv.FormatInt(int64(d.Round(time.Second)/time.Second), 10) + "s"
 }

@@ -168,6 +168,8 @@ func TestWords(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "(now)", time.Second: "(1s ago)", 61 * time.Second: "(1m1s ago)", 10*time.Minute + 5*time.Second: "(10m ago)", 26 * time.Hour: "(1d2h ago)",
 		-90 * time.Minute: "(in 1h30m)", 400 * 24 * time.Hour: "(400d ago)", time.Hour: "(1h ago)",
+		-12*time.Hour + 10*time.Second: "(in 12h)", -time.Hour + 400*time.Millisecond: "(in 1h)", 9*time.Hour + 59*time.Minute + 40*time.Second: "(10h ago)",
+		23*time.Hour + 50*time.Minute: "(1d ago)", 59 * time.Second: "(59s ago)", 10*time.Minute + 40*time.Second: "(11m ago)",
 	} {
 		got := ago(started, started.Add(d))
 		if got != "2026-03-01 12:00:00 "+want {

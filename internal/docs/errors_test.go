@@ -305,7 +305,7 @@ var internalOnly = map[string]string{
 	"run it by hand: … present _acme-challenge.NAME VALUE":   "the remedy of messages that the page has",
 	"certificates are looked at by Client.Run alone":         "it goes to a library's logger, which is off",
 	"write down the account: …":                              "it always can be",
-	"fleet: Redis, Bans, Self and Dir are needed":            "internal/app gives them",
+	"fleet: Redis, Bans, Self, Write and Dir are needed":            "internal/app gives them",
 	"fleet.regions: …, …":                                    "the configuration has been checked before",
 	"sealed with another credential secret":                  "is counted, and the machine is named in a finding",
 	"not what was sealed":                                    "is counted, not printed",

@@ -84,6 +84,8 @@ type Config struct {
 	Bans Bans
 	// Self says what this machine is like now. It is called every 2 s, and must not block.
 	Self func() Self
+	// Write makes what [Fleet.Pick] returns of a machine's URLs. It is called when those have changed, and must not block.
+	Write func(stun, turn []string) any
 	// Connected lists the Nodes that are connected to a Broker, as this machine knows; it is called every 10 s. nil: none.
 	Connected func() []string
 	// Answers are what answers the questions of other machines, by their kind; they are told which kinds these are. Each is called
@@ -123,6 +125,7 @@ type Fleet struct {
 	dirty     bool                // the file is behind
 	machines  map[string]*machine // by boot id, without this one
 	strange   map[string]*machine // those that have another secret
+	told      *told               // what Nodes are told of this machine
 	clock     time.Duration       // how long Redis has been there
 	beaten    time.Time           // when it last was
 	waiting   map[uint64]*waiter
@@ -154,8 +157,8 @@ type Counts struct {
 
 // New reads what is kept in cfg.Dir. It does not ask Redis anything.
 func New(cfg Config) (*Fleet, error) {
-	if cfg.Redis == nil || cfg.Bans == nil || cfg.Self == nil || cfg.Dir == "" {
-		return nil, errors.New("fleet: Redis, Bans, Self and Dir are needed")
+	if cfg.Redis == nil || cfg.Bans == nil || cfg.Self == nil || cfg.Write == nil || cfg.Dir == "" {
+		return nil, errors.New("fleet: Redis, Bans, Self, Write and Dir are needed")
 	}
 	if err := CheckName(cfg.Name); err != nil {
 		return nil, fmt.Errorf("fleet.name: %w", err)

@@ -91,7 +91,7 @@ type machine struct {
 	fresh bool          // it has spoken since we listen; before that it may be what a machine left that is gone
 	left  bool          // it has said goodbye
 	skew  time.Duration // of its clock, when it last spoke
-	turn  []string      // at most half of what a client is told
+	told  *told         // what Nodes are told of it; nil: not made yet
 }
 
 // up reports whether m is there. f.mu is held.
@@ -141,7 +141,6 @@ func (f *Fleet) hear(sealed string, spoken bool) {
 		m.heard, m.fresh, m.left, m.skew = f.clock, true, false, skew
 	}
 	m.said = h
-	m.turn = half(h.TURN)
 }
 
 // bye takes note that a machine has left.

@@ -99,6 +99,7 @@ func start(t testing.TB, url, name, dir string, opts ...option) *box {
 			defer b.mu.Unlock()
 			b.found = now
 		},
+		Write: func(stun, turn []string) any { return [2][]string{stun, turn} },
 		Connected: func() []string {
 			b.mu.Lock()
 			defer b.mu.Unlock()

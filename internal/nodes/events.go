@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 // Kind says what an [Event] is about. A kind is a word of the program's own, never made from what a stranger sent.
@@ -75,8 +77,11 @@ func (r *Registry) Opened(node, detail string) { r.note(node, stranger, KindAllo
 // Ended notes that an allocation has ended, and counts it as gone.
 func (r *Registry) Ended(node, detail string) { r.note(node, stranger, KindClosed, false, detail) }
 
-// Refused notes that the TURN server refused the Node something, or dropped what it sent or was to receive.
-func (r *Registry) Refused(node, detail string) { r.note(node, stranger, KindRefused, true, detail) }
+// Refused notes that the TURN server refused the Node something, or dropped what it sent or was to receive. With an id that this program has
+// made up for doctor that is no failure, but what doctor was after.
+func (r *Registry) Refused(node, detail string) {
+	r.note(node, stranger, KindRefused, !strings.HasPrefix(node, nodeid.DoctorPrefix), detail)
+}
 
 // Observed notes what the TURN server would have refused under another setting.
 func (r *Registry) Observed(node, detail string) { r.note(node, stranger, KindObserved, false, detail) }
