@@ -75,9 +75,9 @@ type Connection struct {
 	Asked   string    `json:"asked"`
 	At      time.Time `json:"at"`
 	Outcome Outcome   `json:"outcome"`
-	Path    Path      `json:"path,omitempty"`   // of one that was made
-	Reason  string    `json:"reason,omitempty"` // of one that is relayed, see [RelayReason]
-	Words   string    `json:"words"`            // what became of it
+	Path    Path      `json:"path,omitempty"`    // of one that was made
+	Reason  string    `json:"reason,omitempty"`  // of one that is relayed, see [RelayReason]
+	Words   string    `json:"words"`             // what became of it
 	Machine string    `json:"machine,omitempty"` // of a fleet, which knows it best; in a [NodeRecord] alone
 }
 
