@@ -55,7 +55,7 @@ func (a *Admin) notReady() []string {
 
 func (a *Admin) status(c *call, _ none) (adminapi.Status, error) {
 	s := a.cfg.Status()
-	s.ReadOnly, s.History = c.readOnly, a.cfg.History != nil
+	s.ReadOnly, s.History, s.Fleet = c.readOnly, a.cfg.History != nil, a.cfg.Fleet != nil
 	s.NotReady, s.Drain = a.notReady(), a.cfg.Draining()
 	s.Draining = s.Drain != nil
 	s.Now = a.cfg.Now().UTC()

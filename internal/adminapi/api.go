@@ -215,6 +215,7 @@ type Status struct {
 	Warnings    []findings.Finding `json:"warnings"`            // what looks wrong with the set-up
 	Policy      map[string]uint64  `json:"policy,omitempty"`    // what the policy of the webhooks has done: words and how often, above 0
 	History     bool               `json:"history,omitempty"`   // GET /api/history has what was relayed
+	Fleet       bool               `json:"fleet,omitempty"`     // GET /api/fleet lists machines
 	ReadOnly    bool               `json:"read_only,omitempty"` // whoever asks may look and change nothing
 }
 
