@@ -250,7 +250,7 @@ type ACME struct {
 
 // HTTPS is the table [https].
 type HTTPS struct {
-	Serve []string // of broker, hooks, admin, each once
+	Serve []string // of broker, hooks, admin, test, each once
 }
 
 // Serves reports whether the TLS ports answer for a part.

@@ -282,6 +282,7 @@ func (a *App) openAdmin() (err error) {
 		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Usage: a.usage, History: a.history, Status: a.report.status,
 		NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats, Losses: a.report.losses,
 		Figures: a.report.figures, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain,
+		TestPage: a.report.testPage, Gone: func() { a.report.meters.CountRefused("admin", http.StatusGone) },
 		Draining: a.report.drainProgress, Fleet: a.shownFleet(), Logger: a.part("admin"),
 	}); err != nil {
 		return err

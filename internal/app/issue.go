@@ -8,6 +8,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/hooks"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/usage"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
@@ -67,7 +68,11 @@ func (i *issuer) ICE(node string, source netip.Addr) (hooks.ICE, error) {
 		i.nodes.ConfigurationRefused(node, "no TURN server in the RTC configuration: "+detail)
 		return hooks.ICE{STUN: [2]*hooks.URLs{u.stunJSON}}, nil
 	}
-	c, err := i.keys.Issue(node, i.now.Load().cfg.Credentials.TTL, time.Now())
+	ttl := i.now.Load().cfg.Credentials.TTL
+	if nodeid.Trial(node) {
+		ttl = min(ttl, nodeid.TrialTTL)
+	}
+	c, err := i.keys.Issue(node, ttl, time.Now())
 	if err != nil {
 		return hooks.ICE{}, err
 	}

@@ -42,10 +42,13 @@ type ledger struct {
 
 var _ control.Ledger = ledger{}
 
-// billed is the id under which a Node's use is kept: one for all that doctor makes up.
+// billed is the id under which a Node's use is kept: one for all that doctor makes up, and one for all tests by a link.
 func billed(node string) string {
-	if strings.HasPrefix(node, nodeid.DoctorPrefix) {
+	switch {
+	case strings.HasPrefix(node, nodeid.DoctorPrefix):
 		return nodeid.DoctorAgent
+	case nodeid.Trial(node):
+		return strings.TrimSuffix(nodeid.TrialPrefix, "-")
 	}
 	return node
 }

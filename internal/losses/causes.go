@@ -77,6 +77,7 @@ var causes = map[Area]map[string]Cause{
 		"hooks panicked":  {"a call of a webhook was ended by a bug in the program", report, 1},
 		"admin panicked":  {"a request to the admin listener was ended by a bug in the program", report, 1},
 		"admin 403":       {"the admin listener is called under a name that is not its own, or by another site's page", "call it by an address of this machine, or by public.host", 1},
+		"admin 410":       {"links of `crolang-aio test-link` are opened that are used up, too old, or made up", "make another; if nobody has one, somebody guesses, in vain", some},
 		"https displaced": {"HTTPS connections that have not shown a token give way to newer ones", flood, many},
 		"https panicked":  {"a request over HTTPS was ended by a bug in the program", report, 1},
 		"https 404":       {"what is asked for over HTTPS is not among https.serve", "nothing: strangers look for servers everywhere", mass},

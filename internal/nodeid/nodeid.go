@@ -25,6 +25,7 @@ const MaxLen = 256
 const (
 	Dashboard    = "dashboard-test"      // of the dashboard's test page
 	DoctorPrefix = "crolang-aio-doctor-" // begins those of the command doctor
+	TrialPrefix  = "crolang-aio-test-"   // begins those of people's browsers that test by a link, see [Trial]
 )
 
 // DoctorAgent is the User-Agent of the calls of the command doctor, which may be about a Node that there is.
@@ -61,7 +62,16 @@ func proof(secret, tag string) string {
 }
 
 // Synthetic reports whether this program has made the id up to test itself.
-func Synthetic(id string) bool { return id == Dashboard || strings.HasPrefix(id, DoctorPrefix) }
+func Synthetic(id string) bool {
+	return id == Dashboard || strings.HasPrefix(id, DoctorPrefix) || Trial(id)
+}
+
+// TrialTTL is how long a credential for a [Trial] holds, and its allocations live at most.
+const TrialTTL = 10 * time.Minute
+
+// Trial reports whether the id is that of a browser which tests by a link. A stranger has its credential: its relays reach one
+// another and nothing else, and end with it.
+func Trial(id string) bool { return strings.HasPrefix(id, TrialPrefix) }
 
 // The reasons why Valid refuses an id. They never carry the id itself: it may be hostile.
 var (

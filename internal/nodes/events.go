@@ -30,6 +30,7 @@ const (
 	KindSignal         Kind = "signal"           // it asked another Node for a connection through that Broker, or was asked
 	KindBanned         Kind = "banned"           // a ban came into force
 	KindUnbanned       Kind = "unbanned"         // a ban ended, by the operator or by the clock
+	KindTested         Kind = "tested"           // a browser tested the connection by a link that was made for the Node
 	KindLost           Kind = "lost"             // to subscribers only: events that they were too slow for
 	KindAddress        Kind = "address"          // of the server: it has another address
 	KindReloaded       Kind = "reloaded"         // of the server: another configuration is in force
@@ -39,7 +40,7 @@ const (
 // kept are the kinds that a why-record may hold.
 var kept = [...]Kind{
 	KindAllocated, KindClosed, KindRefused, KindObserved, KindAuthentication, KindConfiguration, KindAuthorization,
-	KindValidity, KindCredential, KindConnected, KindBanned, KindUnbanned, KindLeft, KindSignal,
+	KindValidity, KindCredential, KindConnected, KindBanned, KindUnbanned, KindLeft, KindSignal, KindTested,
 }
 
 // Event is one thing that happened to a Node.
@@ -99,6 +100,11 @@ func (r *Registry) AuthenticationRefused(node, detail string) {
 // AuthorizationRefused notes that the Node may not talk to another.
 func (r *Registry) AuthorizationRefused(node, detail string) {
 	r.note(node, stranger, KindAuthorization, true, detail)
+}
+
+// Tested notes what a browser found that tested its connection by a link for the Node.
+func (r *Registry) Tested(node string, failed bool, detail string) {
+	r.note(node, stranger, KindTested, failed, detail)
 }
 
 // note adds an event. c is the least that the Node counts as from now on.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
@@ -216,7 +217,7 @@ func (r *request) latestEnd(now time.Time) time.Time {
 	if set.MaxSession > 0 {
 		end = now.Add(set.MaxSession)
 	}
-	if set.StrictExpiry {
+	if set.StrictExpiry || nodeid.Trial(r.node) {
 		if name, err := parseName(r.username); err == nil && name.Before(end) {
 			end = name
 		}

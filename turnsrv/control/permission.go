@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
@@ -144,6 +145,10 @@ func (r *request) decidePermission(p netip.AddrPort) (scope relay.Scope, code in
 	relays := r.c.plane.HasRelay(ip, own)
 	allowed, why := r.c.cfg.CheckPeer(ip)
 	switch {
+	case nodeid.Trial(r.node) && !relays:
+		return 0, r.forbidden(ip, notOfTest), "peer_denied"
+	case nodeid.Trial(r.node): // AllowSend and decidePeer see to it that they are its own
+		return relay.ScopeRelays, 0, ""
 	case allowed && (r.authorizedAddr(ip) || !relays && r.observed(ip) || relays && r.observing()):
 		return relay.ScopeAny, 0, ""
 	case relays:
@@ -164,6 +169,12 @@ func (r *request) decidePeer(p netip.AddrPort) (scope relay.Scope, code int, cau
 		return 0, r.forbidden(ip, "a listener of this server"), "own_listener"
 	}
 	other := r.c.plane.RelayAt(p)
+	if nodeid.Trial(r.node) {
+		if !r.session.owns(other) {
+			return 0, r.forbidden(ip, notOfTest), "peer_denied"
+		}
+		return relay.ScopeRelays, 0, ""
+	}
 	allowed, why := r.c.cfg.CheckPeer(ip)
 	switch {
 	case allowed:
@@ -179,6 +190,8 @@ func (r *request) decidePeer(p netip.AddrPort) (scope relay.Scope, code int, cau
 	}
 	return scope, 0, ""
 }
+
+const notOfTest = "a test by a link reaches nothing but its own relays"
 
 const notAuthorised = "no Broker authorised this Node to talk to one that is there, see turn.peers.mode"
 
@@ -238,9 +251,13 @@ func (r *request) forbidden(ip netip.Addr, why string) int {
 
 // AllowSend is the peer policy for each Send indication of a relay, since a permission is for a whole address and the
 // policy may have changed. A live relayed address of this server is always allowed, or with PeersAuthorized if a Broker
-// authorised its Node.
+// authorised its Node. A test by a link sends to its own alone.
 func (c *Control) AllowSend(r *relay.Relay, peer netip.AddrPort) bool {
 	other := c.plane.RelayAt(peer)
+	s, ok := r.Tag().(*session)
+	if ok && nodeid.Trial(s.node) {
+		return s.owns(other)
+	}
 	if other == nil {
 		allowed, _ := c.cfg.CheckPeer(peer.Addr())
 		return allowed
@@ -248,7 +265,6 @@ func (c *Control) AllowSend(r *relay.Relay, peer netip.AddrPort) bool {
 	if c.set.Load().PeerMode != PeersAuthorized {
 		return true
 	}
-	s, ok := r.Tag().(*session)
 	return ok && s.mayReach(peer, other)
 }
 

@@ -60,6 +60,15 @@ const (
 	reachCost  = 128 // bytes in relays
 )
 
+// owns reports whether a relay is the session's Node's too. It may be nil.
+func (s *session) owns(other *relay.Relay) bool {
+	if other == nil {
+		return false
+	}
+	o, ok := other.Tag().(*session)
+	return ok && o.node == s.node
+}
+
 // mayReach reports whether a Broker authorised the session's Node to reach the Node of the relay other, which is at p.
 // It does not ask again about a relay that was reached within the last five minutes, so that a call goes on although
 // its authorisation has become old.

@@ -74,6 +74,22 @@ export async function closeAllocation(allocation) {
   });
 }
 
+/** testLinkButton makes a link for the person behind a Node, who opens it to test the connection. */
+export function testLinkButton(node) {
+  return changeButton({
+    type: "button", text: "Test link", title: "A link with which this person's browser tests the connection",
+    on: { click: () => attempt(async () => {
+      // Where this page is reached from elsewhere, so is the test.
+      const local = /^(localhost|127\.|\[::1\])/.test(location.hostname);
+      const link = await call("POST", "/api/test-links", { body: { node, ...(local ? {} : { base: new URL(".", document.baseURI).href }) } });
+      await ask("A link for one test", [
+        h("p", { text: `Send it to the person behind ${quoted(node)}, who opens it in a browser where the trouble is. It holds for an hour and one test; the result comes into the why-record.` }),
+        field("Link", h("input", { name: "link", value: link.url, readonly: true })),
+      ], "Done");
+    }) },
+  });
+}
+
 /** attempt runs f and says what went wrong; it resolves to whether all went well. */
 export async function attempt(f) {
   try {

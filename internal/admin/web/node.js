@@ -1,6 +1,6 @@
 // All that is known of one Node, with its why-record.
 
-import { every } from "./actions.js";
+import { every, testLinkButton } from "./actions.js";
 import { allocationTable } from "./allocations.js";
 import { call } from "./api.js";
 import { ago, bytes, count, facts, h, printable } from "./dom.js";
@@ -29,7 +29,7 @@ export function show(main, params, signal) {
   main.append(state, h("div", { class: "two node" },
     h("section", { class: "a-traffic" }, ...figure.el.childNodes, h("h2", { text: "Live allocations" }), allocations.el),
     h("section", { class: "a-why" }, h("h2", { text: "Why-record" }), h("p", { class: "hint", text: "What happened last, by connection, the newest first." }), why.el),
-    h("section", { class: "a-known" }, h("h2", { text: "Known of it" }), known)));
+    h("section", { class: "a-known" }, h("h2", { text: "Known of it" }), known, testLinkButton(id))));
 
   const refresh = every(2000, signal, async () => {
     let n;
