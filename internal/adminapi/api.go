@@ -42,6 +42,8 @@ type BrokerLink struct {
 	Messages    uint32     `json:"messages"`
 	SentBytes   uint64     `json:"sent_bytes"` // of all of these
 	GotBytes    uint64     `json:"got_bytes"`
+	RoundTrip   float64    `json:"round_trip_ms,omitempty"` // to the Broker and back, measured every 25 s; left out: not yet
+	Machine     string     `json:"machine,omitempty"`       // of a fleet, where that Broker is
 }
 
 // Story answers GET /api/story?id=NODE&with=OTHER: how far a connection of two Nodes has come, the one that asked first. It is
@@ -54,6 +56,8 @@ type Story struct {
 	Messages     int         `json:"messages"` // that they sent each other through the Broker
 	MessageBytes uint64      `json:"message_bytes"`
 	Last         time.Time   `json:"last,omitzero"` // when the Broker last passed anything on between them
+	// Unanswered are machines of the fleet whose part is not in it.
+	Unanswered []Unanswered `json:"unanswered,omitempty"`
 }
 
 // StoryStep is one step of a connection.
@@ -97,6 +101,12 @@ type NodeRecord struct {
 	Partners          []string      `json:"partners"`    // whom it has a [Story] with, the latest first
 	Connections       []Connection  `json:"connections"` // attempts of the last day that it had a part in, the newest first
 	Usage             *UsageOfMonth `json:"usage,omitempty"`
+
+	// Where there are several machines the record is of all, as far as they have answered. Ban is what is in force here.
+	Machine     string       `json:"machine,omitempty"`      // which answers; empty: it is alone
+	ConnectedAt []string     `json:"connected_at,omitempty"` // machines at which the Node is connected to a Broker, or was a moment ago
+	Unanswered  []Unanswered `json:"unanswered,omitempty"`   // machines whose part is not in it
+	LeftOut     int          `json:"left_out,omitempty"`     // allocations at other machines that are not listed, since there are so many
 }
 
 // Allocation is a live allocation, as the TURN server lists it. Counters are as of the listing.
@@ -118,6 +128,7 @@ type Allocation struct {
 	Rate         float64        `json:"rate,omitempty"` // bytes per second both ways; 0 until it has been measured
 	Peers        int            `json:"peers"`          // permissions in force
 	Channels     int            `json:"channels"`
+	Machine      string         `json:"machine,omitempty"` // of a fleet, where it is; in a [NodeRecord] alone
 }
 
 // Addresses are the relayed addresses, for people.

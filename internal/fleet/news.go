@@ -22,6 +22,8 @@ type news struct {
 	Closed  int               `json:"closed,omitempty"`  // relays, with Applied
 	Beat    string            `json:"beat,omitempty"`    // a sealed heartbeat
 	Bye     uint64            `json:"bye,omitempty"`     // a heartbeat's number: there are no more
+	Ask     string            `json:"ask,omitempty"`     // a boxed question, Op its number
+	Answer  string            `json:"answer,omitempty"`  // a boxed answer to the question Op
 }
 
 // maxNews is how long a message may be.
@@ -109,6 +111,10 @@ func (f *Fleet) take(ctx context.Context, payload string) {
 		f.arrange()
 	case n.Applied:
 		f.answered(n.Op, reply{n.From, n.Closed})
+	case n.Ask != "":
+		f.askedFor(n)
+	case n.Answer != "":
+		f.answeredWith(n)
 	case len(n.Records) > 0:
 		select {
 		case f.heard <- n:
