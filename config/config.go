@@ -61,8 +61,10 @@ type Turn struct {
 	// ProxyProtocol has addresses and prefixes.
 	ProxyProtocol []string
 	Software      string
-	Limits        Limits
-	Peers         Peers
+	// Alternate has at most one address and port of each family, with a comma between; see [AddrPorts].
+	Alternate string
+	Limits    Limits
+	Peers     Peers
 }
 
 // PortRange is a range of ports, both ends included. Min is at least 1 and at most Max.

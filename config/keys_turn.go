@@ -30,6 +30,11 @@ func turnTables() []Table {
 				example(`["127.0.0.1", "10.0.0.0/8"]`),
 			define("turn.software", "", text(notLonger(127)), func(c *Config) *string { return &c.Turn.Software },
 				"Server name in its answers. Empty: none, which keeps answers to strangers small."),
+			define("turn.alternate", "", text(alternate), func(c *Config) *string { return &c.Turn.Alternate },
+				"Another TURN server, with the same secret, that clients are sent to when they ask for a new allocation (ALTERNATE-SERVER): "+
+					"an IP address and port, or one of each family with a comma between. Live allocations stay, and so do clients on "+
+					"TLS and DTLS and those of the other family. Empty: none is sent away.").
+				example(`"192.0.2.20:3478, [2001:db8::20]:3478"`),
 		}},
 		{Name: "turn.limits", Doc: "0 means no limit.", Keys: []Key{
 			define("turn.limits.allocations", 0, limit(), func(c *Config) *int { return &c.Turn.Limits.Allocations },

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -120,10 +121,24 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.bind(workers); err != nil {
+	err = s.bind(workers)
+	if err == nil {
+		err = s.checkAlternate(cfg.Settings.Alternate)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// checkAlternate refuses to send clients to where they are.
+func (s *Server) checkAlternate(all []netip.AddrPort) error {
+	for _, a := range all {
+		if s.ownListener(a) {
+			return fmt.Errorf("turn.alternate: %s is this server: name another one", a)
+		}
+	}
+	return nil
 }
 
 func (s *Server) has(transport string) bool { return slices.Contains(s.cfg.Transports, transport) }
@@ -176,6 +191,9 @@ func (s *Server) Close() error {
 // Prepare gets other settings ready. Live allocations and connections stay; the rate limit holds for them too, and
 // another DrainTimeout for a Drain that has not begun.
 func (s *Server) Prepare(next Settings) (change.Change, error) {
+	if err := s.checkAlternate(next.Alternate); err != nil {
+		return change.Change{}, err
+	}
 	return change.New(func() {
 		s.control.Apply(next.Settings)
 		s.plane.SetBitsPerSecond(next.BitsPerSecond)

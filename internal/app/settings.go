@@ -85,7 +85,7 @@ func turnSettings(cfg *config.Config) turnsrv.Settings {
 			Lifetime: l.AllocationLifetime, TTLOnly: !cfg.Credentials.WhileConnected,
 			StrictExpiry: cfg.Credentials.StrictExpiry, MaxSession: cfg.Credentials.MaxSession,
 			PeerMode: peerModes[cfg.Turn.Peers.Mode], AuthorizedFor: cfg.Credentials.TTL,
-			Software: cfg.Turn.Software, UnauthenticatedPerSecond: l.UnauthenticatedPerSecond,
+			Software: cfg.Turn.Software, Alternate: config.AddrPorts(cfg.Turn.Alternate), UnauthenticatedPerSecond: l.UnauthenticatedPerSecond,
 		},
 		DrainTimeout: cfg.DrainTimeout, BitsPerSecond: l.BitsPerSecond, TotalBitsPerSecond: l.TotalBitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
 		HTTP: len(cfg.HTTPS.Serve) > 0, Proxies: prefixes(cfg.Turn.ProxyProtocol),

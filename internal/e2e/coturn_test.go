@@ -63,6 +63,30 @@ func TestTurnutilsUclient(t *testing.T) {
 	})
 }
 
+// coturn's client goes where it is sent, and has its relays there.
+func TestAlternateServer(t *testing.T) {
+	client := program(t, "turnutils_uclient")
+	secret := "[credentials]\nsecret = \"one secret for both of the servers\"\n[log]"
+	other := serve(t, "[log]", secret)
+	s := serve(t, "[log]", secret, "[turn]\n", "[turn]\nalternate = \""+other.turn+"\"\n")
+	host, port, _ := net.SplitHostPort(s.turn)
+	for _, transport := range [][]string{nil, {"-t"}} {
+		user, pass := s.credentials(t, "sent away")
+		args := append([]string{"-s", "-y", "-u", user, "-w", pass, "-p", port, "-n", "10", "-m", "2", "-l", "170"}, transport...)
+		out, err := run(t, client, append(args, host)...)
+		out = strings.ReplaceAll(out, pass, "…")
+		if err != nil || !strings.Contains(out, "Total lost packets 0 (0.000000%)") {
+			t.Fatalf("%v\n%s", err, tail(out))
+		}
+	}
+	for name, one := range map[string]*server{"the first": s, "the other": other} {
+		out, err := run(t, binary, "why", "--config", one.config, "sent away")
+		if has := strings.Contains(out, "over udp from") && strings.Contains(out, "over tcp from"); err != nil || has != (one == other) {
+			t.Errorf("%s server: %v\n%s", name, err, out)
+		}
+	}
+}
+
 func tail(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	return strings.Join(lines[max(0, len(lines)-25):], "\n")

@@ -9,6 +9,7 @@ const (
 // causes are those that have words of their own.
 var causes = map[Area]map[string]Cause{
 	Requests: {
+		"alternate":        {"clients are sent to turn.alternate for new allocations", "normal while it is set; empty it to serve them here again", mass},
 		"server_full":      {"new allocations are refused: all of turn.limits.allocations are in use", "raise it, or see who holds them: `crolang-aio allocations`", 1},
 		"node_full":        {"a Node is refused allocations: it has as many as turn.limits.allocations_per_node lets it", "raise it, or see which it is: `crolang-aio nodes`", 1},
 		"server_bytes":     {"new allocations are refused: the month's turn.limits.bytes_per_month are used", "raise it, or see who used them: `crolang-aio usage`", 1},

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
@@ -30,6 +31,11 @@ func (r *request) allocate() {
 		r.refuse(code, cause)
 		return
 	}
+	if to := r.alternate(); to.IsValid() && !o.HasToken { // the port of a token is here
+		r.c.stats.refused(300, "alternate")
+		r.send(r.begin(r.msg.Type.Error()).ErrorCode(300).Addr(stunmsg.AttrAlternateServer, to))
+		return
+	}
 	if r.c.drain.Load() {
 		r.note(508, "draining", "allocation refused: the server is shutting down")
 		return
@@ -54,6 +60,18 @@ func (r *request) allocate() {
 	}
 	o.Budget, o.Share = of.tables, of.rate
 	r.open(o, both, txid)
+}
+
+// alternate is the server that the client is to go to for a new allocation (RFC 8489 §10), if there is one.
+func (r *request) alternate() netip.AddrPort {
+	if r.src.Transport == relay.UDP || r.src.Transport == relay.TCP {
+		for _, a := range r.c.set.Load().Alternate {
+			if a.Addr().Is4() == r.src.Client.Addr().Is4() {
+				return a
+			}
+		}
+	}
+	return netip.AddrPort{}
 }
 
 // allocateOptions reads what an Allocate asks for; both: a relayed address in each family. If it must be refused, code is

@@ -70,6 +70,9 @@ type Settings struct {
 	AuthorizedFor      time.Duration // how long an authorisation counts, with PeerMode
 	TableBytes         int64         // memory that may be kept for one Node's allocations, by estimate; default 16 MiB
 	Software           string        // SOFTWARE attribute of successful answers; empty: none
+	// Alternate are servers, at most one in each address family, that clients of that family on UDP and TCP are sent to
+	// when they ask for a new allocation. TLS and DTLS stay: the certificate's name would be lost (RFC 8489 §10).
+	Alternate []netip.AddrPort
 	// UnauthenticatedPerSecond bounds the answers to one source that has not proved who it is; 0: no bound.
 	UnauthenticatedPerSecond int
 }

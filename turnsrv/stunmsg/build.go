@@ -85,6 +85,18 @@ func (w *Builder) AddressError(e AddressError) *Builder {
 	return w.Attr(AttrAddressErrorCode, []byte{e.Family, 0, byte(e.Code / 100), byte(e.Code % 100)})
 }
 
+// Addr appends an attribute with an address as MAPPED-ADDRESS has it (RFC 8489 §14.1), such as ALTERNATE-SERVER.
+func (w *Builder) Addr(t uint16, a netip.AddrPort) *Builder {
+	if w.err == nil && !a.Addr().IsValid() {
+		w.err = ErrAddress
+	}
+	family := byte(FamilyIPv6)
+	if a.Addr().Is4() {
+		family = FamilyIPv4
+	}
+	return w.Attr(t, append([]byte{0, family, byte(a.Port() >> 8), byte(a.Port())}, a.Addr().AsSlice()...))
+}
+
 // XORAddr appends an XOR-*-ADDRESS attribute.
 func (w *Builder) XORAddr(t uint16, a netip.AddrPort) *Builder {
 	if w.err == nil && !a.Addr().IsValid() {

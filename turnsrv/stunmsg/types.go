@@ -93,6 +93,7 @@ const (
 	AttrAdditionalAddressFamily uint16 = 0x8000
 	AttrAddressErrorCode        uint16 = 0x8001
 	AttrSoftware                uint16 = 0x8022
+	AttrAlternateServer         uint16 = 0x8023
 	AttrFingerprint             uint16 = 0x8028
 	// AttrAdditionalAddressFamilyDraft is AttrAdditionalAddressFamily as coturn's library has it up to 4.6, by a draft. No RFC
 	// has given the number to anything else.
