@@ -21,6 +21,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/hooks"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/audit"
 	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/clock"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
@@ -45,6 +46,7 @@ type parts struct {
 	keys      *credential.Keyring
 	certs     *certs.Keeper
 	nodes     *nodes.Registry
+	audit     *audit.Log
 	usage     *usage.Keeper
 	history   *history.Keeper
 	peers     *peers.Policy
@@ -130,7 +132,7 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 		return nil, err
 	}
 	for _, build := range []func() error{
-		a.openVault, a.openCerts, a.openNodes, a.openUsage, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.openFront,
+		a.openAudit, a.openVault, a.openCerts, a.openNodes, a.openUsage, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.openFront,
 		a.supervisor.closeUnused,
 	} {
 		if err := build(); err != nil {
@@ -279,7 +281,7 @@ func (a *App) openBroker() (err error) {
 
 func (a *App) openAdmin() (err error) {
 	if a.admin, err = admin.New(admin.Config{
-		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Usage: a.usage, History: a.history, Status: a.report.status,
+		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Usage: a.usage, History: a.history, Audit: a.audit, Status: a.report.status,
 		NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats, Losses: a.report.losses,
 		Figures: a.report.figures, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain,
 		TestPage: a.report.testPage, Gone: func() { a.report.meters.CountRefused("admin", http.StatusGone) },
@@ -334,6 +336,9 @@ func (a *App) Close() error {
 	}
 	if a.usage != nil {
 		a.usage.Close()
+	}
+	if a.audit != nil {
+		errs = append(errs, a.audit.Close())
 	}
 	if a.dir != nil {
 		errs = append(errs, a.dir.Close())

@@ -52,6 +52,10 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 		},
 		{Name: "unban", Usage: "let a banned Node in again", ArgsUsage: "NODE", Flags: with(), Action: unban},
 		{
+			Name: "audit", Usage: "list who changed what on the server: bans, reloads, drains and the like",
+			Flags: with(durationFlag("since", "how far back, as a `DURATION`, such as 7d", "", "as far as it is kept")), Action: noArgs(listAudit),
+		},
+		{
 			Name: "drain", Usage: "take no new allocations, and exit when the live ones have ended or drain_timeout has passed",
 			Flags: with(&cli.BoolFlag{Name: "wait", Usage: "return when the server has exited", DisableDefaultText: true}), Action: noArgs(drain),
 		},

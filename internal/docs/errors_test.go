@@ -340,6 +340,7 @@ var internalOnly = map[string]string{
 	"engine.io or socket.io protocol violated":               "likewise",
 	"not JSON":                                                       "answered ERROR to a Node, or ends its connection",
 	"no message of a Broker":                                         "passed over on a channel of Redis",
+	"audit: no data directory given":                                 "the process has one",
 	"the library gave up on it":                                      "stands behind the words that usage.db is damaged",
 	"a record cannot be read":                                        "likewise",
 	"the file is closed":                                             "nobody asks for usage after the end",

@@ -121,6 +121,7 @@ var causes = map[Area]map[string]Cause{
 	},
 	Records: {
 		"forgotten":   {"Nodes that were seen longest ago are forgotten, to keep memory bounded", "nothing, unless strangers make up Node ids: see hooks.authenticate.mode", mass},
+		"audit_lost":  {"entries of the audit log are lost: the disk does not take them", "make room in data_dir, or see who may write there", 1},
 		"events_lost": {"whoever reads /api/events is too slow, and misses some", "look at the line to it; why-records have all of them", many},
 	},
 }

@@ -288,8 +288,8 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, r, status, err)
 		return
 	}
-	if may == mayRead {
-		r = r.WithContext(context.WithValue(r.Context(), readOnlyKey{}, true))
+	if may == mayRead || may == mayAll && set.token.need && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		r = r.WithContext(context.WithValue(r.Context(), permissionKey{}, may))
 	}
 	if exempt&NoQueue == 0 {
 		if !g.enter(w, r) {
