@@ -34,6 +34,11 @@ type Config struct {
 type Log struct {
 	Level  slog.Level
 	Format string // auto, text, json
+	File   string // empty: standard error
+	// Size is a number of whole MiB, in bytes; Age and Files may be 0, for all.
+	Size  int64
+	Age   time.Duration
+	Files int
 }
 
 // Public is the table [public].

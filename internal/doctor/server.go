@@ -2,8 +2,6 @@ package doctor
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -72,9 +70,7 @@ func runLocal(ctx context.Context, cfg *Config, emit func(Finding)) []Target {
 	l := &local{Local: cfg.Local, cfg: cfg, node: cfg.Local.Node}
 	l.own, _ = publicaddr.Local() // without them an address of this machine is judged as another's
 	if l.node == "" {
-		var b [6]byte
-		_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process rather than return an error
-		l.node = nodeid.DoctorPrefix + hex.EncodeToString(b[:])
+		l.node = nodeid.Doctor(l.Secret, cfg.Now())
 	}
 	for _, f := range l.Problems {
 		emit(f)

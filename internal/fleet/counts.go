@@ -160,7 +160,7 @@ func (f *Fleet) tellCounts(ctx context.Context, reached bool) {
 	due := at.behind || other
 	done := true
 	if due || at.unput && at.beats%liveEvery == 1 {
-		text := sealed(ring, forLive+f.boot, share{Seq: at.seq, Live: at.live.Encode()})
+		text := sealShare(ring, forLive+f.boot, share{Seq: at.seq, Live: at.live.Encode()})
 		if done = f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) { p.HSet(ctx, liveKey, f.boot, text) }) == nil; done {
 			at.unput = false
 			f.liveAt.Store(at.seq)
@@ -185,7 +185,7 @@ func (f *Fleet) putUsed(ctx context.Context) bool {
 		return true
 	}
 	s := share{Seq: at.seq, Ledger: u.Ledger, Month: u.Month, Sum: u.Bytes, Used: marked(u.Nodes).Encode()}
-	text := sealed(f.ring.Load(), forUsed+u.Ledger, s)
+	text := sealShare(f.ring.Load(), forUsed+u.Ledger, s)
 	if f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) { p.HSet(ctx, usedKey, u.Ledger, text) }) != nil {
 		return false
 	}
@@ -209,7 +209,7 @@ type toldCounts struct {
 	behind bool // others may have missed something: all is put into Redis
 }
 
-func sealed(ring *seal.Ring, purpose string, s share) string {
+func sealShare(ring *seal.Ring, purpose string, s share) string {
 	text, err := json.Marshal(s)
 	if err != nil { // our own types: it cannot be
 		return ""

@@ -8,8 +8,8 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/fleet/tally"
 )
 
-// counting is what a machine of a test counts. Its zero value counts nothing.
-type counting struct {
+// countedHere is what a machine of a test counts. Its zero value counts nothing.
+type countedHere struct {
 	mu      sync.Mutex
 	ledger  string
 	changed map[string]int
@@ -17,7 +17,7 @@ type counting struct {
 	told    map[string]uint64
 }
 
-func (c *counting) Live() map[string]int {
+func (c *countedHere) Live() map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	all := c.changed
@@ -25,7 +25,7 @@ func (c *counting) Live() map[string]int {
 	return all
 }
 
-func (c *counting) Used(_ int, all bool) Used {
+func (c *countedHere) Used(_ int, all bool) Used {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	u := Used{Ledger: c.ledger, Month: 24_000, Nodes: map[string]uint64{}}
@@ -40,12 +40,12 @@ func (c *counting) Used(_ int, all bool) Used {
 }
 
 // startCounting starts a machine that counts.
-func startCounting(t *testing.T, url, name, ledger string) (*box, *counting) {
-	c := &counting{ledger: ledger}
+func startCounting(t *testing.T, url, name, ledger string) (*box, *countedHere) {
+	c := &countedHere{ledger: ledger}
 	return start(t, url, name, "", func(cfg *Config) { cfg.Counted = c }), c
 }
 
-func (c *counting) open(node string, n int) {
+func (c *countedHere) open(node string, n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.changed == nil {
@@ -54,7 +54,7 @@ func (c *counting) open(node string, n int) {
 	c.changed[node] = n
 }
 
-func (c *counting) use(node string, n uint64) {
+func (c *countedHere) use(node string, n uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.used == nil {

@@ -90,6 +90,9 @@ type Config struct {
 	Connected func() []string
 	// Counted is what limits over the fleet count; nil: nothing.
 	Counted Counted
+	// Answers are what answers the questions of other machines, by their kind; they are told which kinds these are. Each is called
+	// from one goroutine.
+	Answers map[string]Answerer
 	// Found is called with what is wrong, and with nothing when all is well again. May be nil.
 	Found  func(now []findings.Finding)
 	Now    func() time.Time // nil: time.Now
@@ -116,6 +119,8 @@ type Fleet struct {
 	heard          chan news              // bans of other machines that are not in force here yet
 	leave          atomic.Bool            // this machine drains
 
+	questions chan news // of other machines, that are not answered yet
+
 	settling sync.Mutex // held while records are put in force, one batch after the other
 
 	mu        sync.Mutex
@@ -129,6 +134,7 @@ type Fleet struct {
 	clock     time.Duration       // how long Redis has been there
 	beaten    time.Time           // when it last was
 	waiting   map[uint64]*waiter
+	asking    map[uint64]*asking
 	state     redisState
 	counts    Counts
 
@@ -148,6 +154,11 @@ type Counts struct {
 	Malformed uint64 // entries that are sealed well and cannot be read
 	Rubbish   uint64 // entries in Redis that were no machine's, or too long to be read, and were deleted
 	Compared  uint64 // how often all bans were compared with Redis
+
+	Answered   uint64 // questions of other machines
+	Unanswered uint64 // answers that other machines owed this one, and did not give in time
+	Stale      uint64 // questions that were old, or were asked again: somebody may have kept them
+	Busy       uint64 // questions that were not answered since there were too many
 }
 
 // New reads what is kept in cfg.Dir. It does not ask Redis anything.
@@ -176,7 +187,7 @@ func New(cfg Config) (*Fleet, error) {
 	f := &Fleet{
 		cfg: cfg, log: cfg.Logger, boot: rand.Text(), elsewhere: newCounts(), wake: make(chan struct{}, 1), heard: make(chan news, batch), set: banset.NewSet(),
 		unshared: map[string]struct{}{}, unsettled: map[string]struct{}{}, machines: map[string]*machine{},
-		strange: map[string]*machine{}, waiting: map[uint64]*waiter{},
+		strange: map[string]*machine{}, waiting: map[uint64]*waiter{}, asking: map[uint64]*asking{}, questions: make(chan news, maxAsked),
 	}
 	if err := CheckName(cfg.Region); err != nil {
 		return nil, fmt.Errorf("fleet.region: %w", err)
@@ -234,6 +245,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	var listening sync.WaitGroup
 	listening.Go(func() { f.listen(ctx) })
 	listening.Go(func() { f.work(ctx) })
+	listening.Go(func() { f.answer(ctx) })
 	tick := time.NewTicker(f.cfg.beat)
 	defer tick.Stop()
 	for {
@@ -272,6 +284,9 @@ func within(ctx context.Context, f func(ctx context.Context) error) error {
 	defer cancel()
 	return f(limited)
 }
+
+// Name is what this machine is called.
+func (f *Fleet) Name() string { return f.cfg.Name }
 
 // Counts returns the totals since the start.
 func (f *Fleet) Counts() Counts {

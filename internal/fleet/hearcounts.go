@@ -214,7 +214,7 @@ func (f *Fleet) scanUsed(ctx context.Context, all bool) {
 						all[m] = n
 					}
 				}
-				lost[ledger] = sealed(f.ring.Load(), forUsed+ledger, share{Ledger: ledger, Month: month, Sum: counts[tally.MarkOf("")], Used: all.Encode()})
+				lost[ledger] = sealShare(f.ring.Load(), forUsed+ledger, share{Ledger: ledger, Month: month, Sum: counts[tally.MarkOf("")], Used: all.Encode()})
 			}
 			return true
 		})

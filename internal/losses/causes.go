@@ -103,6 +103,8 @@ var causes = map[Area]map[string]Cause{
 		"strange":   {"a machine has another credential secret", "see crolang-aio fleet, and give all the same credentials.secret", some},
 		"forged":    {"somebody without the secret has written there", "change the password of that Redis, and see who has it", 1},
 		"malformed": {"what a machine has written cannot be read", "run the same version on all machines; if they do, please report it", 1},
+		"stale":     {"a question of another machine is old, or came before", "somebody may keep and repeat what goes through that Redis; else check the clocks", some},
+		"busy":      {"questions of other machines are not answered: there are too many", "ask less often: each look at a Node asks all machines", some},
 	},
 	Redis: {
 		"full":      {"the embedded Redis refuses connections: it has as many as it takes", "it is for development: use a Redis of its own", 1},

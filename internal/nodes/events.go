@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 // Kind says what an [Event] is about. A kind is a word of the program's own, never made from what a stranger sent.
@@ -48,6 +50,8 @@ type Event struct {
 	Failed bool      `json:"failed,omitempty"` // something did not work, or was taken from the Node
 	Detail string    `json:"detail"`           // plain words; may quote what a stranger sent, control characters replaced
 	Count  int       `json:"count,omitempty"`  // how often in a row the very same happened, the last time at Time; 0: once
+	// Machine is where it happened, in a why-record of several machines; those of several that noted the same at once.
+	Machine string `json:"machine,omitempty"`
 }
 
 // A Node's log is one slice with its events one after the other, the oldest first. For 100 000 Nodes with a few events each
@@ -73,8 +77,11 @@ func (r *Registry) Opened(node, detail string) { r.note(node, stranger, KindAllo
 // Ended notes that an allocation has ended, and counts it as gone.
 func (r *Registry) Ended(node, detail string) { r.note(node, stranger, KindClosed, false, detail) }
 
-// Refused notes that the TURN server refused the Node something, or dropped what it sent or was to receive.
-func (r *Registry) Refused(node, detail string) { r.note(node, stranger, KindRefused, true, detail) }
+// Refused notes that the TURN server refused the Node something, or dropped what it sent or was to receive. With an id that this program has
+// made up for doctor that is no failure, but what doctor was after.
+func (r *Registry) Refused(node, detail string) {
+	r.note(node, stranger, KindRefused, !strings.HasPrefix(node, nodeid.DoctorPrefix), detail)
+}
 
 // Observed notes what the TURN server would have refused under another setting.
 func (r *Registry) Observed(node, detail string) { r.note(node, stranger, KindObserved, false, detail) }
