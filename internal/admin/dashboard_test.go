@@ -82,7 +82,7 @@ func lively(t *testing.T, token string) *server {
 		kept.Note(x)
 	}
 	s := serve(t, token, func(c *Config) {
-		link := adminapi.BrokerLink{From: netip.MustParseAddr("198.51.100.7"), Runtime: "JVM", Version: "1.0" + hostile, Since: now.Add(-time.Hour), Attempts: 1, SentBytes: 1500}
+		link := adminapi.BrokerLink{From: netip.MustParseAddr("198.51.100.7"), Runtime: "JVM", Version: "1.0" + hostile, Since: now.Add(-time.Hour), Attempts: 1, SentBytes: 1500, RoundTrip: 12.34}
 		c.Broker, c.Stories = atBroker{"Bob": link, hostile: link}, kept
 		c.Status = func() adminapi.Status {
 			return adminapi.Status{
@@ -154,7 +154,7 @@ func heading(p *page, text string) {
 var views = []struct{ path, heading, ready string }{
 	{"overview", "Overview", `document.querySelectorAll(".big")[1].textContent === "3" && document.querySelector(".line.in").getAttribute("d").length > 100`},
 	{"nodes", "Nodes", `document.querySelectorAll("tbody tr").length === 4`},
-	{"node?id=Bob", "Bob", `document.querySelectorAll(".event").length === 5 && document.querySelectorAll(".attempt .problem").length === 1`},
+	{"node?id=Bob", "Bob", `document.querySelectorAll(".event").length === 5 && document.querySelectorAll(".attempt .problem").length === 1 && document.querySelector(".a-known").textContent.includes("12.3 ms")`},
 	{"story?id=Bob&with=" + url.QueryEscape(hostile), "Story of two Nodes", `document.querySelectorAll("tbody tr").length === 9 &&
 		document.querySelector(".lead.bad").textContent === "The other Node did not accept." && document.querySelectorAll(".tag.bad").length === 1`},
 	{"allocations", "Allocations", `document.querySelectorAll("tbody tr").length === 3`},

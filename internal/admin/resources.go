@@ -141,7 +141,7 @@ func (a *Admin) allocations(c *call, _ none) (adminapi.AllocationList, error) {
 	}
 	if q := c.query.Get("q"); q != "" {
 		list = slices.DeleteFunc(list, func(al adminapi.Allocation) bool {
-			return !strings.Contains(al.Node, q) && !strings.Contains(al.Client.String(), q) && !strings.Contains(al.Relayed.String(), q)
+			return !strings.Contains(al.Node, q) && !strings.Contains(al.Client.String(), q) && !strings.Contains(al.Addresses(), q)
 		})
 	}
 	first, ok := allocationOrders[c.query.Get("sort")]

@@ -42,7 +42,8 @@ type BrokerLink struct {
 	Messages    uint32     `json:"messages"`
 	SentBytes   uint64     `json:"sent_bytes"` // of all of these
 	GotBytes    uint64     `json:"got_bytes"`
-	Machine     string     `json:"machine,omitempty"` // of a fleet, where that Broker is
+	RoundTrip   float64    `json:"round_trip_ms,omitempty"` // to the Broker and back, measured every 25 s; left out: not yet
+	Machine     string     `json:"machine,omitempty"`       // of a fleet, where that Broker is
 }
 
 // Story answers GET /api/story?id=NODE&with=OTHER: how far a connection of two Nodes has come, the one that asked first. It is
@@ -110,11 +111,13 @@ type NodeRecord struct {
 
 // Allocation is a live allocation, as the TURN server lists it. Counters are as of the listing.
 type Allocation struct {
-	ID           string         `json:"id"` // unique while the process runs
-	Node         string         `json:"node"`
-	Transport    string         `json:"transport"` // "udp", "tcp", "tls" or "dtls": between client and server
-	Client       netip.AddrPort `json:"client"`
-	Relayed      netip.AddrPort `json:"relayed"` // as told to the client
+	ID        string         `json:"id"` // unique while the process runs
+	Node      string         `json:"node"`
+	Transport string         `json:"transport"` // "udp", "tcp", "tls" or "dtls": between client and server
+	Client    netip.AddrPort `json:"client"`
+	Relayed   netip.AddrPort `json:"relayed"` // as told to the client
+	// Also is the relayed address in the other family, of a client that asked for both.
+	Also         netip.AddrPort `json:"also_relayed,omitzero"`
 	Created      time.Time      `json:"created"`
 	Expires      time.Time      `json:"expires"`  // unless it is refreshed
 	BytesIn      uint64         `json:"bytes_in"` // payload from the client to its peers
@@ -126,6 +129,14 @@ type Allocation struct {
 	Peers        int            `json:"peers"`          // permissions in force
 	Channels     int            `json:"channels"`
 	Machine      string         `json:"machine,omitempty"` // of a fleet, where it is; in a [NodeRecord] alone
+}
+
+// Addresses are the relayed addresses, for people.
+func (a *Allocation) Addresses() string {
+	if !a.Also.IsValid() {
+		return a.Relayed.String()
+	}
+	return a.Relayed.String() + " and " + a.Also.String()
 }
 
 // AllocationList answers GET /api/allocations. Query: node (exactly), q (part of an id or address), sort (newest, rate, traffic or

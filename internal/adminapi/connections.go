@@ -30,7 +30,7 @@ type Connections struct {
 }
 
 // History answers GET /api/history: what was relayed over time, in bytes per second. Query: step (minute, of the last day; or hour,
-// of the last thirty days). In and Out are the means of the time in which the server ran; null: it did not run. The last is of the
+// of the last thirty days), node (what one Node relayed, with the headers of IP and UDP). In and Out are the means of the time in which the server ran; null: it did not run. The last is of the
 // step that is not over, at Until; each before it ends a step earlier.
 type History struct {
 	Step  int           `json:"step"` // seconds

@@ -14,6 +14,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet"
+	"github.com/crolang-p2p/crolang-aio/internal/fleet/vault"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
@@ -21,6 +22,7 @@ import (
 type together struct {
 	fleet      *fleet.Fleet          // nil: this machine is alone
 	fleetRedis redis.UniversalClient // its own client, so that nothing waits behind what Brokers ask
+	vault      *vault.Vault          // nil: likewise
 }
 
 // openFleet joins the machines that share fleet.redis_url.
@@ -29,9 +31,6 @@ func (a *App) openFleet() (err error) {
 	at := hold.cfg.Fleet.RedisURL
 	if !at.IsSet() {
 		return nil
-	}
-	if a.fleetRedis, err = openRedis(at); err != nil {
-		return err
 	}
 	a.fleet, err = fleet.New(fleet.Config{
 		Redis: a.fleetRedis, Name: fleetName(hold.cfg), Region: hold.cfg.Fleet.Region, Settings: fleetSettings(hold.cfg, hold.secrets),
@@ -81,7 +80,11 @@ func (a *App) prepareFleet(next *config.Config, s secrets) (change.Change, error
 	if a.fleet == nil {
 		return change.Change{}, nil
 	}
-	return a.fleet.Prepare(fleetSettings(next, s))
+	var both change.Set
+	set := fleetSettings(next, s)
+	both.Add(a.fleet.Prepare(set))
+	both.Add(a.vault.Prepare(set.Secrets))
+	return both.Join()
 }
 
 // closeFleet closes its client.
@@ -163,7 +166,7 @@ func (r *reporter) fleetStats() (metrics.FleetStats, bool) {
 	c, h := r.fleet.Counts(), r.fleet.Health()
 	st := metrics.FleetStats{
 		RedisOK: h.Fault == "", Machines: map[string]int{}, Unshared: h.Unshared, Sent: c.Sent, Received: c.Received, Compared: c.Compared,
-		Refused: notBelieved(c), Exchanges: c.Beats, Failure: c.Failures, Answered: c.Answered, Unanswered: c.Unanswered, Latency: h.Latency,
+		Refused: notBelieved(c, r.vault.Counts()), Exchanges: c.Beats, Failure: c.Failures, Answered: c.Answered, Unanswered: c.Unanswered, Latency: h.Latency,
 	}
 	for _, m := range r.fleet.Machines() {
 		st.Machines[string(m.State)]++
@@ -180,6 +183,8 @@ func (r *reporter) fleetStats() (metrics.FleetStats, bool) {
 }
 
 // notBelieved are the entries in the fleet's Redis, and the questions of other machines, that count for nothing, by cause.
-func notBelieved(c fleet.Counts) map[string]uint64 {
-	return map[string]uint64{"strange": c.Strangers, "forged": c.Forged, "malformed": c.Malformed, "stale": c.Stale, "busy": c.Busy}
+func notBelieved(c fleet.Counts, v vault.Counts) map[string]uint64 {
+	return map[string]uint64{
+		"strange": c.Strangers + v.Strangers, "forged": c.Forged + v.Forged, "malformed": c.Malformed, "stale": c.Stale, "busy": c.Busy,
+	}
 }

@@ -41,7 +41,7 @@ func described(all []control.Allocation) []adminapi.Allocation {
 	out := make([]adminapi.Allocation, len(all))
 	for i, x := range all {
 		out[i] = adminapi.Allocation{
-			ID: x.ID, Node: x.Node, Transport: x.Transport, Client: x.Client, Relayed: x.Relayed,
+			ID: x.ID, Node: x.Node, Transport: x.Transport, Client: x.Client, Relayed: x.Relayed, Also: x.Also,
 			Created: x.Created, Expires: x.Expires,
 			BytesIn: x.Stats.Up.Bytes, BytesOut: x.Stats.Down.Bytes,
 			DatagramsIn: x.Stats.Up.Datagrams, DatagramsOut: x.Stats.Down.Datagrams,

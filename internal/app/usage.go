@@ -8,13 +8,20 @@ import (
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/history"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/usage"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/control"
 )
 
-// openUsage opens the record of what Nodes use.
+// openUsage opens the record of what Nodes use, and what is remembered of it for plots.
 func (a *App) openUsage() (err error) {
+	if a.history, err = history.New(history.Config{
+		DataDir: a.dir.Path(), Totals: a.report.traffic, Logger: a.part("history"),
+		Found: func(now []findings.Finding) { a.found.Replace("history.", now) },
+	}); err != nil {
+		return err
+	}
 	a.usage, err = usage.New(usage.Config{
 		DataDir: a.dir.Path(), Settings: usageSettings(a.cfg()), Note: a.nodes.Observed, Logger: a.part("usage"),
 		Found: func(now []findings.Finding) { a.found.Replace("usage.", now) },
@@ -28,7 +35,10 @@ func usageSettings(cfg *config.Config) usage.Settings {
 }
 
 // ledger shows the record to the TURN server.
-type ledger struct{ *usage.Keeper }
+type ledger struct {
+	*usage.Keeper
+	history *history.Keeper
+}
 
 var _ control.Ledger = ledger{}
 
@@ -44,7 +54,10 @@ func billed(node string) string {
 func (l ledger) Opened(node string) { l.Keeper.Opened(billed(node)) }
 
 // Used implements [control.Ledger].
-func (l ledger) Used(node string, u control.Used) { l.Keeper.Used(billed(node), u.Up, u.Down, u.For) }
+func (l ledger) Used(node string, u control.Used) {
+	l.Keeper.Used(billed(node), u.Up, u.Down, u.For)
+	l.history.Relayed(billed(node), u.Up, u.Down)
+}
 
 // Exhausted implements [control.Ledger].
 func (l ledger) Exhausted(node string) (control.Exhaustion, string) {

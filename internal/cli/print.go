@@ -67,7 +67,7 @@ func printAllocations(w io.Writer, now time.Time, l adminapi.AllocationList) err
 	t := terminal.NewTable(w, head...)
 	for _, a := range l.Allocations {
 		line := []string{
-			a.ID, a.Node, a.Transport, a.Client.String(), a.Relayed.String(), bytesText(a.BytesIn), bytesText(a.BytesOut),
+			a.ID, a.Node, a.Transport, a.Client.String(), a.Addresses(), bytesText(a.BytesIn), bytesText(a.BytesOut),
 			strconv.FormatUint(a.Drops, 10), strconv.Itoa(a.Peers), ago(a.Created, now), ago(a.Expires, now),
 		}
 		if machines {

@@ -147,6 +147,7 @@ type Counts struct {
 	Strangers uint64 // entries of machines that have another secret
 	Forged    uint64 // entries that nobody who has the secret has written so
 	Malformed uint64 // entries that are sealed well and cannot be read
+	Rubbish   uint64 // entries in Redis that were no machine's, or too long to be read, and were deleted
 	Compared  uint64 // how often all bans were compared with Redis
 
 	Answered   uint64 // questions of other machines

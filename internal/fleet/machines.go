@@ -96,7 +96,31 @@ type machine struct {
 
 // up reports whether m is there. f.mu is held.
 func (f *Fleet) up(m *machine) bool {
-	return m.fresh && !m.left && f.clock-m.heard < f.cfg.gone && m.skew.Abs() < maxSkew
+	return m.fresh && !m.left && f.clock-m.heard < f.gone() && m.skew.Abs() < maxSkew
+}
+
+// gone is after what silence a machine counts as silent. f.mu is held.
+func (f *Fleet) gone() time.Duration {
+	return f.cfg.gone + time.Duration(stretched(len(f.machines))-1)*f.cfg.beat
+}
+
+// What all say to all grows with the square of their number. So in a large fleet each reads the heartbeats of all more seldom,
+// and waits as much longer until it counts another as silent; who drains, is full or leaves says so to all at once as ever.
+const (
+	// stretchedFrom is the number of machines from which on that is so.
+	stretchedFrom = 100
+	// greetedBelow is that below which a newcomer is answered at once, in place of reading who is there twice.
+	greetedBelow = 32
+)
+
+// stretched is how many beats come to one reading, where so many other machines are known.
+func stretched(others int) int { return 1 + others/stretchedFrom }
+
+// stretch is that of now.
+func (f *Fleet) stretch() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return stretched(len(f.machines))
 }
 
 // hear takes in a heartbeat. spoken: the machine says it now; else it stands in Redis, and may have stood there for long.
@@ -131,7 +155,7 @@ func (f *Fleet) hear(sealed string, spoken bool) {
 	case m == nil:
 		m = &machine{heard: f.clock, fresh: spoken, skew: skew}
 		all[h.Boot] = m
-		if spoken { // it has come just now, and should hear of this one
+		if spoken && len(all) < greetedBelow { // it has come just now, and should hear of this one
 			f.state.said = ""
 			f.hurry()
 		}

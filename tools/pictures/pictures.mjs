@@ -19,7 +19,7 @@ const option = (name) => (args.includes(name) ? args[args.indexOf(name) + 1] : u
 const docs = path.resolve(import.meta.dirname, "../../docs");
 const VIEWS = {
   overview: "overview", nodes: "nodes", node: "node?id=phone-ana", story: "story?id=phone-ana&with=hub-berlin", allocations: "allocations",
-  bans: "bans", setup: "setup", test: "test",
+  bans: "bans", usage: "usage", setup: "setup", test: "test",
 };
 const only = option("--only")?.split(",");
 const widths = option("--widths")?.split(",").map(Number);

@@ -121,6 +121,7 @@ type Control struct {
 // Plane is what control needs of the data plane.
 type Plane interface {
 	Open(src relay.Source, o relay.OpenOptions) (*relay.Relay, error)
+	OpenPair(src relay.Source, o relay.OpenOptions) (r *relay.Relay, failed [2]error)
 	RelayAt(a netip.AddrPort) *relay.Relay
 	HasRelay(ip netip.Addr, but *relay.Relay) bool
 }
@@ -194,9 +195,11 @@ func (c *Control) Recheck() {
 }
 
 func (c *Control) recheck(s *session) {
-	s.relay.Restrict(func(ip netip.Addr) bool {
-		allowed, _ := c.cfg.CheckPeer(ip)
-		return allowed
+	s.legs(func(l *leg) {
+		l.relay.Restrict(func(ip netip.Addr) bool {
+			allowed, _ := c.cfg.CheckPeer(ip)
+			return allowed
+		})
 	})
 }
 
@@ -264,6 +267,7 @@ type Allocation struct {
 	Transport string
 	Client    netip.AddrPort
 	Relayed   netip.AddrPort
+	Also      netip.AddrPort // the other relayed address, of the other family; zero: there is none
 	Created   time.Time
 	Expires   time.Time
 	Stats     relay.Stats
@@ -288,7 +292,10 @@ func (c *Control) Toward(node string, peers []netip.Addr) (out []Allocation) {
 	all := slices.Collect(maps.Values(c.byNode[node]))
 	c.mu.Unlock()
 	for _, s := range all {
-		if slices.ContainsFunc(peers, func(ip netip.Addr) bool { return s.relay.Permitted(ip) != 0 }) {
+		if slices.ContainsFunc(peers, func(ip netip.Addr) bool {
+			r := s.toward(ip)
+			return r != nil && r.Permitted(ip) != 0
+		}) {
 			out = append(out, s.snapshot())
 		}
 	}
@@ -296,13 +303,27 @@ func (c *Control) Toward(node string, peers []netip.Addr) (out []Allocation) {
 }
 
 func (s *session) snapshot() Allocation {
-	t := s.relay.Tuple()
-	permissions, channels := s.relay.Counts()
-	return Allocation{
-		ID: s.ID(), Node: s.node, Transport: t.Transport.String(), Client: t.Client, Relayed: s.relay.Addr(),
-		Created: s.started, Expires: time.Unix(s.expires.Load(), 0), Stats: s.relay.Stats(),
-		Permissions: permissions, Channels: channels,
+	t := s.first.relay.Tuple()
+	a := Allocation{
+		ID: s.ID(), Node: s.node, Transport: t.Transport.String(), Client: t.Client,
+		Created: s.started, Expires: s.expires(), Stats: s.traffic(),
 	}
+	s.legs(func(l *leg) {
+		switch {
+		case l.ended.Load():
+		case !a.Relayed.IsValid():
+			a.Relayed = l.relay.Addr()
+		default:
+			a.Also = l.relay.Addr()
+		}
+		permissions, channels := l.relay.Counts()
+		a.Permissions += permissions
+		a.Channels += channels
+	})
+	if !a.Relayed.IsValid() { // it is just ending
+		a.Relayed = s.first.relay.Addr()
+	}
+	return a
 }
 
 func (c *Control) sessions() []*session {
@@ -341,9 +362,9 @@ func (c *Control) removed(s *session, cause string) {
 	c.quota.give(s.node)
 	s.bill(c.now())
 	c.stats.ended.Add(1)
-	c.stats.closed(s.relay)
-	c.cfg.Nodes.Ended(s.node, "allocation "+s.relay.Addr().String()+" ended: "+cause)
+	c.stats.closed(s)
+	c.cfg.Nodes.Ended(s.node, "allocation "+s.addresses()+" ended: "+cause)
 	if c.log.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // no context here
-		c.log.Debug("allocation ended", "node", s.node, "relayed", s.relay.Addr(), "cause", cause)
+		c.log.Debug("allocation ended", "node", s.node, "relayed", s.addresses(), "cause", cause)
 	}
 }

@@ -59,10 +59,13 @@ function refreshAll() {
   window.dispatchEvent(new Event("refresh"));
 }
 
+/** addresses are the relayed addresses of an allocation: one, or one in each family. */
+export const addresses = (a) => (a.also_relayed ? `${a.relayed} and ${a.also_relayed}` : a.relayed);
+
 /** closeAllocation asks, then ends an allocation. */
 export async function closeAllocation(allocation) {
   const answer = await ask("Close this allocation?", [
-    h("p", {}, `${allocation.relayed} of `, h("bdi", { text: printable(allocation.node) }),
+    h("p", {}, `${addresses(allocation)} of `, h("bdi", { text: printable(allocation.node) }),
       " stops relaying at once. The Node may make a new one, unless it is banned."),
   ], "Close it");
   return answer !== null && attempt(async () => {

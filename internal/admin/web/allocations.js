@@ -1,8 +1,8 @@
 // The live allocations.
 
-import { changeButton, closeAllocation, every } from "./actions.js";
+import { addresses, changeButton, closeAllocation, every } from "./actions.js";
 import { call } from "./api.js";
-import { ago, bytes, count, h, nodeLink, pager, printable, quoted, rate, table } from "./dom.js";
+import { ago, bytes, count, h, labelled, nodeLink, pager, printable, quoted, rate, table } from "./dom.js";
 import { spark } from "./spark.js";
 
 export const title = "Allocations";
@@ -24,7 +24,7 @@ export function allocationTable(done, { withNode, elsewhere = () => false }) {
     kind: "lines",
     key: (a) => `${a.machine ?? ""} ${a.id}`,
     make: (a) => {
-      const cells = withNode ? [nodeLink(a.node), a.relayed, a.transport.toUpperCase(), a.client] : [h("span", { class: "address", title: `for ${a.client}, made ${new Date(a.created).toLocaleString()}` }, a.relayed), a.transport.toUpperCase()];
+      const cells = withNode ? [nodeLink(a.node), addresses(a), a.transport.toUpperCase(), a.client] : [h("span", { class: "address", title: `for ${a.client}, made ${new Date(a.created).toLocaleString()}` }, addresses(a)), a.transport.toUpperCase()];
       const relayed = bytes(a.bytes_in + a.bytes_out);
       cells.push(rate(a.rate), spark("allocation " + a.id, a.rate ?? 0));
       if (withNode) cells.push(relayed, count(a.drops), ago(a.created), ago(a.expires));
@@ -37,7 +37,7 @@ export function allocationTable(done, { withNode, elsewhere = () => false }) {
 
 function closeButton(a, done) {
   return changeButton({
-    type: "button", class: "small", text: "Close", "data-allocation": a.id, "aria-label": `Close ${a.relayed} of ${printable(a.node)}`,
+    type: "button", class: "small", text: "Close", "data-allocation": a.id, "aria-label": `Close ${addresses(a)} of ${printable(a.node)}`,
     on: { click: async () => (await closeAllocation(a)) && done() },
   });
 }
@@ -49,8 +49,7 @@ export function show(main, _, signal) {
   const pages = pager(PAGE, () => refresh());
   const list = allocationTable(() => refresh(), { withNode: true });
   main.append(h("section", {},
-    h("div", { class: "row" }, h("label", { for: "search", text: "Find" }), search,
-      h("label", { for: "sort", text: "First" }), sort, pages.el), list.el));
+    h("div", { class: "row" }, labelled("Find", search), labelled("First", sort), pages.el), list.el));
   const refresh = every(2000, signal, async () => {
     const query = { ...pages.query(), sort: sort.value };
     if (search.value) query.q = search.value;

@@ -13,8 +13,9 @@ import * as overview from "./overview.js";
 import * as setup from "./setup.js";
 import * as story from "./story.js";
 import * as test from "./test.js";
+import * as usage from "./usage.js";
 
-const views = { overview, nodes, node, allocations, bans, machines, setup, story, test };
+const views = { overview, nodes, node, allocations, bans, machines, setup, story, test, usage };
 const main = document.getElementById("main");
 const always = new AbortController().signal;
 

@@ -14,11 +14,16 @@ const contentKey = 32
 // Box encrypts text for purpose, so that whoever can read Redis, and has none of the secrets, learns how long it is and nothing
 // else. Each box has a key of its own, which is in front, encrypted under that of every secret of this machine; [Ring.Unbox]
 // opens it where one of them is known.
-func (r *Ring) Box(purpose string, text []byte) string {
+func (r *Ring) Box(purpose string, text []byte) string { return box(r.keys, purpose, text) }
+
+// Enclose is Box for what is kept: only the secret for new credentials opens it, since an earlier one may have been given away.
+func (r *Ring) Enclose(purpose string, text []byte) string { return box(r.keys[:1], purpose, text) }
+
+func box(keys []key, purpose string, text []byte) string {
 	key := make([]byte, contentKey)
 	rand.Read(key)
 	var b strings.Builder
-	for i, k := range r.keys {
+	for i, k := range keys {
 		if i > 0 {
 			b.WriteByte(',')
 		}
@@ -66,7 +71,7 @@ func shut(key []byte, purpose string, text []byte) string {
 
 func open(key []byte, purpose, sealed string) ([]byte, bool) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(sealed)
-	if err != nil {
+	if err != nil || strings.ContainsAny(sealed, "\r\n") { // which decoding passes over
 		return nil, false
 	}
 	text, err := sealer(key).Open(nil, nil, raw, []byte(purpose))

@@ -3,7 +3,7 @@
 // is put into a box: encrypted too.
 //
 // Several secrets may hold at once, while they are being rotated: a text is sealed under all that the machine has, and opens
-// where one of them is known.
+// where one of them is known. It is enclosed under that for new credentials alone: an earlier one may have been given away.
 package seal
 
 import (
