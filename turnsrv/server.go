@@ -48,6 +48,8 @@ type Config struct {
 	Nodes control.Directory
 	// Ledger is told what Nodes use, see [Server.Account]. May be nil.
 	Ledger control.Ledger
+	// Elsewhere returns how many allocations a Node has at other machines, see [control.Config]. May be nil.
+	Elsewhere func(node string) int
 	// Certificate finds the one for a ClientHello. One whose only protocol is acme-tls/1 is a CA's question by tls-alpn-01
 	// (RFC 8737): its answer, or an error.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
@@ -114,7 +116,7 @@ func New(cfg Config) (*Server, error) {
 	workers := max(1, runtime.GOMAXPROCS(0))
 	var err error
 	s.control, err = control.New(control.Config{
-		Realm: cfg.Realm, Keys: cfg.Keys, Nodes: cfg.Nodes, Ledger: cfg.Ledger, CheckPeer: s.checkPeer, OwnListener: s.ownListener,
+		Realm: cfg.Realm, Keys: cfg.Keys, Nodes: cfg.Nodes, Ledger: cfg.Ledger, Elsewhere: cfg.Elsewhere, CheckPeer: s.checkPeer, OwnListener: s.ownListener,
 		Settings: cfg.Settings.Settings, Engines: workers, Now: cfg.Now, Logger: cfg.Logger,
 		OnPanic: s.stopped,
 	})
@@ -230,6 +232,9 @@ func (s *Server) Allocations() []control.Allocation { return s.control.Allocatio
 func (s *Server) Toward(node string, peers []netip.Addr) []control.Allocation {
 	return s.control.Toward(node, peers)
 }
+
+// Changed returns how many allocations Nodes have whose number has changed, see [control.Control.Changed].
+func (s *Server) Changed() map[string]int { return s.control.Changed() }
 
 // CloseNode ends every live allocation of a Node and returns how many there were. When it returns, none of them relays
 // any more.

@@ -16,6 +16,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/fleet"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet/vault"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/usage"
 )
 
 // together is this process's part in the fleet.
@@ -35,10 +36,51 @@ func (a *App) openFleet() (err error) {
 	a.fleet, err = fleet.New(fleet.Config{
 		Redis: a.fleetRedis, Name: fleetName(hold.cfg), Region: hold.cfg.Fleet.Region, Settings: fleetSettings(hold.cfg, hold.secrets),
 		Dir: a.dir.Path(), Bans: a.nodes, Connected: a.nodes.ConnectedNodes, Answers: a.answers(), Self: newPortrait(a.report).now,
-		Write: func(stun, turn []string) any { return newURLs(stun, turn) },
-		Found: func(now []findings.Finding) { a.found.Replace("fleet.", now) }, Logger: a.part("fleet"),
+		Counted: counted{&a.parts},
+		Write:   func(stun, turn []string) any { return newURLs(stun, turn) },
+		Found:   func(now []findings.Finding) { a.found.Replace("fleet.", now) }, Logger: a.part("fleet"),
 	})
 	return err
+}
+
+// counted shows the fleet what limits over all machines count.
+type counted struct{ parts *parts }
+
+var _ fleet.Counted = counted{}
+
+// Live implements [fleet.Counted].
+func (c counted) Live() map[string]int { return c.parts.turn.Changed() }
+
+// Used implements [fleet.Counted].
+func (c counted) Used(machines int, all bool) fleet.Used {
+	s := c.parts.usage.Share(machines, all)
+	return fleet.Used{Ledger: s.Ledger, Month: int32(s.Month), Bytes: s.Bytes, Nodes: s.Nodes}
+}
+
+// liveElsewhere is what counts the allocations of a Node at other machines; nil if this machine is alone.
+func (a *App) liveElsewhere() func(node string) int {
+	if !a.cfg().Fleet.RedisURL.IsSet() {
+		return nil
+	}
+	return func(node string) int {
+		if a.fleet == nil { // not yet
+			return 0
+		}
+		return a.fleet.LiveElsewhere(node)
+	}
+}
+
+// usedElsewhere is what counts the bytes that other machines relayed for a Node; nil if this machine is alone.
+func (a *App) usedElsewhere() func(m usage.Month, node string) uint64 {
+	if !a.cfg().Fleet.RedisURL.IsSet() {
+		return nil
+	}
+	return func(m usage.Month, node string) uint64 {
+		if a.fleet == nil { // not yet
+			return 0
+		}
+		return a.fleet.UsedElsewhere(int32(m), node)
+	}
 }
 
 // answers has the admin API answer the questions of other machines. It is there when the fleet runs.

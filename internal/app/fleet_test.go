@@ -12,6 +12,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/redisurl/redistest"
 	"github.com/crolang-p2p/crolang-aio/internal/stories"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
+	"github.com/crolang-p2p/crolang-aio/internal/usage"
 )
 
 // startFleet starts sites that share a Redis and a secret, and waits until each knows all.
@@ -157,6 +158,48 @@ func TestFleetWhileConnected(t *testing.T) {
 	alice.allocate(all[1])
 	if all[1].fleet.Connected("bob") {
 		t.Error("a Node that is nowhere counts as connected")
+	}
+}
+
+// A Node's limits hold over all machines: allocations, and what it relays in a month; and that is what it is told.
+func TestFleetLimits(t *testing.T) {
+	all := startFleet(t, redistest.Serve(t), []string{"one", "two"}, "[turn.limits]\nallocations_per_node = 2\nbytes_per_month_per_node = '1 MB'\n")
+	alice := joinNode(t, all[0], "alice")
+	alice.allocate(all[0])
+	last := alice.allocate(all[1])
+	refused := func(s *site) bool {
+		c, err := turnclient.Dial(t.Context(), turnclient.Options{Addr: "127.0.0.1:" + portOf(s), Transport: "udp", Username: alice.user, Password: alice.password})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, err = c.Allocate(t.Context(), nil)
+		return err != nil && strings.Contains(err.Error(), "486")
+	}
+	for _, s := range all {
+		await(t, "a machine does not count what the other has", func() bool { return s.fleet.LiveElsewhere("alice") == 1 })
+		if !refused(s) {
+			t.Error("a third allocation")
+		}
+		if _, events, _ := s.nodes.Lookup("alice"); !strings.Contains(events[len(events)-1].Detail, "2 of 2 in use over all machines of the fleet") {
+			t.Errorf("%+v", events)
+		}
+	}
+	last.Close()
+	all[1].turn.CloseNode("alice", "the test is over")
+	await(t, "it is not heard that one has ended", func() bool { return all[0].fleet.LiveElsewhere("alice") == 0 })
+	all[1].usage.Used("alice", 400_000, 0, time.Second)
+	all[0].usage.Used("alice", 600_000, 0, time.Second)
+	await(t, "the month's limit is not noticed", func() bool {
+		return all[0].turn.Live() == 0 && all[1].fleet.UsedElsewhere(int32(usage.MonthOf(time.Now())), "alice") == 600_000
+	})
+	for _, s := range all {
+		if limit, detail := s.usage.Exhausted("alice"); limit != usage.NodeLimit || !strings.Contains(detail, "over all machines of the fleet") {
+			t.Errorf("%v: %s", limit, detail)
+		}
+	}
+	if limit, _ := all[0].usage.Exhausted("bob"); limit != usage.NoLimit {
+		t.Error("another Node pays for it")
 	}
 }
 

@@ -23,7 +23,7 @@ func (a *App) openUsage() (err error) {
 		return err
 	}
 	a.usage, err = usage.New(usage.Config{
-		DataDir: a.dir.Path(), Settings: usageSettings(a.cfg()), Note: a.nodes.Observed, Logger: a.part("usage"),
+		DataDir: a.dir.Path(), Settings: usageSettings(a.cfg()), Note: a.nodes.Observed, Elsewhere: a.usedElsewhere(), Logger: a.part("usage"),
 		Found: func(now []findings.Finding) { a.found.Replace("usage.", now) },
 	})
 	return err

@@ -308,6 +308,8 @@ var internalOnly = map[string]string{
 	"run it by hand: … present _acme-challenge.NAME VALUE":   "the remedy of messages that the page has",
 	"certificates are looked at by Client.Run alone":         "it goes to a library's logger, which is off",
 	"write down the account: …":                              "it always can be",
+	"more than a message has room for":                       "package fleet puts it into Redis in its place",
+	"not counts by Node":                                     "package fleet counts it as malformed",
 	"fleet: Redis, Bans, Self, Write and Dir are needed":     "internal/app gives them",
 	"fleet.regions: …, …":                                    "the configuration has been checked before",
 	"sealed with another credential secret":                  "is counted, and the machine is named in a finding",

@@ -36,6 +36,10 @@ func (f *Fleet) own() heartbeat {
 		Boot: f.boot, At: f.cfg.Now().UTC(), Name: f.cfg.Name, Region: f.cfg.Region, Takes: ring.Prints(), Who: f.who.Load(),
 		Answers: slices.Sorted(maps.Keys(f.cfg.Answers)), Self: f.cfg.Self(),
 	}
+	h.LiveAt, h.UsedAt = f.liveAt.Load(), f.usedAt.Load()
+	if ledger := f.ledger.Load(); ledger != nil {
+		h.Ledger = *ledger
+	}
 	h.Draining = h.Draining || f.leave.Load()
 	same := make(map[string]string, len(h.Same))
 	for name, text := range h.Same {
@@ -104,10 +108,13 @@ func (f *Fleet) beat(ctx context.Context) {
 	}
 	f.arrange()
 	if !answers {
+		f.tellCounts(ctx, false)
 		return
 	}
 	f.follow(ctx, generation.Val(), log)
 	f.settleAgain()
+	f.tellCounts(ctx, true)
+	f.hearCounts(ctx)
 	f.tellWho(ctx)
 	f.hearWho(ctx)
 	f.sweep(ctx)
@@ -260,6 +267,7 @@ func (f *Fleet) sweep(ctx context.Context) {
 		_ = f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) {
 			p.HDel(ctx, machinesKey, boots...)
 			p.HDel(ctx, whoKey, boots...)
+			p.HDel(ctx, liveKey, boots...)
 		}) // again when another looks
 	}
 	for part := range slices.Chunk(ids, batch) {
@@ -271,9 +279,13 @@ func (f *Fleet) sweep(ctx context.Context) {
 func (f *Fleet) goodbye(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	if f.cfg.Counted != nil {
+		f.putUsed(ctx)
+	}
 	_ = f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) { // if it does not come through, the others notice by its silence
 		p.HDel(ctx, machinesKey, f.boot)
 		p.HDel(ctx, whoKey, f.boot)
+		p.HDel(ctx, liveKey, f.boot)
 		p.Publish(ctx, newsChannel, news{From: f.boot, Bye: f.seq.Add(1)}.seal(f.ring.Load()))
 	})
 	f.save(true)

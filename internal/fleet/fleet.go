@@ -88,6 +88,8 @@ type Config struct {
 	Write func(stun, turn []string) any
 	// Connected lists the Nodes that are connected to a Broker, as this machine knows; it is called every 10 s. nil: none.
 	Connected func() []string
+	// Counted is what limits over the fleet count; nil: nothing.
+	Counted Counted
 	// Answers are what answers the questions of other machines, by their kind; they are told which kinds these are. Each is called
 	// from one goroutine.
 	Answers map[string]Answerer
@@ -101,18 +103,21 @@ type Config struct {
 
 // Fleet is this machine's part in it. Make it with [New], then [Fleet.Run] it. Its methods may be called from any goroutine.
 type Fleet struct {
-	cfg    Config
-	log    *slog.Logger
-	boot   string // tells this process from all others
-	ring   atomic.Pointer[seal.Ring]
-	seq    atomic.Uint64
-	places atomic.Pointer[places]
-	where  atomic.Pointer[regions]
-	crowds atomic.Pointer[map[string]crowd] // by boot id
-	who    atomic.Uint64                    // number of the list of this machine's Nodes
-	wake   chan struct{}                    // has room for one: a beat is due now
-	heard  chan news                        // bans of other machines that are not in force here yet
-	leave  atomic.Bool                      // this machine drains
+	cfg            Config
+	log            *slog.Logger
+	boot           string // tells this process from all others
+	ring           atomic.Pointer[seal.Ring]
+	seq            atomic.Uint64
+	places         atomic.Pointer[places]
+	where          atomic.Pointer[regions]
+	crowds         atomic.Pointer[map[string]crowd] // by boot id
+	who            atomic.Uint64                    // number of the list of this machine's Nodes
+	elsewhere      *counts
+	ledger         atomic.Pointer[string] // of this machine
+	liveAt, usedAt atomic.Uint64          // see heartbeat
+	wake           chan struct{}          // has room for one: a beat is due now
+	heard          chan news              // bans of other machines that are not in force here yet
+	leave          atomic.Bool            // this machine drains
 
 	questions chan news // of other machines, that are not answered yet
 
@@ -180,7 +185,7 @@ func New(cfg Config) (*Fleet, error) {
 		cfg.gone = goneAfter
 	}
 	f := &Fleet{
-		cfg: cfg, log: cfg.Logger, boot: rand.Text(), wake: make(chan struct{}, 1), heard: make(chan news, batch), set: banset.NewSet(),
+		cfg: cfg, log: cfg.Logger, boot: rand.Text(), elsewhere: newCounts(), wake: make(chan struct{}, 1), heard: make(chan news, batch), set: banset.NewSet(),
 		unshared: map[string]struct{}{}, unsettled: map[string]struct{}{}, machines: map[string]*machine{},
 		strange: map[string]*machine{}, waiting: map[uint64]*waiter{}, asking: map[uint64]*asking{}, questions: make(chan news, maxAsked),
 	}

@@ -51,8 +51,11 @@ type heartbeat struct {
 	Region string    `json:"region,omitempty"`
 	Takes  []string  `json:"takes"` // fingerprints of the secrets that it takes, that for new credentials first
 	Bans   int       `json:"bans"`
-	Digest string    `json:"digest"` // of all its bans
-	Who    uint64    `json:"who"`    // number of the list of its connected Nodes
+	Digest string    `json:"digest"`            // of all its bans
+	Who    uint64    `json:"who"`               // number of the list of its connected Nodes
+	LiveAt uint64    `json:"live_at,omitempty"` // number of the message up to which its live allocations stand in Redis
+	Ledger string    `json:"ledger,omitempty"`  // under which stands what it has used
+	UsedAt uint64    `json:"used_at,omitempty"` // how often it has put that there
 	// Answers are the kinds of questions that it answers: none where its version is older than questions are.
 	Answers []string `json:"answers,omitempty"`
 	Self

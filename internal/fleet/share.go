@@ -113,10 +113,11 @@ type position struct {
 	unequal    map[string]comparison // by boot id
 	saved      time.Time
 	swept      time.Time
-	who        uint64           // beats
-	round      uint64           // in which lists of Nodes are fetched
-	told       [32]byte         // of the list of Nodes in Redis …
-	toldIn     string           // … of this generation
+	who        uint64   // beats
+	round      uint64   // in which lists of Nodes are fetched
+	told       [32]byte // of the list of Nodes in Redis …
+	toldIn     string   // … of this generation
+	counts     toldCounts
 	suspect    bool             // what stands in Redis may be more than can be read
 	stale      map[string]stale // fields of the hash of machines that are no machine's
 }

@@ -54,8 +54,12 @@ func (r *request) allocate() {
 		r.note(508, "server_full", fmt.Sprintf("allocation refused: the server's limit is reached, %d in use", used))
 		return
 	case "node":
-		r.note(486, "node_full", fmt.Sprintf("allocation refused: %d of %d in use, see turn.limits.allocations_per_node",
-			used, r.c.set.Load().AllocationsPerNode))
+		where := ""
+		if r.c.cfg.Elsewhere != nil {
+			where = " over all machines of the fleet"
+		}
+		r.note(486, "node_full", fmt.Sprintf("allocation refused: %d of %d in use%s, see turn.limits.allocations_per_node",
+			used, r.c.set.Load().AllocationsPerNode, where))
 		return
 	}
 	o.Budget, o.Share = of.tables, of.rate

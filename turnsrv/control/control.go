@@ -87,6 +87,9 @@ type Config struct {
 	Nodes     Directory
 	Ledger    Ledger // nil: what Nodes use is not counted, and not limited
 	Settings  Settings
+	// Elsewhere returns how many allocations a Node has at other machines, which count for Settings.AllocationsPerNode. It must be
+	// quick; nil: there are no other machines.
+	Elsewhere func(node string) int
 	// OwnListener reports whether this process listens on a. Such an address is never a peer, whatever the policy
 	// allows.
 	OwnListener func(a netip.AddrPort) bool
@@ -155,7 +158,7 @@ func New(cfg Config) (*Control, error) {
 		cfg: cfg, log: cfg.Logger, now: cfg.Now,
 		nonces:  newNonces(cfg.Now),
 		sources: newSources(cfg.Settings.UnauthenticatedPerSecond, cfg.Now),
-		quota:   newQuota(),
+		quota:   newQuota(cfg.Elsewhere),
 		rates:   newNodeRates(cfg.Now),
 		live:    make(map[uint64]*session),
 		byNode:  make(map[string]map[uint64]*session),
@@ -227,6 +230,10 @@ func (c *Control) Live() int {
 	defer c.mu.Unlock()
 	return len(c.live)
 }
+
+// Changed returns how many allocations those Nodes have of whom that is another number than at the last call, if there is a
+// Config.Elsewhere.
+func (c *Control) Changed() map[string]int { return c.quota.news() }
 
 // CloseNode ends every live allocation of a Node and returns how many it ended. When it returns, none of them relays
 // any more. It does not miss an Allocate that is being handled if the Node is banned before the call.
