@@ -61,12 +61,13 @@ type parts struct {
 
 // doors are what answers HTTP, but for the Broker.
 type doors struct {
-	hooks   *hooks.Server
-	admin   *admin.Admin
-	guard   *webguard.Guard // the admin listener
-	inlet   *webguard.Inlet // where the TURN server leaves clients that speak HTTP
-	front   *webguard.Guard // what serves them
-	strayed *atomic.Uint64  // their requests for what is not served
+	hooks    *hooks.Server
+	admin    *admin.Admin
+	guard    *webguard.Guard // the admin listener
+	adminTLS bool            // whether it speaks TLS
+	inlet    *webguard.Inlet // where the TURN server leaves clients that speak HTTP
+	front    *webguard.Guard // what serves them
+	strayed  *atomic.Uint64  // their requests for what is not served
 }
 
 // rendezvous is the Broker in this process, and what goes with it.
@@ -302,6 +303,9 @@ func (a *App) openAdmin() (err error) {
 	}
 	if l != nil {
 		guard.Listener = l
+	}
+	if a.adminTLS = set.TLS; set.TLS {
+		guard.Certificate = a.certs.GetCertificate
 	}
 	a.guard, err = webguard.New(guard)
 	return err

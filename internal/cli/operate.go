@@ -303,9 +303,6 @@ func clientOf(file string) (*adminapi.Client, error) {
 	if err != nil && !errors.Is(err, datadir.ErrMissing) { // where serve never ran, the client says so better
 		return nil, err
 	}
-	base, err := adminapi.BaseURL("admin.listen", cfg.Admin.Listen)
-	if err != nil {
-		return nil, err
-	}
-	return adminapi.NewClient(base, token)
+	_, client, err := app.AdminClient(cfg, token)
+	return client, err
 }
