@@ -17,6 +17,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/fleet/vault"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/usage"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/peers"
 )
 
 // together is this process's part in the fleet.
@@ -36,11 +37,20 @@ func (a *App) openFleet() (err error) {
 	a.fleet, err = fleet.New(fleet.Config{
 		Redis: a.fleetRedis, Name: fleetName(hold.cfg), Region: hold.cfg.Fleet.Region, Settings: fleetSettings(hold.cfg, hold.secrets),
 		Dir: a.dir.Path(), Bans: a.nodes, Connected: a.nodes.ConnectedNodes, Answers: a.answers(), Self: newPortrait(a.report).now,
-		Counted: counted{&a.parts},
-		Write:   func(stun, turn []string) any { return newURLs(stun, turn) },
-		Found:   func(now []findings.Finding) { a.found.Replace("fleet.", now) }, Logger: a.part("fleet"),
+		Counted: counted{&a.parts}, Relaying: a.relaying,
+		Write: func(stun, turn []string) any { return newURLs(stun, turn) },
+		Found: func(now []findings.Finding) { a.found.Replace("fleet.", now) }, Logger: a.part("fleet"),
 	})
 	return err
+}
+
+// relaying tells the peer policy where other machines have their relays.
+func (a *App) relaying(all []fleet.Relaying) {
+	var places []peers.Place
+	for _, m := range all {
+		places = append(places, peers.Place{Addrs: m.Addrs, PortMin: m.Min, PortMax: m.Max})
+	}
+	a.peers.SetFleet(places)
 }
 
 // counted shows the fleet what limits over all machines count.

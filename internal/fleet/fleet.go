@@ -86,6 +86,9 @@ type Config struct {
 	Self func() Self
 	// Write makes what [Fleet.Pick] returns of a machine's URLs. It is called when those have changed, and must not block.
 	Write func(stun, turn []string) any
+	// Relaying is told where the other machines that are there have their relays, when that has changed. It must not block, nor call
+	// the Fleet. nil: nobody wants to know.
+	Relaying func(all []Relaying)
 	// Connected lists the Nodes that are connected to a Broker, as this machine knows; it is called every 10 s. nil: none.
 	Connected func() []string
 	// Counted is what limits over the fleet count; nil: nothing.
@@ -130,6 +133,7 @@ type Fleet struct {
 	dirty     bool                // the file is behind
 	machines  map[string]*machine // by boot id, without this one
 	strange   map[string]*machine // those that have another secret
+	relaying  []Relaying          // as Config.Relaying was told
 	told      *told               // what Nodes are told of this machine
 	clock     time.Duration       // how long Redis has been there
 	beaten    time.Time           // when it last was
