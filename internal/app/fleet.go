@@ -14,6 +14,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet"
+	"github.com/crolang-p2p/crolang-aio/internal/fleet/ties"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet/vault"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/usage"
@@ -23,6 +24,7 @@ import (
 // together is this process's part in the fleet.
 type together struct {
 	fleet      *fleet.Fleet          // nil: this machine is alone
+	ties       *ties.Book            // nil: likewise; it is there before the fleet
 	fleetRedis redis.UniversalClient // its own client, so that nothing waits behind what Brokers ask
 	vault      *vault.Vault          // nil: likewise
 }
@@ -37,7 +39,7 @@ func (a *App) openFleet() (err error) {
 	a.fleet, err = fleet.New(fleet.Config{
 		Redis: a.fleetRedis, Name: fleetName(hold.cfg), Region: hold.cfg.Fleet.Region, Settings: fleetSettings(hold.cfg, hold.secrets),
 		Dir: a.dir.Path(), Bans: a.nodes, Connected: a.nodes.ConnectedNodes, Answers: a.answers(), Self: newPortrait(a.report).now,
-		Counted: counted{&a.parts}, Relaying: a.relaying,
+		Counted: counted{&a.parts}, Relaying: a.relaying, Ties: a.ties, TiesFor: a.tiesFor,
 		Write: func(stun, turn []string) any { return newURLs(stun, turn) },
 		Found: func(now []findings.Finding) { a.found.Replace("fleet.", now) }, Logger: a.part("fleet"),
 	})

@@ -61,6 +61,7 @@ type heartbeat struct {
 	Who    uint64    `json:"who"`               // number of the list of its connected Nodes
 	LiveAt uint64    `json:"live_at,omitempty"` // number of the message up to which its live allocations stand in Redis
 	Ledger string    `json:"ledger,omitempty"`  // under which stands what it has used
+	TiesAt uint64    `json:"ties_at,omitempty"` // number of the message up to which its ties stand in Redis
 	UsedAt uint64    `json:"used_at,omitempty"` // how often it has put that there
 	// Answers are the kinds of questions that it answers: none where its version is older than questions are.
 	Answers []string `json:"answers,omitempty"`

@@ -20,10 +20,16 @@ type Fleet interface {
 	Partner(node string, a netip.AddrPort, since time.Time) bool
 	// Held is since when the Node that has the relay at a has had it, as far as this machine has heard; ok is false if none is known.
 	Held(a netip.AddrPort) (since time.Time, ok bool)
+	// Opened and Ended tell which Node has a relay of this machine. One Ended follows each Opened, before the port is free.
+	Opened(node string, a netip.AddrPort)
+	Ended(a netip.AddrPort)
 }
 
 // noFleet is that of a machine which is alone.
-type noFleet struct{}
+type noFleet struct{ NoTies }
+
+// NoTies is the part of a [Fleet] that is about who has a relay, where no machine tells another one.
+type NoTies struct{}
 
 // HasRelays implements [Fleet].
 func (noFleet) HasRelays(netip.Addr) bool { return false }
@@ -32,10 +38,16 @@ func (noFleet) HasRelays(netip.Addr) bool { return false }
 func (noFleet) IsRelay(netip.AddrPort) bool { return false }
 
 // Partner implements [Fleet].
-func (noFleet) Partner(string, netip.AddrPort, time.Time) bool { return false }
+func (NoTies) Partner(string, netip.AddrPort, time.Time) bool { return false }
 
 // Held implements [Fleet].
-func (noFleet) Held(netip.AddrPort) (since time.Time, ok bool) { return since, false }
+func (NoTies) Held(netip.AddrPort) (since time.Time, ok bool) { return since, false }
+
+// Opened implements [Fleet].
+func (NoTies) Opened(string, netip.AddrPort) {}
+
+// Ended implements [Fleet].
+func (NoTies) Ended(netip.AddrPort) {}
 
 // Sibling is the peer policy for each datagram between a relay and that of another machine, where nothing but
 // [relay.ScopeFleet] lets it through: a permission is for a whole address, and on that machine only its relays are meant. A test

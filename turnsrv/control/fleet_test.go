@@ -13,6 +13,7 @@ import (
 
 // otherMachines is a Fleet that a test sets: which Node has the relay at an address.
 type otherMachines struct {
+	NoTies // what this machine says is tested with the fleet
 	mu     sync.Mutex
 	held   map[netip.AddrPort]string
 	since  map[netip.AddrPort]time.Time

@@ -181,7 +181,7 @@ func (r *request) decidePeer(p netip.AddrPort) (scope relay.Scope, code int, cau
 	sibling := other == nil && r.c.cfg.Fleet.IsRelay(p)
 	allowed, why := r.c.cfg.CheckPeer(ip)
 	switch {
-	case sibling && (!allowed || r.c.set.Load().PeerMode == PeersAuthorized && !r.authorizedAddr(ip)):
+	case sibling && (!allowed || r.c.set.Load().PeerMode == PeersAuthorized):
 		// Who has that relay may change while the channel is there.
 		scope = relay.ScopeFleet
 	case allowed:
@@ -211,8 +211,8 @@ func (r *request) authorized(p netip.AddrPort, other *relay.Relay) bool {
 		return true
 	case other != nil:
 		return r.session.mayReach(p, other) || r.observed(p.Addr())
-	case r.session.mayReachElsewhere(p):
-		return true
+	case r.c.cfg.Fleet.IsRelay(p):
+		return r.session.mayReachElsewhere(p) || r.observed(p.Addr())
 	}
 	return r.authorizedAddr(p.Addr()) || r.observed(p.Addr())
 }
@@ -275,7 +275,10 @@ func (c *Control) AllowSend(r *relay.Relay, peer netip.AddrPort) bool {
 	}
 	if other == nil {
 		allowed, _ := c.cfg.CheckPeer(peer.Addr())
-		return allowed || c.Sibling(r, peer)
+		if !allowed || c.set.Load().PeerMode == PeersAuthorized && c.cfg.Fleet.IsRelay(peer) {
+			return c.Sibling(r, peer)
+		}
+		return true
 	}
 	if c.set.Load().PeerMode != PeersAuthorized {
 		return true
