@@ -197,10 +197,11 @@ func (a *App) openTURN() (err error) {
 		return err
 	}
 	a.inlet = webguard.NewInlet()
+	a.openTies()
 	a.turn, err = turnsrv.New(turnsrv.Config{
 		Listen: t.Listen, ListenTLS: t.ListenTLS, Passed: a.supervisor.passedTURN(t), Transports: t.Transports, Realm: t.Realm,
 		IPv4: turnsrv.Family(p.IPv4), IPv6: turnsrv.Family(p.IPv6), PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max,
-		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: directory{a.nodes, &a.together}, Ledger: ledger{a.usage, a.history}, Elsewhere: a.liveElsewhere(), Certificate: a.certs.GetCertificate,
+		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: directory{a.nodes, &a.together}, Ledger: ledger{a.usage, a.history}, Elsewhere: a.liveElsewhere(), Ties: a.turnTies(), Certificate: a.certs.GetCertificate,
 		HTTP: a.inlet.Offer, Protected: remembered(a.protected), Logger: a.part("turn"),
 	})
 	if err != nil {
@@ -237,7 +238,7 @@ func (a *App) openHooks() (err error) {
 		return err
 	}
 	if a.decider, err = hooks.NewDecider(hooks.DeciderConfig{
-		RTC: rtcSettings(h.RTC), ICE: a.issuer(), Registry: a.nodes,
+		RTC: rtcSettings(h.RTC), ICE: a.issuer(), Registry: authorisations{a.nodes, &a.together},
 		Policy: messages{a.policy, a.usage}, Own: func(node string) bool { return a.keys.MadeByDoctor(node, time.Now()) },
 		Observe: a.report.meters.ObserveHook, Logger: a.part("hooks"),
 	}); err != nil {

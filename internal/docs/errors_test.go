@@ -310,6 +310,7 @@ var internalOnly = map[string]string{
 	"write down the account: …":                              "it always can be",
 	"more than a message has room for":                       "package fleet puts it into Redis in its place",
 	"not counts by Node":                                     "package fleet counts it as malformed",
+	"not news of Nodes and relays":                           "package fleet counts it as malformed",
 	"fleet: Redis, Bans, Self, Write and Dir are needed":     "internal/app gives them",
 	"fleet.regions: …, …":                                    "the configuration has been checked before",
 	"sealed with another credential secret":                  "is counted, and the machine is named in a finding",

@@ -26,6 +26,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet/banset"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet/seal"
+	"github.com/crolang-p2p/crolang-aio/internal/fleet/ties"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
@@ -86,10 +87,17 @@ type Config struct {
 	Self func() Self
 	// Write makes what [Fleet.Pick] returns of a machine's URLs. It is called when those have changed, and must not block.
 	Write func(stun, turn []string) any
+	// Relaying is told where the other machines that are there have their relays, when that has changed. It must not block, nor call
+	// the Fleet. nil: nobody wants to know.
+	Relaying func(all []Relaying)
 	// Connected lists the Nodes that are connected to a Broker, as this machine knows; it is called every 10 s. nil: none.
 	Connected func() []string
 	// Counted is what limits over the fleet count; nil: nothing.
 	Counted Counted
+	// Ties is what machines know together of who may talk with whom; nil: nothing. TiesFor is for how long that counts, 0: nobody
+	// asks for it, and it is not shared.
+	Ties    *ties.Book
+	TiesFor func() time.Duration
 	// Answers are what answers the questions of other machines, by their kind; they are told which kinds these are. Each is called
 	// from one goroutine.
 	Answers map[string]Answerer
@@ -115,9 +123,12 @@ type Fleet struct {
 	elsewhere      *counts
 	ledger         atomic.Pointer[string] // of this machine
 	liveAt, usedAt atomic.Uint64          // see heartbeat
-	wake           chan struct{}          // has room for one: a beat is due now
-	heard          chan news              // bans of other machines that are not in force here yet
-	leave          atomic.Bool            // this machine drains
+	tiesAt         atomic.Uint64          // likewise
+	toldTies       toldTies
+	heardTies      heardTies
+	wake           chan struct{} // has room for one: a beat is due now
+	heard          chan news     // bans of other machines that are not in force here yet
+	leave          atomic.Bool   // this machine drains
 
 	questions chan news // of other machines, that are not answered yet
 
@@ -131,6 +142,7 @@ type Fleet struct {
 	machines  map[string]*machine      // by boot id, without this one
 	strange   map[string]*machine      // those that have another secret
 	departed  map[string]time.Duration // by boot id: when those were forgotten that are gone, by clock
+	relaying  []Relaying               // as Config.Relaying was told
 	told      *told                    // what Nodes are told of this machine
 	clock     time.Duration            // how long Redis has been there
 	beaten    time.Time                // when it last was
@@ -193,6 +205,7 @@ func New(cfg Config) (*Fleet, error) {
 	if err := CheckName(cfg.Region); err != nil {
 		return nil, fmt.Errorf("fleet.region: %w", err)
 	}
+	f.heardTies.of = map[string]*tied{}
 	first, err := f.Prepare(cfg.Settings)
 	if err != nil {
 		return nil, err
@@ -247,6 +260,9 @@ func (f *Fleet) Run(ctx context.Context) error {
 	listening.Go(func() { f.listen(ctx) })
 	listening.Go(func() { f.work(ctx) })
 	listening.Go(func() { f.answer(ctx) })
+	if f.cfg.Ties != nil {
+		listening.Go(func() { f.tie(ctx) })
+	}
 	tick := time.NewTicker(f.cfg.beat)
 	defer tick.Stop()
 	for {

@@ -22,6 +22,7 @@ type news struct {
 	Closed  int               `json:"closed,omitempty"`  // relays, with Applied
 	Beat    string            `json:"beat,omitempty"`    // a sealed heartbeat
 	Share   *share            `json:"share,omitempty"`   // what has changed in its counts
+	Ties    *tieNews          `json:"ties,omitempty"`    // what is new of who may talk with whom
 	Bye     uint64            `json:"bye,omitempty"`     // a heartbeat's number: there are no more
 	Ask     string            `json:"ask,omitempty"`     // a boxed question, Op its number
 	Answer  string            `json:"answer,omitempty"`  // a boxed answer to the question Op
@@ -112,6 +113,8 @@ func (f *Fleet) take(ctx context.Context, payload string) {
 		f.arrange()
 	case n.Share != nil:
 		f.takeShare(n.From, *n.Share)
+	case n.Ties != nil:
+		f.takeTies(n.From, *n.Ties)
 	case n.Applied:
 		f.answered(n.Op, reply{n.From, n.Closed})
 	case n.Ask != "":

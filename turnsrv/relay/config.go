@@ -50,9 +50,11 @@ type Tuple struct {
 // Scope is how far a permission or a channel reaches.
 type Scope uint8
 
-// ScopeRelays reaches only live relayed transport addresses of this server, ScopeAny every peer.
+// ScopeRelays reaches only live relayed transport addresses of this server, ScopeFleet those of other machines too
+// ([Config.Sibling]), and ScopeAny every peer.
 const (
 	ScopeRelays Scope = iota + 1
+	ScopeFleet
 	ScopeAny
 )
 
@@ -118,6 +120,10 @@ type Config struct {
 	// permissions say. It is called when a channel is bound and for each Send indication. If it is nil, only the
 	// Plane's own UDP listeners count.
 	OwnListener func(peer netip.AddrPort) bool
+
+	// Sibling reports whether r may exchange data with a relay of another machine at peer. It is called for each datagram that
+	// [ScopeFleet] alone lets through, must be quick, and must not change the relay. If it is nil, r may not.
+	Sibling func(r *Relay, peer netip.AddrPort) bool
 
 	Workers int // of the Linux engine; default GOMAXPROCS
 	// Files is how many descriptors this process may have open for Open to take another; 0: any number. Linux only.
