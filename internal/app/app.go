@@ -264,7 +264,7 @@ func (a *App) openBroker() (err error) {
 	}
 	if a.shared, err = a.openShared(a.now.Load()); err == nil {
 		a.broker, err = broker.New(broker.Config{
-			Listener: ln, Decider: decider{a.decider, &a.now}, Settings: brokerSettings(a.cfg()), Redis: a.shared,
+			Listener: ln, Decider: decider{a.decider, &a.now}, Settings: brokerSettings(a.cfg()), Redis: a.shared, Peers: a.fellowBrokers(),
 			HandlerOnLoopback: a.cfg().LoopbackTLS(), Observer: &watcher{parts: &a.parts, meters: a.report.meters}, Logger: a.part("broker"),
 		})
 	}

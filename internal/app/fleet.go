@@ -8,6 +8,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/embedded/broker"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
 	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
@@ -158,6 +159,20 @@ type directory struct {
 // Connected implements [control.Directory].
 func (d directory) Connected(node string) bool {
 	return d.Registry.Connected(node) || d.together.fleet != nil && d.together.fleet.Connected(node)
+}
+
+// fellows tells the Broker which Brokers of other machines are gone.
+type fellows struct{ *fleet.Fleet }
+
+// Self implements [broker.Peers].
+func (p fellows) Self() string { return p.Boot() }
+
+// fellowBrokers is nil if this machine is alone.
+func (a *App) fellowBrokers() broker.Peers {
+	if a.fleet == nil {
+		return nil
+	}
+	return fellows{a.fleet}
 }
 
 // machines shows the fleet to the admin API.

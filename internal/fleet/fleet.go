@@ -136,15 +136,16 @@ type Fleet struct {
 
 	mu        sync.Mutex
 	set       *banset.Set
-	unshared  map[string]struct{} // ids of records that Redis may not have
-	unsettled map[string]struct{} // Nodes whose bans could not be brought into line
-	dirty     bool                // the file is behind
-	machines  map[string]*machine // by boot id, without this one
-	strange   map[string]*machine // those that have another secret
-	relaying  []Relaying          // as Config.Relaying was told
-	told      *told               // what Nodes are told of this machine
-	clock     time.Duration       // how long Redis has been there
-	beaten    time.Time           // when it last was
+	unshared  map[string]struct{}      // ids of records that Redis may not have
+	unsettled map[string]struct{}      // Nodes whose bans could not be brought into line
+	dirty     bool                     // the file is behind
+	machines  map[string]*machine      // by boot id, without this one
+	strange   map[string]*machine      // those that have another secret
+	departed  map[string]time.Duration // by boot id: when those were forgotten that are gone, by clock
+	relaying  []Relaying               // as Config.Relaying was told
+	told      *told                    // what Nodes are told of this machine
+	clock     time.Duration            // how long Redis has been there
+	beaten    time.Time                // when it last was
 	waiting   map[uint64]*waiter
 	asking    map[uint64]*asking
 	state     redisState
@@ -199,7 +200,7 @@ func New(cfg Config) (*Fleet, error) {
 	f := &Fleet{
 		cfg: cfg, log: cfg.Logger, boot: rand.Text(), elsewhere: newCounts(), wake: make(chan struct{}, 1), heard: make(chan news, batch), set: banset.NewSet(),
 		unshared: map[string]struct{}{}, unsettled: map[string]struct{}{}, machines: map[string]*machine{},
-		strange: map[string]*machine{}, waiting: map[uint64]*waiter{}, asking: map[uint64]*asking{}, questions: make(chan news, maxAsked),
+		strange: map[string]*machine{}, departed: map[string]time.Duration{}, waiting: map[uint64]*waiter{}, asking: map[uint64]*asking{}, questions: make(chan news, maxAsked),
 	}
 	if err := CheckName(cfg.Region); err != nil {
 		return nil, fmt.Errorf("fleet.region: %w", err)

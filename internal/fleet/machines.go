@@ -196,6 +196,9 @@ func (f *Fleet) forgetMachines() (boots []string) {
 			silent := f.clock - m.heard
 			switch {
 			case m.fresh && silent > 10*time.Minute, !m.fresh && silent > 5*f.cfg.gone, m.left && silent > f.cfg.gone, m.fresh && f.replaced(m):
+				if f.machines[boot] == m {
+					f.depart(boot)
+				}
 				delete(all, boot)
 				boots = append(boots, boot)
 			}
