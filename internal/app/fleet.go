@@ -254,6 +254,6 @@ func (r *reporter) fleetStats() (metrics.FleetStats, bool) {
 // notBelieved are the entries in the fleet's Redis, and the questions of other machines, that count for nothing, by cause.
 func notBelieved(c fleet.Counts, v vault.Counts) map[string]uint64 {
 	return map[string]uint64{
-		"strange": c.Strangers + v.Strangers, "forged": c.Forged + v.Forged, "malformed": c.Malformed, "stale": c.Stale, "busy": c.Busy,
+		"strange": c.Strangers + v.Strangers, "forged": c.Forged + v.Forged, "malformed": c.Malformed, "rubbish": c.Rubbish, "stale": c.Stale, "busy": c.Busy,
 	}
 }

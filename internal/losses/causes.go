@@ -107,6 +107,7 @@ var causes = map[Area]map[string]Cause{
 		"forged":    {"somebody without the secret has written there", "change the password of that Redis, and see who has it", 1},
 		"malformed": {"what a machine has written cannot be read", "run the same version on all machines; if they do, please report it", 1},
 		"stale":     {"a question of another machine is old, or came before", "somebody may keep and repeat what goes through that Redis; else check the clocks", some},
+		"rubbish":   {"what is no machine's stood in the fleet's Redis, and was deleted", "see who else can write that Redis", some},
 		"busy":      {"questions of other machines are not answered: there are too many", "ask less often: each look at a Node asks all machines", some},
 	},
 	Redis: {

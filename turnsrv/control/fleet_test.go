@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
+	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
 // otherMachines is a Fleet that a test sets: which Node has the relay at an address.
@@ -211,4 +213,71 @@ func TestTrialsReachNoOtherMachine(t *testing.T) {
 	allocate(t, x)
 	wantCode(t, "a permission", x.Permit(within(t), at), 403)
 	wantCode(t, "a channel", x.Bind(within(t), 0x4000, at), 403)
+}
+
+// relayLog notes what control says of relays, one Ended for each Opened.
+type relayLog struct {
+	noFleet
+	t *testing.T
+
+	mu   sync.Mutex
+	live map[netip.AddrPort]string
+	n    int
+}
+
+func (l *relayLog) Opened(node string, a netip.AddrPort) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.n++; l.live[a] != "" {
+		l.t.Errorf("%s is opened twice", a)
+	}
+	l.live[a] = node
+}
+
+func (l *relayLog) Ended(a netip.AddrPort) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.live[a] == "" {
+		l.t.Errorf("%s has ended twice, or was never opened", a)
+	}
+	delete(l.live, a)
+}
+
+// Other machines are told of every relay, and once that it has ended, however it does.
+func TestRelaysAreTold(t *testing.T) {
+	l := &relayLog{t: t, live: map[netip.AddrPort]string{}}
+	r := newRig(t, func(c *Config, _ *relay.Config) { c.Fleet = l })
+	t.Cleanup(func() { // before the rig's own
+		if len(l.live) != 1 || l.n != 6 {
+			t.Errorf("%d were opened, %v are left", l.n, l.live)
+		}
+	})
+	a, b, c, d := r.client(t, "a", time.Hour), r.client(t, "b", time.Hour), r.client(t, "c", time.Hour), r.client(t, "d", time.Hour)
+	both := func(w *stunmsg.Builder) {
+		w.Attr(stunmsg.AttrAdditionalAddressFamily, []byte{stunmsg.FamilyIPv6, 0, 0, 0})
+	}
+	for _, x := range []*turnclient.Client{a, b} {
+		if _, err := x.Allocate(within(t), both); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := allocate(t, c).Relayed
+	allocate(t, d)
+	l.mu.Lock()
+	if l.live[at] != "c" || len(l.live) != 6 {
+		t.Errorf("%v", l.live)
+	}
+	l.mu.Unlock()
+	// One leg after the other, both at once, and by an operator.
+	for _, family := range []byte{stunmsg.FamilyIPv4, stunmsg.FamilyIPv6} {
+		if _, err := a.Do(within(t), stunmsg.RefreshRequest, func(w *stunmsg.Builder) {
+			w.Attr(stunmsg.AttrRequestedAddressFamily, []byte{family, 0, 0, 0}).Uint32(stunmsg.AttrLifetime, 0)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.Do(within(t), stunmsg.RefreshRequest, func(w *stunmsg.Builder) { w.Uint32(stunmsg.AttrLifetime, 0) }); err != nil {
+		t.Fatal(err)
+	}
+	r.CloseNode("c", "the test")
 }
