@@ -24,7 +24,7 @@ export function allocationTable(done, { withNode, elsewhere = () => false }) {
     kind: "lines",
     key: (a) => `${a.machine ?? ""} ${a.id}`,
     make: (a) => {
-      const cells = withNode ? [nodeLink(a.node), addresses(a), a.transport.toUpperCase(), a.client] : [h("span", { class: "address", title: `for ${a.client}, made ${new Date(a.created).toLocaleString()}` }, addresses(a)), a.transport.toUpperCase()];
+      const cells = withNode ? [nodeLink(a.node), relayLink(a), a.transport.toUpperCase(), a.client] : [h("span", { class: "address", title: `for ${a.client}, made ${new Date(a.created).toLocaleString()}` }, addresses(a)), a.transport.toUpperCase()];
       const relayed = bytes(a.bytes_in + a.bytes_out);
       cells.push(rate(a.rate), spark("allocation " + a.id, a.rate ?? 0));
       if (withNode) cells.push(relayed, count(a.drops), ago(a.created), ago(a.expires));
@@ -33,6 +33,11 @@ export function allocationTable(done, { withNode, elsewhere = () => false }) {
     },
     empty: withNode ? "Nothing is relayed now." : "It has no relay now.",
   });
+}
+
+// relayLink leads to the plot of one allocation, on the page of its Node.
+function relayLink(a) {
+  return h("a", { class: "address", href: "#/node?" + new URLSearchParams({ id: a.node, relay: a.id }), text: addresses(a) });
 }
 
 function closeButton(a, done) {
