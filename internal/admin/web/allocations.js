@@ -18,7 +18,7 @@ export function allocationTable(done, { withNode, elsewhere = () => false }) {
   const columns = withNode
     ? [["Node", "c-id"], ["Relayed address", "c-more"], ["Over"], ["Client", "c-skip"]]
     : [["Relay", "c-id"], ["Over"]];
-  columns.push(["Now", "num c-rate"], ["Trend", "c-skip"], ["Relayed", "num c-skip"]);
+  columns.push(["Now", "num c-rate"], ...(withNode ? [["Trend", "c-skip"]] : []), ["Relayed", "num c-skip"]);
   columns.push(...(withNode ? [["Dropped", "num c-skip"], ["Made", "c-seen"], ["Ends", "c-skip"]] : [["Ends", "c-seen"], ["Action", "c-action"]]));
   return table("Live allocations", columns, {
     kind: "lines",
@@ -26,8 +26,8 @@ export function allocationTable(done, { withNode, elsewhere = () => false }) {
     make: (a) => {
       const cells = withNode ? [nodeLink(a.node), relayLink(a), a.transport.toUpperCase(), a.client] : [h("span", { class: "address", title: `for ${a.client}, made ${new Date(a.created).toLocaleString()}` }, addresses(a)), a.transport.toUpperCase()];
       const relayed = bytes(a.bytes_in + a.bytes_out);
-      cells.push(rate(a.rate), spark("allocation " + a.id, a.rate ?? 0));
-      if (withNode) cells.push(relayed, count(a.drops), ago(a.created), ago(a.expires));
+      cells.push(rate(a.rate));
+      if (withNode) cells.push(spark("allocation " + a.id, a.rate ?? 0), relayed, count(a.drops), ago(a.created), ago(a.expires));
       else cells.push(relayed + (a.drops ? `, ${count(a.drops)} dropped` : ""), ago(a.expires), elsewhere(a) ? h("span", { class: "hint", text: `at ${printable(a.machine)}` }) : closeButton(a, done));
       return cells;
     },
