@@ -200,12 +200,7 @@ func (f *Fleet) waited(ctx context.Context) bool {
 func (f *Fleet) turn(founder bool) (beats int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	others := 0
-	for _, m := range f.machines {
-		if f.up(m) {
-			others++
-		}
-	}
+	others := f.others()
 	if founder || others == 0 || len(f.unshared) <= batch {
 		return 0
 	}

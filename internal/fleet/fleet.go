@@ -205,7 +205,7 @@ func New(cfg Config) (*Fleet, error) {
 	if err := CheckName(cfg.Region); err != nil {
 		return nil, fmt.Errorf("fleet.region: %w", err)
 	}
-	f.heardTies.of = map[string]*tied{}
+	f.heardTies.of = map[string]*follow[tieNews]{}
 	first, err := f.Prepare(cfg.Settings)
 	if err != nil {
 		return nil, err

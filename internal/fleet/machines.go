@@ -110,6 +110,14 @@ func (f *Fleet) up(m *machine) bool {
 	return m.fresh && !m.left && f.clock-m.heard < f.gone() && m.skew.Abs() < maxSkew
 }
 
+// there reports whether the machine with that boot id is there, as far as is known.
+func (f *Fleet) there(boot string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.machines[boot]
+	return m != nil && f.up(m)
+}
+
 // gone is after what silence a machine counts as silent. f.mu is held.
 func (f *Fleet) gone() time.Duration {
 	return f.cfg.gone + time.Duration(stretched(len(f.machines))-1)*f.cfg.beat

@@ -55,6 +55,13 @@ func (f *Fleet) open(purpose, sealed string) ([]byte, bool) {
 	return nil, false
 }
 
+// malformed counts what was sealed with our secret and cannot be read.
+func (f *Fleet) malformed() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.counts.Malformed++
+}
+
 // unsealed is the text of a heartbeat that was sealed with another secret.
 func (f *Fleet) unsealed(sealed string) []byte {
 	if _, err := f.ring.Load().Open(forMachine, sealed); !errors.Is(err, seal.ErrStranger) {
@@ -98,9 +105,7 @@ func (f *Fleet) take(ctx context.Context, payload string) {
 		return
 	}
 	if json.Unmarshal(text, &n) != nil {
-		f.mu.Lock()
-		f.counts.Malformed++
-		f.mu.Unlock()
+		f.malformed()
 		return
 	}
 	switch {
@@ -158,9 +163,7 @@ func (f *Fleet) takeRecords(ctx context.Context, all []news) {
 		for _, text := range n.Records {
 			r, err := banset.Decode(text)
 			if err != nil {
-				f.mu.Lock()
-				f.counts.Malformed++
-				f.mu.Unlock()
+				f.malformed()
 				continue
 			}
 			records, touched[i] = append(records, r), append(touched[i], r.Node)

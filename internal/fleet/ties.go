@@ -42,14 +42,7 @@ type toldTies struct {
 // heardTies is how far those of the others are known.
 type heardTies struct {
 	mu sync.Mutex
-	of map[string]*tied // by boot id
-}
-
-// tied is how far the ties of one other machine are known.
-type tied struct {
-	seq    uint64    // the last message
-	missed bool      // others before those in later were missed
-	later  []tieNews // what came after that
+	of map[string]*follow[tieNews] // by boot id
 }
 
 // tie tells what is new of this machine's ties until ctx ends.
@@ -130,39 +123,20 @@ func (f *Fleet) takeTies(boot string, n tieNews) {
 	if f.cfg.Ties == nil {
 		return
 	}
-	f.mu.Lock()
-	m := f.machines[boot]
-	there := m != nil && f.up(m)
-	f.mu.Unlock()
-	said, err := ties.Decode(n.Text)
-	if !there {
+	if !f.there(boot) {
 		return
 	}
+	said, err := ties.Decode(n.Text)
 	if err != nil {
-		f.mu.Lock()
-		f.counts.Malformed++
-		f.mu.Unlock()
+		f.malformed()
 		return
 	}
 	h := &f.heardTies
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	of := h.of[boot]
-	if of == nil {
-		of = &tied{}
-		h.of[boot] = of
+	if following(h.of, boot).take(n.Seq, n) {
+		f.cfg.Ties.Add(boot, said)
 	}
-	if n.Seq <= of.seq {
-		return
-	}
-	of.missed = of.missed || n.Seq != of.seq+1
-	if of.seq = n.Seq; of.missed {
-		if len(of.later) == maxMissed {
-			of.later = of.later[1:]
-		}
-		of.later = append(of.later, n)
-	}
-	f.cfg.Ties.Add(boot, said)
 }
 
 // hearTies fetches what was missed of the ties of machines that are there, and forgets the relays of those that are not.
@@ -188,12 +162,7 @@ func (f *Fleet) hearTies(ctx context.Context) {
 		}
 	}
 	for boot, at := range said {
-		of := h.of[boot]
-		if of == nil {
-			of = &tied{}
-			h.of[boot] = of
-		}
-		if at > of.seq || of.missed && len(of.later) > 0 && at+1 >= of.later[0].Seq {
+		if following(h.of, boot).behind(at) {
 			missed = append(missed, boot)
 		}
 	}
@@ -229,14 +198,16 @@ func (f *Fleet) fetchTies(ctx context.Context, boot string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	of := h.of[boot]
-	if of == nil || len(of.later) > 0 && all.Seq+1 < of.later[0].Seq {
-		return // older than what was missed
+	if of == nil {
+		return
 	}
-	later := of.later
-	of.missed, of.later, of.seq = false, nil, max(of.seq, all.Seq)
+	later, ok := of.catchUp(all.Seq)
+	if !ok {
+		return
+	}
 	f.cfg.Ties.Replace(boot, known)
 	for _, n := range later {
-		if more, err := ties.Decode(n.Text); err == nil && n.Seq > all.Seq {
+		if more, err := ties.Decode(n.Text); err == nil {
 			f.cfg.Ties.Add(boot, more)
 		}
 	}
