@@ -19,7 +19,7 @@ func turnTables() []Table {
 				func(c *Config) *[]string { return &c.Turn.Transports },
 				"What clients may use: any of udp, tcp, tls and dtls.").restart(),
 			define("turn.relay_ports", "49152-65535", portRange(), func(c *Config) *PortRange { return &c.Turn.RelayPorts },
-				"UDP ports for relays, first and last. Each allocation takes one. A firewall must let them in; "+
+				"UDP ports for relays, first and last, and TCP ports with turn.tcp_relays. Each allocation takes one. A firewall must let them in; "+
 					"a container must publish them.").restart(),
 			define("turn.public_ports", any(map[string]any{}), portTable(), func(c *Config) *map[uint16]uint16 { return &c.Turn.PublicPorts },
 				"Ports that clients are given instead of those of turn.listen and turn.listen_tls, if a router or a container "+
@@ -35,6 +35,9 @@ func turnTables() []Table {
 					"an IP address and port, or one of each family with a comma between. Live allocations stay, and so do clients on "+
 					"TLS and DTLS and those of the other family. Empty: none is sent away.").
 				example(`"192.0.2.20:3478, [2001:db8::20]:3478"`),
+			define("turn.tcp_relays", false, boolean(), func(c *Config) *bool { return &c.Turn.TCPRelays },
+				"Whether clients on TCP and TLS may have [relays for TCP](operations.md#tcp-relays) (RFC 6062), which connect to peers and are "+
+					"connected to. Not on Windows. Their ports are of turn.relay_ports, over TCP."),
 		}},
 		{Name: "turn.limits", Doc: "0 means no limit.", Keys: []Key{
 			define("turn.limits.allocations", 0, limit(), func(c *Config) *int { return &c.Turn.Limits.Allocations },
@@ -42,7 +45,7 @@ func turnTables() []Table {
 			define("turn.limits.allocations_per_node", 128, limit(), func(c *Config) *int { return &c.Turn.Limits.AllocationsPerNode },
 				"Allocations of one Node at once, over all machines of a [fleet](fleet.md#limits)."),
 			define("turn.limits.bits_per_second", 0, number[int64](0, math.MaxInt64), func(c *Config) *int64 { return &c.Turn.Limits.BitsPerSecond },
-				"Bits per second of one allocation in each direction, including IP and UDP headers. Anything above that is dropped.").example("10_000_000"),
+				"Bits per second of one allocation in each direction, including IP and UDP headers. Anything above that is dropped; TCP waits.").example("10_000_000"),
 			define("turn.limits.total_bits_per_second", 0, number[int64](0, math.MaxInt64),
 				func(c *Config) *int64 { return &c.Turn.Limits.TotalBitsPerSecond },
 				"Bits per second of all allocations together, in both directions, including IP and UDP headers. When Nodes want more, it is "+

@@ -16,6 +16,7 @@ func (s *Server) bind(workers int) error {
 		Handler:       handler{s},
 		DTLS:          func(src relay.Source, b []byte) { s.streams.datagram(src, b) },
 		OnClientGone:  func(r *relay.Relay, cause string) { s.control.ClientGone(r, cause) },
+		OnAttempt:     s.control.PeerCame,
 		OnPanic:       s.stopped,
 		IPv4:          s.cfg.IPv4,
 		IPv6:          s.cfg.IPv6,

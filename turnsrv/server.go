@@ -22,6 +22,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/control"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/peers"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/peertcp"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -131,7 +132,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	err = s.bind(workers)
 	if err == nil {
-		err = s.checkAlternate(cfg.Settings.Alternate)
+		err = s.check(cfg.Settings)
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -139,12 +140,15 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// checkAlternate refuses to send clients to where they are.
-func (s *Server) checkAlternate(all []netip.AddrPort) error {
-	for _, a := range all {
+// check refuses to send clients to where they are, and what this system cannot do.
+func (s *Server) check(next Settings) error {
+	for _, a := range next.Alternate {
 		if s.ownListener(a) {
 			return fmt.Errorf("turn.alternate: %s is this server: name another one", a)
 		}
+	}
+	if next.TCPRelays && !peertcp.Supported {
+		return errors.New("turn.tcp_relays: this system cannot connect from a port on which it listens: leave it false")
 	}
 	return nil
 }
@@ -199,7 +203,7 @@ func (s *Server) Close() error {
 // Prepare gets other settings ready. Live allocations and connections stay; the rate limit holds for them too, and
 // another DrainTimeout for a Drain that has not begun.
 func (s *Server) Prepare(next Settings) (change.Change, error) {
-	if err := s.checkAlternate(next.Alternate); err != nil {
+	if err := s.check(next); err != nil {
 		return change.Change{}, err
 	}
 	return change.New(func() {

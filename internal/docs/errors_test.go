@@ -301,6 +301,12 @@ func cell(text string) string {
 
 // internalOnly are messages that no configuration and no machine can bring about: a mistake in the program itself.
 var internalOnly = map[string]string{
+	"TCP relays need a system that can connect from a port on which it listens": "turn.tcp_relays is refused before",
+
+	"no more connections with peers for this allocation":     "is counted, and answered with 508",
+	"there is a connection with this peer already":           "is counted, and answered with 446",
+	"the relayed transport address is given up":              "nobody waits for the answer any more",
+	"the connection was cut":                                 "ends a connection, and is told to nobody",
 	"another machine asks the CA, or has":                    "waited for, and said to nobody",
 	"asked for … values Redis answered …":                    "no Redis does that; the fleet's finding has it",
 	"vault: … bytes are more than …":                         "a certificate is a few thousand",

@@ -86,11 +86,12 @@ type Client struct {
 	realm   string
 	nonce   []byte
 
-	data    chan Datagram
-	dropped atomic.Uint64
-	strange atomic.Pointer[[]byte] // see Strange
-	ended   chan struct{}
-	err     error // why reading ended; read after ended
+	data     chan Datagram
+	attempts chan Attempt
+	dropped  atomic.Uint64
+	strange  atomic.Pointer[[]byte] // see Strange
+	ended    chan struct{}
+	err      error // why reading ended; read after ended
 }
 
 // Dial connects, with the handshake of TLS or DTLS. The caller closes the Client.
@@ -107,7 +108,7 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	}
 	c := &Client{
 		o: o, conn: conn, packets: o.Transport == "udp" || o.Transport == "dtls",
-		waiting: make(map[[12]byte]chan []byte), data: make(chan Datagram, o.Queue), ended: make(chan struct{}),
+		waiting: make(map[[12]byte]chan []byte), data: make(chan Datagram, o.Queue), attempts: make(chan Attempt, attemptsKept), ended: make(chan struct{}),
 	}
 	go c.read()
 	return c, nil
@@ -276,6 +277,10 @@ func (c *Client) take(b []byte) {
 		if peer, err := stunmsg.XORAddr(addr, m.TransactionID()); err == nil && ok {
 			c.queue(Datagram{Peer: peer, Data: append([]byte(nil), data...)})
 		}
+		return
+	}
+	if m.Type == stunmsg.ConnectionAttempt {
+		c.queueAttempt(&m)
 		return
 	}
 	id := [12]byte(m.TransactionID())

@@ -111,8 +111,12 @@ func asError(t stunmsg.Type, m *stunmsg.Message) error {
 
 // Allocate asks for a UDP relay. more adds attributes, such as REQUESTED-ADDRESS-FAMILY; it may be nil.
 func (c *Client) Allocate(ctx context.Context, more func(*stunmsg.Builder)) (Allocation, error) {
+	return c.allocate(ctx, protocolUDP, more)
+}
+
+func (c *Client) allocate(ctx context.Context, protocol byte, more func(*stunmsg.Builder)) (Allocation, error) {
 	m, err := c.Do(ctx, stunmsg.AllocateRequest, func(w *stunmsg.Builder) {
-		w.Attr(stunmsg.AttrRequestedTransport, []byte{17, 0, 0, 0})
+		w.Attr(stunmsg.AttrRequestedTransport, []byte{protocol, 0, 0, 0})
 		if more != nil {
 			more(w)
 		}

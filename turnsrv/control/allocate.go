@@ -85,8 +85,8 @@ func (r *request) allocateOptions() (o relay.OpenOptions, both bool, code int, c
 	if !ok || len(transport) != 4 {
 		return o, false, 400, "malformed"
 	}
-	if transport[0] != protocolUDP {
-		return o, false, 442, "transport"
+	if o.TCP, code, cause = r.wantsTCP(transport[0]); code != 0 {
+		return o, false, code, cause
 	}
 	if v, ok := r.msg.Get(stunmsg.AttrLifetime); ok && len(v) != 4 {
 		return o, false, 400, "malformed"

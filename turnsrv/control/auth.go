@@ -42,7 +42,11 @@ func (r *request) authenticate() bool {
 // authenticateSession is for a request that almost certainly comes from the allocation's own client.
 func (r *request) authenticateSession() bool {
 	s := r.session
-	if !r.withinRate(s, s.node, units(len(r.msg.Raw))) {
+	n := units(len(r.msg.Raw))
+	if r.msg.Type == stunmsg.ConnectRequest {
+		n += allocateUnits - 1
+	}
+	if !r.withinRate(s, s.node, n) {
 		return false
 	}
 	r.c.stats.checks.Add(1)
@@ -82,11 +86,11 @@ func (r *request) authenticateStranger(username, realm string, nonce []byte) boo
 	r.node = name.Node
 	// A live allocation outlasts its credential: a call must not end because a password did.
 	mine := r.session != nil && r.session.username == username
-	if !mine && !r.mayBegin(name) {
+	if !mine && !r.binds(username) && !r.mayBegin(name) {
 		return r.challenge(401, "expired")
 	}
 	n := units(len(r.msg.Raw))
-	if r.msg.Type == stunmsg.AllocateRequest {
+	if r.msg.Type == stunmsg.AllocateRequest || r.msg.Type == stunmsg.ConnectRequest {
 		n += allocateUnits - 1
 	}
 	var s *session

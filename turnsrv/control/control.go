@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/peertcp"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -68,6 +69,7 @@ type Settings struct {
 	MaxSession         time.Duration // from the Allocate on; 0: none
 	PeerMode           PeerMode
 	AuthorizedFor      time.Duration // how long an authorisation counts, with PeerMode
+	TCPRelays          bool          // RFC 6062, see [peertcp.Supported]; live allocations stay as they are
 	TableBytes         int64         // memory that may be kept for one Node's allocations, by estimate; default 16 MiB
 	Software           string        // SOFTWARE attribute of successful answers; empty: none
 	// Alternate are servers, at most one in each address family, that clients of that family on UDP and TCP are sent to
@@ -131,6 +133,8 @@ type Plane interface {
 	OpenPair(src relay.Source, o relay.OpenOptions) (r *relay.Relay, failed [2]error)
 	RelayAt(a netip.AddrPort) *relay.Relay
 	HasRelay(ip netip.Addr, but *relay.Relay) bool
+	PeerOwner(id uint32) *relay.Relay
+	Claim(id uint32, may func(*relay.Relay) bool) *peertcp.Conn
 }
 
 // New validates cfg and starts the engines.
@@ -290,8 +294,10 @@ type Allocation struct {
 	Created   time.Time
 	Expires   time.Time
 	Stats     relay.Stats
+	TCP       bool // it relays TCP
 
 	Permissions, Channels int // in force
+	Peers                 int // connections with peers
 }
 
 // Allocations lists the live allocations, oldest first.
@@ -305,7 +311,7 @@ func (c *Control) Allocations() []Allocation {
 }
 
 // Toward lists those of a Node's live allocations that let data through to and from one of these addresses: a permission
-// for it is in force.
+// for it is in force, or there is a connection with it.
 func (c *Control) Toward(node string, peers []netip.Addr) (out []Allocation) {
 	c.mu.Lock()
 	all := slices.Collect(maps.Values(c.byNode[node]))
@@ -313,7 +319,7 @@ func (c *Control) Toward(node string, peers []netip.Addr) (out []Allocation) {
 	for _, s := range all {
 		if slices.ContainsFunc(peers, func(ip netip.Addr) bool {
 			r := s.toward(ip)
-			return r != nil && r.Permitted(ip) != 0
+			return r != nil && r.Reaches(ip)
 		}) {
 			out = append(out, s.snapshot())
 		}
@@ -325,7 +331,7 @@ func (s *session) snapshot() Allocation {
 	t := s.first.relay.Tuple()
 	a := Allocation{
 		ID: s.ID(), Node: s.node, Transport: t.Transport.String(), Client: t.Client,
-		Created: s.started, Expires: s.expires(), Stats: s.traffic(),
+		Created: s.started, Expires: s.expires(), Stats: s.traffic(), TCP: s.first.relay.TCP(),
 	}
 	s.legs(func(l *leg) {
 		switch {
@@ -338,6 +344,7 @@ func (s *session) snapshot() Allocation {
 		permissions, channels := l.relay.Counts()
 		a.Permissions += permissions
 		a.Channels += channels
+		a.Peers += l.relay.Peers()
 	})
 	if !a.Relayed.IsValid() { // it is just ending
 		a.Relayed = s.first.relay.Addr()

@@ -108,7 +108,9 @@ func TestErrorAnswers(t *testing.T) {
 			w.Attr(stunmsg.AttrEvenPort, []byte{0}).Attr(stunmsg.AttrReservationToken, make([]byte, 8))
 		}, 400},
 		{"unknown token", nil, stunmsg.AllocateRequest, with(stunmsg.AttrReservationToken, make([]byte, 8)...), 508},
-		{"Connect", nil, stunmsg.ConnectRequest, nil, 400},
+		{"Connect without an allocation", nil, stunmsg.ConnectRequest, nil, 437},
+		{"Connect", live, stunmsg.ConnectRequest, nil, 400},
+		{"ConnectionBind", nil, stunmsg.ConnectionBindRequest, nil, 400},
 		{"Refresh without", nil, stunmsg.RefreshRequest, nil, 437},
 		{"CreatePermission without", nil, stunmsg.CreatePermissionRequest, nil, 437},
 		{"ChannelBind without", nil, stunmsg.ChannelBindRequest, nil, 437},

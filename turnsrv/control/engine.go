@@ -169,7 +169,8 @@ func (g *generator) AllocatePacketConn(string, int) (conn net.PacketConn, addr n
 	return relayConn{}, net.UDPAddrFromAddrPort(g.cur.relay.Addr()), nil
 }
 
-// AllocateConn is part of pion's interface; there are no TCP relays (RFC 6062).
+// AllocateConn is part of pion's interface. pion is told of TCP relays (RFC 6062) as if they were of UDP: it keeps their
+// lifetimes and nothing else.
 func (g *generator) AllocateConn(string, int) (net.Conn, net.Addr, error) {
 	return nil, nil, errors.New("no TCP relays")
 }

@@ -69,8 +69,8 @@ func (r *request) authenticated() {
 	case stunmsg.AllocateRequest:
 		r.allocate()
 		return
-	case stunmsg.ConnectRequest, stunmsg.ConnectionBindRequest:
-		r.refuse(400, "tcp_relay") // RFC 6062 is not offered: no allocation can be of that kind
+	case stunmsg.ConnectionBindRequest:
+		r.connectionBind()
 		return
 	}
 	switch {
@@ -82,6 +82,8 @@ func (r *request) authenticated() {
 		r.refresh()
 	case r.msg.Type == stunmsg.CreatePermissionRequest:
 		r.createPermission()
+	case r.msg.Type == stunmsg.ConnectRequest:
+		r.connect()
 	default:
 		r.channelBind()
 	}
@@ -95,7 +97,7 @@ func knownAttribute(t uint16) bool {
 		stunmsg.AttrUnknownAttributes, stunmsg.AttrChannelNumber, stunmsg.AttrLifetime, stunmsg.AttrXORPeerAddress,
 		stunmsg.AttrData, stunmsg.AttrRealm, stunmsg.AttrNonce, stunmsg.AttrXORRelayedAddress,
 		stunmsg.AttrRequestedAddressFamily, stunmsg.AttrEvenPort, stunmsg.AttrRequestedTransport,
-		stunmsg.AttrXORMappedAddress, stunmsg.AttrReservationToken:
+		stunmsg.AttrXORMappedAddress, stunmsg.AttrReservationToken, stunmsg.AttrConnectionID:
 		return true
 	case stunmsg.AttrDontFragment:
 		return relay.CanDontFragment

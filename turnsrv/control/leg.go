@@ -83,10 +83,14 @@ func familyOf(ip netip.Addr) byte {
 
 // addresses are the relayed addresses that s has had, in words.
 func (s *session) addresses() string {
-	if s.second == nil {
-		return s.first.relay.Addr().String()
+	all := s.first.relay.Addr().String()
+	if s.second != nil {
+		all += " and " + s.second.relay.Addr().String()
 	}
-	return s.first.relay.Addr().String() + " and " + s.second.relay.Addr().String()
+	if s.first.relay.TCP() {
+		all += " for TCP"
+	}
+	return all
 }
 
 // expires is when the last live leg ends unless it is refreshed.

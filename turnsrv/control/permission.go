@@ -54,6 +54,10 @@ func (r *request) createPermission() {
 // channelBind is RFC 8656 §12.2.
 func (r *request) channelBind() {
 	s, before := r.session, r.c.changes.Load()
+	if s.first.relay.TCP() {
+		r.refuse(400, "tcp_relay") // it has no channels
+		return
+	}
 	v, hasNumber := r.msg.Get(stunmsg.AttrChannelNumber)
 	a, hasPeer := r.msg.Get(stunmsg.AttrXORPeerAddress)
 	if !hasNumber || len(v) != 4 || !hasPeer {

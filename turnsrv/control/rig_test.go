@@ -130,6 +130,7 @@ func newRig(t testing.TB, edit func(*Config, *relay.Config)) *rig {
 	rcfg.OwnListener = cfg.OwnListener
 	rcfg.AllowSend = r.AllowSend
 	rcfg.Sibling = r.Sibling
+	rcfg.OnAttempt = r.PeerCame
 	rcfg.OnClientGone = func(x *relay.Relay, cause string) { r.ClientGone(x, cause) }
 	plane, err := relay.New(rcfg)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 // Transport is what a client reaches the server over.
 type Transport uint8
 
-// The transports of a client. The peer's side is always UDP.
+// The transports of a client. The peer's side is UDP, or TCP with [OpenOptions].TCP.
 const (
 	UDP Transport = iota
 	TCP
@@ -101,6 +101,10 @@ type Config struct {
 	// OnClientGone is called once for a relay whose client's stream has ended, before the relay is closed. It should
 	// call r.Close, and may do anything else.
 	OnClientGone func(r *Relay, cause string)
+
+	// OnAttempt is called when a peer has connected to r, a relay of TCP, and may be told to the client: the connection
+	// waits for [Plane.Claim] with this id. It must be quick, and must not close r. If it is nil, nobody is told.
+	OnAttempt func(r *Relay, peer netip.AddrPort, id uint32)
 
 	// OnPanic is called with the value of a panic in the path of a client's data, by the deferred function that
 	// recovered it. The client's relay and connection end. If OnPanic is nil the panic is logged.

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/peertcp"
 )
 
 const (
@@ -39,6 +41,7 @@ type Conn struct {
 	// How long the client may take nothing, and how long if it has a relay.
 	timeout, away time.Duration
 	relays, known atomic.Bool // it has a relay; it has authenticated
+	data          atomic.Bool // it is a data connection, whose end may take its time
 
 	client, server net.Addr // of the connection, if a proxy has told them; else nil
 	before         func()   // see BeforeWrite
@@ -54,7 +57,8 @@ type Conn struct {
 	pending []byte // waits for the flusher
 	flusher bool
 	flushed sync.WaitGroup
-	broken  atomic.Bool // err is set
+	idle    chan struct{} // closed when the flusher, if there is one, has ended
+	broken  atomic.Bool   // err is set
 	attempt attempt
 }
 
@@ -211,7 +215,8 @@ func (c *Conn) put(b []byte) (int, error) {
 		if !c.flusher {
 			c.flusher = true
 			c.flushed.Add(1)
-			go c.flush()
+			c.idle = make(chan struct{})
+			go c.flush(c.idle)
 		}
 	}
 	return len(b), nil
@@ -238,11 +243,13 @@ func (c *Conn) full(room int) bool {
 }
 
 // flush writes what is pending, piece by piece.
-func (c *Conn) flush() {
+func (c *Conn) flush(idle chan struct{}) {
 	defer c.flushed.Done()
+	defer close(idle)
 	defer func() {
 		if cause := recover(); cause != nil {
 			c.plane.panicked(cause)
+			c.hasFlushed(0, 0, errPanicked)
 			_ = c.TCPConn.Close() // which ends its reader, and so the stream
 		}
 	}()
@@ -254,6 +261,19 @@ func (c *Conn) flush() {
 			}
 			c.hasFlushed(n, silent, err)
 		}
+	}
+}
+
+// drained waits until the kernel has taken everything, or the connection has ended.
+func (c *Conn) drained() error {
+	for {
+		c.mu.Lock()
+		err, waits, idle := c.err, c.flusher, c.idle
+		c.mu.Unlock()
+		if err != nil || !waits {
+			return err
+		}
+		<-idle
 	}
 }
 
@@ -295,6 +315,9 @@ func (c *Conn) writePatiently(b []byte) (n int, silent time.Duration, err error)
 		patience := c.timeout
 		if c.relays.Load() {
 			patience = max(patience, c.away)
+		}
+		if c.data.Load() {
+			patience = max(patience, 2*peertcp.Stalled) // which ends it before
 		}
 		step := max(min(time.Second, patience/8), time.Millisecond)
 		begun := time.Now()

@@ -34,7 +34,8 @@ func (c Cause) String() string {
 	return "unknown"
 }
 
-// Stats are a relay's counters since it was opened. Bytes are payload, without TURN's own framing.
+// Stats are a relay's counters since it was opened. Bytes are payload, without TURN's own framing. A relay of TCP counts
+// as datagrams the full segments that its bytes take, and as dropped the connections that came to nothing.
 type Stats struct {
 	Up, Down Direction // client to peer, peer to client
 }
@@ -116,4 +117,12 @@ func (r rate) allow(at *atomic.Int64, now int64, n int) bool {
 			return true
 		}
 	}
+}
+
+// over is how long it takes until n bytes fit into an allowance of which so much is taken, or 0.
+func (r rate) over(full, now int64, n int) time.Duration {
+	if r.bitsPerSecond == 0 {
+		return 0
+	}
+	return time.Duration(max(0, max(full, now)+r.cost(n)-now-r.burst))
 }

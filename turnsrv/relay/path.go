@@ -94,6 +94,7 @@ func (t *tx) channelUp(r *Relay, msg []byte) {
 // sendUp relays the data of one Send indication.
 func (t *tx) sendUp(r *Relay, msg []byte) {
 	m, ok := stunmsg.ParseSend(msg)
+	ok = ok && r.tcp == nil
 	if ok && m.Peer.Addr().Is4() != r.family.Bind.Is4() {
 		if o := r.Other(); o != nil {
 			r = o
@@ -160,6 +161,10 @@ func (t *tx) out(r *Relay, peer netip.AddrPort, dst *peerAddr, data []byte) {
 
 // deliver hands data of the relay r to the relay b of this server without the network in between.
 func (t *tx) deliver(r, b *Relay, data []byte) {
+	if b.tcp != nil { // no datagram gets there
+		r.up.drop(PeerDenied, 1)
+		return
+	}
 	r.up.passed(1, len(data))
 	t.down(b, r.Addr(), ScopeRelays, data)
 }

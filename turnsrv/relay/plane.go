@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/peertcp"
 )
 
 // Plane is the data plane. Its methods may be called from any goroutine, before, during and after Run.
@@ -20,6 +22,7 @@ type Plane struct {
 	fair     fair
 	ports    [2]*ports // IPv4, IPv6
 	reserved reservations
+	peers    peertcp.Hub
 	gate     gate
 	closed   atomic.Bool
 	coarse   atomic.Int64 // nanoseconds since epoch at the last sweep, less stopped

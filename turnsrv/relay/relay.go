@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/peertcp"
 )
 
 // OpenOptions describe the relayed transport address that is wanted.
@@ -17,6 +19,7 @@ type OpenOptions struct {
 	Token    [8]byte
 	Budget   *Budget // charged for the memory that the relay takes; may be nil
 	Share    *Share  // of Config.TotalBitsPerSecond; nil: one of its own
+	TCP      bool    // relay TCP (RFC 6062): peers connect to the address, and [Relay.Connect] connects from it
 }
 
 // Relay is one relayed transport address and its client: the data plane's half of an allocation. All methods may be
@@ -41,7 +44,8 @@ type Relay struct {
 	down   meter
 
 	sock relaySocket
-	io   relayIO // what the engine needs
+	io   relayIO           // what the engine needs
+	tcp  *peertcp.Endpoint // in the place of sock and io, if the relay is one of TCP; else nil
 }
 
 // Open binds a relayed transport address for the client that src names. The relay is live at once and ends with
@@ -104,6 +108,10 @@ func (p *Plane) assign(r *Relay, o OpenOptions) error {
 	err := t.take(o.EvenPort || o.Reserve, o.Reserve, func(port uint16) (bool, error) {
 		var ok bool
 		var err error
+		if o.TCP {
+			r.port = port
+			return r.listen(port)
+		}
 		if r.sock, ok, err = p.bindRelay(netip.AddrPortFrom(r.family.Bind, port)); !ok {
 			return false, err
 		}
@@ -139,7 +147,7 @@ func (r *Relay) publish() error {
 		if one == nil {
 			continue
 		}
-		if err := one.startIO(); err != nil {
+		if err := one.start(); err != nil {
 			return err
 		}
 	}
@@ -165,7 +173,11 @@ func (r *Relay) Close() {
 		r.leaveClient()
 		r.ports.leave(r)
 		r.plane.gate.wait()
-		r.sock.close()
+		if r.tcp != nil {
+			r.tcp.Close()
+		} else {
+			r.sock.close()
+		}
 		r.ports.release(r.port)
 		r.access.close()
 		r.plane.fair.leave(r.share)
@@ -185,6 +197,9 @@ func (r *Relay) Token() (token [8]byte, ok bool) {
 
 // Tag is what OpenOptions.Tag was.
 func (r *Relay) Tag() any { return r.tag }
+
+// Tell sends one whole STUN message to the relay's client, as [Source.Send] does.
+func (r *Relay) Tell(msg []byte) { r.src.Send(msg) }
 
 // Tuple is the 5-tuple of the relay's client.
 func (r *Relay) Tuple() Tuple { return r.src.Tuple }
@@ -223,6 +238,7 @@ func (r *Relay) Restrict(within func(netip.Addr) Scope) {
 		}
 		return nil
 	})
+	r.restrictPeers(within)
 }
 
 // Grant is one permission of Permit.
@@ -283,6 +299,9 @@ const sweepMost = 256
 
 // sweep ends the permissions and channels that have run out by now.
 func (r *Relay) sweep(now int64) {
+	if r.tcp != nil {
+		r.tcp.Sweep(now)
+	}
 	a := &r.access
 	for done := false; !done; {
 		if next := a.next.Load(); next == 0 || next > now {
@@ -322,9 +341,12 @@ func (r *Relay) Counts() (permissions, channels int) {
 func (r *Relay) Stats() Stats { return Stats{Up: r.up.read(), Down: r.down.read()} }
 
 // Wire reads how many bytes were passed on, as they are on the wire between the relay and its peers: payload and the
-// headers of IP and UDP. It stays readable after Close.
+// headers of IP and UDP, or of TCP. It stays readable after Close.
 func (r *Relay) Wire() (up, down uint64) {
 	head := uint64(headers(r.family.Bind))
+	if r.tcp != nil {
+		head += moreOfTCP
+	}
 	return r.up.bytes.Load() + head*r.up.datagrams.Load(), r.down.bytes.Load() + head*r.down.datagrams.Load()
 }
 

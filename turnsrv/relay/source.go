@@ -1,6 +1,10 @@
 package relay
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/peertcp"
+)
 
 // Source says where a message came from and how to answer it. It is a value; it stays usable for as long as its
 // socket or stream lives, and after that does nothing.
@@ -35,6 +39,15 @@ func (s Source) Relay() *Relay {
 		return nil
 	}
 	return r
+}
+
+// Join makes the client's connection, on TCP or TLS, the other end of a connection with a peer that was claimed: when the
+// Handler returns, what follows on it is data, both ways. It is called within HandleSTUN of this source, after the client
+// was answered.
+func (s Source) Join(c *peertcp.Conn) {
+	if s.stream == nil || s.stream.tcp == nil || !s.stream.join(c) {
+		c.Close()
+	}
 }
 
 // MarkAuthenticated lifts a stream's deadline for its first authenticated request. On UDP it does nothing.

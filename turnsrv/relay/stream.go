@@ -5,11 +5,13 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/turnsrv/peertcp"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
@@ -36,9 +38,13 @@ type stream struct {
 	lane  *lane
 	rest  []byte // of an unfinished frame; of the reading goroutine
 
+	data      *peertcp.Conn // the connection with a peer that this one is the client's end of; nil: none, as for most
+	uploading bool          // data has started; of the reading goroutine
+
 	relaying      func(bool) // nil: nobody wants to know
 	relay         atomic.Pointer[Relay]
 	authenticated atomic.Bool
+	joined        atomic.Bool  // data is there
 	opened        int64        // these three in the Plane's coarse time
 	heard         atomic.Int64 // last whole frame
 	unfinished    atomic.Int64 // since when the frame in rest is; 0: there is none
@@ -134,6 +140,9 @@ func (p *Plane) serve(ctx context.Context, s *stream, t Tuple, receive func() er
 		s.end(why, nil)
 	})
 	err := s.guard(receive)
+	if s.uploading && errors.Is(err, io.EOF) {
+		err = s.guard(s.endUpload)
+	}
 	stop()
 	p.mu.Lock()
 	delete(p.streams, s)
@@ -218,14 +227,26 @@ func (s *stream) decrypt() error {
 	}
 }
 
-// consume handles the whole frames in b and keeps what is behind them.
+// consume handles the whole frames in b and keeps what is behind them. On a data connection all is for the peer.
 func (s *stream) consume(b []byte) error {
+	if s.data != nil {
+		return s.upload(b)
+	}
+	rest, err := s.frames(b)
+	if s.data != nil && err == nil {
+		return s.upload(rest)
+	}
+	return err
+}
+
+// frames is consume for frames. It returns what is behind them.
+func (s *stream) frames(b []byte) (rest []byte, err error) {
 	all := len(b)
 	t, whole := s.plane.borrow(s.lane), false
 	defer func() { s.leave(t, whole) }()
 	t.enter()
 	var fault error
-	for fault == nil && len(b) >= stunmsg.ChannelHeader {
+	for fault == nil && s.data == nil && len(b) >= stunmsg.ChannelHeader {
 		size, err := stunmsg.FrameSize(b)
 		if err == nil && size > maxUnproven && !s.authenticated.Load() {
 			err = fmt.Errorf("%w: %d bytes from a client that has not authenticated", stunmsg.ErrFrame, size)
@@ -243,10 +264,12 @@ func (s *stream) consume(b []byte) error {
 	t.flush()
 	whole = true
 	if fault != nil {
-		return fault
+		return nil, fault
 	}
-	s.keep(b, len(b) < all)
-	return nil
+	if s.data == nil {
+		s.keep(b, len(b) < all)
+	}
+	return b, nil
 }
 
 // keep stores the beginning of an unfinished frame. The clock of such a frame starts anew with each one.

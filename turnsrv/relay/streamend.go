@@ -31,6 +31,9 @@ func (s *stream) finish(err error) error {
 		}
 		r.closeBoth()
 	}
+	if s.data != nil {
+		s.data.Close()
+	}
 	_ = s.conn.Close()
 	return err
 }
@@ -60,6 +63,9 @@ func (s *stream) end(cause string, err error) {
 	s.cause, s.err = cause, err
 	s.ended.Store(true)
 	_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+	if s.data != nil {
+		s.data.Interrupt()
+	}
 }
 
 func (p *Plane) endStreams() {
@@ -78,6 +84,8 @@ func (s *stream) overdue(now int64) string {
 		frame = max(frame, c.AwayTimeout)
 	}
 	switch {
+	case s.joined.Load():
+		return "" // its deadlines are those of package peertcp, and its allocation's
 	case since != 0 && now-since > int64(frame):
 		if s.tcp != nil && s.tcp.unread() > 0 {
 			return "" // it is we who are late

@@ -18,7 +18,7 @@ const (
 	classError      Type = 0x0110
 )
 
-// The messages that a TURN server meets. RFC 6062's three are named only so that they can be refused by name.
+// The messages that a TURN server meets or, as ConnectionAttempt and Data, sends.
 const (
 	BindingRequest          Type = 0x0001
 	BindingIndication       Type = 0x0011
@@ -30,6 +30,7 @@ const (
 	ChannelBindRequest      Type = 0x0009
 	ConnectRequest          Type = 0x000a
 	ConnectionBindRequest   Type = 0x000b
+	ConnectionAttempt       Type = 0x001c // an indication
 )
 
 // IsRequest reports whether t is a request, which is answered.
@@ -65,11 +66,13 @@ func (t Type) String() string {
 		return "Connect"
 	case ConnectionBindRequest:
 		return "ConnectionBind"
+	case ConnectionAttempt &^ classMask:
+		return "ConnectionAttempt"
 	}
 	return fmt.Sprintf("method 0x%03x", uint16(t&^classMask))
 }
 
-// Attribute types (RFC 8489 §14, RFC 8656 §18).
+// Attribute types (RFC 8489 §14, RFC 8656 §18, RFC 6062 §6.2).
 const (
 	AttrMappedAddress           uint16 = 0x0001
 	AttrUsername                uint16 = 0x0006
@@ -90,6 +93,7 @@ const (
 	AttrMessageIntegritySHA256  uint16 = 0x001c
 	AttrXORMappedAddress        uint16 = 0x0020
 	AttrReservationToken        uint16 = 0x0022
+	AttrConnectionID            uint16 = 0x002a
 	AttrAdditionalAddressFamily uint16 = 0x8000
 	AttrAddressErrorCode        uint16 = 0x8001
 	AttrSoftware                uint16 = 0x8022
