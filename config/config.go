@@ -55,6 +55,7 @@ type Turn struct {
 	PublicPorts map[uint16]uint16
 	// ProxyProtocol has addresses and prefixes.
 	ProxyProtocol []string
+	Offload       string // off, auto or require
 	Software      string
 	Limits        Limits
 	Peers         Peers

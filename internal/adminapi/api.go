@@ -195,6 +195,7 @@ type Status struct {
 	Policy      map[string]uint64  `json:"policy,omitempty"`    // what the policy of the webhooks has done: words and how often, above 0
 	History     bool               `json:"history,omitempty"`   // GET /api/history has what was relayed
 	ReadOnly    bool               `json:"read_only,omitempty"` // whoever asks may look and change nothing
+	Offload     Offload            `json:"offload"`
 }
 
 // Listener is a socket that is up.
@@ -245,6 +246,19 @@ type TurnStats struct {
 	Ports      int               // relay ports in the configuration; 0: unknown
 	PortsUsed  int
 	Panics     uint64 // messages at which a handler failed that should never fail
+	Offload    Offload
+}
+
+// Offload is what the kernel relays of channels.
+type Offload struct {
+	On         bool              `json:"on"`
+	Reason     string            `json:"reason,omitempty"` // why it is not on, or relays nothing
+	Mode       string            `json:"mode,omitempty"`   // tcx
+	Interfaces []string          `json:"interfaces,omitempty"`
+	Failed     map[string]string `json:"failed,omitempty"` // interfaces that cannot have it, and why
+	Flows      int               `json:"flows"`            // two for each channel
+	Taken      uint64            `json:"taken"`            // datagrams relayed in the kernel
+	Left       map[string]uint64 `json:"left,omitempty"`   // datagrams of flows that were left to the sockets, by cause
 }
 
 // TransportStats are those of one transport between clients and this server.

@@ -301,6 +301,8 @@ func cell(text string) string {
 
 // internalOnly are messages that no configuration and no machine can bring about: a mistake in the program itself.
 var internalOnly = map[string]string{
+	"can't load program: …": "the program is part of the binary",
+	"no route by Ethernet":  "such a flow stays on the sockets",
 	"no CA is expected to ask by tls-alpn-01":                "it ends a stranger's handshake, and nobody sees it",
 	"run it by hand: … present _acme-challenge.NAME VALUE":   "the remedy of messages that the page has",
 	"certificates are looked at by Client.Run alone":         "it goes to a library's logger, which is off",

@@ -119,6 +119,9 @@ type Config struct {
 	// Plane's own UDP listeners count.
 	OwnListener func(peer netip.AddrPort) bool
 
+	// Kernel relays channels below the sockets, where it can. nil: nothing does. Linux engine only.
+	Kernel Kernel
+
 	Workers int // of the Linux engine; default GOMAXPROCS
 	// Files is how many descriptors this process may have open for Open to take another; 0: any number. Linux only.
 	Files int
