@@ -73,7 +73,13 @@ func New(cfg Config) (*Kernel, error) {
 		return nil, fmt.Errorf("count the processors: %w", err)
 	}
 	n = min(n, maxCells/cpus)
-	if err := errors.Join(k.load(n, cpus), k.refresh(), k.try()); err != nil {
+	err = k.load(n, cpus)
+	for _, f := range []func() error{k.refresh, k.try} {
+		if err == nil {
+			err = f()
+		}
+	}
+	if err != nil {
 		return nil, errors.Join(explain(err), k.Close())
 	}
 	k.flows = make([]*flow, n)

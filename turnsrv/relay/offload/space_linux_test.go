@@ -43,7 +43,7 @@ func alone(t *testing.T) bool {
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-test.run", "^" + t.Name() + "$", "-test.v=" + fmt.Sprint(testing.Verbose()), "-test.timeout", "10m"}
+	args := []string{"-test.run", "^" + t.Name() + "$", "-test.v=" + fmt.Sprint(testing.Verbose()), "-test.timeout", "10m", "-datagrams", fmt.Sprint(*datagrams)}
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), mark+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
