@@ -299,8 +299,6 @@ static __always_inline int relay(struct __sk_buff *skb, struct cpu *c, __u32 cpu
 	} else if (!partial) {
 		sum = fold((__u32)bpf_csum_diff((__be32 *)&p.from, sizeof(p.from), (__be32 *)&to, sizeof(to), (__u16)~p.check));
 		sum = (__u16)~sum;
-	} else if (!delta) {
-		sum = (__u16)pseudo(&to);
 	} else {
 		// Where its checksum belongs is noted in the buffer, and the note cannot be moved. Taking out what is in front of
 		// that place voids the note; what was taken out is put back below.
