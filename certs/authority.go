@@ -45,14 +45,15 @@ func (k *Keeper) Answering() (netip.AddrPort, bool) {
 	return netip.AddrPort{}, false
 }
 
-// Attempts counts what came of asking the CA since it was configured: "obtained", or why not. It is nil if none is asked.
+// Attempts counts what came of asking the CA since it was configured: "obtained", "taken" from another machine that did, or why
+// there is none. It is nil if none is asked.
 func (k *Keeper) Attempts() map[string]uint64 {
 	client := k.answer.Load()
 	if client == nil {
 		return nil
 	}
 	s := client.Stats()
-	all := map[string]uint64{"obtained": s.Obtained}
+	all := map[string]uint64{"obtained": s.Obtained, "taken": s.Taken}
 	for cause, n := range s.Failed {
 		all[string(cause)] = n
 	}

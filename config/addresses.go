@@ -252,3 +252,34 @@ func iceURL(s string) error {
 	}
 	return nil
 }
+
+// alternate accepts at most one address and port of each family, with a comma between.
+func alternate(s string) error {
+	_, err := parseAlternate(s)
+	return err
+}
+
+// AddrPorts is a text such as Turn.Alternate, which has been checked.
+func AddrPorts(s string) []netip.AddrPort {
+	all, _ := parseAlternate(s)
+	return all
+}
+
+func parseAlternate(s string) (all []netip.AddrPort, err error) {
+	if strings.TrimSpace(s) == "" {
+		return nil, nil
+	}
+	for _, one := range strings.Split(s, ",") {
+		one = strings.TrimSpace(one)
+		a, err := netip.ParseAddrPort(one)
+		ip := a.Addr()
+		if err != nil || a.Port() == 0 || ip.Zone() != "" || ip.Is4In6() || ip.IsUnspecified() || ip.IsMulticast() {
+			return nil, fmt.Errorf("%s is no IP address and port of a server, such as \"192.0.2.20:3478\"", quoted(one))
+		}
+		if slices.ContainsFunc(all, func(b netip.AddrPort) bool { return b.Addr().Is4() == ip.Is4() }) {
+			return nil, fmt.Errorf("%s is the second address of its family: name one", quoted(one))
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}

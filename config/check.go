@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -17,6 +18,7 @@ func (l *loader) good(keys ...string) bool {
 
 // contradictions finds keys that are at odds with each other. Those that are wrong by themselves are left out.
 func (l *loader) contradictions() {
+	l.checkLog()
 	l.checkPublic()
 	l.checkBroker()
 	l.checkHTTPS()
@@ -28,6 +30,29 @@ func (l *loader) contradictions() {
 	l.checkACME()
 	l.checkTokens()
 	l.checkCredentials()
+}
+
+// checkLog keeps the log out of data_dir, of which every backup has a copy, and finds what was meant for a file that is not there.
+func (l *loader) checkLog() {
+	const file, dir = "log.file", "data_dir"
+	if !l.good(file, dir) {
+		return
+	}
+	c, standard := l.cfg.Log, l.standard.Log
+	if c.File == "" {
+		for _, of := range []struct {
+			key string
+			set bool
+		}{{"log.file_size", c.Size != standard.Size}, {"log.file_age", c.Age != standard.Age}, {"log.file_count", c.Files != standard.Files}} {
+			if l.good(of.key) && of.set {
+				l.failf(of.key, "is set, and %s is not: name a file, or take it back", file)
+			}
+		}
+		return
+	}
+	if below, err := filepath.Rel(l.cfg.DataDir, c.File); err == nil && filepath.IsLocal(below) {
+		l.fail(file, "", fmt.Errorf("is in %s, which has names of its own and is backed up whole: name a file elsewhere", dir), dir)
+	}
 }
 
 func (l *loader) checkPublic() {

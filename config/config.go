@@ -34,6 +34,11 @@ type Config struct {
 type Log struct {
 	Level  slog.Level
 	Format string // auto, text, json
+	File   string // empty: standard error
+	// Size is a number of whole MiB, in bytes; Age and Files may be 0, for all.
+	Size  int64
+	Age   time.Duration
+	Files int
 }
 
 // Public is the table [public].
@@ -57,8 +62,10 @@ type Turn struct {
 	ProxyProtocol []string
 	Offload       string // off, auto or require
 	Software      string
-	Limits        Limits
-	Peers         Peers
+	// Alternate has at most one address and port of each family, with a comma between; see [AddrPorts].
+	Alternate string
+	Limits    Limits
+	Peers     Peers
 }
 
 // PortRange is a range of ports, both ends included. Min is at least 1 and at most Max.
@@ -246,7 +253,7 @@ type ACME struct {
 
 // HTTPS is the table [https].
 type HTTPS struct {
-	Serve []string // of broker, hooks, admin, each once
+	Serve []string // of broker, hooks, admin, test, each once
 }
 
 // Serves reports whether the TLS ports answer for a part.

@@ -16,11 +16,7 @@ func Tables() []Table {
 				"How long to wait for live allocations to end at shutdown. \"0s\": not at all. "+
 					"A duration is a number with a unit, such as \"90s\", \"10m\" or \"1h30m\", or a number of days such as \"365d\"."),
 		}},
-		{Name: "log", Keys: []Key{
-			define("log.level", "info", level(), func(c *Config) *slog.Level { return &c.Log.Level }, "debug, info, warn or error."),
-			define("log.format", "auto", oneOf("auto", "text", "json"), func(c *Config) *string { return &c.Log.Format },
-				"text, json, or auto: text for a terminal and JSON elsewhere."),
-		}},
+		logTable(),
 		{Name: "public", Doc: "What clients are told about this server.", Keys: []Key{
 			define("public.host", "auto", text(publicHost), func(c *Config) *string { return &c.Public.Host },
 				"Name or address in the URLs of the RTC configuration. auto: the address of each listener, or public.ipv4.").
@@ -41,6 +37,23 @@ func Tables() []Table {
 	tables = append(tables, hooksTables()...)
 	tables = append(tables, brokerTables()...)
 	return append(tables, certsTable(), acmeTable(), httpsTable(), redisTable(), adminTable(), usageTable())
+}
+
+func logTable() Table {
+	return Table{Name: "log", Keys: []Key{
+		define("log.level", "info", level(), func(c *Config) *slog.Level { return &c.Log.Level }, "debug, info, warn or error."),
+		define("log.format", "auto", oneOf("auto", "text", "json"), func(c *Config) *string { return &c.Log.Format },
+			"text, json, or auto: text for a terminal and JSON elsewhere."),
+		definePath("log.file", "", anything, func(c *Config) *string { return &c.Log.File },
+			"File to keep the log in, where nothing else keeps it. Empty: it goes to standard error, as journald and Docker want it.").
+			example(`"/var/log/crolang-aio/log.json"`).restart(),
+		define("log.file_size", "64MiB", wholeMiB(), func(c *Config) *int64 { return &c.Log.Size },
+			"Size at which log.file is renamed, with the time in its name, and a new one begun: a number of MiB.").restart(),
+		define("log.file_age", "30d", span(0, 0), func(c *Config) *time.Duration { return &c.Log.Age },
+			"How long renamed ones are kept, in whole days. \"0s\": for good.").restart(),
+		define("log.file_count", 16, number[int](0, 10_000), func(c *Config) *int { return &c.Log.Files },
+			"How many renamed ones are kept. 0: all.").restart(),
+	}}
 }
 
 func usageTable() Table {

@@ -116,7 +116,7 @@ func (l *loader) copied() bool {
 			return false
 		}
 	}
-	return l.file != "" && reflect.DeepEqual(l.cfg.Broker, l.standard)
+	return l.file != "" && reflect.DeepEqual(l.cfg.Broker, l.standard.Broker)
 }
 
 // checkBroker finds a Broker that would give relays to everybody without anybody having said so.

@@ -10,9 +10,9 @@ import (
 
 func httpsTable() Table {
 	return Table{Name: "https", Doc: "HTTPS on the ports of turn.listen_tls, beside TURN.", Keys: []Key{
-		define("https.serve", none(), distinct(oneOf("broker", "hooks", "admin")), func(c *Config) *[]string { return &c.HTTPS.Serve },
+		define("https.serve", none(), distinct(oneOf("broker", "hooks", "admin", "test")), func(c *Config) *[]string { return &c.HTTPS.Serve },
 			"What is answered there: any of broker (Nodes connect to https://HOST), hooks and admin, which then always require their "+
-				"tokens. Everything else is answered 404. Empty: only TURN is served.").example(`["broker", "admin"]`),
+				"tokens, and test, the page of `crolang-aio test-link` alone, which admin has too. Everything else is answered 404. Empty: only TURN is served.").example(`["broker", "admin"]`),
 	}}
 }
 

@@ -33,12 +33,17 @@ func turnTables() []Table {
 					"by the firewall: off, auto (where it can) or require (which refuses to start where it cannot). See docs/operations.md.").restart(),
 			define("turn.software", "", text(notLonger(127)), func(c *Config) *string { return &c.Turn.Software },
 				"Server name in its answers. Empty: none, which keeps answers to strangers small."),
+			define("turn.alternate", "", text(alternate), func(c *Config) *string { return &c.Turn.Alternate },
+				"Another TURN server, with the same secret, that clients are sent to when they ask for a new allocation (ALTERNATE-SERVER): "+
+					"an IP address and port, or one of each family with a comma between. Live allocations stay, and so do clients on "+
+					"TLS and DTLS and those of the other family. Empty: none is sent away.").
+				example(`"192.0.2.20:3478, [2001:db8::20]:3478"`),
 		}},
 		{Name: "turn.limits", Doc: "0 means no limit.", Keys: []Key{
 			define("turn.limits.allocations", 0, limit(), func(c *Config) *int { return &c.Turn.Limits.Allocations },
 				"Total number of allocations at once."),
 			define("turn.limits.allocations_per_node", 128, limit(), func(c *Config) *int { return &c.Turn.Limits.AllocationsPerNode },
-				"Allocations of one Node at once."),
+				"Allocations of one Node at once, over all machines of a [fleet](fleet.md#limits)."),
 			define("turn.limits.bits_per_second", 0, number[int64](0, math.MaxInt64), func(c *Config) *int64 { return &c.Turn.Limits.BitsPerSecond },
 				"Bits per second of one allocation in each direction, including IP and UDP headers. Anything above that is dropped.").example("10_000_000"),
 			define("turn.limits.total_bits_per_second", 0, number[int64](0, math.MaxInt64),
@@ -54,7 +59,8 @@ func turnTables() []Table {
 				"How long an allocation lives without being refreshed: 1s to 1h."),
 			define("turn.limits.bytes_per_month", "0", size(0, math.MaxInt64), func(c *Config) *int64 { return &c.Turn.Limits.BytesPerMonth },
 				"Bytes relayed in a month of UTC for all Nodes together, in both directions, including IP and UDP headers. At the limit "+
-					"every relay ends, and new allocations are refused until the month is over. At 80 % there is a warning.").example(`"2TB"`),
+					"every relay ends, and new allocations are refused until the month is over. At 80 % there is a warning. All machines of a "+
+					"[fleet](fleet.md#limits) count.").example(`"2TB"`),
 			define("turn.limits.bytes_per_month_per_node", "0", size(0, math.MaxInt64),
 				func(c *Config) *int64 { return &c.Turn.Limits.BytesPerMonthPerNode },
 				"The same for each Node.").example(`"50GB"`),

@@ -71,6 +71,15 @@ func wrongType(want string, v any) error {
 	return fmt.Errorf("must be %s, not %s", want, got)
 }
 
+// notAList is what wrongType says of no list, with how a single text is written as one.
+func notAList(v any, secret bool) error {
+	err := wrongType("a list", v)
+	if s, ok := v.(string); ok && !secret {
+		return fmt.Errorf("%w: write [%s]", err, quoted(s))
+	}
+	return err
+}
+
 // quoted shows a value in an error. It must be no secret.
 func quoted(s string) string {
 	const most = 80
@@ -233,7 +242,7 @@ func list[T any](k kind[T]) kind[[]T] {
 	return kind[[]T]{name: name, env: envList, file: linesOf, values: k.values, secret: k.secret, partly: true, parse: func(v any) ([]T, []fault) {
 		entries, ok := v.([]any)
 		if !ok {
-			return nil, []fault{{err: wrongType("a list", v)}}
+			return nil, []fault{{err: notAList(v, k.secret)}}
 		}
 		if len(entries) > most {
 			return nil, []fault{{err: fmt.Errorf("must not have more than %d entries", most)}}

@@ -81,7 +81,7 @@ type loader struct {
 	read    func(path string)
 
 	cfg      Config
-	standard Broker // as it is by default
+	standard Config // the defaults
 	keys     []Key
 	lines    map[string]int    // of the file, by path
 	source   map[string]string // of a key that is set: l.file, or a variable
@@ -99,7 +99,7 @@ func (l *loader) load(text string) (*Config, error) {
 	for _, k := range l.keys {
 		k.decode(&l.cfg, standardValue(k.standard)) // right by test
 	}
-	l.standard = l.cfg.Broker
+	l.standard = l.cfg
 	l.readText(text)
 	l.readEnviron()
 	l.resolvePaths()

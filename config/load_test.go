@@ -20,7 +20,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := &Config{
 		DataDir: "data", DrainTimeout: 5 * time.Second,
-		Log:    Log{Level: slog.LevelInfo, Format: "auto"},
+		Log:    Log{Level: slog.LevelInfo, Format: "auto", Size: 64 << 20, Age: 30 * 24 * time.Hour, Files: 16},
 		Public: Public{Host: "auto", IPv4: "auto", IPv6: "auto", STUN: []string{}},
 		Turn: Turn{
 			Realm: "crolang", Listen: []string{":3478"}, ListenTLS: []string{":5349"}, Transports: []string{"udp", "tcp", "tls", "dtls"},

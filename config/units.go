@@ -56,6 +56,20 @@ func size(low, high int64) kind[int64] {
 	})}
 }
 
+// wholeMiB is a size from 1 MiB to 1 TiB without a fraction of a MiB.
+func wholeMiB() kind[int64] {
+	k := size(1<<20, 1<<40)
+	parse := k.parse
+	k.parse = func(v any) (int64, []fault) {
+		n, faults := parse(v)
+		if faults == nil && n%(1<<20) != 0 {
+			faults = []fault{{err: errors.New(`must be a number of MiB, such as "64MiB"`)}}
+		}
+		return n, faults
+	}
+	return k
+}
+
 var errSize = errors.New(`must be a size such as "512KiB", "16MiB" or a number of bytes`)
 
 // units of sizes, the longest names first: "B" ends all of them.

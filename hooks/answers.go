@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 const (
@@ -57,7 +58,7 @@ func (s *Server) resolve(c *call) *errAnswer {
 	if failed != nil {
 		return failed
 	}
-	ice, answer := s.decider.configuration(c.start, node, netip.Addr{}, !trial(c.r, node))
+	ice, answer := s.decider.configuration(c.start, node, netip.Addr{}, !trial(c.r, node), c.r.UserAgent() == nodeid.DoctorAgent)
 	s.see(c.r, node)
 	switch answer.Verdict {
 	case policy.Yes:

@@ -3,9 +3,11 @@ package hooks
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +22,10 @@ type DeciderConfig struct {
 	ICE      ICEProvider // nil: only RTC.ExtraICEServers
 	Registry Registry    // nil: nothing is known, nobody is banned
 	Policy   Policy      // nil: everybody may do everything
+
+	// Own reports whether this program has made up a Node's id to test itself. Others are not let in with such an id
+	// ([nodeid.Synthetic]): what they do would be taken for a test. nil: none is.
+	Own func(node string) bool
 
 	// Observe is told of each question: the hook ("authenticate", "resolve", "authorize", "validity", "message", and
 	// over HTTP "other"), one of the Result constants, and how long it took; over HTTP from the request's header on. It
@@ -73,6 +79,9 @@ func NewDecider(cfg DeciderConfig) (*Decider, error) {
 	if cfg.ICE == nil {
 		cfg.ICE = noICE{}
 	}
+	if cfg.Own == nil {
+		cfg.Own = func(string) bool { return false }
+	}
 	if cfg.Observe == nil {
 		cfg.Observe = func(string, string, time.Duration) {}
 	}
@@ -114,14 +123,20 @@ func (d *Decider) Authenticate(ctx context.Context, node string, data []byte, so
 // authenticate is Authenticate of a valid id. A ban that came while the policy was asked counts.
 func (d *Decider) authenticate(ctx context.Context, start time.Time, r policy.Request) policy.Answer {
 	node := nodeid.Canonical(r.Node)
-	answer, banned := d.banned(node)
-	if !banned {
+	own := nodeid.Synthetic(node) && d.cfg.Own(node)
+	answer, refused := d.banned(node)
+	if !refused && nodeid.Synthetic(node) && !own {
+		answer, refused = policy.Answer{Cause: errKept.Error()}, true
+	}
+	if !refused {
 		answer = d.cfg.Policy.Authenticate(ctx, r)
 		if ban, banned := d.banned(node); banned {
 			answer = ban
 		}
 	}
 	switch {
+	case !answer.OK() && own: // as the policy should; no Node was refused
+		d.cfg.Registry.Authenticated(node, "authentication refused, of doctor's own Node: "+answer.Cause)
 	case !answer.OK():
 		d.cfg.Registry.AuthenticationRefused(node, "authentication refused: "+answer.Cause)
 	case answer.Cause != "":
@@ -172,7 +187,7 @@ func (d *Decider) Configuration(_ context.Context, node string, source netip.Add
 	if answer, bad := d.impossible("resolve", start, node); bad {
 		return nil, answer
 	}
-	ice, answer := d.configuration(start, node, source, false)
+	ice, answer := d.configuration(start, node, source, false, false)
 	if !answer.OK() {
 		return nil, answer
 	}
@@ -180,11 +195,15 @@ func (d *Decider) Configuration(_ context.Context, node string, source netip.Add
 }
 
 // configuration makes what is a Node's own of its RTC configuration. joins reports that a Broker elsewhere asks, as it does
-// when the Node joins it; the Broker in this process tells the registry by itself.
-func (d *Decider) configuration(start time.Time, node string, source netip.Addr, joins bool) (ICE, policy.Answer) {
+// when the Node joins it; the Broker in this process tells the registry by itself. byDoctor reports that the command doctor asks, which may
+// have the wrong secret: that is what it is to find out.
+func (d *Decider) configuration(start time.Time, node string, source netip.Addr, joins, byDoctor bool) (ICE, policy.Answer) {
 	node = nodeid.Canonical(node)
-	answer, banned := d.banned(node)
-	if banned {
+	answer, refused := d.banned(node)
+	if !refused && strings.HasPrefix(node, nodeid.DoctorPrefix) && !byDoctor && !d.cfg.Own(node) { // a Broker need not ask whether it may come in
+		answer, refused = policy.Answer{Cause: errKept.Error()}, true
+	}
+	if refused {
 		d.cfg.Registry.ConfigurationRefused(node, "RTC configuration refused: "+answer.Cause)
 		d.observe("resolve", start, policy.No)
 		return ICE{}, answer
@@ -215,7 +234,7 @@ func (d *Decider) configuration(start time.Time, node string, source netip.Addr,
 // issue makes what a Node needs for STUN and TURN. An RTC configuration without any server is an error.
 func (d *Decider) issue(node string, source netip.Addr) (ICE, error) {
 	ice, err := d.cfg.ICE.ICE(node, source)
-	if err == nil && len(ice.STUN)+len(ice.TURN)+d.rtc.Load().extras == 0 {
+	if err == nil && length(ice.STUN)+length(ice.TURN)+d.rtc.Load().extras == 0 {
 		err = errNoServers
 	}
 	return ice, err
@@ -252,6 +271,9 @@ func (d *Decider) impossible(hook string, start time.Time, ids ...string) (polic
 	}
 	return policy.Answer{}, false
 }
+
+// errKept refuses an id that this program makes up to test itself.
+var errKept = errors.New("ids of this kind are kept for crolang-aio's own tests, and this one is none: choose another")
 
 // banned is the answer about a banned Node, by the canonical spelling of its id.
 func (d *Decider) banned(node string) (answer policy.Answer, banned bool) {

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
+
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 )
 
@@ -54,9 +56,38 @@ type Policy interface {
 
 // ICE is what a Node needs for STUN and TURN. Password is a secret.
 type ICE struct {
-	STUN, TURN         []string // URLs in the order that clients should try them
+	STUN, TURN         [2]*URLs // of one machine or of two, in the order that clients should try them
 	Username, Password string   // for the TURN URLs
 	Expires            time.Time
+}
+
+// URLs are some of what a Node is told, written as JSON already, so that an answer only has to copy it. They never change;
+// nil are none.
+type URLs struct{ list []byte } // JSON strings, separated by commas
+
+// NewURLs makes those of a list, in the order that clients should try them; nil of an empty one.
+func NewURLs(list ...string) *URLs {
+	if len(list) == 0 {
+		return nil
+	}
+	u := &URLs{}
+	for i, url := range list {
+		if i > 0 {
+			u.list = append(u.list, ',')
+		}
+		u.list = strictjson.AppendString(u.list, url)
+	}
+	return u
+}
+
+// length is how many bytes both take as one list.
+func length(both [2]*URLs) (n int) {
+	for _, u := range both {
+		if u != nil {
+			n += len(u.list) + 1
+		}
+	}
+	return n
 }
 
 // ICEProvider issues credentials. It is called from many goroutines at once, only with valid Node ids in their

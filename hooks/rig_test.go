@@ -151,8 +151,11 @@ func (ice) ICE(node string, _ netip.Addr) (ICE, error) {
 		return ICE{}, errors.New("no listener is up")
 	}
 	return ICE{
-		STUN:     []string{"stun:turn.example:3478"},
-		TURN:     []string{"turn:turn.example:3478?transport=udp", "turn:turn.example:3478?transport=tcp", "turns:turn.example:5349?transport=tcp"},
+		STUN: [2]*URLs{NewURLs("stun:turn.example:3478")},
+		TURN: [2]*URLs{
+			NewURLs("turn:turn.example:3478?transport=udp", "turn:turn.example:3478?transport=tcp"),
+			NewURLs("turns:turn.example:5349?transport=tcp"),
+		},
 		Username: "1700000000:" + node,
 		Password: "cGFzc3dvcmQ=",
 		Expires:  time.Unix(1700000000, 0),

@@ -73,7 +73,7 @@ func newRTCTemplate(rtc RTC) (*rtcTemplate, error) {
 		if i > 0 {
 			t.extra = append(t.extra, ',')
 		}
-		t.extra = appendServer(t.extra, extra.URLs, extra.Username, extra.Password)
+		t.extra = appendServer(t.extra, [2]*URLs{NewURLs(extra.URLs...)}, extra.Username, extra.Password)
 	}
 	t.tail = append(t.tail, `,"iceTransportPolicy":`...)
 	t.tail = strictjson.AppendString(t.tail, rtc.ICETransportPolicy)
@@ -98,8 +98,13 @@ func (t *rtcTemplate) appendAnswer(dst []byte, ice ICE) []byte {
 	return append(dst, dst[start+1:end]...)
 }
 
+// wordsOf is what the names of members and the brackets of an RTC configuration take, at most.
+const wordsOf = 160
+
 // append appends the RTC configuration alone.
 func (t *rtcTemplate) append(dst []byte, ice ICE) []byte {
+	stun, turn := length(ice.STUN), length(ice.TURN)
+	dst = slices.Grow(dst, stun+turn+len(ice.Username)+2*len(ice.Password)+len(t.extra)+len(t.tail)+wordsOf)
 	dst = append(dst, `{"iceServers":[`...)
 	comma := false
 	separate := func() {
@@ -108,11 +113,11 @@ func (t *rtcTemplate) append(dst []byte, ice ICE) []byte {
 		}
 		comma = true
 	}
-	if len(ice.STUN) > 0 {
+	if stun > 0 {
 		separate()
 		dst = appendServer(dst, ice.STUN, "", "")
 	}
-	if len(ice.TURN) > 0 {
+	if turn > 0 {
 		separate()
 		dst = appendServer(dst, ice.TURN, ice.Username, ice.Password)
 	}
@@ -124,13 +129,16 @@ func (t *rtcTemplate) append(dst []byte, ice ICE) []byte {
 }
 
 // appendServer appends an entry of iceServers. Nodes read password, browsers credential.
-func appendServer(dst []byte, urls []string, username, password string) []byte {
+func appendServer(dst []byte, urls [2]*URLs, username, password string) []byte {
 	dst = append(dst, `{"urls":[`...)
-	for i, url := range urls {
-		if i > 0 {
+	if urls[0] != nil {
+		dst = append(dst, urls[0].list...)
+	}
+	if urls[1] != nil {
+		if urls[0] != nil {
 			dst = append(dst, ',')
 		}
-		dst = strictjson.AppendString(dst, url)
+		dst = append(dst, urls[1].list...)
 	}
 	dst = append(dst, ']')
 	if username != "" {

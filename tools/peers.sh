@@ -36,6 +36,7 @@ need man-db man
 need skopeo skopeo
 need systemd systemd-analyze
 need util-linux unshare
+need rpm rpm
 need default-jdk-headless java javac
 need maven mvn
 need haproxy haproxy

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -50,6 +51,8 @@ type Config struct {
 	Nodes control.Directory
 	// Ledger is told what Nodes use, see [Server.Account]. May be nil.
 	Ledger control.Ledger
+	// Elsewhere returns how many allocations a Node has at other machines, see [control.Config]. May be nil.
+	Elsewhere func(node string) int
 	// Certificate finds the one for a ClientHello. One whose only protocol is acme-tls/1 is a CA's question by tls-alpn-01
 	// (RFC 8737): its answer, or an error.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
@@ -119,17 +122,31 @@ func New(cfg Config) (*Server, error) {
 	workers := max(1, runtime.GOMAXPROCS(0))
 	var err error
 	s.control, err = control.New(control.Config{
-		Realm: cfg.Realm, Keys: cfg.Keys, Nodes: cfg.Nodes, Ledger: cfg.Ledger, CheckPeer: s.checkPeer, OwnListener: s.ownListener,
+		Realm: cfg.Realm, Keys: cfg.Keys, Nodes: cfg.Nodes, Ledger: cfg.Ledger, Elsewhere: cfg.Elsewhere, CheckPeer: s.checkPeer, OwnListener: s.ownListener,
 		Settings: cfg.Settings.Settings, Engines: workers, Now: cfg.Now, Logger: cfg.Logger,
 		OnPanic: s.stopped,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := s.bind(workers); err != nil {
+	err = s.bind(workers)
+	if err == nil {
+		err = s.checkAlternate(cfg.Settings.Alternate)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// checkAlternate refuses to send clients to where they are.
+func (s *Server) checkAlternate(all []netip.AddrPort) error {
+	for _, a := range all {
+		if s.ownListener(a) {
+			return fmt.Errorf("turn.alternate: %s is this server: name another one", a)
+		}
+	}
+	return nil
 }
 
 func (s *Server) has(transport string) bool { return slices.Contains(s.cfg.Transports, transport) }
@@ -188,6 +205,9 @@ func (s *Server) Close() error {
 // Prepare gets other settings ready. Live allocations and connections stay; the rate limit holds for them too, and
 // another DrainTimeout for a Drain that has not begun.
 func (s *Server) Prepare(next Settings) (change.Change, error) {
+	if err := s.checkAlternate(next.Alternate); err != nil {
+		return change.Change{}, err
+	}
 	return change.New(func() {
 		s.control.Apply(next.Settings)
 		s.plane.SetBitsPerSecond(next.BitsPerSecond)
@@ -224,6 +244,9 @@ func (s *Server) Allocations() []control.Allocation { return s.control.Allocatio
 func (s *Server) Toward(node string, peers []netip.Addr) []control.Allocation {
 	return s.control.Toward(node, peers)
 }
+
+// Changed returns how many allocations Nodes have whose number has changed, see [control.Control.Changed].
+func (s *Server) Changed() map[string]int { return s.control.Changed() }
 
 // CloseNode ends every live allocation of a Node and returns how many there were. When it returns, none of them relays
 // any more.

@@ -42,6 +42,7 @@ type Surroundings struct {
 	Ports     func() []uint16     // those of TLS listeners, as clients reach them
 	Addresses func() []netip.Addr // at which clients reach this server
 	Dated     func(time.Time)     // takes the time at which the CA says that it answered
+	Shared    Shared              // with the machines that answer for the same names; nil: there are none
 }
 
 // Pace is how often things happen. The zero value is for CAs on the Internet.
@@ -49,12 +50,14 @@ type Pace struct {
 	Look  time.Duration // between two looks at a certificate; default 10 min
 	Retry time.Duration // the unit of waits after a failure; default 1 min
 	Poll  time.Duration // between two looks at an order; default 1 s, and what the CA says
+	Hear  time.Duration // between two looks at what the CA will ask the other machines; default 2 s
 }
 
 const (
 	defaultLook  = 10 * time.Minute
 	defaultRetry = time.Minute
 	defaultPoll  = time.Second
+	defaultHear  = 2 * time.Second
 	// attemptTimeout bounds one attempt for one name.
 	attemptTimeout = 10 * time.Minute
 )
@@ -100,6 +103,8 @@ type Client struct {
 	certs  atomic.Pointer[[]Certificate] // in the order of Domains
 	counts counters
 
+	fleet *mates // nil: this machine is alone
+
 	mu       sync.Mutex
 	troubles map[string]Trouble
 	checks   []Check
@@ -110,7 +115,8 @@ func New(cfg Config) (*Client, error) {
 	if len(cfg.Domains) == 0 {
 		return nil, errors.New("certs.acme.domains is empty, and public.host is not known: name at least one")
 	}
-	cfg.Look, cfg.Retry, cfg.Poll = cmp.Or(cfg.Look, defaultLook), cmp.Or(cfg.Retry, defaultRetry), cmp.Or(cfg.Poll, defaultPoll)
+	cfg.Look, cfg.Retry = cmp.Or(cfg.Look, defaultLook), cmp.Or(cfg.Retry, defaultRetry)
+	cfg.Poll, cfg.Hear = cmp.Or(cfg.Poll, defaultPoll), cmp.Or(cfg.Hear, defaultHear)
 	cfg.complete()
 	c := &Client{cfg: cfg, log: cfg.Logger, store: newStore(cfg.Dir), alpn: &alpn{}, troubles: map[string]Trouble{}}
 	c.web01 = &web01{listen: cfg.HTTPListen, hosts: cfg.Domains}
@@ -127,6 +133,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	if cfg.DNSCommand != "" {
 		c.issuer.solvers[DNS01] = byCommand{inPlace(cfg.DNSCommand)}
+	}
+	if cfg.Shared != nil {
+		c.fleet = newMates(c.issuer, cfg)
 	}
 	c.ledger = openLedger(c.store, c.issuer.IssuerKey(), cfg.Retry)
 	c.publish(context.Background(), nil)
@@ -218,6 +227,11 @@ func (c *Client) Listening() (netip.AddrPort, bool) {
 
 // Run gets what is missing and renews what ends, until ctx ends.
 func (c *Client) Run(ctx context.Context) {
+	var hearing sync.WaitGroup
+	defer hearing.Wait()
+	if c.fleet != nil {
+		hearing.Go(func() { c.fleet.hear(ctx) })
+	}
 	for ctx.Err() == nil {
 		next := time.Now().Add(c.cfg.Look)
 		for _, d := range c.cfg.Domains {
@@ -229,6 +243,7 @@ func (c *Client) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-wait.C:
+		case <-c.fleet.news():
 		}
 		wait.Stop()
 	}
@@ -240,6 +255,7 @@ func (c *Client) look(ctx context.Context, domain string) time.Time {
 	if err := c.store.Keep(); err != nil {
 		c.trouble(domain, failed(err, c.CA(), ""), now.Add(c.cfg.Retry))
 	}
+	c.meet(ctx, domain)
 	if at, f := c.ledger.next(domain); at.After(now) {
 		if f != nil && !c.troubled(domain) { // of an earlier process
 			c.trouble(domain, f, at)
@@ -251,9 +267,14 @@ func (c *Client) look(ctx context.Context, domain string) time.Time {
 		c.check(ctx)
 	}
 	c.issuer.asked = 0
-	err := c.manage(ctx, domain)
+	t := c.turn(domain)
+	defer t.end(ctx)
+	err := c.manage(ctx, domain, t)
 	if ctx.Err() != nil {
 		return now
+	}
+	if at, wait := t.waiting(); wait {
+		return at
 	}
 	if err != nil {
 		f := failed(err, c.CA(), "")
@@ -276,18 +297,24 @@ func (c *Client) every(domain string) time.Duration {
 	return min(c.cfg.Look, one.leaf.NotAfter.Sub(one.leaf.NotBefore)/20)
 }
 
-// manage has certmagic get or renew the certificate of one name if it is time, and makes it known.
-func (c *Client) manage(ctx context.Context, domain string) error {
+// manage has certmagic get or renew the certificate of one name if it is time, and makes it known. It asks the CA only when t
+// is this machine's.
+func (c *Client) manage(ctx context.Context, domain string, t *turn) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
 	if c.find(domain) == nil {
 		c.store.discard(certmagic.StorageKeys.SiteCert(c.issuer.IssuerKey(), domain))
 	}
+	c.store.lock = func(ctx context.Context) error { return t.take(ctx, cancel) }
+	defer func() { c.store.lock = nil }()
 	magic, done := c.magic(c.every(domain))
 	defer done()
 	err := magic.ManageSync(ctx, []string{domain})
-	if c.publish(ctx, magic) && err == nil {
-		c.counts.obtained.Add(1)
+	if c.publish(ctx, magic) {
+		if err == nil {
+			c.counts.obtained.Add(1)
+		}
+		c.cfg.Changed()
 	}
 	return err
 }

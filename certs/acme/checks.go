@@ -58,7 +58,7 @@ func (c *Client) checkName(ctx context.Context, domain string) []Check {
 			elsewhere = append(elsewhere, a.String())
 		}
 	}
-	if len(elsewhere) == 0 || len(own) == 0 {
+	if len(elsewhere) == 0 || len(own) == 0 || c.fleet != nil && len(elsewhere) < len(found) { // the others answer for it too
 		return nil
 	}
 	return looksWrong("correct its A and AAAA records, or public.ipv4 and public.ipv6",

@@ -71,12 +71,16 @@ func failed(err error, ca, challenge string) *Failure {
 	var unknown x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
 	var host x509.HostnameError
+	var unresolved *net.DNSError
 	var on *net.OpError
 	var at *url.Error
 	switch {
 	case errors.As(err, &unknown), errors.As(err, &invalid), errors.As(err, &host):
 		return newFailure(CauseAway, err, "set certs.acme.ca_file to the root that its HTTPS certificate comes from, and check this machine's clock",
 			"the HTTPS certificate of %s is not trusted: %s", ca, last(err))
+	case errors.As(err, &unresolved):
+		return newFailure(CauseAway, err, "let this machine resolve names: check its name servers (/etc/resolv.conf), then certs.acme.directory",
+			"%s cannot be reached, since this machine's DNS gives no address of %s: %s", ca, unresolved.Name, unresolved.Err)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &at) && at.Timeout():
 		return newFailure(CauseAway, err, "check that this machine can reach it", "%s does not answer in time", ca)
 	case errors.As(err, &on), errors.As(err, &at):

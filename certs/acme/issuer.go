@@ -2,19 +2,11 @@ package acme
 
 import (
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
-	"fmt"
-	"io/fs"
 	"net"
 	"net/url"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +29,7 @@ type issuer struct {
 	challenges []string // in the order in which they are tried
 	solvers    map[string]acmez.Solver
 	poll       time.Duration // between two looks at an order, where the CA does not say
+	shared     Shared        // nil: the account is this machine's alone
 
 	last  string // challenge that has worked
 	asked int    // challenges that the CA was told to check, in this Issue
@@ -137,7 +130,7 @@ func (i *issuer) prove(ctx context.Context, client *acmez.Client, params acmez.O
 		}
 		var p acme.Problem
 		if errors.As(err, &p) && p.Type == acme.ProblemTypeAccountDoesNotExist {
-			_ = i.store.Delete(ctx, i.accountKey()) // the next attempt makes another
+			i.forgetAccount(ctx) // the next attempt makes another
 		}
 		of := challenge
 		if i.asked == before {
@@ -222,76 +215,6 @@ func (i *issuer) GetRenewalInfo(ctx context.Context, c certmagic.Certificate) (a
 	return i.client().GetRenewalInfo(ctx, c.Leaf)
 }
 
-// kept is an account as it is in its file.
-type kept struct {
-	Account acme.Account `json:"account"`
-	Key     string       `json:"key"` // PEM
-}
-
-func (i *issuer) accountKey() string { return path.Join("accounts", i.IssuerKey()+".json") }
-
-// account returns the account, which is made if there is none.
-func (i *issuer) account(ctx context.Context, client *acmez.Client) (acme.Account, error) {
-	contact := contacts(i.email)
-	if a, ok := i.knownAccount(ctx); ok {
-		if slices.Equal(a.Contact, contact) {
-			return a, nil
-		}
-		a.Contact = contact
-		moved, err := client.UpdateAccount(ctx, a)
-		if err == nil {
-			moved.Contact = contact
-			return moved, i.keepAccount(ctx, moved)
-		}
-		if f := i.failed(err, ""); f.Cause != CauseRefused {
-			return a, f
-		} // perhaps it is there no longer
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return acme.Account{}, err
-	}
-	a, err := client.NewAccount(ctx, acme.Account{Contact: contact, TermsOfServiceAgreed: true, PrivateKey: key})
-	if err != nil {
-		return acme.Account{}, i.failed(err, "")
-	}
-	a.Contact = contact
-	return a, i.keepAccount(ctx, a)
-}
-
-func contacts(email string) []string {
-	if email == "" {
-		return nil
-	}
-	return []string{"mailto:" + email}
-}
-
-func (i *issuer) knownAccount(ctx context.Context) (acme.Account, bool) {
-	var k kept
-	b, err := i.store.Load(ctx, i.accountKey())
-	if errors.Is(err, fs.ErrNotExist) || json.Unmarshal(b, &k) != nil || k.Account.Location == "" || k.Account.Status != acme.StatusValid {
-		return acme.Account{}, false
-	}
-	key, err := certmagic.PEMDecodePrivateKey([]byte(k.Key))
-	if err != nil {
-		return acme.Account{}, false
-	}
-	k.Account.PrivateKey = key
-	return k.Account, true
-}
-
-func (i *issuer) keepAccount(ctx context.Context, a acme.Account) error {
-	key, err := certmagic.PEMEncodePrivateKey(crypto.PrivateKey(a.PrivateKey))
-	if err != nil {
-		return err
-	}
-	b, err := json.Marshal(kept{a, string(key)})
-	if err != nil {
-		return fmt.Errorf("write down the account: %w", err)
-	}
-	return i.store.Store(ctx, i.accountKey(), b)
-}
-
 // counted counts the challenges that the CA is told to check.
 type counted struct {
 	acmez.Solver
@@ -299,7 +222,12 @@ type counted struct {
 }
 
 // Wait implements [acmez.Waiter]: it comes after Present and before the CA is told.
-func (c counted) Wait(context.Context, acme.Challenge) error {
+func (c counted) Wait(ctx context.Context, ch acme.Challenge) error {
+	if w, ok := c.Solver.(acmez.Waiter); ok {
+		if err := w.Wait(ctx, ch); err != nil {
+			return err
+		}
+	}
 	*c.n++
 	return nil
 }

@@ -46,6 +46,8 @@ type entry struct {
 	Remedy string      `json:"remedy"`
 	fails  int         // in a row
 	next   time.Time
+	// counted: the CA has said so itself, so that other machines need not ask; foreign: one of them was told.
+	counted, foreign bool
 }
 
 func openLedger(s *store, issuer string, unit time.Duration) *ledger {
@@ -85,6 +87,23 @@ func (e *entry) due(now time.Time) time.Time {
 	return at
 }
 
+// both are the times that are in one of two lists, in order; a time may be several times in one. Of many the last few count.
+func both(a, b []time.Time) (all []time.Time) {
+	a, b = slices.SortedFunc(slices.Values(a), time.Time.Compare), slices.SortedFunc(slices.Values(b), time.Time.Compare)
+	for len(a) > 0 && len(b) > 0 {
+		switch a[0].Compare(b[0]) {
+		case -1:
+			all, a = append(all, a[0]), a[1:]
+		case 1:
+			all, b = append(all, b[0]), b[1:]
+		default:
+			all, a, b = append(all, a[0]), a[1:], b[1:]
+		}
+	}
+	all = slices.Concat(all, a, b)
+	return all[max(0, len(all)-2*checksPerHour):]
+}
+
 func latest(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b
@@ -113,6 +132,8 @@ func (l *ledger) failed(name string, f *Failure, checked int) time.Time {
 	e.fails++
 	e.next = now.Add(wait + time.Duration(rand.Int64N(int64(wait)/10+1)))
 	e.Until, e.Cause, e.What, e.Remedy = f.Until, f.Cause, f.What, f.Remedy
+	e.foreign = false
+	e.counted = checked > 0 || f.Cause == CauseRefused || f.Cause == CauseCAA || f.Cause == CauseUnproven || f.Cause == CauseLimited
 	if f.Cause == CauseLimited && !f.Until.After(now) {
 		e.Until = now.Add(limitedFor * l.unit)
 	}
@@ -156,6 +177,7 @@ func (c *counters) failed(cause Cause) {
 // Stats counts what came of asking the CA, since the Client was made.
 type Stats struct {
 	Obtained uint64           // certificates, renewals among them
+	Taken    uint64           // certificates that another machine got, see [Shared]
 	Failed   map[Cause]uint64 // attempts
 }
 
@@ -164,6 +186,9 @@ func (c *Client) Stats() Stats {
 	c.counts.mu.Lock()
 	defer c.counts.mu.Unlock()
 	s := Stats{Obtained: c.counts.obtained.Load(), Failed: map[Cause]uint64{}}
+	if c.fleet != nil {
+		s.Taken = c.fleet.taken.Load()
+	}
 	for _, cause := range Causes() {
 		s.Failed[cause] = c.counts.causes[cause]
 	}

@@ -33,18 +33,16 @@ func (c *Client) magic(every time.Duration) (magic *certmagic.Config, done func(
 func (c *Client) publish(ctx context.Context, magic *certmagic.Config) (changed bool) {
 	var all []Certificate
 	for _, d := range c.cfg.Domains {
-		file, _ := c.store.split(certmagic.StorageKeys.SiteCert(c.issuer.IssuerKey(), d))
+		file := c.file(d)
 		b, err := c.store.whole(file)
 		if err != nil {
 			continue
 		}
-		p := unpack(b)
-		pair, err := tls.X509KeyPair(p[chainPart], p[keyPart])
-		if err != nil || p[metaPart] == nil || !covers(pair.Leaf, d) {
+		one, ok := certificate(d, file, b)
+		if !ok {
 			continue
 		}
-		one := Certificate{Domain: d, File: file, PEM: slices.Concat(p[chainPart], p[keyPart]), leaf: pair.Leaf}
-		if magic != nil && len(pair.Leaf.OCSPServer) > 0 {
+		if magic != nil && len(one.leaf.OCSPServer) > 0 {
 			if m, err := magic.CacheManagedCertificate(ctx, d); err == nil {
 				one.Staple = m.OCSPStaple
 			}
@@ -55,10 +53,23 @@ func (c *Client) publish(ctx context.Context, magic *certmagic.Config) (changed 
 		return false
 	}
 	c.certs.Store(&all)
-	if magic != nil {
-		c.cfg.Changed()
-	}
 	return true
+}
+
+// file is where the certificate of a name is kept.
+func (c *Client) file(domain string) string {
+	file, _ := c.store.split(certmagic.StorageKeys.SiteCert(c.issuer.IssuerKey(), domain))
+	return file
+}
+
+// certificate reads a file, and reports whether it has a whole certificate for the name.
+func certificate(domain, file string, b []byte) (Certificate, bool) {
+	p := unpack(b)
+	pair, err := tls.X509KeyPair(p[chainPart], p[keyPart])
+	if err != nil || p[metaPart] == nil || !covers(pair.Leaf, domain) {
+		return Certificate{}, false
+	}
+	return Certificate{Domain: domain, File: file, PEM: slices.Concat(p[chainPart], p[keyPart]), leaf: pair.Leaf}, true
 }
 
 func same(a, b Certificate) bool {

@@ -147,8 +147,8 @@ func (w *web01) CleanUp(_ context.Context, c acme.Challenge) error {
 		return nil
 	}
 	w.server, w.addr = nil, netip.AddrPort{}
+	err := server.Close() // before another Present would bind the port
 	w.mu.Unlock()
-	err := server.Close()
 	w.served.Wait()
 	return err
 }

@@ -38,7 +38,8 @@ const probeBytes = 32 << 10
 // no full disk can leave the key of one beside the chain of another, or nothing at all. What a full disk does not take is
 // kept in memory until it does.
 type store struct {
-	dir string
+	dir  string
+	lock func(context.Context) error // is called before a CA is asked for a certificate; nil: nothing is. Of the goroutine that manages
 
 	mu     sync.Mutex
 	staged map[string]parts  // of certificates whose metadata has not been stored yet, by file
@@ -209,10 +210,26 @@ func (s *store) Stat(_ context.Context, key string) (certmagic.KeyInfo, error) {
 	return certmagic.KeyInfo{Key: key, Modified: st.ModTime(), Size: st.Size(), IsTerminal: !st.IsDir()}, nil
 }
 
-// Lock implements [certmagic.Storage]. There is nobody else: data_dir is this process's, where one goroutine asks the CA.
-func (s *store) Lock(context.Context, string) error { return nil }
+// take keeps a whole file that comes from elsewhere.
+func (s *store) take(file string, b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unkept[file] = bytes.Clone(b)
+	_ = s.flush() // Keep says so
+}
 
-// Unlock implements [certmagic.Storage].
+// issuing begins the names of locks that certmagic takes before it asks a CA for a certificate.
+const issuing = "issue_cert_"
+
+// Lock implements [certmagic.Storage]. In this process there is nobody else: data_dir is its own, and one goroutine asks the CA.
+func (s *store) Lock(ctx context.Context, key string) error {
+	if s.lock != nil && strings.HasPrefix(key, issuing) {
+		return s.lock(ctx)
+	}
+	return nil
+}
+
+// Unlock implements [certmagic.Storage]. What Lock took is given back when all is shared that came of it.
 func (s *store) Unlock(context.Context, string) error { return nil }
 
 // probe finds out whether the disk takes a certificate now. A CA should not be asked for what cannot be kept.

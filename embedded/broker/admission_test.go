@@ -284,6 +284,9 @@ func TestTimers(t *testing.T) {
 	if m := alice.readAny(); m != "2" {
 		t.Fatalf("got %q", m)
 	}
+	if n, ok := r.b.Node("Alice"); !ok || n.RoundTrip <= 0 || n.RoundTrip > time.Minute { // known before the next ping
+		t.Errorf("%v, round trip %s", ok, n.RoundTrip)
+	}
 	alice.write("6") // no pong
 	alice.want("41", "close 1005")
 	stranger.want("close 1005")

@@ -43,6 +43,7 @@ type conn struct {
 	timer    timer        // the wheel's
 	pongAt   atomic.Int64 // since b.start; at first when the connection opened
 	pingAt   atomic.Int64 // 0: no pong is waited for
+	trip     atomic.Int64 // from the last ping to its pong, in nanoseconds; 0: none was answered yet
 	readAt   atomic.Int64 // the last message that was read whole
 	heard    atomic.Int64 // bytes
 	handled  atomic.Int64 // of them, when the reader last had nothing left to do

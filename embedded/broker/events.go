@@ -217,10 +217,16 @@ func (b *Broker) deliverShared(sid, event string, text []byte) {
 		c = nil
 	}
 	b.mu.RUnlock()
-	if c == nil || byName[event] == nil {
+	e := byName[event]
+	if c == nil || e == nil || !c.pass(engineio.AppendEvent(nil, event, quote(text))) {
 		return
 	}
-	c.pass(engineio.AppendEvent(nil, event, quote(text)))
+	var m message
+	if m.readText(text, !e.message) && len(m.from) > 0 && m.from[0] == '"' && len(m.from) <= maxID {
+		b.observe(Event{
+			Kind: Arrived, Node: string(plainText(m.from)), Peer: c.join.Node, Name: e.name, Answer: answerOK, Bytes: len(text), Candidates: m.candidates,
+		})
+	}
 }
 
 // tellConnected answers which of some Nodes are connected.

@@ -22,6 +22,9 @@ const (
 	// Answered: Node sent the event Name for Peer, of Bytes, and was given Answer; Cause where a policy said no. Candidates
 	// are those that were in it.
 	Answered
+	// Arrived: Peer, who is connected here, was sent the event Name of Node by another Broker. Bytes and Candidates are those of
+	// the event; who Node is only its payload says.
+	Arrived
 )
 
 // Answers of an [Event] that others look at.

@@ -27,7 +27,11 @@ func (m *message) read(arg []byte, buf *[]byte, candidates bool) bool {
 		return false
 	}
 	*buf = jsontext.AppendText(*buf, arg)
-	text := *buf
+	return m.readText(*buf, candidates)
+}
+
+// readText reads the text of a payload.
+func (m *message) readText(text []byte, candidates bool) bool {
 	var to []byte
 	err := jsontext.Object(text, func(name, value []byte) {
 		switch string(name) {

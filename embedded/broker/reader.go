@@ -77,7 +77,11 @@ func (c *conn) readOne(buf *[]byte) error {
 	}
 	switch kind {
 	case engineio.Pong:
-		c.pongAt.Store(int64(time.Since(c.b.start)))
+		now := int64(time.Since(c.b.start))
+		if ping := c.pingAt.Load(); ping != 0 && c.pongAt.Load() < ping { // the first pong after it
+			c.trip.Store(max(1, now-ping))
+		}
+		c.pongAt.Store(now)
 	case engineio.Message:
 		c.slowDown()
 		return c.packet(p)

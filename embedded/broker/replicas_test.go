@@ -74,6 +74,15 @@ func TestTwoBrokersOnOneRedis(t *testing.T) {
 		alice.want(fmt.Sprintf(`43%d["OK"]`, i))
 		bob.want(`42["SOCKET_MSG_EXCHANGE",` + string(quote([]byte(inner))) + `]`)
 	}
+	// Where the receiver is, what arrives is observed too, by whom its payload names.
+	attempt := `{"from":"Alice","to":"Bob","x":"candidate:1 1 udp 1 192.0.2.1 9 typ relay"}`
+	alice.write(payload(60, "CONNECTION_ATTEMPT", attempt))
+	alice.want(`4360["OK"]`)
+	bob.want(`42["CONNECTION_ATTEMPT",` + string(quote([]byte(attempt))) + `]`)
+	arrived := two.events.await(t, func(e Event) bool { return e.Kind == Arrived })
+	if arrived.Node != "Alice" || arrived.Peer != "Bob" || arrived.Name != "CONNECTION_ATTEMPT" || arrived.Answer != OK || arrived.Candidates.Relay != 1 {
+		t.Errorf("%+v", arrived)
+	}
 	bob.write(payload(1, askConnected, `{"ids":["Alice","Bob","Carol"]}`))
 	bob.want(`431["{\"results\":[{\"id\":\"Alice\",\"connected\":true},{\"id\":\"Bob\",\"connected\":true},{\"id\":\"Carol\",\"connected\":false}]}"]`)
 

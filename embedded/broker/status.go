@@ -61,6 +61,9 @@ type Node struct {
 	Attempts, Acceptances, Refusals, Candidates, Messages uint32
 	// Bytes of payloads, sent through the Broker and got from Nodes of this one.
 	SentBytes, GotBytes uint64
+	// RoundTrip is the time from the last ping of Engine.IO to its answer, with what waited before it in either queue; 0: none was
+	// answered yet. There is one every 25 s.
+	RoundTrip time.Duration
 }
 
 // Nodes lists who is connected here, by id.
@@ -97,7 +100,7 @@ func (c *conn) describe() Node {
 	return Node{
 		ID: c.join.Node, Version: c.join.Version, Runtime: c.join.Runtime, From: c.from, Since: c.joinedAt,
 		Attempts: t.attempts, Acceptances: t.acceptances, Refusals: t.refusals, Candidates: t.candidates, Messages: t.messages,
-		SentBytes: t.sent, GotBytes: t.got,
+		SentBytes: t.sent, GotBytes: t.got, RoundTrip: time.Duration(c.trip.Load()),
 	}
 }
 

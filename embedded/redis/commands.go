@@ -82,6 +82,8 @@ var commands = map[string]command{
 	"HGETALL":   {run: read, min: 1, max: 1},
 	"HGET":      {run: read, min: 2, max: 2},
 	"HDEL":      {run: read, min: 2, max: -1},
+	"HKEYS":     {run: read, min: 1, max: 1},
+	"HSTRLEN":   {run: read, min: 2, max: 2},
 	"HLEN":      {run: read, min: 1, max: 1},
 	"HSCAN":     {run: hscan, min: 2, max: 4},
 	"XADD":      {run: xadd, min: 7, max: 7},

@@ -15,6 +15,8 @@ func TestHashesAndStreams(t *testing.T) {
 	r.want(0, "HSETNX", "\xffh", "f", "other")
 	r.want(list("f", "v"), "HGETALL", "\xffh")
 	r.want(list("0", list("f", "v")), "HSCAN", "\xffh", "0", "COUNT", "256")
+	r.want(list("f"), "HKEYS", "\xffh")
+	r.want(1, "HSTRLEN", "\xffh", "f")
 	r.want(1, "HDEL", "\xffh", "f", "g")
 	r.want(0, "HLEN", "\xffh")
 	first := fmt.Sprint(r.do("XADD", "s", "MAXLEN", "~", "2", "*", "e", "1"))

@@ -68,6 +68,10 @@ type Config struct {
 	// RTC makes the RTC configuration, with a fresh credential, that the webhook would give to node: for the dashboard's
 	// test page. nil: there is no such test.
 	RTC func(node string) (json.RawMessage, error)
+	// TestPage is the URL at which people elsewhere reach the page of a test by a link; empty: none is known. May be nil.
+	TestPage func() string
+	// Gone is told of each test by a link that is used up, too old or made up. May be nil.
+	Gone func()
 	// MaxStreams bounds the clients of /api/events; 0: 32.
 	MaxStreams int
 	Now        func() time.Time // nil: time.Now
@@ -83,6 +87,7 @@ type Admin struct {
 	routes []route
 	live   liveCache
 	rates  rates
+	links  testLinks
 
 	tick      time.Duration // between the "stats" events of a stream
 	heartbeat time.Duration // after which a stream without events says that it lives
@@ -216,6 +221,9 @@ func apiRoutes() []route {
 		{"/api/events", get((*Admin).events)},
 		{"/api/events/recent", get(endpoint(http.StatusOK, (*Admin).recent))},
 		{"/api/drain", map[string]handler{http.MethodPost: endpoint(http.StatusAccepted, (*Admin).drain)}},
+		{"/api/test-links", map[string]handler{http.MethodPost: endpoint(http.StatusCreated, (*Admin).makeTestLink)}},
+		{testPath + "/start", map[string]handler{http.MethodPost: endpoint(http.StatusOK, (*Admin).beginTest)}},
+		{testPath + "/result", map[string]handler{http.MethodPost: endpoint(http.StatusNoContent, (*Admin).endTest)}},
 		{"/api/test", map[string]handler{http.MethodPost: endpoint(http.StatusOK, (*Admin).test)}},
 	}
 }

@@ -31,7 +31,7 @@ func TestClient(t *testing.T) {
 	if err := c.CloseAllocation(ctx, "x/1"); err != nil {
 		t.Error(err)
 	}
-	if err := c.CloseAllocation(ctx, "x/1"); !errors.Is(err, adminapi.ErrNotFound) || err.Error() != "not found: no live allocation has this id" {
+	if err := c.CloseAllocation(ctx, "x/1"); !errors.Is(err, adminapi.ErrNotFound) || err.Error() != "no live allocation has this id" {
 		t.Error(err)
 	}
 	if l, err := c.Allocations(ctx, odd, "traffic", 5); err != nil || l.Total != 1 || l.Allocations[0] != allocation("2", odd) {

@@ -52,8 +52,25 @@ func (a *Admin) recent(c *call, _ none) (adminapi.Recent, error) {
 	if c.query.Get("failed") != "" {
 		wanted = func(_ nodes.Kind, failed bool) bool { return failed }
 	}
-	events := a.cfg.Nodes.Recent(since, part.n, wanted)
+	var events []nodes.Event
+	if node := nodeid.Canonical(c.query.Get("node")); node != "" {
+		events = a.recentOf(node, since, part.n, wanted)
+	} else {
+		events = a.cfg.Nodes.Recent(since, part.n, wanted)
+	}
 	return adminapi.Recent{Since: since, Events: events}, nil
+}
+
+// recentOf are the events of one Node, the newest first.
+func (a *Admin) recentOf(node string, since time.Time, limit int, wanted func(nodes.Kind, bool) bool) []nodes.Event {
+	_, all, _ := a.cfg.Nodes.Lookup(node)
+	list := slices.DeleteFunc(all, func(e nodes.Event) bool { return e.Time.Before(since) || wanted != nil && !wanted(e.Kind, e.Failed) })
+	slices.Reverse(list)
+	list = list[:min(limit, len(list))]
+	for i := range list {
+		list[i].Node = node
+	}
+	return list
 }
 
 // connections answers GET /api/connections.

@@ -126,6 +126,8 @@ func TestRecentEvents(t *testing.T) {
 	s.registry.Opened("Alice", "an allocation")
 	s.want("GET", "/api/events/recent?limit=1", "", 200, `~"node":"Alice"`)
 	s.want("GET", "/api/events/recent?failed=1&limit=1", "", 200, `~"node":"Bob"`)
+	s.want("GET", "/api/events/recent?node=Alice&limit=1", "", 200, `~"node":"Alice"`)
+	s.want("GET", "/api/events/recent?node=Nobody", "", 200, `~"events":[]`)
 	s.want("GET", "/api/events/recent?minutes=1441", "", 400, `~minutes must be a number from 1 to 1440`)
 }
 

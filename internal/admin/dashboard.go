@@ -42,8 +42,11 @@ func dashboardRoutes() ([]route, error) {
 			return nil, err
 		}
 		pattern := "/assets/" + f.Name()
-		if f.Name() == "index.html" {
+		switch f.Name() {
+		case "index.html":
 			pattern = "/"
+		case "try.html":
+			pattern = testPath
 		}
 		routes = append(routes, route{pattern, map[string]handler{http.MethodGet: file(f.Name(), data)}})
 	}
@@ -69,7 +72,7 @@ func file(name string, whole []byte) handler {
 	kind := contentTypes[path.Ext(name)]
 	return func(_ *Admin, w http.ResponseWriter, r *http.Request, _ string) error {
 		data := whole
-		if name == "index.html" {
+		if path.Ext(name) == ".html" {
 			data = based(whole, r)
 		}
 		h := w.Header()

@@ -37,10 +37,14 @@ func TestDashboardFiles(t *testing.T) {
 		known[strings.TrimPrefix(name, "web/")] = true
 	}
 	for name := range known {
-		if name == "index.html" {
+		at := "/assets/" + name
+		switch name {
+		case "index.html":
 			continue
+		case "try.html":
+			at = "/try"
 		}
-		status, header, body := s.do("GET", "/assets/"+name, "")
+		status, header, body := s.do("GET", at, "")
 		if status != 200 || header.Get("Content-Type") == "" || header.Get("X-Content-Type-Options") != "nosniff" || strings.Contains(header.Get("Content-Type"), "octet") {
 			t.Errorf("%s: %d %v", name, status, header)
 		}
@@ -52,7 +56,7 @@ func TestDashboardFiles(t *testing.T) {
 		if regexp.MustCompile(`innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(`).MatchString(body) {
 			t.Errorf("%s makes HTML of text", name)
 		}
-		if again, _, _ := s.do("GET", "/assets/"+name, "", "If-None-Match", header.Get("Etag")); again != 304 {
+		if again, _, _ := s.do("GET", at, "", "If-None-Match", header.Get("Etag")); again != 304 {
 			t.Errorf("%s: %d where it has not changed", name, again)
 		}
 	}
@@ -82,7 +86,7 @@ func lively(t *testing.T, token string) *server {
 		kept.Note(x)
 	}
 	s := serve(t, token, func(c *Config) {
-		link := adminapi.BrokerLink{From: netip.MustParseAddr("198.51.100.7"), Runtime: "JVM", Version: "1.0" + hostile, Since: now.Add(-time.Hour), Attempts: 1, SentBytes: 1500}
+		link := adminapi.BrokerLink{From: netip.MustParseAddr("198.51.100.7"), Runtime: "JVM", Version: "1.0" + hostile, Since: now.Add(-time.Hour), Attempts: 1, SentBytes: 1500, RoundTrip: 12.34}
 		c.Broker, c.Stories = atBroker{"Bob": link, hostile: link}, kept
 		c.Status = func() adminapi.Status {
 			return adminapi.Status{
@@ -154,7 +158,7 @@ func heading(p *page, text string) {
 var views = []struct{ path, heading, ready string }{
 	{"overview", "Overview", `document.querySelectorAll(".big")[1].textContent === "3" && document.querySelector(".line.in").getAttribute("d").length > 100`},
 	{"nodes", "Nodes", `document.querySelectorAll("tbody tr").length === 4`},
-	{"node?id=Bob", "Bob", `document.querySelectorAll(".event").length === 5 && document.querySelectorAll(".attempt .problem").length === 1`},
+	{"node?id=Bob", "Bob", `document.querySelectorAll(".event").length === 5 && document.querySelectorAll(".attempt .problem").length === 1 && document.querySelector(".a-known").textContent.includes("12.3 ms")`},
 	{"story?id=Bob&with=" + url.QueryEscape(hostile), "Story of two Nodes", `document.querySelectorAll("tbody tr").length === 9 &&
 		document.querySelector(".lead.bad").textContent === "The other Node did not accept." && document.querySelectorAll(".tag.bad").length === 1`},
 	{"allocations", "Allocations", `document.querySelectorAll("tbody tr").length === 3`},

@@ -29,7 +29,8 @@ const (
 type call struct {
 	id       string // of a path with {id}, unescaped
 	query    url.Values
-	readOnly bool // whoever calls may change nothing
+	readOnly bool   // whoever calls may change nothing
+	from     string // the address of whoever calls, or of the proxy in front
 }
 
 // part is what a request wants of a list: n items after the first skip ones; all of them if n is 0.
@@ -109,7 +110,7 @@ func endpoint[Req, Resp any](status int, f func(a *Admin, c *call, req Req) (Res
 				return err
 			}
 		}
-		resp, err := f(a, &call{id: id, query: r.URL.Query(), readOnly: webguard.ReadOnly(r)}, req)
+		resp, err := f(a, &call{id: id, query: r.URL.Query(), readOnly: webguard.ReadOnly(r), from: fromOf(r)}, req)
 		if err != nil {
 			return err
 		}
@@ -220,6 +221,9 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status := statusOf(err)
 		if status == http.StatusInternalServerError {
 			a.log.Error("admin request failed", "method", method, "error", err)
+		}
+		if status == http.StatusGone && a.cfg.Gone != nil {
+			a.cfg.Gone()
 		}
 		writeJSON(w, status, adminapi.Problem{Error: err.Error()})
 	}

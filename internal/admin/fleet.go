@@ -17,6 +17,12 @@ type Fleet interface {
 	Unshared(b nodes.Ban) bool
 	// State lists the machines.
 	State() adminapi.Fleet
+	// Name is what this machine is called.
+	Name() string
+	// Ask puts a question to every other machine, where [Admin.Answer] answers it. It takes a second at most.
+	Ask(kind string, question []byte) []Told
+	// ConnectedAt names the other machines at whose Broker a Node is, as they last said.
+	ConnectedAt(node string) []string
 }
 
 // banNode bans a Node, on all machines where there are more.

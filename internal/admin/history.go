@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
@@ -23,6 +24,11 @@ func (a *Admin) history(c *call, _ none) (adminapi.History, error) {
 	}
 	s := a.cfg.History.Series(step == "hour")
 	since := s.Until.Add(-time.Duration(len(s.In)) * s.Step)
+	if node := nodeid.Canonical(c.query.Get("node")); node != "" {
+		s = a.cfg.History.Of(node, step == "hour")
+		marks := slices.DeleteFunc(a.marks(since), func(e nodes.Event) bool { return e.Node != "" && e.Node != node })
+		return adminapi.History{Step: int(s.Step / time.Second), Until: s.Until, In: s.In, Out: s.Out, Marks: marks}, nil
+	}
 	return adminapi.History{Step: int(s.Step / time.Second), Until: s.Until, In: s.In, Out: s.Out, Marks: a.marks(since)}, nil
 }
 

@@ -119,6 +119,7 @@ func addressesOf(link *adminapi.BrokerLink, relays []adminapi.Allocation) (all [
 	}
 	for _, al := range relays {
 		note(al.Relayed.Addr())
+		note(al.Also.Addr())
 		note(al.Client.Addr())
 	}
 	return all

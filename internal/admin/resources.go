@@ -55,7 +55,7 @@ func (a *Admin) notReady() []string {
 
 func (a *Admin) status(c *call, _ none) (adminapi.Status, error) {
 	s := a.cfg.Status()
-	s.ReadOnly, s.History = c.readOnly, a.cfg.History != nil
+	s.ReadOnly, s.History, s.Fleet = c.readOnly, a.cfg.History != nil, a.cfg.Fleet != nil
 	s.NotReady, s.Drain = a.notReady(), a.cfg.Draining()
 	s.Draining = s.Drain != nil
 	s.Now = a.cfg.Now().UTC()
@@ -85,10 +85,23 @@ func (c *call) target() string {
 	return nodeid.Canonical(c.query.Get("id"))
 }
 
+// node answers GET /api/node, of all machines where there are more.
 func (a *Admin) node(c *call, _ none) (adminapi.NodeRecord, error) {
 	id := c.target()
+	answer, known := a.recordOf(id)
+	if a.cfg.Fleet != nil {
+		known = a.wholeRecord(&answer) || known
+	}
+	if !known {
+		return answer, problem(http.StatusNotFound, "nothing is known of this Node"+withoutThose(answer.Unanswered))
+	}
+	return answer, nil
+}
+
+// recordOf is what this machine knows of a Node; known is false if that is nothing.
+func (a *Admin) recordOf(id string) (answer adminapi.NodeRecord, known bool) {
 	n, events, known := a.cfg.Nodes.Lookup(id)
-	answer := adminapi.NodeRecord{
+	answer = adminapi.NodeRecord{
 		Node: id, Connected: n.Connected, Checked: n.Checked, Seen: n.Seen, CredentialsIssued: n.Issued,
 		CredentialEnds: n.CredentialEnd, Addresses: orEmpty(n.Addresses), Allocations: []adminapi.Allocation{}, Events: events,
 		Broker: a.link(id), Partners: a.partners(id), Connections: a.connectionsOf(id),
@@ -105,10 +118,7 @@ func (a *Admin) node(c *call, _ none) (adminapi.NodeRecord, error) {
 			answer.Allocations = append(answer.Allocations, al)
 		}
 	}
-	if !known && !answer.Banned && len(answer.Allocations) == 0 {
-		return answer, problem(http.StatusNotFound, "nothing is known of this Node")
-	}
-	return answer, nil
+	return answer, known || answer.Banned || len(answer.Allocations) > 0
 }
 
 // allocationOrders compare two allocations, by the values of ?sort=. Of those that are equal the newest comes first.
@@ -131,7 +141,7 @@ func (a *Admin) allocations(c *call, _ none) (adminapi.AllocationList, error) {
 	}
 	if q := c.query.Get("q"); q != "" {
 		list = slices.DeleteFunc(list, func(al adminapi.Allocation) bool {
-			return !strings.Contains(al.Node, q) && !strings.Contains(al.Client.String(), q) && !strings.Contains(al.Relayed.String(), q)
+			return !strings.Contains(al.Node, q) && !strings.Contains(al.Client.String(), q) && !strings.Contains(al.Addresses(), q)
 		})
 	}
 	first, ok := allocationOrders[c.query.Get("sort")]

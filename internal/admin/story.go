@@ -48,11 +48,22 @@ func (a *Admin) story(c *call, _ none) (adminapi.Story, error) {
 	if id == "" || with == "" || id == with {
 		return adminapi.Story{}, problem(http.StatusBadRequest, "a story is of two Nodes: ?id=NODE&with=OTHER")
 	}
-	if a.cfg.Stories == nil || a.cfg.Broker == nil {
-		return adminapi.Story{}, problem(http.StatusNotFound, "what Nodes exchange is known where the Broker runs in this process: it does not here")
+	var s stories.Story
+	known := a.cfg.Stories != nil && a.cfg.Broker != nil
+	if known {
+		s, _ = a.cfg.Stories.Between(id, with)
 	}
-	s, _ := a.cfg.Stories.Between(id, with)
-	t := teller{a: a, s: s, sides: [2]side{a.side(id), a.side(with)}}
+	t := teller{sides: [2]side{a.side(id), a.side(with)}}
+	if a.cfg.Fleet != nil {
+		var elsewhere bool
+		t.out.Unanswered, elsewhere = a.wholeStory(&s, &t.sides)
+		known = known || elsewhere
+	}
+	if !known {
+		return adminapi.Story{}, problem(http.StatusNotFound,
+			"what Nodes exchange is known where the Broker runs in this process: it does not here"+withoutThose(t.out.Unanswered))
+	}
+	t.s = s
 	a.toward(&t.sides[0], t.sides[1].addresses)
 	a.toward(&t.sides[1], t.sides[0].addresses)
 	if s.Asked == id { // the one who asked comes first
@@ -68,6 +79,7 @@ type side struct {
 	banned      bool
 	link        *adminapi.BrokerLink
 	allocations int
+	at          []string     // machines of the fleet that have some of these
 	addresses   []netip.Addr // that its data may come from: of its relays, and its own
 
 	// Of its allocations that let the other in, and none else: what a Node has with a third is not in the story.
@@ -101,7 +113,6 @@ func (s *side) quoted() string { return strconv.Quote(s.node) }
 
 // teller tells a story step by step, in the order in which a connection comes about.
 type teller struct {
-	a     *Admin
 	s     stories.Story
 	sides [2]side
 	own   map[string]string // conclusions of steps, better than the usual ones
@@ -133,7 +144,7 @@ func (t *teller) joined() {
 		case s.banned:
 			what, state = "is banned", adminapi.StepFailed
 		case s.link != nil:
-			what = "is connected from " + s.link.From.String()
+			what = "is connected from " + s.link.From.String() + atMachines(s.link.Machine)
 		case s.connected:
 			what = "left a moment ago, or is connected to another Broker"
 		case state == adminapi.StepDone:
@@ -142,6 +153,14 @@ func (t *teller) joined() {
 		words = append(words, s.quoted()+" "+what)
 	}
 	t.step("joined", state, strings.Join(words, "; "))
+}
+
+// atMachines says where in the fleet something is.
+func atMachines(names ...string) string {
+	if text := strings.Join(names, ", "); text != "" {
+		return " at " + text
+	}
+	return ""
 }
 
 func (t *teller) asked() {
@@ -228,7 +247,7 @@ func (t *teller) relays() {
 		}
 		return adminapi.StepMissing
 	}
-	t.step("allocations", state(x.allocations+y.allocations > 0), fmt.Sprintf("%s %d, %s %d", x.quoted(), x.allocations, y.quoted(), y.allocations))
+	t.step("allocations", state(x.allocations+y.allocations > 0), fmt.Sprintf("%s %d%s, %s %d%s", x.quoted(), x.allocations, atMachines(x.at...), y.quoted(), y.allocations, atMachines(y.at...)))
 	if x.allocations+y.allocations == 0 {
 		if t.s.FromAsker["relay"]+t.s.FromAsked["relay"] == 0 {
 			t.ends("allocations", "neither sent a candidate of a relay, and neither has one: they are connected directly, or did not reach the TURN server")

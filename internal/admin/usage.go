@@ -85,6 +85,9 @@ func (a *Admin) forget(c *call, _ none) (none, error) {
 	if a.cfg.Stories != nil {
 		found = a.cfg.Stories.Forget(node) || found
 	}
+	if a.cfg.History != nil {
+		found = a.cfg.History.Forget(node) || found
+	}
 	if a.cfg.Usage != nil {
 		switch err := a.cfg.Usage.Delete(node); {
 		case err == nil:

@@ -42,6 +42,8 @@ type BrokerLink struct {
 	Messages    uint32     `json:"messages"`
 	SentBytes   uint64     `json:"sent_bytes"` // of all of these
 	GotBytes    uint64     `json:"got_bytes"`
+	RoundTrip   float64    `json:"round_trip_ms,omitempty"` // to the Broker and back, measured every 25 s; left out: not yet
+	Machine     string     `json:"machine,omitempty"`       // of a fleet, where that Broker is
 }
 
 // Story answers GET /api/story?id=NODE&with=OTHER: how far a connection of two Nodes has come, the one that asked first. It is
@@ -54,6 +56,8 @@ type Story struct {
 	Messages     int         `json:"messages"` // that they sent each other through the Broker
 	MessageBytes uint64      `json:"message_bytes"`
 	Last         time.Time   `json:"last,omitzero"` // when the Broker last passed anything on between them
+	// Unanswered are machines of the fleet whose part is not in it.
+	Unanswered []Unanswered `json:"unanswered,omitempty"`
 }
 
 // StoryStep is one step of a connection.
@@ -97,15 +101,23 @@ type NodeRecord struct {
 	Partners          []string      `json:"partners"`    // whom it has a [Story] with, the latest first
 	Connections       []Connection  `json:"connections"` // attempts of the last day that it had a part in, the newest first
 	Usage             *UsageOfMonth `json:"usage,omitempty"`
+
+	// Where there are several machines the record is of all, as far as they have answered. Ban is what is in force here.
+	Machine     string       `json:"machine,omitempty"`      // which answers; empty: it is alone
+	ConnectedAt []string     `json:"connected_at,omitempty"` // machines at which the Node is connected to a Broker, or was a moment ago
+	Unanswered  []Unanswered `json:"unanswered,omitempty"`   // machines whose part is not in it
+	LeftOut     int          `json:"left_out,omitempty"`     // allocations at other machines that are not listed, since there are so many
 }
 
 // Allocation is a live allocation, as the TURN server lists it. Counters are as of the listing.
 type Allocation struct {
-	ID           string         `json:"id"` // unique while the process runs
-	Node         string         `json:"node"`
-	Transport    string         `json:"transport"` // "udp", "tcp", "tls" or "dtls": between client and server
-	Client       netip.AddrPort `json:"client"`
-	Relayed      netip.AddrPort `json:"relayed"` // as told to the client
+	ID        string         `json:"id"` // unique while the process runs
+	Node      string         `json:"node"`
+	Transport string         `json:"transport"` // "udp", "tcp", "tls" or "dtls": between client and server
+	Client    netip.AddrPort `json:"client"`
+	Relayed   netip.AddrPort `json:"relayed"` // as told to the client
+	// Also is the relayed address in the other family, of a client that asked for both.
+	Also         netip.AddrPort `json:"also_relayed,omitzero"`
 	Created      time.Time      `json:"created"`
 	Expires      time.Time      `json:"expires"`  // unless it is refreshed
 	BytesIn      uint64         `json:"bytes_in"` // payload from the client to its peers
@@ -116,6 +128,15 @@ type Allocation struct {
 	Rate         float64        `json:"rate,omitempty"` // bytes per second both ways; 0 until it has been measured
 	Peers        int            `json:"peers"`          // permissions in force
 	Channels     int            `json:"channels"`
+	Machine      string         `json:"machine,omitempty"` // of a fleet, where it is; in a [NodeRecord] alone
+}
+
+// Addresses are the relayed addresses, for people.
+func (a *Allocation) Addresses() string {
+	if !a.Also.IsValid() {
+		return a.Relayed.String()
+	}
+	return a.Relayed.String() + " and " + a.Also.String()
 }
 
 // AllocationList answers GET /api/allocations. Query: node (exactly), q (part of an id or address), sort (newest, rate, traffic or
@@ -194,6 +215,7 @@ type Status struct {
 	Warnings    []findings.Finding `json:"warnings"`            // what looks wrong with the set-up
 	Policy      map[string]uint64  `json:"policy,omitempty"`    // what the policy of the webhooks has done: words and how often, above 0
 	History     bool               `json:"history,omitempty"`   // GET /api/history has what was relayed
+	Fleet       bool               `json:"fleet,omitempty"`     // GET /api/fleet lists machines
 	ReadOnly    bool               `json:"read_only,omitempty"` // whoever asks may look and change nothing
 	Offload     Offload            `json:"offload"`
 }

@@ -139,6 +139,16 @@ func (c *Client) Node(ctx context.Context, id string) (n NodeRecord, err error) 
 	return n, c.call(ctx, http.MethodGet, "/api/node", url.Values{"id": {id}}, nil, &n)
 }
 
+// Recent lists what has happened to all Nodes and to the server since so long ago, at most a day, or to one Node unless that is empty: the
+// newest first, and 500 events at most.
+func (c *Client) Recent(ctx context.Context, node string, back time.Duration) (r Recent, err error) {
+	q := url.Values{"minutes": {strconv.Itoa(int((back + time.Minute - 1) / time.Minute))}}
+	if node != "" {
+		q.Set("node", node)
+	}
+	return r, c.call(ctx, http.MethodGet, "/api/events/recent", q, nil, &r)
+}
+
 // Story reports how far a connection of two Nodes has come.
 func (c *Client) Story(ctx context.Context, node, with string) (s Story, err error) {
 	return s, c.call(ctx, http.MethodGet, "/api/story", url.Values{"id": {node}, "with": {with}}, nil, &s)
@@ -276,10 +286,16 @@ func readAnswer(status int, path string, data []byte, into any) error {
 	case json.Unmarshal(data, &p) != nil || p.Error == "" || p.Error == NoSuchPath:
 		return fmt.Errorf("%w (status %d)", ErrStranger, status)
 	case status == http.StatusNotFound:
-		return fmt.Errorf("%w: %s", ErrNotFound, said(p.Error))
+		return missing(said(p.Error))
 	}
 	return errors.New(said(p.Error))
 }
+
+// missing is [ErrNotFound] in the server's words, which say what is not there.
+type missing string
+
+func (m missing) Error() string      { return string(m) }
+func (missing) Is(target error) bool { return target == ErrNotFound }
 
 // said is what a server says, fit for one line.
 func said(text string) string {

@@ -7,7 +7,7 @@ import (
 )
 
 // Recent answers GET /api/events/recent: what happened to all Nodes and to the server, the newest first, as far as why-records
-// have it. Query: minutes (60; at most a day), limit (500 at most), failed=1 (only what did not work).
+// have it. Query: minutes (60; at most a day), limit (500 at most), failed=1 (only what did not work), node (of one Node alone).
 type Recent struct {
 	Since  time.Time     `json:"since"`
 	Events []nodes.Event `json:"events"`
@@ -30,8 +30,9 @@ type Connections struct {
 }
 
 // History answers GET /api/history: what was relayed over time, in bytes per second. Query: step (minute, of the last day; or hour,
-// of the last thirty days). In and Out are the means of the time in which the server ran; null: it did not run. The last is of the
-// step that is not over, at Until; each before it ends a step earlier.
+// of the last thirty days), node (what one Node relayed at this machine, with the headers of IP and UDP). In and Out are the means of
+// the time in which the server ran; null: it did not run. The last is of the step that is not over, at Until; those before it end at
+// whole minutes or hours.
 type History struct {
 	Step  int           `json:"step"` // seconds
 	Until time.Time     `json:"until"`
@@ -75,9 +76,10 @@ type Connection struct {
 	Asked   string    `json:"asked"`
 	At      time.Time `json:"at"`
 	Outcome Outcome   `json:"outcome"`
-	Path    Path      `json:"path,omitempty"`   // of one that was made
-	Reason  string    `json:"reason,omitempty"` // of one that is relayed, see [RelayReason]
-	Words   string    `json:"words"`            // what became of it
+	Path    Path      `json:"path,omitempty"`    // of one that was made
+	Reason  string    `json:"reason,omitempty"`  // of one that is relayed, see [RelayReason]
+	Words   string    `json:"words"`             // what became of it
+	Machine string    `json:"machine,omitempty"` // of a fleet, which knows it best; in a [NodeRecord] alone
 }
 
 // Add counts one attempt in.

@@ -55,6 +55,12 @@ type Machine struct {
 	Bans          int      `json:"bans"`
 }
 
+// Unanswered is a machine of the fleet that a question was for, and that has not answered it.
+type Unanswered struct {
+	Machine string `json:"machine"`
+	Why     string `json:"why"` // in words, such as "it has not answered within a second"
+}
+
 // Heard is how long ago the machine last spoke.
 func (m Machine) Heard() time.Duration { return time.Duration(m.HeardSeconds * float64(time.Second)) }
 

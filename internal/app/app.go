@@ -130,7 +130,7 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 		return nil, err
 	}
 	for _, build := range []func() error{
-		a.openCerts, a.openNodes, a.openUsage, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.openFront,
+		a.openVault, a.openCerts, a.openNodes, a.openUsage, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.openFront,
 		a.supervisor.closeUnused,
 	} {
 		if err := build(); err != nil {
@@ -173,6 +173,7 @@ func (a *App) openCerts() (err error) {
 		Ports:     func() []uint16 { return tlsPorts(a.cfg().Turn) },
 		Addresses: func() []netip.Addr { return a.now.Load().public.Advertised() },
 		Dated:     a.clock.CA,
+		Shared:    a.sharedCerts(),
 	}
 	a.certs, err = certs.New(c)
 	return certError(c, err)
@@ -196,7 +197,7 @@ func (a *App) openTURN() (err error) {
 	a.turn, err = turnsrv.New(turnsrv.Config{
 		Listen: t.Listen, ListenTLS: t.ListenTLS, Passed: a.supervisor.passedTURN(t), Transports: t.Transports, Realm: t.Realm,
 		IPv4: turnsrv.Family(p.IPv4), IPv6: turnsrv.Family(p.IPv6), PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max, Offload: turnsrv.Offload(t.Offload),
-		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: directory{a.nodes, &a.together}, Ledger: ledger{a.usage}, Certificate: a.certs.GetCertificate,
+		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: directory{a.nodes, &a.together}, Ledger: ledger{a.usage, a.history}, Elsewhere: a.liveElsewhere(), Certificate: a.certs.GetCertificate,
 		HTTP: a.inlet.Offer, Protected: remembered(a.protected), Logger: a.part("turn"),
 	})
 	if err != nil {
@@ -234,7 +235,7 @@ func (a *App) openHooks() (err error) {
 	}
 	if a.decider, err = hooks.NewDecider(hooks.DeciderConfig{
 		RTC: rtcSettings(h.RTC), ICE: a.issuer(), Registry: a.nodes,
-		Policy:  messages{a.policy, a.usage},
+		Policy: messages{a.policy, a.usage}, Own: func(node string) bool { return a.keys.MadeByDoctor(node, time.Now()) },
 		Observe: a.report.meters.ObserveHook, Logger: a.part("hooks"),
 	}); err != nil {
 		return err
@@ -277,16 +278,11 @@ func (a *App) openBroker() (err error) {
 }
 
 func (a *App) openAdmin() (err error) {
-	if a.history, err = history.New(history.Config{
-		DataDir: a.dir.Path(), Totals: a.report.traffic, Logger: a.part("history"),
-		Found: func(now []findings.Finding) { a.found.Replace("history.", now) },
-	}); err != nil {
-		return err
-	}
 	if a.admin, err = admin.New(admin.Config{
 		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Usage: a.usage, History: a.history, Status: a.report.status,
 		NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats, Losses: a.report.losses,
 		Figures: a.report.figures, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain,
+		TestPage: a.report.testPage, Gone: func() { a.report.meters.CountRefused("admin", http.StatusGone) },
 		Draining: a.report.drainProgress, Fleet: a.shownFleet(), Logger: a.part("admin"),
 	}); err != nil {
 		return err

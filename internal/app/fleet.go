@@ -14,13 +14,16 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet"
+	"github.com/crolang-p2p/crolang-aio/internal/fleet/vault"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/usage"
 )
 
 // together is this process's part in the fleet.
 type together struct {
 	fleet      *fleet.Fleet          // nil: this machine is alone
 	fleetRedis redis.UniversalClient // its own client, so that nothing waits behind what Brokers ask
+	vault      *vault.Vault          // nil: likewise
 }
 
 // openFleet joins the machines that share fleet.redis_url.
@@ -30,15 +33,63 @@ func (a *App) openFleet() (err error) {
 	if !at.IsSet() {
 		return nil
 	}
-	if a.fleetRedis, err = openRedis(at); err != nil {
-		return err
-	}
 	a.fleet, err = fleet.New(fleet.Config{
 		Redis: a.fleetRedis, Name: fleetName(hold.cfg), Region: hold.cfg.Fleet.Region, Settings: fleetSettings(hold.cfg, hold.secrets),
-		Dir: a.dir.Path(), Bans: a.nodes, Connected: a.nodes.ConnectedNodes, Self: newPortrait(a.report).now,
-		Found: func(now []findings.Finding) { a.found.Replace("fleet.", now) }, Logger: a.part("fleet"),
+		Dir: a.dir.Path(), Bans: a.nodes, Connected: a.nodes.ConnectedNodes, Answers: a.answers(), Self: newPortrait(a.report).now,
+		Counted: counted{&a.parts},
+		Write:   func(stun, turn []string) any { return newURLs(stun, turn) },
+		Found:   func(now []findings.Finding) { a.found.Replace("fleet.", now) }, Logger: a.part("fleet"),
 	})
 	return err
+}
+
+// counted shows the fleet what limits over all machines count.
+type counted struct{ parts *parts }
+
+var _ fleet.Counted = counted{}
+
+// Live implements [fleet.Counted].
+func (c counted) Live() map[string]int { return c.parts.turn.Changed() }
+
+// Used implements [fleet.Counted].
+func (c counted) Used(machines int, all bool) fleet.Used {
+	s := c.parts.usage.Share(machines, all)
+	return fleet.Used{Ledger: s.Ledger, Month: int32(s.Month), Bytes: s.Bytes, Nodes: s.Nodes}
+}
+
+// liveElsewhere is what counts the allocations of a Node at other machines; nil if this machine is alone.
+func (a *App) liveElsewhere() func(node string) int {
+	if !a.cfg().Fleet.RedisURL.IsSet() {
+		return nil
+	}
+	return func(node string) int {
+		if a.fleet == nil { // not yet
+			return 0
+		}
+		return a.fleet.LiveElsewhere(node)
+	}
+}
+
+// usedElsewhere is what counts the bytes that other machines relayed for a Node; nil if this machine is alone.
+func (a *App) usedElsewhere() func(m usage.Month, node string) uint64 {
+	if !a.cfg().Fleet.RedisURL.IsSet() {
+		return nil
+	}
+	return func(m usage.Month, node string) uint64 {
+		if a.fleet == nil { // not yet
+			return 0
+		}
+		return a.fleet.UsedElsewhere(int32(m), node)
+	}
+}
+
+// answers has the admin API answer the questions of other machines. It is there when the fleet runs.
+func (a *App) answers() map[string]fleet.Answerer {
+	all := map[string]fleet.Answerer{}
+	for _, kind := range admin.Questions() {
+		all[kind] = func(question []byte) ([]byte, error) { return a.admin.Answer(kind, question) }
+	}
+	return all
 }
 
 // fleetName is what this machine is called.
@@ -63,11 +114,7 @@ func fleetSettings(cfg *config.Config, s secrets) fleet.Settings {
 
 // issuer issues credentials, and names the machines that they are for.
 func (a *App) issuer() *issuer {
-	i := &issuer{keys: a.keys, now: &a.now, told: &a.told, usage: a.usage, nodes: a.nodes}
-	if a.fleet != nil {
-		i.pick = a.fleet.Pick
-	}
-	return i
+	return &issuer{keys: a.keys, now: &a.now, told: &a.told, usage: a.usage, nodes: a.nodes, fleet: a.fleet}
 }
 
 // prepareFleet gets ready for other settings.
@@ -75,7 +122,11 @@ func (a *App) prepareFleet(next *config.Config, s secrets) (change.Change, error
 	if a.fleet == nil {
 		return change.Change{}, nil
 	}
-	return a.fleet.Prepare(fleetSettings(next, s))
+	var both change.Set
+	set := fleetSettings(next, s)
+	both.Add(a.fleet.Prepare(set))
+	both.Add(a.vault.Prepare(set.Secrets))
+	return both.Join()
 }
 
 // closeFleet closes its client.
@@ -114,6 +165,15 @@ func (m machines) Unban(node string) error {
 	return err
 }
 
+// Ask implements [admin.Fleet].
+func (m machines) Ask(kind string, question []byte) []admin.Told {
+	var all []admin.Told
+	for _, r := range m.Fleet.Ask(context.Background(), kind, question) {
+		all = append(all, admin.Told{Machine: r.Machine, Answer: r.Answer, Missing: r.Missing, Skew: r.Skew})
+	}
+	return all
+}
+
 // shownFleet is the fleet as the admin API shows it, nil if this machine is alone.
 func (a *App) shownFleet() admin.Fleet {
 	if a.fleet == nil {
@@ -148,15 +208,25 @@ func (r *reporter) fleetStats() (metrics.FleetStats, bool) {
 	c, h := r.fleet.Counts(), r.fleet.Health()
 	st := metrics.FleetStats{
 		RedisOK: h.Fault == "", Machines: map[string]int{}, Unshared: h.Unshared, Sent: c.Sent, Received: c.Received, Compared: c.Compared,
-		Refused: notBelieved(c), Exchanges: c.Beats, Failure: c.Failures,
+		Refused: notBelieved(c, r.vault.Counts()), Exchanges: c.Beats, Failure: c.Failures, Answered: c.Answered, Unanswered: c.Unanswered, Latency: h.Latency,
 	}
 	for _, m := range r.fleet.Machines() {
 		st.Machines[string(m.State)]++
+		switch m.State {
+		case fleet.Up, fleet.Draining, fleet.Full, fleet.Apart, fleet.Strange:
+			st.Skew = max(st.Skew, m.Skew.Abs())
+			if len(m.Differs) > 0 {
+				st.Differing++
+			}
+		case fleet.Silent, fleet.Left:
+		}
 	}
 	return st, true
 }
 
-// notBelieved are the entries in the fleet's Redis that count for nothing, by cause.
-func notBelieved(c fleet.Counts) map[string]uint64 {
-	return map[string]uint64{"strange": c.Strangers, "forged": c.Forged, "malformed": c.Malformed}
+// notBelieved are the entries in the fleet's Redis, and the questions of other machines, that count for nothing, by cause.
+func notBelieved(c fleet.Counts, v vault.Counts) map[string]uint64 {
+	return map[string]uint64{
+		"strange": c.Strangers + v.Strangers, "forged": c.Forged + v.Forged, "malformed": c.Malformed, "stale": c.Stale, "busy": c.Busy,
+	}
 }

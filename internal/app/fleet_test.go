@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/redisurl/redistest"
+	"github.com/crolang-p2p/crolang-aio/internal/stories"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
+	"github.com/crolang-p2p/crolang-aio/internal/usage"
 )
 
 // startFleet starts sites that share a Redis and a secret, and waits until each knows all.
@@ -156,4 +159,107 @@ func TestFleetWhileConnected(t *testing.T) {
 	if all[1].fleet.Connected("bob") {
 		t.Error("a Node that is nowhere counts as connected")
 	}
+}
+
+// A Node's limits hold over all machines: allocations, and what it relays in a month; and that is what it is told.
+func TestFleetLimits(t *testing.T) {
+	all := startFleet(t, redistest.Serve(t), []string{"one", "two"}, "[turn.limits]\nallocations_per_node = 2\nbytes_per_month_per_node = '1 MB'\n")
+	alice := joinNode(t, all[0], "alice")
+	alice.allocate(all[0])
+	last := alice.allocate(all[1])
+	refused := func(s *site) bool {
+		c, err := turnclient.Dial(t.Context(), turnclient.Options{Addr: "127.0.0.1:" + portOf(s), Transport: "udp", Username: alice.user, Password: alice.password})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_, err = c.Allocate(t.Context(), nil)
+		return err != nil && strings.Contains(err.Error(), "486")
+	}
+	for _, s := range all {
+		await(t, "a machine does not count what the other has", func() bool { return s.fleet.LiveElsewhere("alice") == 1 })
+		if !refused(s) {
+			t.Error("a third allocation")
+		}
+		if _, events, _ := s.nodes.Lookup("alice"); !strings.Contains(events[len(events)-1].Detail, "2 of 2 in use over all machines of the fleet") {
+			t.Errorf("%+v", events)
+		}
+	}
+	last.Close()
+	all[1].turn.CloseNode("alice", "the test is over")
+	await(t, "it is not heard that one has ended", func() bool { return all[0].fleet.LiveElsewhere("alice") == 0 })
+	all[1].usage.Used("alice", 400_000, 0, time.Second)
+	all[0].usage.Used("alice", 600_000, 0, time.Second)
+	await(t, "the month's limit is not noticed", func() bool {
+		return all[0].turn.Live() == 0 && all[1].fleet.UsedElsewhere(int32(usage.MonthOf(time.Now())), "alice") == 600_000
+	})
+	for _, s := range all {
+		if limit, detail := s.usage.Exhausted("alice"); limit != usage.NodeLimit || !strings.Contains(detail, "over all machines of the fleet") {
+			t.Errorf("%v: %s", limit, detail)
+		}
+	}
+	if limit, _ := all[0].usage.Exhausted("bob"); limit != usage.NoLimit {
+		t.Error("another Node pays for it")
+	}
+}
+
+// Two Nodes at two machines have one story at each: what comes from the Broker of the other is in it.
+func TestFleetStories(t *testing.T) {
+	all := startFleet(t, redistest.Serve(t), []string{"one", "two"}, "")
+	alice, bob := joinNode(t, all[0], "alice"), joinNode(t, all[1], "bob")
+	alice.emit(1, stories.Attempt, map[string]any{"from": "alice", "to": "bob"})
+	alice.want(`431["OK"]`)
+	bob.want(`42["CONNECTION_ATTEMPT"`)
+	bob.emit(1, stories.Acceptance, map[string]any{"from": "bob", "to": "alice"})
+	bob.want(`431["OK"]`)
+	alice.want(`42["CONNECTION_ACCEPTANCE"`)
+	for _, s := range all {
+		await(t, "a machine does not know the end of the story", func() bool {
+			story, _ := s.stories.Between("alice", "bob")
+			return story.Asker == "alice" && story.Reply == stories.Acceptance
+		})
+		if list := s.stories.Connections(time.Time{}, "bob"); len(list) != 1 || !list[0].Accepted() {
+			t.Errorf("%+v", list)
+		}
+	}
+}
+
+// Whichever machine is asked, it tells what all know of a Node, and which has not answered.
+func TestFleetWhy(t *testing.T) {
+	server := redistest.Serve(t)
+	all := startFleet(t, server, []string{"one", "two", "three"}, "")
+	alice, bob := joinNode(t, all[0], "alice"), joinNode(t, all[1], "bob")
+	alice.allocate(all[2])
+	alice.emit(1, stories.Attempt, map[string]any{"from": "alice", "to": "bob"})
+	alice.want(`431["OK"]`)
+	bob.want(`42["CONNECTION_ATTEMPT"`)
+	for i, s := range all {
+		c := s.operator(t)
+		var n adminapi.NodeRecord
+		await(t, "a machine does not know the whole story", func() (whole bool) {
+			var err error
+			n, err = c.Node(t.Context(), "alice")
+			return err == nil && len(n.Unanswered) == 0 && len(n.Allocations) == 1 && n.Broker != nil && len(n.Connections) == 1
+		})
+		if n.Machine != []string{"one", "two", "three"}[i] || n.Broker.Machine != "one" || n.Allocations[0].Machine != "three" || !slices.Equal(n.ConnectedAt, []string{"one"}) {
+			t.Errorf("%+v", n)
+		}
+		where := map[nodes.Kind]string{}
+		for _, e := range n.Events {
+			where[e.Kind] = e.Machine
+		}
+		if where[nodes.KindConnected] != "one" || where[nodes.KindAllocated] != "three" || where[nodes.KindSignal] != "one" {
+			t.Errorf("%v", where)
+		}
+		story, err := c.Story(t.Context(), "bob", "alice")
+		if err != nil || story.Nodes != [2]string{"alice", "bob"} || story.Missing != "accepted" || len(story.Unanswered) != 0 {
+			t.Errorf("%+v, %v", story, err)
+		}
+	}
+	server.Kill()
+	n, err := all[0].operator(t).Node(t.Context(), "alice")
+	if err != nil || len(n.Unanswered) != 2 || n.Unanswered[0].Machine != "three" {
+		t.Errorf("without Redis: %+v, %v", n.Unanswered, err)
+	}
+	all[2].turn.CloseNode("alice", "the test is over") // so that it need not be waited for
 }

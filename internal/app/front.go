@@ -6,8 +6,11 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/embedded/broker"
+	"github.com/crolang-p2p/crolang-aio/internal/admin"
 	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/brokerenv"
+	"github.com/crolang-p2p/crolang-aio/internal/listen"
 	"github.com/crolang-p2p/crolang-aio/internal/publicaddr"
 	"github.com/crolang-p2p/crolang-aio/internal/webguard"
 )
@@ -50,8 +53,9 @@ func (a *App) behind(r *http.Request) http.Handler {
 		if serve.Serves("hooks") {
 			return a.hooks.Handler()
 		}
-	case serve.Serves("admin"):
-		if below, ok := a.guard.Below(r); ok && a.admin.Serves(below.URL.EscapedPath()) {
+	case serve.Serves("admin"), serve.Serves("test"):
+		below, ok := a.guard.Below(r)
+		if at := below.URL.EscapedPath(); ok && (serve.Serves("admin") && a.admin.Serves(at) || serve.Serves("test") && admin.TestPaths(at)) {
 			return a.guard
 		}
 	}
@@ -73,7 +77,7 @@ func (p *parts) web(hold *holding, part string) string {
 // webURL is the URL of a part at TLS listeners; empty: there are none.
 func webURL(cfg *config.Config, public publicaddr.Public, listeners []publicaddr.Listener, part string) string {
 	base := public.HTTPS(listeners)
-	if base != "" && part == "admin" {
+	if base != "" && (part == "admin" || part == "test") {
 		base += strings.TrimRight(cfg.Admin.Path, "/") + "/"
 	}
 	return base
@@ -82,12 +86,31 @@ func webURL(cfg *config.Config, public publicaddr.Public, listeners []publicaddr
 // webURLs lists the URLs of what is served at the TLS ports.
 func (r *reporter) webURLs() (all []adminapi.Web) {
 	hold := r.now.Load()
-	for _, part := range []string{"broker", "hooks", "admin"} {
+	for _, part := range []string{"broker", "hooks", "admin", "test"} {
 		if url := r.web(hold, part); url != "" {
 			all = append(all, adminapi.Web{Part: part, URL: url})
 		}
 	}
 	return all
+}
+
+// testPage is where people elsewhere reach the page of a test by a link; empty: they do not.
+func (r *reporter) testPage() string {
+	hold := r.now.Load()
+	for _, part := range []string{"test", "admin"} {
+		if at := r.web(hold, part); at != "" {
+			return at
+		}
+	}
+	at := hold.cfg.Admin.Listen
+	if !listen.Exposed(at) {
+		return ""
+	}
+	u, err := brokerenv.URL(at, hold.public.Machine())
+	if err != nil {
+		return ""
+	}
+	return u.String() + hold.cfg.Admin.Path
 }
 
 // webStats brings the counters of HTTP at the TLS ports to the metrics; false if nothing is served there.

@@ -2,6 +2,8 @@ package app
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -10,12 +12,13 @@ import (
 	"github.com/crolang-p2p/crolang-aio/certs/acme"
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
+	"github.com/crolang-p2p/crolang-aio/internal/logging"
 )
 
 // Load reads the configuration from a file, which may be empty for none, and has it checked by the parts that know more of
 // their settings than their shape.
 func Load(file string, opts ...config.Option) (*config.Config, error) {
-	return config.Load(file, append(opts, config.WithCheck(checkPolicy), config.WithCheck(checkACME))...)
+	return config.Load(file, append(opts, config.WithCheck(checkPolicy), config.WithCheck(checkACME), config.WithCheck(checkLogFile))...)
 }
 
 // Check is Load for `config check`. It fails too for what serve runs with and clients cannot use: a certificate that they
@@ -48,6 +51,34 @@ func checkCertificate(cfg *config.Config) []*config.Error {
 		key = "certs.key_file"
 	}
 	return []*config.Error{{Key: key, Err: err}}
+}
+
+// checkLogFile finds a log.file that is no file.
+func checkLogFile(cfg *config.Config) []*config.Error {
+	if cfg.Log.File == "" {
+		return nil
+	}
+	if err := logging.CheckFile(cfg.Log.File); err != nil {
+		return []*config.Error{{Key: "log.file", Err: err}}
+	}
+	return nil
+}
+
+// OpenLog opens the log of a configuration. Without a log.file it goes to w, which otherwise gets a line that says where it is, and
+// what the file does not take.
+func OpenLog(cfg *config.Config, w io.Writer) (*logging.Logger, error) {
+	c := cfg.Log
+	if c.File == "" {
+		return logging.New(w, c.Level, c.Format)
+	}
+	file, err := logging.OpenFile(logging.FileConfig{Path: c.File, Size: c.Size, Age: c.Age, Files: c.Files}, w)
+	if err != nil {
+		return nil, fmt.Errorf("log.file: %w", err)
+	}
+	if _, err := fmt.Fprintf(w, "crolang-aio: the log is in %s\n", file.Path()); err != nil {
+		return nil, fmt.Errorf("standard error: %w", err)
+	}
+	return logging.New(file, c.Level, c.Format)
 }
 
 // checkACME finds files of [certs.acme] that cannot be used. Beside them only a CA can say what is wrong.

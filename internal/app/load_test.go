@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/internal/logging/logtest"
 )
 
 // TestCheckTellsTheTruth is of what serve runs with and clients cannot use, each beside another mistake: both are told.
@@ -92,5 +93,32 @@ func TestCheckTellsTheTruth(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// With a log.file standard error has one line, which says where the log is.
+func TestOpenLog(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.json")
+	cfg, err := Load("", config.WithEnviron([]string{"CROLANG_AIO_LOG_FILE=" + path}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stderr logtest.Buffer
+	log, err := OpenLog(cfg, &stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Reopen() // closes it
+	log.Info("in the file")
+	if want := "crolang-aio: the log is in " + path + "\n"; stderr.String() != want {
+		t.Errorf("%q", stderr.String())
+	}
+	if b, err := os.ReadFile(path); err != nil || !strings.Contains(string(b), `"msg":"in the file"`) {
+		t.Error(string(b), err)
+	}
+	for _, at := range []string{t.TempDir(), os.DevNull} {
+		if _, err := Load("", config.WithEnviron([]string{"CROLANG_AIO_LOG_FILE=" + at})); err == nil || !strings.Contains(err.Error(), "is no regular file") {
+			t.Error(at, err)
+		}
 	}
 }

@@ -91,7 +91,7 @@ func (r *reporter) losses() (all []losses.Count) {
 		add(losses.Broker, notServedByBroker(r.broker.Stats()))
 	}
 	if r.fleet != nil {
-		add(losses.Fleet, notBelieved(r.fleet.Counts()))
+		add(losses.Fleet, notBelieved(r.fleet.Counts(), r.vault.Counts()))
 	}
 	if r.redis != nil {
 		add(losses.Redis, refusedByRedis(r.redis.Stats()))

@@ -68,6 +68,7 @@ func (l links) Link(node string) (adminapi.BrokerLink, bool) {
 	return adminapi.BrokerLink{
 		From: n.From, Runtime: n.Runtime, Version: n.Version, Since: n.Since, Attempts: n.Attempts, Acceptances: n.Acceptances,
 		Refusals: n.Refusals, Candidates: n.Candidates, Messages: n.Messages, SentBytes: n.SentBytes, GotBytes: n.GotBytes,
+		RoundTrip: float64(n.RoundTrip.Microseconds()) / 1000,
 	}, ok
 }
 

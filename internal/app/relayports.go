@@ -62,6 +62,9 @@ func (p *parts) relayed() map[uint16]bool {
 	own := make(map[uint16]bool)
 	for _, a := range p.turn.Allocations() {
 		own[a.Relayed.Port()] = true
+		if a.Also.IsValid() {
+			own[a.Also.Port()] = true
+		}
 	}
 	return own
 }

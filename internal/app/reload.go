@@ -77,6 +77,7 @@ func (r *Reloader) readAgain() (*config.Config, error) {
 // reload reads the configuration and applies it, or says all that is wrong with it, changes nothing and returns false.
 func (r *Reloader) reload(ctx context.Context, a *App) bool {
 	log := a.part("config")
+	a.log.Reopen()
 	defer a.supervisor.reloading()()
 	next, err := r.readAgain()
 	old := a.cfg()

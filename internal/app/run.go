@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -89,7 +90,7 @@ func (a *App) watchNetwork(ctx context.Context) error {
 	})
 }
 
-// touch marks the data_dir as in use now and then.
+// touch marks the data_dir as in use now and then, and looks whether the log is being written.
 func (a *App) touch(ctx context.Context) error {
 	tick := time.NewTicker(touchEvery)
 	defer tick.Stop()
@@ -99,8 +100,20 @@ func (a *App) touch(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 			a.dir.Touch()
+			a.found.Replace("log.file", untakenLog(a.log.Trouble()))
 		}
 	}
+}
+
+// untakenLog is the finding that log.file does not take what it should.
+func untakenLog(err error) []findings.Finding {
+	if err == nil {
+		return nil
+	}
+	return []findings.Finding{{
+		ID: "log.file", Detail: fmt.Sprintf("the log goes to standard error, since log.file cannot be written: %v", err),
+		Remedy: "make room, or see who may write there; nothing has to be restarted",
+	}}
 }
 
 // Exposed implements [publicaddr.Sink].

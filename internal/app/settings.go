@@ -41,7 +41,7 @@ func described(all []control.Allocation) []adminapi.Allocation {
 	out := make([]adminapi.Allocation, len(all))
 	for i, x := range all {
 		out[i] = adminapi.Allocation{
-			ID: x.ID, Node: x.Node, Transport: x.Transport, Client: x.Client, Relayed: x.Relayed,
+			ID: x.ID, Node: x.Node, Transport: x.Transport, Client: x.Client, Relayed: x.Relayed, Also: x.Also,
 			Created: x.Created, Expires: x.Expires,
 			BytesIn: x.Stats.Up.Bytes, BytesOut: x.Stats.Down.Bytes,
 			DatagramsIn: x.Stats.Up.Datagrams, DatagramsOut: x.Stats.Down.Datagrams,
@@ -85,7 +85,7 @@ func turnSettings(cfg *config.Config) turnsrv.Settings {
 			Lifetime: l.AllocationLifetime, TTLOnly: !cfg.Credentials.WhileConnected,
 			StrictExpiry: cfg.Credentials.StrictExpiry, MaxSession: cfg.Credentials.MaxSession,
 			PeerMode: peerModes[cfg.Turn.Peers.Mode], AuthorizedFor: cfg.Credentials.TTL,
-			Software: cfg.Turn.Software, UnauthenticatedPerSecond: l.UnauthenticatedPerSecond,
+			Software: cfg.Turn.Software, Alternate: config.AddrPorts(cfg.Turn.Alternate), UnauthenticatedPerSecond: l.UnauthenticatedPerSecond,
 		},
 		DrainTimeout: cfg.DrainTimeout, BitsPerSecond: l.BitsPerSecond, TotalBitsPerSecond: l.TotalBitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
 		HTTP: len(cfg.HTTPS.Serve) > 0, Proxies: prefixes(cfg.Turn.ProxyProtocol),

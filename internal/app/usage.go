@@ -8,15 +8,22 @@ import (
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
+	"github.com/crolang-p2p/crolang-aio/internal/history"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/usage"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/control"
 )
 
-// openUsage opens the record of what Nodes use.
+// openUsage opens the record of what Nodes use, and what is remembered of it for plots.
 func (a *App) openUsage() (err error) {
+	if a.history, err = history.New(history.Config{
+		DataDir: a.dir.Path(), Totals: a.report.traffic, Logger: a.part("history"),
+		Found: func(now []findings.Finding) { a.found.Replace("history.", now) },
+	}); err != nil {
+		return err
+	}
 	a.usage, err = usage.New(usage.Config{
-		DataDir: a.dir.Path(), Settings: usageSettings(a.cfg()), Note: a.nodes.Observed, Logger: a.part("usage"),
+		DataDir: a.dir.Path(), Settings: usageSettings(a.cfg()), Note: a.nodes.Observed, Elsewhere: a.usedElsewhere(), Logger: a.part("usage"),
 		Found: func(now []findings.Finding) { a.found.Replace("usage.", now) },
 	})
 	return err
@@ -28,14 +35,20 @@ func usageSettings(cfg *config.Config) usage.Settings {
 }
 
 // ledger shows the record to the TURN server.
-type ledger struct{ *usage.Keeper }
+type ledger struct {
+	*usage.Keeper
+	history *history.Keeper
+}
 
 var _ control.Ledger = ledger{}
 
-// billed is the id under which a Node's use is kept: one for all that doctor makes up.
+// billed is the id under which a Node's use is kept: one for all that doctor makes up, and one for all tests by a link.
 func billed(node string) string {
-	if strings.HasPrefix(node, nodeid.DoctorPrefix) {
+	switch {
+	case strings.HasPrefix(node, nodeid.DoctorPrefix):
 		return nodeid.DoctorAgent
+	case nodeid.Trial(node):
+		return strings.TrimSuffix(nodeid.TrialPrefix, "-")
 	}
 	return node
 }
@@ -44,7 +57,10 @@ func billed(node string) string {
 func (l ledger) Opened(node string) { l.Keeper.Opened(billed(node)) }
 
 // Used implements [control.Ledger].
-func (l ledger) Used(node string, u control.Used) { l.Keeper.Used(billed(node), u.Up, u.Down, u.For) }
+func (l ledger) Used(node string, u control.Used) {
+	l.Keeper.Used(billed(node), u.Up, u.Down, u.For)
+	l.history.Relayed(billed(node), u.Up, u.Down)
+}
 
 // Exhausted implements [control.Ledger].
 func (l ledger) Exhausted(node string) (control.Exhaustion, string) {

@@ -48,6 +48,8 @@ func (w *watcher) Observe(e broker.Event) {
 		}
 	case broker.Answered:
 		w.answered(e)
+	case broker.Arrived: // the machine where its sender is has it in the why-records of both
+		w.noteStory(e)
 	}
 }
 
@@ -70,10 +72,14 @@ var said = map[string][2]string{
 	stories.NotAllowed: {"takes no connections, and so not that of ", "is not let in, since no connections are taken by "},
 }
 
-func (w *watcher) answered(e broker.Event) {
+func (w *watcher) noteStory(e broker.Event) {
 	w.stories.Note(stories.Signal{
 		From: e.Node, To: e.Peer, Event: e.Name, Answer: e.Answer, Cause: e.Cause, Candidates: kinds(e.Candidates), Bytes: e.Bytes, At: time.Now(),
 	})
+}
+
+func (w *watcher) answered(e broker.Event) {
+	w.noteStory(e)
 	words, connects := said[e.Name]
 	switch peer := strconv.Quote(e.Peer); {
 	case e.Answer == broker.OK && connects:

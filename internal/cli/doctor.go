@@ -202,6 +202,7 @@ func doctorLocal(c *cli.Context) (*doctor.Local, error) {
 		l.Redis = strings.TrimPrefix(u, "http://")
 		l.RedisPassword = kept(secrets.RedisPassword())
 	}
+	l.FleetRedis = cfg.Fleet.RedisURL.Reveal()
 	return l, nil
 }
 

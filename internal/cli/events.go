@@ -2,68 +2,86 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"os/signal"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/duration"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
 
-// events prints the last event of each Node, the oldest first, and then, if asked, what happens, as a line each.
+// events prints what has happened, the oldest first, and then, if asked, what happens, as a line each.
 func events(c *cli.Context) error {
+	since, err := durationOf(c, "since")
+	if err != nil {
+		return err
+	}
+	if since <= 0 || since > duration.Day {
+		return fmt.Errorf("%w: --since must be above 0 and at most 24h: why-records reach no further back", errUsage)
+	}
 	client, err := adminClient(c)
 	if err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	asked, cancel := context.WithTimeout(ctx, 30*time.Second)
-	l, err := client.Nodes(asked, "", 0)
-	cancel()
+	recent, err := client.Recent(ctx, c.String("node"), since)
 	if err != nil {
 		return err
 	}
-	if err := each(lastEvents(l, c.String("node")), func(e nodes.Event) error { return printEvent(c, e) }); err != nil || !c.Bool("follow") {
-		return err
+	slices.Reverse(recent.Events)
+	p := eventPrinter{c: c, node: minNode}
+	for _, e := range recent.Events {
+		p.fit(e)
 	}
-	return client.Follow(ctx, c.String("node"), func(e nodes.Event) error { return printEvent(c, e) })
-}
-
-func each(all []nodes.Event, f func(nodes.Event) error) error {
-	for _, e := range all {
-		if err := f(e); err != nil {
+	for _, e := range recent.Events {
+		if err := p.print(e); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// lastEvents are those of a list of Nodes, or of one of them, the oldest first.
-func lastEvents(l adminapi.NodeList, only string) (all []nodes.Event) {
-	for _, n := range l.Nodes {
-		if n.LastEvent == nil || only != "" && n.Node != only {
-			continue
+	if !c.Bool("follow") {
+		if len(recent.Events) == 0 && !c.Bool("json") {
+			_, err = fmt.Fprintf(c.App.Writer, "nothing has happened in the last %s\n", duration.Format(since))
 		}
-		e := *n.LastEvent
-		e.Node = n.Node
-		all = append(all, e)
+		return err
 	}
-	slices.SortStableFunc(all, func(a, b nodes.Event) int { return a.Time.Compare(b.Time) })
-	return all
+	return client.Follow(ctx, c.String("node"), p.print)
 }
 
-// printEvent writes one as a line: with --json as an object.
-func printEvent(c *cli.Context, e nodes.Event) error {
-	if c.Bool("json") {
+// Columns of a list of events, in characters. A longer name of a Node moves what follows it.
+const (
+	minNode, maxNode = 12, 32
+	kindWidth        = len("allocation-ended")
+)
+
+// eventPrinter writes events as lines with columns, or as JSON.
+type eventPrinter struct {
+	c    *cli.Context
+	node int // width of the column
+}
+
+// subject is whom an event is about.
+func subject(e nodes.Event) string {
+	if e.Node == "" {
+		return "(the server)"
+	}
+	return terminal.Printable(e.Node)
+}
+
+// fit widens the column for the Node of an event.
+func (p *eventPrinter) fit(e nodes.Event) {
+	p.node = max(p.node, min(maxNode, utf8.RuneCountInString(subject(e))))
+}
+
+func (p *eventPrinter) print(e nodes.Event) error {
+	if p.c.Bool("json") {
 		var b, line bytes.Buffer
 		if err := terminal.PrintJSON(&b, e); err != nil {
 			return err
@@ -71,14 +89,18 @@ func printEvent(c *cli.Context, e nodes.Event) error {
 		if err := json.Compact(&line, b.Bytes()); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(c.App.Writer, line.String())
+		_, err := fmt.Fprintln(p.c.App.Writer, line.String())
 		return err
 	}
+	p.fit(e)
 	failed := " "
 	if e.Failed {
 		failed = "!"
 	}
-	_, err := fmt.Fprintln(c.App.Writer, e.Time.Local().Format(time.DateTime), failed,
-		terminal.Printable(strings.Join([]string{e.Node, string(e.Kind), e.Detail}, "  ")))
+	what := terminal.Printable(e.Detail)
+	if e.Count > 1 {
+		what += fmt.Sprintf(" (%d times)", e.Count)
+	}
+	_, err := fmt.Fprintf(p.c.App.Writer, "%s %s %-*s  %-*s  %s\n", e.Time.Local().Format(time.DateTime), failed, p.node, subject(e), kindWidth, string(e.Kind), what)
 	return err
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
 
-// configCheck says nothing but "ok" of a good configuration; warnings go to standard error.
+// configCheck says that a configuration is good, and which; warnings go to standard error.
 func configCheck(c *cli.Context) error {
 	file, err := configFile(c)
 	if err != nil {
@@ -29,7 +29,10 @@ func configCheck(c *cli.Context) error {
 	for _, w := range cfg.Warnings() {
 		fmt.Fprintf(c.App.ErrWriter, "crolang-aio: warning: %s\n", w)
 	}
-	_, err = fmt.Fprintln(c.App.Writer, "ok")
+	if file == "" {
+		file = "the defaults (no --config FILE is given)"
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "ok: no mistake in %s\n", file)
 	return err
 }
 

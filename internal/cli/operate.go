@@ -35,9 +35,13 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 			Flags: with(&cli.StringFlag{Name: "with", Usage: "show how far its connection with the Node `OTHER` got"}), Action: why,
 		},
 		{
-			Name: "events", Usage: "print the last event of each Node, and with --follow what happens",
-			Flags: with(&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "do not end: print what happens as it does", DisableDefaultText: true},
+			Name: "events", Usage: "print what has happened, and with --follow what happens",
+			Flags: with(durationFlag("since", "how far back, at most 24h, as a `DURATION`", "24h", ""), &cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "do not end: print what happens as it does", DisableDefaultText: true},
 				&cli.StringFlag{Name: "node", Usage: "only of this `NODE`"}), Action: noArgs(events),
+		},
+		{
+			Name: "test-link", Usage: "make a link with which a Node's person tests the connection in a browser, once", ArgsUsage: "NODE",
+			Flags: with(&cli.StringFlag{Name: "url", Usage: "`URL` at which a proxy shows the dashboard's pages"}), Action: testLink,
 		},
 		{Name: "fleet", Usage: "list the machines that share a Redis with this one, and their load", Flags: with(), Action: noArgs(listFleet)},
 		{Name: "bans", Usage: "list the bans", Flags: with(), Action: noArgs(listBans)},

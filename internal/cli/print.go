@@ -59,10 +59,21 @@ func printAllocations(w io.Writer, now time.Time, l adminapi.AllocationList) err
 		_, err := fmt.Fprintln(w, "no live allocations")
 		return err
 	}
-	t := terminal.NewTable(w, "ID", "NODE", "OVER", "CLIENT", "RELAYED", "SENT", "RECEIVED", "DROPS", "PEERS", "CREATED", "EXPIRES")
+	head := []string{"ID", "NODE", "OVER", "CLIENT", "RELAYED", "SENT", "RECEIVED", "DROPS", "PEERS", "CREATED", "EXPIRES"}
+	machines := slices.ContainsFunc(l.Allocations, func(a adminapi.Allocation) bool { return a.Machine != "" })
+	if machines {
+		head = append(head, "AT")
+	}
+	t := terminal.NewTable(w, head...)
 	for _, a := range l.Allocations {
-		t.Line(a.ID, a.Node, a.Transport, a.Client.String(), a.Relayed.String(), bytesText(a.BytesIn), bytesText(a.BytesOut),
-			strconv.FormatUint(a.Drops, 10), strconv.Itoa(a.Peers), ago(a.Created, now), ago(a.Expires, now))
+		line := []string{
+			a.ID, a.Node, a.Transport, a.Client.String(), a.Addresses(), bytesText(a.BytesIn), bytesText(a.BytesOut),
+			strconv.FormatUint(a.Drops, 10), strconv.Itoa(a.Peers), ago(a.Created, now), ago(a.Expires, now),
+		}
+		if machines {
+			line = append(line, a.Machine)
+		}
+		t.Line(line...)
 	}
 	return end(w, t, len(l.Allocations), l.Total)
 }
@@ -109,12 +120,12 @@ func printNode(w io.Writer, now time.Time, n adminapi.NodeRecord) error {
 	}
 	switch {
 	case n.Broker != nil:
-		t.Line("connected", "yes, since "+ago(n.Broker.Since, now)+" from "+n.Broker.From.String()+" with "+library(n.Broker))
+		t.Line("connected", "yes"+atMachines(n.Broker.Machine)+", since "+ago(n.Broker.Since, now)+" from "+n.Broker.From.String()+" with "+library(n.Broker))
 		t.Line("through the Broker", passed(n.Broker))
 	case n.Connected && n.Checked.IsZero():
-		t.Line("connected", "yes: it is joining, or left less than 90 s ago")
+		t.Line("connected", "yes"+atMachines(n.ConnectedAt...)+": it is joining, or left less than 90 s ago")
 	case n.Connected:
-		t.Line("connected", "yes, last checked "+ago(n.Checked, now))
+		t.Line("connected", "yes"+atMachines(n.ConnectedAt...)+", last checked "+ago(n.Checked, now))
 	case n.Checked.IsZero():
 		t.Line("connected", "no")
 	default:
@@ -129,11 +140,14 @@ func printNode(w io.Writer, now time.Time, n adminapi.NodeRecord) error {
 	if len(n.Partners) > 0 {
 		t.Line("in touch with", strings.Join(n.Partners, ", ")+" (why NODE --with OTHER)")
 	}
+	for _, u := range n.Unanswered {
+		t.Line("not in this", u.Machine+": "+u.Why)
+	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintln(w)
-	if err := printAllocations(w, now, adminapi.AllocationList{Allocations: n.Allocations, Total: len(n.Allocations)}); err != nil {
+	if err := printAllocations(w, now, adminapi.AllocationList{Allocations: n.Allocations, Total: len(n.Allocations) + n.LeftOut}); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintln(w)
@@ -154,15 +168,32 @@ func PrintEvents(w io.Writer, now time.Time, events []nodes.Event) error {
 		_, err := fmt.Fprintln(w, "no events")
 		return err
 	}
-	t := terminal.NewTable(w, "TIME", "KIND", "WHAT HAPPENED")
+	head := []string{"TIME", "KIND", "WHAT HAPPENED"}
+	machines := slices.ContainsFunc(events, func(e nodes.Event) bool { return e.Machine != "" })
+	if machines {
+		head = slices.Insert(head, 2, "AT")
+	}
+	t := terminal.NewTable(w, head...)
 	for _, e := range events {
 		what := e.Detail
 		if e.Count > 1 {
 			what += fmt.Sprintf(" (%d times)", e.Count)
 		}
-		t.Line(ago(e.Time, now), string(e.Kind), what)
+		line := []string{ago(e.Time, now), string(e.Kind), what}
+		if machines {
+			line = slices.Insert(line, 2, e.Machine)
+		}
+		t.Line(line...)
 	}
 	return t.Flush()
+}
+
+// atMachines says where in the fleet something is.
+func atMachines(names ...string) string {
+	if text := strings.Join(names, ", "); text != "" {
+		return " at " + text
+	}
+	return ""
 }
 
 // Bytes writes a number of bytes with a unit, such as "1.5 MB" (powers of 1000).
@@ -192,24 +223,25 @@ func ago(t, now time.Time) string {
 	return text + " (now)"
 }
 
-// rough writes a duration with its one or two largest units.
+// rough writes a duration with its two largest units, or with one of which it has ten or more, to the nearest.
 func rough(d time.Duration) string {
 	const day = 24 * time.Hour
-	d = d.Round(time.Second) // what ends in an hour is not called 59m because a moment has passed
-	two := func(big int64, bigUnit string, small int64, smallUnit string) string {
-		s := strconv.FormatInt(big, 10) + bigUnit
-		if small > 0 && big < 10 {
-			s += strconv.FormatInt(small, 10) + smallUnit
+	for _, u := range []struct {
+		big, small         time.Duration
+		bigName, smallName string
+	}{{day, time.Hour, "d", "h"}, {time.Hour, time.Minute, "h", "m"}, {time.Minute, time.Second, "m", "s"}} {
+		near := d.Round(u.small)
+		switch {
+		case near < u.big:
+			continue
+		case near >= 10*u.big:
+			return strconv.FormatInt(int64(d.Round(u.big)/u.big), 10) + u.bigName
 		}
-		return s
+		text := strconv.FormatInt(int64(near/u.big), 10) + u.bigName
+		if rest := near % u.big / u.small; rest > 0 {
+			text += strconv.FormatInt(int64(rest), 10) + u.smallName
+		}
+		return text
 	}
-	switch {
-	case d >= day:
-		return two(int64(d/day), "d", int64(d%day/time.Hour), "h")
-	case d >= time.Hour:
-		return two(int64(d/time.Hour), "h", int64(d%time.Hour/time.Minute), "m")
-	case d >= time.Minute:
-		return two(int64(d/time.Minute), "m", int64(d%time.Minute/time.Second), "s")
-	}
-	return strconv.FormatInt(int64(d/time.Second), 10) + "s"
+	return strconv.FormatInt(int64(d.Round(time.Second)/time.Second), 10) + "s"
 }

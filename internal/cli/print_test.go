@@ -82,6 +82,27 @@ func TestPrint(t *testing.T) {
 				Steps: []adminapi.StoryStep{{Name: "joined", State: adminapi.StepDone, Detail: hostile}, {Name: "accepted", State: adminapi.StepFailed, Detail: "refused"}},
 			})
 		},
+		"why-fleet": func(w io.Writer) error {
+			at := link()
+			at.Machine = "eu-2"
+			there := first
+			there.Machine = hostile
+			late := events[0]
+			late.Machine = "eu-1, " + hostile
+			return printNode(w, now, adminapi.NodeRecord{
+				Node: "alice", Connected: true, Broker: at, Machine: "eu-1", ConnectedAt: []string{"eu-2"}, Allocations: []adminapi.Allocation{there}, LeftOut: 3,
+				Events: []nodes.Event{late}, Unanswered: []adminapi.Unanswered{{Machine: hostile, Why: "it has not answered within a second"}},
+			})
+		},
+		"why-fleet-elsewhere": func(w io.Writer) error {
+			return printNode(w, now, adminapi.NodeRecord{Node: "alice", Connected: true, ConnectedAt: []string{"eu-1", "eu-2"}})
+		},
+		"story-fleet": func(w io.Writer) error {
+			return printStory(w, now, adminapi.Story{
+				Nodes: [2]string{"alice", "bob"}, Conclusion: "no connection was asked for",
+				Unanswered: []adminapi.Unanswered{{Machine: hostile, Why: "its version does not know the question"}},
+			})
+		},
 		"why-little": func(w io.Writer) error { return printNode(w, now, adminapi.NodeRecord{Node: "bob", Checked: started}) },
 		"json": func(w io.Writer) error {
 			return terminal.PrintJSON(w, adminapi.BanAnswer{Node: hostile, Closed: 2, Kept: true})
@@ -147,6 +168,8 @@ func TestWords(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "(now)", time.Second: "(1s ago)", 61 * time.Second: "(1m1s ago)", 10*time.Minute + 5*time.Second: "(10m ago)", 26 * time.Hour: "(1d2h ago)",
 		-90 * time.Minute: "(in 1h30m)", 400 * 24 * time.Hour: "(400d ago)", time.Hour: "(1h ago)",
+		-12*time.Hour + 10*time.Second: "(in 12h)", -time.Hour + 400*time.Millisecond: "(in 1h)", 9*time.Hour + 59*time.Minute + 40*time.Second: "(10h ago)",
+		23*time.Hour + 50*time.Minute: "(1d ago)", 59 * time.Second: "(59s ago)", 10*time.Minute + 40*time.Second: "(11m ago)",
 	} {
 		got := ago(started, started.Add(d))
 		if got != "2026-03-01 12:00:00 "+want {

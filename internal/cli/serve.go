@@ -13,7 +13,6 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/config"
 	"github.com/crolang-p2p/crolang-aio/internal/app"
-	"github.com/crolang-p2p/crolang-aio/internal/logging"
 )
 
 // serve runs everything until SIGINT, SIGTERM or a drain command; a second signal ends it at once, see [ending].
@@ -28,7 +27,7 @@ func serve(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	log, err := logging.New(c.App.ErrWriter, cfg.Log.Level, cfg.Log.Format)
+	log, err := app.OpenLog(cfg, c.App.ErrWriter)
 	if err != nil {
 		return err
 	}

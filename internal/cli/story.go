@@ -41,6 +41,9 @@ func printStory(w io.Writer, now time.Time, s adminapi.Story) error {
 	if !s.Last.IsZero() {
 		end += "last exchange: " + ago(s.Last, now) + "\n"
 	}
+	for _, u := range s.Unanswered {
+		end += "not in this: " + terminal.Printable(u.Machine+": "+u.Why) + "\n"
+	}
 	_, err := io.WriteString(w, end)
 	return err
 }
@@ -62,7 +65,11 @@ func library(l *adminapi.BrokerLink) string {
 
 // passed is what a Node has sent through that Broker.
 func passed(l *adminapi.BrokerLink) string {
-	return fmt.Sprintf("%s, %s, %s, %s, %s; %s sent, %s received",
+	text := fmt.Sprintf("%s, %s, %s, %s, %s; %s sent, %s received",
 		plural.Of(int(l.Attempts), "attempt"), plural.Of(int(l.Acceptances), "acceptance"), plural.Of(int(l.Refusals), "refusal"),
 		plural.Of(int(l.Candidates), "candidate"), plural.Of(int(l.Messages), "message"), bytesText(l.SentBytes), bytesText(l.GotBytes))
+	if l.RoundTrip > 0 {
+		text += fmt.Sprintf("; %.1f ms there and back", l.RoundTrip)
+	}
+	return text
 }

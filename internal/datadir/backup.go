@@ -141,7 +141,7 @@ type backedUp struct {
 func readBackup(file string) (m Manifest, files []backedUp, err error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return m, nil, err
+		return m, nil, fmt.Errorf("the backup %s cannot be read: %w", file, durable.Bare(err))
 	}
 	defer f.Close()
 	damaged := func(why any) error { return fmt.Errorf("%s %w (%v)", file, ErrNoBackup, why) }

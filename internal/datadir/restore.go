@@ -57,15 +57,26 @@ func inTheWay(folder fs.FS, dataDir string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("data_dir %s cannot be read: %w", dataDir, durable.Bare(err))
 	}
+	var names []string
 	for _, e := range there {
-		switch {
-		case e.Name() == lockName, e.IsDir() && (e.Name() == lostName || e.Name() == stageName):
-		default:
-			return fmt.Errorf("data_dir %s has files, such as %s, and %w: move it away, or set another data_dir", dataDir, e.Name(), ErrExists)
+		if e.Name() != lockName && (!e.IsDir() || e.Name() != lostName && e.Name() != stageName) {
+			names = append(names, e.Name())
 		}
 	}
-	return nil
+	switch n := len(names); {
+	case n == 0:
+		return nil
+	case n > 3:
+		names = append(names[:3], fmt.Sprintf("%d more", n-3))
+	}
+	return &occupied{fmt.Errorf("data_dir %s is not empty, and a restore overwrites nothing: it has %s; move it away (mv %s %s.old), or set another data_dir",
+		dataDir, strings.Join(names, ", "), dataDir, strings.TrimRight(dataDir, "/"))}
 }
+
+// occupied is [ErrExists] of a whole folder.
+type occupied struct{ error }
+
+func (*occupied) Is(target error) bool { return target == ErrExists }
 
 // unpack writes files into a folder of root's, moves them to where they belong once all of them are there, and brings all of
 // it to the disk.

@@ -301,13 +301,18 @@ func cell(text string) string {
 
 // internalOnly are messages that no configuration and no machine can bring about: a mistake in the program itself.
 var internalOnly = map[string]string{
-	"can't load program: …": "the program is part of the binary",
-	"no route by Ethernet":  "such a flow stays on the sockets",
+	"can't load program: …":                                  "the program is part of the binary",
+	"no route by Ethernet":                                   "such a flow stays on the sockets",
+	"another machine asks the CA, or has":                    "waited for, and said to nobody",
+	"asked for … values Redis answered …":                    "no Redis does that; the fleet's finding has it",
+	"vault: … bytes are more than …":                         "a certificate is a few thousand",
 	"no CA is expected to ask by tls-alpn-01":                "it ends a stranger's handshake, and nobody sees it",
 	"run it by hand: … present _acme-challenge.NAME VALUE":   "the remedy of messages that the page has",
 	"certificates are looked at by Client.Run alone":         "it goes to a library's logger, which is off",
 	"write down the account: …":                              "it always can be",
-	"fleet: Redis, Bans, Self and Dir are needed":            "internal/app gives them",
+	"more than a message has room for":                       "package fleet puts it into Redis in its place",
+	"not counts by Node":                                     "package fleet counts it as malformed",
+	"fleet: Redis, Bans, Self, Write and Dir are needed":     "internal/app gives them",
 	"fleet.regions: …, …":                                    "the configuration has been checked before",
 	"sealed with another credential secret":                  "is counted, and the machine is named in a finding",
 	"not what was sealed":                                    "is counted, not printed",

@@ -2,8 +2,6 @@ package doctor
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,9 +50,7 @@ func (l *local) nodes(ctx context.Context) []Finding {
 	at := brokerAt(l.status)
 	step, cancel := context.WithTimeout(ctx, 8*l.cfg.Patience)
 	defer cancel()
-	var tag [4]byte
-	_, _ = rand.Read(tag[:])
-	id := nodeid.DoctorPrefix + hex.EncodeToString(tag[:])
+	id := nodeid.Doctor(l.Secret, l.cfg.Now())
 	one, err := joinBroker(step, at, id+"-1")
 	if err == nil {
 		defer one.Close()
@@ -68,7 +64,7 @@ func (l *local) nodes(ctx context.Context) []Finding {
 	case ctx.Err() != nil:
 		return []Finding{unfinished(ctx, "")}
 	case errors.Is(err, errRefused):
-		n.add(OK, "join", "the Broker at "+at+" answers, and lets doctor's Nodes not in, as hooks.authenticate says: "+err.Error(), "")
+		n.add(OK, "join", "the Broker at "+at+" answers, and does not let doctor's Nodes in, as hooks.authenticate or another credentials.secret has it: "+err.Error(), "")
 	default:
 		n.add(Fail, "join", "no Node can join the Broker at "+at+": "+err.Error(), "look at the server's log")
 	}

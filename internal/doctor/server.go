@@ -2,8 +2,6 @@ package doctor
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -30,6 +28,7 @@ type Local struct {
 
 	Redis         string // host:port; empty: it is off
 	RedisPassword string // empty: none is asked for
+	FleetRedis    string // URL of the one that machines share; a secret; empty: this machine is alone
 
 	Realm    string
 	Listen   []string // TURN listeners of the configuration
@@ -72,9 +71,7 @@ func runLocal(ctx context.Context, cfg *Config, emit func(Finding)) []Target {
 	l := &local{Local: cfg.Local, cfg: cfg, node: cfg.Local.Node}
 	l.own, _ = publicaddr.Local() // without them an address of this machine is judged as another's
 	if l.node == "" {
-		var b [6]byte
-		_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process rather than return an error
-		l.node = nodeid.DoctorPrefix + hex.EncodeToString(b[:])
+		l.node = nodeid.Doctor(l.Secret, cfg.Now())
 	}
 	for _, f := range l.Problems {
 		emit(f)
@@ -86,9 +83,14 @@ func runLocal(ctx context.Context, cfg *Config, emit func(Finding)) []Target {
 	for _, f := range found {
 		emit(f)
 	}
-	sections := []section{l.certificateFiles, l.upstreams, l.files}
+	more, found := l.machines(ctx, targets)
+	for _, f := range found {
+		emit(f)
+	}
+	targets = append(targets, more...)
+	sections := []section{l.fleetRedis, l.certificateFiles, l.upstreams, l.files}
 	if l.status != nil {
-		sections = []section{l.nodes, l.listeners, l.web, l.certificate, l.public, l.relayPorts, l.redis, l.upstreams, l.files}
+		sections = []section{l.nodes, l.listeners, l.web, l.certificate, l.public, l.relayPorts, l.redis, l.fleetRedis, l.upstreams, l.files}
 	}
 	for i, s := range sections {
 		sections[i] = func(ctx context.Context) []Finding {

@@ -27,6 +27,7 @@ import (
 
 // stub is a server of this program as far as its admin API and webhooks go.
 type stub struct {
+	fleet   adminapi.Fleet
 	status  adminapi.Status
 	metrics string
 	token   string // asked for by the webhooks
@@ -52,6 +53,7 @@ func (s stub) examine(t *testing.T, change func(*Local, *Config)) []Finding {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/status", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(s.status) })
+	mux.HandleFunc("GET /api/fleet", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(s.fleet) })
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, s.metrics) })
 	mux.HandleFunc("GET /api/allocations", func(w http.ResponseWriter, r *http.Request) {
 		var list adminapi.AllocationList

@@ -24,6 +24,7 @@ var probes = map[string]struct {
 	"broker": {http.MethodGet, "/socket.io/?EIO=4&transport=polling", http.StatusBadRequest, "Transport unknown"},
 	"hooks":  {http.MethodPost, "/resolve-rtc-configuration", http.StatusUnauthorized, ""},
 	"admin":  {http.MethodGet, "/healthz", http.StatusOK, ""},
+	"test":   {http.MethodGet, "/try", http.StatusOK, "<title>Connection test</title>"},
 }
 
 // web asks what is served over HTTPS at the TLS ports, at an address of this machine. The certificate is judged elsewhere.

@@ -13,7 +13,7 @@ import (
 func TestTurnutilsUclient(t *testing.T) {
 	client := program(t, "turnutils_uclient")
 	echo := program(t, "turnutils_peer")
-	s := serve(t, "allow = []", `allow = ["127.0.0.1"]`)
+	s := serve(t, "allow = []", `allow = ["127.0.0.1"]`, `ipv6 = "off"`, `ipv6 = "::1"`)
 	host, port, _ := net.SplitHostPort(s.turn)
 	_, tlsPort, _ := net.SplitHostPort(s.tls)
 	peerPort := freePort(t)
@@ -37,6 +37,9 @@ func TestTurnutilsUclient(t *testing.T) {
 		{"DTLS", tlsPort, append([]string{"-S"}, toPeer...)},
 		{"DTLS on the plain port", port, append([]string{"-S"}, toPeer...)},
 		{"TCP on the TLS port", tlsPort, append([]string{"-t"}, toPeer...)},
+		{"UDP, an address in each family", port, append([]string{"-Z"}, toPeer...)},
+		{"UDP relay to relay, an address in each family", port, []string{"-Z", "-y"}},
+		{"TLS relay to relay, an address in each family", tlsPort, []string{"-Z", "-y", "-t", "-S"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -55,8 +58,33 @@ func TestTurnutilsUclient(t *testing.T) {
 	}
 	t.Cleanup(func() { // after the parallel ones
 		tried(t, "coturn's turnutils_uclient", says("dpkg-query", "-W", "-f", "${Version}", "coturn"),
-			"Send indications to an echo and relay to relay, over UDP, TCP, TLS and DTLS, on either port; nothing lost")
+			"Send indications to an echo and relay to relay, over UDP, TCP, TLS and DTLS, on either port; an address in each family, of which it "+
+				"refreshes one or both; nothing lost")
 	})
+}
+
+// coturn's client goes where it is sent, and has its relays there.
+func TestAlternateServer(t *testing.T) {
+	client := program(t, "turnutils_uclient")
+	secret := "[credentials]\nsecret = \"one secret for both of the servers\"\n[log]"
+	other := serve(t, "[log]", secret)
+	s := serve(t, "[log]", secret, "[turn]\n", "[turn]\nalternate = \""+other.turn+"\"\n")
+	host, port, _ := net.SplitHostPort(s.turn)
+	for _, transport := range [][]string{nil, {"-t"}} {
+		user, pass := s.credentials(t, "sent away")
+		args := append([]string{"-s", "-y", "-u", user, "-w", pass, "-p", port, "-n", "10", "-m", "2", "-l", "170"}, transport...)
+		out, err := run(t, client, append(args, host)...)
+		out = strings.ReplaceAll(out, pass, "…")
+		if err != nil || !strings.Contains(out, "Total lost packets 0 (0.000000%)") {
+			t.Fatalf("%v\n%s", err, tail(out))
+		}
+	}
+	for name, one := range map[string]*server{"the first": s, "the other": other} {
+		out, err := run(t, binary, "why", "--config", one.config, "sent away")
+		if has := strings.Contains(out, "over udp from") && strings.Contains(out, "over tcp from"); err != nil || has != (one == other) {
+			t.Errorf("%s server: %v\n%s", name, err, out)
+		}
+	}
 }
 
 func tail(s string) string {

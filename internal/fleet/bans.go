@@ -234,7 +234,7 @@ func (f *Fleet) spread(ctx context.Context, records []banset.Record) Spread {
 	}()
 	ctx, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
-	told, shared := f.share(ctx, records, op)
+	told, shared := f.share(ctx, records, op, false)
 	s := Spread{Machines: 1, Shared: shared}
 	for told && len(w.from) > 0 {
 		select {

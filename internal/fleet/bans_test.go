@@ -263,7 +263,7 @@ func TestRestartWithoutRedis(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(b.dir, fileName), []byte(`{"version":1,"records":[{}]}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(Config{Redis: b.client, Bans: b.reg, Dir: b.dir, Settings: Settings{Secrets: []string{"s"}}, Self: func() Self { return Self{} }}); !errors.Is(err, ErrFile) {
+	if _, err := New(Config{Redis: b.client, Bans: b.reg, Dir: b.dir, Settings: Settings{Secrets: []string{"s"}}, Self: func() Self { return Self{} }, Write: func([]string, []string) any { return nil }}); !errors.Is(err, ErrFile) {
 		t.Errorf("a damaged file: %v", err)
 	}
 }

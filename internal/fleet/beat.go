@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	mathrand "math/rand/v2"
 	"slices"
 	"time"
 
@@ -31,7 +32,14 @@ type comparison struct {
 // own is what this machine says of itself now, but for its number.
 func (f *Fleet) own() heartbeat {
 	ring := f.ring.Load()
-	h := heartbeat{Boot: f.boot, At: f.cfg.Now().UTC(), Name: f.cfg.Name, Region: f.cfg.Region, Takes: ring.Prints(), Who: f.who.Load(), Self: f.cfg.Self()}
+	h := heartbeat{
+		Boot: f.boot, At: f.cfg.Now().UTC(), Name: f.cfg.Name, Region: f.cfg.Region, Takes: ring.Prints(), Who: f.who.Load(),
+		Answers: slices.Sorted(maps.Keys(f.cfg.Answers)), Self: f.cfg.Self(),
+	}
+	h.LiveAt, h.UsedAt = f.liveAt.Load(), f.usedAt.Load()
+	if ledger := f.ledger.Load(); ledger != nil {
+		h.Ledger = *ledger
+	}
 	h.Draining = h.Draining || f.leave.Load()
 	same := make(map[string]string, len(h.Same))
 	for name, text := range h.Same {
@@ -47,6 +55,10 @@ func (f *Fleet) own() heartbeat {
 
 // beat says that this machine is there, and hears which others are, and what came to the list of bans.
 func (f *Fleet) beat(ctx context.Context) {
+	if f.at.suspect {
+		f.at.suspect = false
+		f.clean(ctx)
+	}
 	h := f.own()
 	h.Seq = f.seq.Add(1)
 	text, err := json.Marshal(h)
@@ -62,13 +74,16 @@ func (f *Fleet) beat(ctx context.Context) {
 	var told *redis.IntCmd
 	since := f.at.log
 	var log *redis.XMessageSliceCmd
+	began := time.Now()
 	err = f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) {
 		set = p.HSet(ctx, machinesKey, f.boot, sealed)
 		if f.spoken(h) { // a Redis that is full or read-only still passes it on; and who is to drain is told at once
 			told = p.Publish(ctx, newsChannel, news{From: f.boot, Beat: sealed}.seal(ring))
 		}
-		all = p.HGetAll(ctx, machinesKey)
-		generation = p.Get(ctx, generationKey)
+		if f.dueToRead() {
+			all = p.HGetAll(ctx, machinesKey)
+		}
+		generation = p.GetRange(ctx, generationKey, 0, maxGeneration)
 		if since != "" {
 			log = p.XRangeN(ctx, logKey, since, "+", batch)
 		}
@@ -77,26 +92,39 @@ func (f *Fleet) beat(ctx context.Context) {
 		return
 	}
 	spoke := set.Err() == nil || told != nil && told.Err() == nil
-	f.redisWas(err, spoke && all.Err() == nil, set.Err() != nil)
+	answers := (generation.Err() == nil || isNil(generation.Err())) && (all == nil || all.Err() == nil)
+	f.redisWas(err, spoke && answers, set.Err() != nil, time.Since(began))
 	f.save(false)
 	defer f.report()
-	if all.Err() != nil {
-		f.arrange()
-		return
-	}
-	for boot, sealed := range all.Val() {
-		if boot != f.boot {
-			f.hear(sealed, false)
+	f.at.suspect = unreadable(set.Err(), generation.Err()) || all != nil && unreadable(all.Err()) || len(generation.Val()) > maxGeneration
+	if answers && all != nil {
+		f.at.readIn = f.stretch()
+		for boot, sealed := range all.Val() {
+			if boot != f.boot {
+				f.hear(sealed, false)
+			}
 		}
+		f.tidy(ctx, all.Val())
 	}
 	f.arrange()
-	if generation.Err() == nil || isNil(generation.Err()) {
-		f.follow(ctx, generation.Val(), log)
+	if !answers {
+		f.tellCounts(ctx, false)
+		return
 	}
+	f.follow(ctx, generation.Val(), log)
 	f.settleAgain()
+	f.tellCounts(ctx, true)
+	f.hearCounts(ctx)
 	f.tellWho(ctx)
 	f.hearWho(ctx)
 	f.sweep(ctx)
+}
+
+// dueToRead reports whether this beat reads the heartbeats of all machines: every one does but where there are very many, see
+// [Fleet.stretch]. A machine that has just started reads them until it can tell who is there.
+func (f *Fleet) dueToRead() bool {
+	f.at.readIn--
+	return f.at.readIn <= 0 || f.seq.Load() <= 3
 }
 
 // spoken reports whether a heartbeat is published too, beside what stands in Redis.
@@ -110,8 +138,9 @@ func (f *Fleet) spoken(h heartbeat) bool {
 
 // follow brings the bans of this machine and those in Redis into line.
 func (f *Fleet) follow(ctx context.Context, generation string, log *redis.XMessageSliceCmd) {
+	founder := false
 	if generation == "" {
-		generation = f.found(ctx)
+		generation, founder = f.found(ctx)
 	}
 	if generation == "" || generation != f.at.generation {
 		f.at.log = "" // it was emptied, or is another
@@ -144,21 +173,55 @@ func (f *Fleet) follow(ctx context.Context, generation string, log *redis.XMessa
 			return
 		}
 		f.at.generation = generation
+		f.at.restoreIn = f.turn(founder)
 	}
-	f.shareRest(ctx)
+	if f.at.restoreIn == 0 || f.waited(ctx) {
+		f.shareRest(ctx)
+	}
 }
 
-// found gives a Redis that has none a generation, and returns that which it has then; empty if it takes none.
-func (f *Fleet) found(ctx context.Context) string {
+// waited reports whether it is this machine's turn to put into Redis what that lacks, see turn: not while another is at it.
+func (f *Fleet) waited(ctx context.Context) bool {
+	if f.at.restoreIn--; f.at.restoreIn > 0 {
+		return false
+	}
+	before := f.Health().Unshared
+	if err := f.compare(ctx); err != nil || f.Health().Unshared < before {
+		f.at.restoreIn = 2
+		return false
+	}
+	return true
+}
+
+// turn is in how many beats this machine puts into Redis what that lacks: at once, but where it has much for an emptied one, as
+// all the others have. They must not all put in the same.
+func (f *Fleet) turn(founder bool) (beats int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	others := 0
+	for _, m := range f.machines {
+		if f.up(m) {
+			others++
+		}
+	}
+	if founder || others == 0 || len(f.unshared) <= batch {
+		return 0
+	}
+	return 2 + mathrand.IntN(1+min(others, 30))
+}
+
+// found gives a Redis that has none a generation, and returns that which it has then; empty if it takes none. founder: it is ours.
+func (f *Fleet) found(ctx context.Context) (generation string, founder bool) {
 	var get *redis.StringCmd
+	var set *redis.BoolCmd
 	err := f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) {
-		p.SetNX(ctx, generationKey, rand.Text(), 0)
+		set = p.SetNX(ctx, generationKey, rand.Text(), 0)
 		get = p.Get(ctx, generationKey)
 	})
 	if err != nil {
-		return ""
+		return "", false
 	}
-	return get.Val()
+	return get.Val(), set.Val()
 }
 
 // unequal reports whether the bans of another machine have differed from ours for a while in which neither changed.
@@ -204,6 +267,7 @@ func (f *Fleet) sweep(ctx context.Context) {
 		_ = f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) {
 			p.HDel(ctx, machinesKey, boots...)
 			p.HDel(ctx, whoKey, boots...)
+			p.HDel(ctx, liveKey, boots...)
 		}) // again when another looks
 	}
 	for part := range slices.Chunk(ids, batch) {
@@ -215,9 +279,13 @@ func (f *Fleet) sweep(ctx context.Context) {
 func (f *Fleet) goodbye(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
+	if f.cfg.Counted != nil {
+		f.putUsed(ctx)
+	}
 	_ = f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) { // if it does not come through, the others notice by its silence
 		p.HDel(ctx, machinesKey, f.boot)
 		p.HDel(ctx, whoKey, f.boot)
+		p.HDel(ctx, liveKey, f.boot)
 		p.Publish(ctx, newsChannel, news{From: f.boot, Bye: f.seq.Add(1)}.seal(f.ring.Load()))
 	})
 	f.save(true)

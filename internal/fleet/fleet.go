@@ -84,8 +84,15 @@ type Config struct {
 	Bans Bans
 	// Self says what this machine is like now. It is called every 2 s, and must not block.
 	Self func() Self
+	// Write makes what [Fleet.Pick] returns of a machine's URLs. It is called when those have changed, and must not block.
+	Write func(stun, turn []string) any
 	// Connected lists the Nodes that are connected to a Broker, as this machine knows; it is called every 10 s. nil: none.
 	Connected func() []string
+	// Counted is what limits over the fleet count; nil: nothing.
+	Counted Counted
+	// Answers are what answers the questions of other machines, by their kind; they are told which kinds these are. Each is called
+	// from one goroutine.
+	Answers map[string]Answerer
 	// Found is called with what is wrong, and with nothing when all is well again. May be nil.
 	Found  func(now []findings.Finding)
 	Now    func() time.Time // nil: time.Now
@@ -96,18 +103,23 @@ type Config struct {
 
 // Fleet is this machine's part in it. Make it with [New], then [Fleet.Run] it. Its methods may be called from any goroutine.
 type Fleet struct {
-	cfg    Config
-	log    *slog.Logger
-	boot   string // tells this process from all others
-	ring   atomic.Pointer[seal.Ring]
-	seq    atomic.Uint64
-	places atomic.Pointer[places]
-	where  atomic.Pointer[regions]
-	crowds atomic.Pointer[map[string]crowd] // by boot id
-	who    atomic.Uint64                    // number of the list of this machine's Nodes
-	wake   chan struct{}                    // has room for one: a beat is due now
-	heard  chan news                        // bans of other machines that are not in force here yet
-	leave  atomic.Bool                      // this machine drains
+	cfg            Config
+	log            *slog.Logger
+	boot           string // tells this process from all others
+	ring           atomic.Pointer[seal.Ring]
+	seq            atomic.Uint64
+	places         atomic.Pointer[places]
+	where          atomic.Pointer[regions]
+	crowds         atomic.Pointer[map[string]crowd] // by boot id
+	who            atomic.Uint64                    // number of the list of this machine's Nodes
+	elsewhere      *counts
+	ledger         atomic.Pointer[string] // of this machine
+	liveAt, usedAt atomic.Uint64          // see heartbeat
+	wake           chan struct{}          // has room for one: a beat is due now
+	heard          chan news              // bans of other machines that are not in force here yet
+	leave          atomic.Bool            // this machine drains
+
+	questions chan news // of other machines, that are not answered yet
 
 	settling sync.Mutex // held while records are put in force, one batch after the other
 
@@ -118,9 +130,11 @@ type Fleet struct {
 	dirty     bool                // the file is behind
 	machines  map[string]*machine // by boot id, without this one
 	strange   map[string]*machine // those that have another secret
+	told      *told               // what Nodes are told of this machine
 	clock     time.Duration       // how long Redis has been there
 	beaten    time.Time           // when it last was
 	waiting   map[uint64]*waiter
+	asking    map[uint64]*asking
 	state     redisState
 	counts    Counts
 
@@ -138,13 +152,19 @@ type Counts struct {
 	Strangers uint64 // entries of machines that have another secret
 	Forged    uint64 // entries that nobody who has the secret has written so
 	Malformed uint64 // entries that are sealed well and cannot be read
+	Rubbish   uint64 // entries in Redis that were no machine's, or too long to be read, and were deleted
 	Compared  uint64 // how often all bans were compared with Redis
+
+	Answered   uint64 // questions of other machines
+	Unanswered uint64 // answers that other machines owed this one, and did not give in time
+	Stale      uint64 // questions that were old, or were asked again: somebody may have kept them
+	Busy       uint64 // questions that were not answered since there were too many
 }
 
 // New reads what is kept in cfg.Dir. It does not ask Redis anything.
 func New(cfg Config) (*Fleet, error) {
-	if cfg.Redis == nil || cfg.Bans == nil || cfg.Self == nil || cfg.Dir == "" {
-		return nil, errors.New("fleet: Redis, Bans, Self and Dir are needed")
+	if cfg.Redis == nil || cfg.Bans == nil || cfg.Self == nil || cfg.Write == nil || cfg.Dir == "" {
+		return nil, errors.New("fleet: Redis, Bans, Self, Write and Dir are needed")
 	}
 	if err := CheckName(cfg.Name); err != nil {
 		return nil, fmt.Errorf("fleet.name: %w", err)
@@ -165,9 +185,9 @@ func New(cfg Config) (*Fleet, error) {
 		cfg.gone = goneAfter
 	}
 	f := &Fleet{
-		cfg: cfg, log: cfg.Logger, boot: rand.Text(), wake: make(chan struct{}, 1), heard: make(chan news, batch), set: banset.NewSet(),
+		cfg: cfg, log: cfg.Logger, boot: rand.Text(), elsewhere: newCounts(), wake: make(chan struct{}, 1), heard: make(chan news, batch), set: banset.NewSet(),
 		unshared: map[string]struct{}{}, unsettled: map[string]struct{}{}, machines: map[string]*machine{},
-		strange: map[string]*machine{}, waiting: map[uint64]*waiter{},
+		strange: map[string]*machine{}, waiting: map[uint64]*waiter{}, asking: map[uint64]*asking{}, questions: make(chan news, maxAsked),
 	}
 	if err := CheckName(cfg.Region); err != nil {
 		return nil, fmt.Errorf("fleet.region: %w", err)
@@ -225,6 +245,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 	var listening sync.WaitGroup
 	listening.Go(func() { f.listen(ctx) })
 	listening.Go(func() { f.work(ctx) })
+	listening.Go(func() { f.answer(ctx) })
 	tick := time.NewTicker(f.cfg.beat)
 	defer tick.Stop()
 	for {
@@ -263,6 +284,9 @@ func within(ctx context.Context, f func(ctx context.Context) error) error {
 	defer cancel()
 	return f(limited)
 }
+
+// Name is what this machine is called.
+func (f *Fleet) Name() string { return f.cfg.Name }
 
 // Counts returns the totals since the start.
 func (f *Fleet) Counts() Counts {

@@ -51,8 +51,13 @@ type heartbeat struct {
 	Region string    `json:"region,omitempty"`
 	Takes  []string  `json:"takes"` // fingerprints of the secrets that it takes, that for new credentials first
 	Bans   int       `json:"bans"`
-	Digest string    `json:"digest"` // of all its bans
-	Who    uint64    `json:"who"`    // number of the list of its connected Nodes
+	Digest string    `json:"digest"`            // of all its bans
+	Who    uint64    `json:"who"`               // number of the list of its connected Nodes
+	LiveAt uint64    `json:"live_at,omitempty"` // number of the message up to which its live allocations stand in Redis
+	Ledger string    `json:"ledger,omitempty"`  // under which stands what it has used
+	UsedAt uint64    `json:"used_at,omitempty"` // how often it has put that there
+	// Answers are the kinds of questions that it answers: none where its version is older than questions are.
+	Answers []string `json:"answers,omitempty"`
 	Self
 }
 
@@ -89,12 +94,36 @@ type machine struct {
 	fresh bool          // it has spoken since we listen; before that it may be what a machine left that is gone
 	left  bool          // it has said goodbye
 	skew  time.Duration // of its clock, when it last spoke
-	turn  []string      // at most half of what a client is told
+	told  *told         // what Nodes are told of it; nil: not made yet
 }
 
 // up reports whether m is there. f.mu is held.
 func (f *Fleet) up(m *machine) bool {
-	return m.fresh && !m.left && f.clock-m.heard < f.cfg.gone && m.skew.Abs() < maxSkew
+	return m.fresh && !m.left && f.clock-m.heard < f.gone() && m.skew.Abs() < maxSkew
+}
+
+// gone is after what silence a machine counts as silent. f.mu is held.
+func (f *Fleet) gone() time.Duration {
+	return f.cfg.gone + time.Duration(stretched(len(f.machines))-1)*f.cfg.beat
+}
+
+// What all say to all grows with the square of their number. So in a large fleet each reads the heartbeats of all more seldom,
+// and waits as much longer until it counts another as silent; who drains, is full or leaves says so to all at once as ever.
+const (
+	// stretchedFrom is the number of machines from which on that is so.
+	stretchedFrom = 100
+	// greetedBelow is that below which a newcomer is answered at once, in place of reading who is there twice.
+	greetedBelow = 32
+)
+
+// stretched is how many beats come to one reading, where so many other machines are known.
+func stretched(others int) int { return 1 + others/stretchedFrom }
+
+// stretch is that of now.
+func (f *Fleet) stretch() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return stretched(len(f.machines))
 }
 
 // hear takes in a heartbeat. spoken: the machine says it now; else it stands in Redis, and may have stood there for long.
@@ -129,7 +158,7 @@ func (f *Fleet) hear(sealed string, spoken bool) {
 	case m == nil:
 		m = &machine{heard: f.clock, fresh: spoken, skew: skew}
 		all[h.Boot] = m
-		if spoken { // it has come just now, and should hear of this one
+		if spoken && len(all) < greetedBelow { // it has come just now, and should hear of this one
 			f.state.said = ""
 			f.hurry()
 		}
@@ -139,7 +168,6 @@ func (f *Fleet) hear(sealed string, spoken bool) {
 		m.heard, m.fresh, m.left, m.skew = f.clock, true, false, skew
 	}
 	m.said = h
-	m.turn = half(h.TURN)
 }
 
 // bye takes note that a machine has left.

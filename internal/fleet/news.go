@@ -21,7 +21,10 @@ type news struct {
 	Applied bool              `json:"applied,omitempty"` // answers Records
 	Closed  int               `json:"closed,omitempty"`  // relays, with Applied
 	Beat    string            `json:"beat,omitempty"`    // a sealed heartbeat
+	Share   *share            `json:"share,omitempty"`   // what has changed in its counts
 	Bye     uint64            `json:"bye,omitempty"`     // a heartbeat's number: there are no more
+	Ask     string            `json:"ask,omitempty"`     // a boxed question, Op its number
+	Answer  string            `json:"answer,omitempty"`  // a boxed answer to the question Op
 }
 
 // maxNews is how long a message may be.
@@ -107,8 +110,14 @@ func (f *Fleet) take(ctx context.Context, payload string) {
 	case n.Bye != 0:
 		f.bye(n.From, n.Bye)
 		f.arrange()
+	case n.Share != nil:
+		f.takeShare(n.From, *n.Share)
 	case n.Applied:
 		f.answered(n.Op, reply{n.From, n.Closed})
+	case n.Ask != "":
+		f.askedFor(n)
+	case n.Answer != "":
+		f.answeredWith(n)
 	case len(n.Records) > 0:
 		select {
 		case f.heard <- n:

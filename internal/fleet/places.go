@@ -16,38 +16,29 @@ const (
 // place is a machine that Nodes may be sent to.
 type place struct {
 	self bool
-	at   int // in the list of all
 	room float64
-	stun []string // one at most
-	turn []string // mostOf at most
-	all  []string // maxTURN at most
+	half any // what Config.Write made of one STUN URL at most, and mostOf TURN URLs at most
+	all  any // and of one, and maxTURN
 }
 
 // places are all of them, as of a moment. They never change.
 type places struct {
-	by    map[string][]*place // by region; "" has all
-	pairs []pair              // of all with all, where there are few
+	by map[string][]*place // by region; "" has all
 }
 
-// pair is what a Node is told of two places.
-type pair struct{ stun, turn []string }
-
-// maxPaired is of how many places the pairs are made before anybody asks.
-const maxPaired = 16
-
-// pair is what a Node is told of two places.
-func (p *places) pair(first, second *place) pair {
-	if n := len(p.by[""]); len(p.pairs) > 0 {
-		return p.pairs[first.at*n+second.at]
-	}
-	return join(first, second)
+// told is what a Node is told of a machine: as one of two, and alone.
+type told struct {
+	stun, turn []string // of which it was made
+	half, all  any
 }
 
-func join(first, second *place) pair {
-	return pair{
-		append(append(make([]string, 0, 2), one(first.stun)...), one(second.stun)...),
-		append(append(make([]string, 0, maxTURN), first.turn...), second.turn...),
+// tell makes it, unless was says the same.
+func (f *Fleet) tell(was *told, stun, turn []string) *told {
+	if was != nil && slices.Equal(was.stun, stun) && slices.Equal(was.turn, turn) {
+		return was
 	}
+	first := stun[:min(1, len(stun))]
+	return &told{stun, turn, f.cfg.Write(first, half(turn)), f.cfg.Write(first, turn[:min(maxTURN, len(turn))])}
 }
 
 // arrange makes the places anew.
@@ -55,74 +46,78 @@ func (f *Fleet) arrange() {
 	own := f.own()
 	next := &places{by: map[string][]*place{}}
 	add := func(region string, p *place) {
-		p.at = len(next.by[""])
 		next.by[""] = append(next.by[""], p)
 		if region != "" {
 			next.by[region] = append(next.by[region], p)
 		}
 	}
-	if own.state() == Up && len(own.TURN) > 0 {
-		add(own.Region, &place{self: true, room: own.room(), stun: own.STUN, turn: half(own.TURN), all: own.TURN})
-	}
 	f.mu.Lock()
-	for _, m := range f.machines {
-		if f.up(m) && m.said.state() == Up && len(m.turn) > 0 && slices.Contains(m.said.Takes, own.Takes[0]) {
-			add(m.said.Region, &place{room: m.said.room(), stun: m.said.STUN, turn: m.turn, all: m.said.TURN[:min(maxTURN, len(m.said.TURN))]})
-		}
+	defer f.mu.Unlock()
+	if own.state() == Up && len(own.TURN) > 0 {
+		f.told = f.tell(f.told, own.STUN, own.TURN)
+		add(own.Region, &place{self: true, room: own.room(), half: f.told.half})
 	}
-	f.mu.Unlock()
-	if all := next.by[""]; len(all) <= maxPaired {
-		for _, first := range all {
-			for _, second := range all {
-				next.pairs = append(next.pairs, join(first, second))
-			}
+	for _, m := range f.machines {
+		if f.up(m) && m.said.state() == Up && len(m.said.TURN) > 0 && slices.Contains(m.said.Takes, own.Takes[0]) {
+			m.told = f.tell(m.told, m.said.STUN, m.said.TURN)
+			add(m.said.Region, &place{room: m.said.room(), half: m.told.half, all: m.told.all})
 		}
 	}
 	f.places.Store(next)
 }
 
-// Pick chooses the URLs for a Node at an address, which may be unknown, where this machine's own are stun and turn: those of
-// two machines, first of the Node's region or else of this machine's, of two at random each time that which has more room. It
-// never waits. The slices belong to the Fleet.
-func (f *Fleet) Pick(source netip.Addr, stun, turn []string) (stunURLs, turnURLs []string) {
+// Pick chooses what a Node at an address, which may be unknown, is told: what [Config].Write made of the URLs of two machines,
+// first of the Node's region or else of this machine's, of two at random each time that which has more room. If second is nil
+// the Node is told of one machine alone, and if both are, of this one, with all its URLs. It never waits.
+func (f *Fleet) Pick(source netip.Addr) (first, second any) {
 	all := f.places.Load()
 	if all == nil {
-		return stun, turn
+		return nil, nil
 	}
 	region := f.where.Load().of(source)
 	if region == "" {
 		region = f.cfg.Region
 	}
-	first, second := all.pick(region)
+	one, other := all.pick(region, dice(rand.Uint64()))
 	switch {
-	case first == nil, first.self && second == nil: // nobody has room, or this machine is alone
-		return stun, turn
-	case second == nil:
-		return first.stun, first.all
+	case one == nil, one.self && other == nil: // nobody has room, or this machine is alone
+		return nil, nil
+	case other == nil:
+		return one.all, nil
 	}
-	told := all.pair(first, second)
-	return told.stun, told.turn
+	return one.half, other.half
 }
 
-func one(urls []string) []string { return urls[:min(1, len(urls))] }
-
-// pick chooses two places, nil where there is none.
-func (p *places) pick(region string) (first, second *place) {
+// pick chooses two places, nil where there is none. dice are random.
+func (p *places) pick(region string, dice dice) (first, second *place) {
 	near := p.by[region]
-	if first = better(near, nil); first == nil {
-		first = better(p.by[""], nil)
+	if region == "" {
+		near = nil
+	}
+	if first = better(near, nil, &dice); first == nil {
+		first = better(p.by[""], nil, &dice)
 	}
 	if first == nil {
 		return nil, nil
 	}
-	if second = better(near, first); second == nil {
-		second = better(p.by[""], first)
+	if second = better(near, first, &dice); second == nil {
+		second = better(p.by[""], first, &dice)
 	}
 	return first, second
 }
 
+// dice are random bits for four choices.
+type dice uint64
+
+// roll returns a number below n, which is at most 65 536, that is random enough to choose a machine by.
+func (d *dice) roll(n int) int {
+	i := int(uint64(uint16(*d)) * uint64(n) >> 16)
+	*d >>= 16
+	return i
+}
+
 // better is that of two at random which has more room; nil if there is none but the one that is not wanted.
-func better(all []*place, but *place) *place {
+func better(all []*place, but *place, dice *dice) *place {
 	n := len(all)
 	at := -1
 	if but != nil {
@@ -139,12 +134,11 @@ func better(all []*place, but *place) *place {
 		}
 		return all[i]
 	}
-	one := get(rand.IntN(n))
 	if n == 1 {
-		return one
+		return get(0)
 	}
-	i := rand.IntN(n)
-	if other := get(i); other.room > one.room {
+	one := get(dice.roll(n))
+	if other := get(dice.roll(n)); other.room > one.room {
 		return other
 	}
 	return one

@@ -1,7 +1,7 @@
 package fleet
 
 import (
-	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -36,7 +36,15 @@ func (b *box) pick(source string) []string {
 	own := b.self
 	b.mu.Unlock()
 	a, _ := netip.ParseAddr(source)
-	stun, turn := b.Pick(a, own.STUN, own.TURN)
+	stun, turn := own.STUN, own.TURN
+	if first, second := b.Pick(a); first != nil {
+		one := first.([2][]string)
+		stun, turn = one[0], one[1]
+		if second != nil {
+			other := second.([2][]string)
+			stun, turn = slices.Concat(stun, other[0]), slices.Concat(turn, other[1])
+		}
+	}
 	if len(stun) > 2 || len(turn) > maxTURN {
 		b.t.Errorf("%d STUN and %d TURN URLs", len(stun), len(turn))
 	}
@@ -117,11 +125,11 @@ func TestPickNoSilentNorStrange(t *testing.T) {
 func TestMoreRoomIsChosenMoreOften(t *testing.T) {
 	p := &places{by: map[string][]*place{}}
 	for i := range 4 {
-		p.by[""] = append(p.by[""], &place{room: float64(i), turn: []string{fmt.Sprint(i)}})
+		p.by[""] = append(p.by[""], &place{room: float64(i)})
 	}
 	first := map[float64]int{}
 	for range 4000 {
-		one, other := p.pick("nowhere")
+		one, other := p.pick("nowhere", dice(rand.Uint64()))
 		if one == nil || other == nil || one == other {
 			t.Fatalf("%v and %v", one, other)
 		}

@@ -16,15 +16,16 @@ import (
 
 // redisState is how Redis was when it was last asked.
 type redisState struct {
-	fault   string // in words; empty: it does what it should
-	failed  int    // beats in a row
-	refuses bool   // it answers, and keeps nothing
-	said    State  // of this machine, when it last was
-	disk    error  // of fleet.json
+	fault   string        // in words; empty: it does what it should
+	failed  int           // beats in a row
+	refuses bool          // it answers, and keeps nothing
+	said    State         // of this machine, when it last was
+	disk    error         // of fleet.json
+	latency time.Duration // of the last heartbeat that was answered
 }
 
-// redisWas takes note of how a beat went. heard: this machine was heard, and hears the others.
-func (f *Fleet) redisWas(err error, heard, refuses bool) {
+// redisWas takes note of how a beat went, and how long it took. heard: this machine was heard, and hears the others.
+func (f *Fleet) redisWas(err error, heard, refuses bool, took time.Duration) {
 	now := time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -32,6 +33,7 @@ func (f *Fleet) redisWas(err error, heard, refuses bool) {
 	s.refuses = heard && refuses
 	if heard {
 		f.counts.Beats++
+		s.latency = took
 		if !f.beaten.IsZero() { // while Redis was away nobody was silent
 			f.clock += min(now.Sub(f.beaten), 2*f.cfg.beat)
 		}
@@ -134,15 +136,16 @@ func (f *Fleet) findings() (all []findings.Finding) {
 
 // Health is how this machine gets on with Redis.
 type Health struct {
-	Fault    string // what is wrong, in words; empty: nothing
-	Unshared int    // bans, and liftings of bans, that wait for it
-	Bans     int    // records of bans
-	Lifted   int    // and of bans that were lifted
+	Fault    string        // what is wrong, in words; empty: nothing
+	Unshared int           // bans, and liftings of bans, that wait for it
+	Bans     int           // records of bans
+	Lifted   int           // and of bans that were lifted
+	Latency  time.Duration // of the last heartbeat
 }
 
 // Health returns it.
 func (f *Fleet) Health() Health {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return Health{Fault: f.state.fault, Unshared: len(f.unshared), Bans: f.set.Len() - f.set.Lifted(), Lifted: f.set.Lifted()}
+	return Health{Fault: f.state.fault, Unshared: len(f.unshared), Bans: f.set.Len() - f.set.Lifted(), Lifted: f.set.Lifted(), Latency: f.state.latency}
 }

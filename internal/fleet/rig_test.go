@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -99,6 +100,7 @@ func start(t testing.TB, url, name, dir string, opts ...option) *box {
 			defer b.mu.Unlock()
 			b.found = now
 		},
+		Write: func(stun, turn []string) any { return [2][]string{stun, turn} },
 		Connected: func() []string {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -216,3 +218,13 @@ func (b *box) die() {
 }
 
 func redisAt(s *redistest.Server) string { return "redis://" + s.Addr }
+
+// sealed is a heartbeat as it stands in Redis.
+func sealed(t *testing.T, b *box, h heartbeat) string {
+	t.Helper()
+	text, err := json.Marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.ring.Load().Seal(forMachine, text)
+}

@@ -11,13 +11,16 @@ import (
 
 const (
 	batch = 256 // records in one exchange with Redis
+	// received is how many records of other machines are put in force at once, where there are many: that writes the disk.
+	received = 32 * batch
 	// logLen is about how many records the stream keeps: who has missed more compares all.
 	logLen = 20_000
 )
 
 // share tells all machines of records, and puts them into Redis. told: whoever listens has heard of them, which a Redis that is
-// full or read-only still passes on; shared: Redis keeps them. op is for who waits for answers; 0: nobody.
-func (f *Fleet) share(ctx context.Context, records []banset.Record, op uint64) (told, shared bool) {
+// full or read-only still passes on; shared: Redis keeps them. op is for who waits for answers; 0: nobody. quietly: they are many,
+// and whoever lacks them finds them in Redis.
+func (f *Fleet) share(ctx context.Context, records []banset.Record, op uint64, quietly bool) (told, shared bool) {
 	ring := f.ring.Load()
 	n := news{From: f.boot, Op: op}
 	for _, r := range records {
@@ -25,7 +28,9 @@ func (f *Fleet) share(ctx context.Context, records []banset.Record, op uint64) (
 	}
 	var publish *redis.IntCmd
 	err := f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) {
-		publish = p.Publish(ctx, newsChannel, n.seal(ring))
+		if !quietly {
+			publish = p.Publish(ctx, newsChannel, n.seal(ring))
+		}
 		for _, r := range records {
 			sealed := ring.Seal(forBans, r.Encode())
 			if r.Lifts() {
@@ -51,6 +56,9 @@ func (f *Fleet) share(ctx context.Context, records []banset.Record, op uint64) (
 
 // shareRest shares what Redis does not have yet. It returns the first error.
 func (f *Fleet) shareRest(ctx context.Context) bool {
+	f.mu.Lock()
+	many := len(f.unshared) > batch
+	f.mu.Unlock()
 	for {
 		var part []banset.Record
 		f.mu.Lock()
@@ -68,7 +76,7 @@ func (f *Fleet) shareRest(ctx context.Context) bool {
 		if len(part) == 0 {
 			return true
 		}
-		if _, shared := f.share(ctx, part, 0); !shared {
+		if _, shared := f.share(ctx, part, 0, many); !shared {
 			return false
 		}
 	}
@@ -97,15 +105,21 @@ func (f *Fleet) exchange(ctx context.Context, ask func(ctx context.Context, p re
 
 // position is how far the goroutine that beats has come.
 type position struct {
+	readIn     int    // beats until all heartbeats are read again
 	log        string // id in the stream; empty: all bans are to be compared
 	generation string
+	restoreIn  int // beats until this machine puts in what Redis lacks; 0: it may
 	compared   time.Time
 	unequal    map[string]comparison // by boot id
 	saved      time.Time
 	swept      time.Time
 	who        uint64   // beats
+	round      uint64   // in which lists of Nodes are fetched
 	told       [32]byte // of the list of Nodes in Redis …
 	toldIn     string   // … of this generation
+	counts     toldCounts
+	suspect    bool             // what stands in Redis may be more than can be read
+	stale      map[string]stale // fields of the hash of machines that are no machine's
 }
 
 // compare makes the bans of this machine and those in Redis equal: it takes in what it lacks, and marks as unshared what Redis
@@ -120,21 +134,25 @@ func (f *Fleet) compare(ctx context.Context) error {
 		from = got[0].ID
 	}
 	have := map[string]bool{} // by id: lifted
+	var found []banset.Record
 	for cursor := uint64(0); ; {
 		var scan *redis.ScanCmd
 		if err := f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) { scan = p.HScan(ctx, bansKey, cursor, "", batch) }); err != nil {
 			return err
 		}
 		pairs, next := scan.Val()
-		var found []banset.Record
 		for i := 1; i < len(pairs); i += 2 {
 			if r, ok := f.openRecord(pairs[i]); ok && r.ID == pairs[i-1] {
 				have[r.ID] = have[r.ID] || r.Lifts()
 				found = append(found, r)
 			}
 		}
-		f.receive(found, true)
-		if cursor = next; cursor == 0 {
+		cursor = next
+		if cursor == 0 || len(found) >= received {
+			f.receive(found, true)
+			found = found[:0]
+		}
+		if cursor == 0 {
 			break
 		}
 	}

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -17,8 +18,10 @@ const (
 	// whoStays is how long the Nodes of a machine that fell silent count as connected: so do those whose Broker is gone.
 	whoStays = 90 * time.Second
 	maxWho   = 1 << 20 // Nodes of one machine
-	forWho   = "who"
-	whoKey   = prefix + "who" // a hash: sealed lists by boot id
+	// listsOfABeat is how many lists one machine fetches in a beat: of many machines' one after the other.
+	listsOfABeat = 16
+	forWho       = "who"
+	whoKey       = prefix + "who" // a hash: sealed lists by boot id
 )
 
 // mark stands for a Node in a list.
@@ -32,11 +35,12 @@ func markOf(node string) mark {
 // crowd is the Nodes that are connected at one other machine.
 type crowd struct {
 	version uint64
+	fetched uint64 // when, by position.round
 	nodes   map[mark]struct{}
 }
 
 // Connected reports whether a Node is connected to a Broker of another machine, as far as this one has heard: that takes up to
-// half a minute. It is quick.
+// half a minute, where there are hundreds of machines some minutes. It is quick.
 func (f *Fleet) Connected(node string) bool {
 	all := f.crowds.Load()
 	if all == nil || len(*all) == 0 {
@@ -49,6 +53,24 @@ func (f *Fleet) Connected(node string) bool {
 		}
 	}
 	return false
+}
+
+// ConnectedAt names the other machines at whose Broker a Node is, as far as this one has heard.
+func (f *Fleet) ConnectedAt(node string) (names []string) {
+	all := f.crowds.Load()
+	if all == nil {
+		return nil
+	}
+	m := markOf(node)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for boot, c := range *all {
+		if _, here := c.nodes[m]; here && f.machines[boot] != nil {
+			names = append(names, f.machines[boot].said.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // tellWho puts the list of this machine's connected Nodes into Redis, if it has changed.
@@ -103,13 +125,15 @@ func (f *Fleet) hearWho(ctx context.Context) {
 		}
 	}
 	f.mu.Unlock()
-	for _, boot := range due {
+	slices.SortFunc(due, func(x, y string) int { return cmp.Compare(next[x].fetched, next[y].fetched) })
+	f.at.round++
+	for _, boot := range due[:min(len(due), listsOfABeat)] {
 		var get *redis.StringCmd
 		if f.exchange(ctx, func(ctx context.Context, p redis.Pipeliner) { get = p.HGet(ctx, whoKey, boot) }) != nil {
 			break // those that are known go on counting
 		}
 		if c, ok := f.readWho(boot, get.Val()); ok {
-			c.version = versions[boot]
+			c.version, c.fetched = versions[boot], f.at.round
 			next[boot] = c
 		}
 	}

@@ -179,3 +179,85 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestOneNode remembers what single Nodes relayed, over a restart, until it is forgotten.
+func TestOneNode(t *testing.T) {
+	dir := t.TempDir()
+	w := &world{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	k := w.open(t, dir)
+	w.pass(k, 60, 1000, 1000)
+	k.Relayed("Alice", 30_000, 6000)
+	w.pass(k, 30, 1000, 1000)
+	k.Relayed("Alice", 0, 0)
+	w.pass(k, 25, 1000, 1000)
+	k.Relayed("Alice", 3000, 0)
+	k.write()
+	again := w.open(t, dir)
+	for _, k := range []*Keeper{k, again} {
+		if got := values(k.Of("Alice", false).In, 3); !equal(got, []int{-1, 0, 550}) {
+			t.Errorf("Alice sent %v", got)
+		}
+		if got := values(k.Of("Alice", true).Out, 1); got[0] != 52 {
+			t.Errorf("in the hour Alice received %v", got)
+		}
+		if got := values(k.Of("Bob", false).In, 2); !equal(got, []int{0, 0}) {
+			t.Errorf("Bob sent %v", got)
+		}
+	}
+	if !again.Forget("Alice") || again.Forget("Alice") || again.nodes.cells != 0 {
+		t.Error("Alice is not forgotten once")
+	}
+	again.write()
+	if w.open(t, dir).nodes.tracks["Alice"] != nil {
+		t.Error("the disk has not forgotten Alice")
+	}
+}
+
+// TestNodesBeyondTheLimit forgets those that relayed nothing for the longest, and what is older than is shown.
+func TestNodesBeyondTheLimit(t *testing.T) {
+	b := byNode{most: 100, tracks: map[string]*track{}}
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for i := range 500 {
+		b.add(string(rune('A'+i%26))+"-"+now.Format("150405"), now, 1, 1)
+		now = now.Add(time.Minute)
+		sum := 0
+		for _, tr := range b.tracks {
+			sum += tr.cells()
+		}
+		if sum != b.cells || sum > 100 {
+			t.Fatalf("%d cells, counted %d", sum, b.cells)
+		}
+	}
+	if b.tracks["A-120000"] != nil || len(b.tracks) < 30 {
+		t.Errorf("%d Nodes are left", len(b.tracks))
+	}
+	b = byNode{most: maxCells, tracks: map[string]*track{}}
+	for range 3000 {
+		b.add("always", now, 1, 1)
+		now = now.Add(time.Minute)
+	}
+	if tr := b.tracks["always"]; len(tr.minutes) != Minutes || len(tr.hours) > 51 {
+		t.Errorf("%d minutes, %d hours", len(tr.minutes), len(tr.hours))
+	}
+	b.add("always", now.Add(-time.Hour), 1, 1) // a clock that is set back
+	if tr := b.tracks["always"]; tr.last() != slotOf(now.Add(-time.Hour), time.Minute) {
+		t.Error("what is to come is remembered")
+	}
+}
+
+func FuzzParseNodes(f *testing.F) {
+	b := byNode{most: maxCells, tracks: map[string]*track{}}
+	f.Add(b.encode())
+	b.add("Alice", time.Unix(1_700_000_000, 0), 1, 2)
+	f.Add(b.encode())
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var read byNode
+		if read.parse(data) != nil {
+			return
+		}
+		var again byNode
+		if err := again.parse(read.encode()); err != nil || again.cells != read.cells || len(again.tracks) != len(read.tracks) {
+			t.Error("what was read is written otherwise")
+		}
+	})
+}

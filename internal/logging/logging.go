@@ -136,6 +136,21 @@ func (s *swapped) with(f func(slog.Handler) slog.Handler) slog.Handler {
 	return &swapped{log: s.log, derive: append(s.derive[:len(s.derive):len(s.derive)], f)}
 }
 
+// Reopen has a log that is in a file open it again, since somebody may have renamed it. It may be called at any time.
+func (l *Logger) Reopen() {
+	if f, ok := l.to.to.(*File); ok {
+		f.Reopen()
+	}
+}
+
+// Trouble is why the file that the log is in did not take the last record; nil: it did, or there is no such file.
+func (l *Logger) Trouble() error {
+	if f, ok := l.to.to.(*File); ok {
+		return f.Trouble()
+	}
+	return nil
+}
+
 // Writer is what the log writes to. A write to it never fails, and waits a second at most.
 func (l *Logger) Writer() io.Writer { return l.to }
 

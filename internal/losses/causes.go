@@ -9,6 +9,7 @@ const (
 // causes are those that have words of their own.
 var causes = map[Area]map[string]Cause{
 	Requests: {
+		"alternate":        {"clients are sent to turn.alternate for new allocations", "normal while it is set; empty it to serve them here again", mass},
 		"server_full":      {"new allocations are refused: all of turn.limits.allocations are in use", "raise it, or see who holds them: `crolang-aio allocations`", 1},
 		"node_full":        {"a Node is refused allocations: it has as many as turn.limits.allocations_per_node lets it", "raise it, or see which it is: `crolang-aio nodes`", 1},
 		"server_bytes":     {"new allocations are refused: the month's turn.limits.bytes_per_month are used", "raise it, or see who used them: `crolang-aio usage`", 1},
@@ -77,6 +78,7 @@ var causes = map[Area]map[string]Cause{
 		"hooks panicked":  {"a call of a webhook was ended by a bug in the program", report, 1},
 		"admin panicked":  {"a request to the admin listener was ended by a bug in the program", report, 1},
 		"admin 403":       {"the admin listener is called under a name that is not its own, or by another site's page", "call it by an address of this machine, or by public.host", 1},
+		"admin 410":       {"links of `crolang-aio test-link` are opened that are used up, too old, or made up", "make another; if nobody has one, somebody guesses, in vain", some},
 		"https displaced": {"HTTPS connections that have not shown a token give way to newer ones", flood, many},
 		"https panicked":  {"a request over HTTPS was ended by a bug in the program", report, 1},
 		"https 404":       {"what is asked for over HTTPS is not among https.serve", "nothing: strangers look for servers everywhere", mass},
@@ -103,6 +105,8 @@ var causes = map[Area]map[string]Cause{
 		"strange":   {"a machine has another credential secret", "see crolang-aio fleet, and give all the same credentials.secret", some},
 		"forged":    {"somebody without the secret has written there", "change the password of that Redis, and see who has it", 1},
 		"malformed": {"what a machine has written cannot be read", "run the same version on all machines; if they do, please report it", 1},
+		"stale":     {"a question of another machine is old, or came before", "somebody may keep and repeat what goes through that Redis; else check the clocks", some},
+		"busy":      {"questions of other machines are not answered: there are too many", "ask less often: each look at a Node asks all machines", some},
 	},
 	Redis: {
 		"full":      {"the embedded Redis refuses connections: it has as many as it takes", "it is for development: use a Redis of its own", 1},

@@ -3,20 +3,34 @@ package nearest
 
 import "strings"
 
-// Of returns the candidate that a misspelt name comes nearest to, or nothing if none is near. Case does not count, and a
-// hyphen is as good as an underscore.
+// Of returns the candidate that a misspelt name comes nearest to, or nothing if none is near. Of two that are as near it is the one with the
+// longer beginning in common, then the shorter: first letters are seldom wrong. Case does not count, and a hyphen is as good as an underscore.
 func Of(name string, candidates []string) string {
 	name = strings.ToLower(strings.ReplaceAll(name, "-", "_"))
 	if len(name) > 256 {
 		return ""
 	}
-	best, near := "", 1+max(1, len(name)/4)
+	best, near, alike := "", 1+max(1, len(name)/4), 0
 	for _, c := range candidates {
-		if d := distance(name, strings.ToLower(c)); d < near {
-			best, near = c, d
+		d := distance(name, strings.ToLower(c))
+		if d > near || d == near && best == "" {
+			continue
+		}
+		begin := common(name, strings.ToLower(c))
+		if d < near || begin > alike || begin == alike && len(c) < len(best) {
+			best, near, alike = c, d, begin
 		}
 	}
 	return best
+}
+
+// common is how many bytes two texts have in common at their beginning.
+func common(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // distance counts the letters to insert, remove, change or swap with their neighbour to make b of a.

@@ -3,8 +3,15 @@
 package nodeid
 
 import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -14,18 +21,57 @@ import (
 // MaxLen is the longest Node id, in bytes.
 const MaxLen = 256
 
-// The ids of Nodes that are none: this program makes them up to test itself. No Broker should have a Node of such an
-// id.
+// The ids of Nodes that are none: this program makes them up to test itself. No other is let in with such an id.
 const (
 	Dashboard    = "dashboard-test"      // of the dashboard's test page
 	DoctorPrefix = "crolang-aio-doctor-" // begins those of the command doctor
+	TrialPrefix  = "crolang-aio-test-"   // begins those of people's browsers that test by a link, see [Trial]
 )
 
 // DoctorAgent is the User-Agent of the calls of the command doctor, which may be about a Node that there is.
 const DoctorAgent = "crolang-aio-doctor"
 
+// proofTime is how long the id of a doctor is taken: longer than one runs.
+const proofTime = time.Hour
+
+// Doctor makes an id for a run of the command doctor against the server whose credentials' secret that is. [ByDoctor] tells it, and what
+// begins with it and a hyphen, from ids that others make up.
+func Doctor(secret string, now time.Time) string {
+	var random [4]byte
+	_, _ = rand.Read(random[:]) // never fails: crypto/rand ends the process rather than return an error
+	tag := fmt.Sprintf("%08x%x", uint32(now.Unix()), random)
+	return DoctorPrefix + tag + "-" + proof(secret, tag)
+}
+
+// ByDoctor reports whether a doctor that knew secret made the id within the last hour.
+func ByDoctor(secret, id string, now time.Time) bool {
+	rest, ok := strings.CutPrefix(id, DoctorPrefix)
+	tag, rest, found := strings.Cut(rest, "-")
+	given, _, _ := strings.Cut(rest, "-")
+	if !ok || !found || len(tag) != 16 || !hmac.Equal([]byte(given), []byte(proof(secret, tag))) {
+		return false
+	}
+	made, err := strconv.ParseUint(tag[:8], 16, 32)
+	return err == nil && now.Sub(time.Unix(int64(made), 0)).Abs() < proofTime
+}
+
+func proof(secret, tag string) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(DoctorPrefix + tag))
+	return hex.EncodeToString(mac.Sum(nil)[:8])
+}
+
 // Synthetic reports whether this program has made the id up to test itself.
-func Synthetic(id string) bool { return id == Dashboard || strings.HasPrefix(id, DoctorPrefix) }
+func Synthetic(id string) bool {
+	return id == Dashboard || strings.HasPrefix(id, DoctorPrefix) || Trial(id)
+}
+
+// TrialTTL is how long a credential for a [Trial] holds, and its allocations live at most.
+const TrialTTL = 10 * time.Minute
+
+// Trial reports whether the id is that of a browser which tests by a link. A stranger has its credential: its relays reach one
+// another and nothing else, and end with it.
+func Trial(id string) bool { return strings.HasPrefix(id, TrialPrefix) }
 
 // The reasons why Valid refuses an id. They never carry the id itself: it may be hostile.
 var (

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/text/secure/precis"
@@ -65,6 +66,39 @@ func FuzzCanonical(f *testing.F) {
 		// A client prepares the whole user name.
 		if want, err := precis.OpaqueString.String("1700000000:" + id); err == nil && "1700000000:"+got != want && len(want) <= MaxLen {
 			t.Errorf("%q: %q, OpaqueString of the user name is %q", id, got, want)
+		}
+	})
+}
+
+// Nobody makes up an id of doctor's without the secret, nor uses one for long.
+func TestDoctor(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	id := Doctor("secret", now)
+	if Valid(id) != nil || Canonical(id) != id || !Synthetic(id) || id == Doctor("secret", now) {
+		t.Errorf("%q", id)
+	}
+	for _, good := range []string{id, id + "-1", id + "-20"} {
+		if !ByDoctor("secret", good, now.Add(50*time.Minute)) {
+			t.Errorf("%q is doctor's", good)
+		}
+	}
+	for _, bad := range []string{"", DoctorPrefix, DoctorPrefix + "1", id + "1", id[:len(id)-1], "x" + id, Doctor("another", now), DoctorPrefix + "--", Dashboard} {
+		if ByDoctor("secret", bad, now) {
+			t.Errorf("%q is taken for doctor's", bad)
+		}
+	}
+	if ByDoctor("secret", id, now.Add(2*time.Hour)) || ByDoctor("secret", id, now.Add(-2*time.Hour)) {
+		t.Error("it is taken at any time")
+	}
+}
+
+func FuzzByDoctor(f *testing.F) {
+	now := time.Unix(1_700_000_000, 0)
+	f.Add(Doctor("secret", now))
+	f.Add(DoctorPrefix + "6553f10001020304-")
+	f.Fuzz(func(t *testing.T, id string) {
+		if ByDoctor("another", id, now) {
+			t.Errorf("%q", id)
 		}
 	})
 }

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
+
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 )
 
 // Kind says what an [Event] is about. A kind is a word of the program's own, never made from what a stranger sent.
@@ -28,6 +30,7 @@ const (
 	KindSignal         Kind = "signal"           // it asked another Node for a connection through that Broker, or was asked
 	KindBanned         Kind = "banned"           // a ban came into force
 	KindUnbanned       Kind = "unbanned"         // a ban ended, by the operator or by the clock
+	KindTested         Kind = "tested"           // a browser tested the connection by a link that was made for the Node
 	KindLost           Kind = "lost"             // to subscribers only: events that they were too slow for
 	KindAddress        Kind = "address"          // of the server: it has another address
 	KindReloaded       Kind = "reloaded"         // of the server: another configuration is in force
@@ -37,7 +40,7 @@ const (
 // kept are the kinds that a why-record may hold.
 var kept = [...]Kind{
 	KindAllocated, KindClosed, KindRefused, KindObserved, KindAuthentication, KindConfiguration, KindAuthorization,
-	KindValidity, KindCredential, KindConnected, KindBanned, KindUnbanned, KindLeft, KindSignal,
+	KindValidity, KindCredential, KindConnected, KindBanned, KindUnbanned, KindLeft, KindSignal, KindTested,
 }
 
 // Event is one thing that happened to a Node.
@@ -48,6 +51,8 @@ type Event struct {
 	Failed bool      `json:"failed,omitempty"` // something did not work, or was taken from the Node
 	Detail string    `json:"detail"`           // plain words; may quote what a stranger sent, control characters replaced
 	Count  int       `json:"count,omitempty"`  // how often in a row the very same happened, the last time at Time; 0: once
+	// Machine is where it happened, in a why-record of several machines; those of several that noted the same at once.
+	Machine string `json:"machine,omitempty"`
 }
 
 // A Node's log is one slice with its events one after the other, the oldest first. For 100 000 Nodes with a few events each
@@ -73,8 +78,11 @@ func (r *Registry) Opened(node, detail string) { r.note(node, stranger, KindAllo
 // Ended notes that an allocation has ended, and counts it as gone.
 func (r *Registry) Ended(node, detail string) { r.note(node, stranger, KindClosed, false, detail) }
 
-// Refused notes that the TURN server refused the Node something, or dropped what it sent or was to receive.
-func (r *Registry) Refused(node, detail string) { r.note(node, stranger, KindRefused, true, detail) }
+// Refused notes that the TURN server refused the Node something, or dropped what it sent or was to receive. With an id that this program has
+// made up for doctor that is no failure, but what doctor was after.
+func (r *Registry) Refused(node, detail string) {
+	r.note(node, stranger, KindRefused, !strings.HasPrefix(node, nodeid.DoctorPrefix), detail)
+}
 
 // Observed notes what the TURN server would have refused under another setting.
 func (r *Registry) Observed(node, detail string) { r.note(node, stranger, KindObserved, false, detail) }
@@ -92,6 +100,11 @@ func (r *Registry) AuthenticationRefused(node, detail string) {
 // AuthorizationRefused notes that the Node may not talk to another.
 func (r *Registry) AuthorizationRefused(node, detail string) {
 	r.note(node, stranger, KindAuthorization, true, detail)
+}
+
+// Tested notes what a browser found that tested its connection by a link for the Node.
+func (r *Registry) Tested(node string, failed bool, detail string) {
+	r.note(node, stranger, KindTested, failed, detail)
 }
 
 // note adds an event. c is the least that the Node counts as from now on.

@@ -57,8 +57,12 @@ type Story struct {
 	Bytes        uint64
 	Last         time.Time // when anything came last
 
-	now *Connection // the last attempt; nil: there was none
+	now   *Connection // the last attempt; nil: there was none
+	early Signal      // a reply that was noted before the attempt which it answers
 }
+
+// overtaken is how much later than its reply an attempt may be noted: whoever passes one on notes it after that.
+const overtaken = time.Second
 
 // Keeper keeps stories. Its methods may be called from any goroutine; New makes one.
 type Keeper struct {
@@ -90,8 +94,13 @@ func (k *Keeper) Note(s Signal) {
 		*story = Story{
 			Asker: s.From, Asked: s.To, At: s.At, Attempts: story.Attempts + 1, Answer: s.Answer, Cause: s.Cause,
 			FromAsker: map[string]int{}, FromAsked: map[string]int{}, Messages: story.Messages, Bytes: story.Bytes, Last: s.At,
-			now: k.attempts.begin(s, story.now),
+			now: k.attempts.begin(s, story.now), early: story.early,
 		}
+		if e := story.early; s.Answer == OK && e.From == s.To && s.At.Sub(e.At) < overtaken {
+			story.Reply = e.Event
+			story.now.reply(e)
+		}
+		story.early = Signal{}
 	}
 	if s.Answer != OK {
 		return
@@ -102,6 +111,8 @@ func (k *Keeper) Note(s Signal) {
 		if s.From == story.Asked {
 			story.Reply = s.Event
 			story.now.reply(s)
+		} else {
+			story.early = s
 		}
 	case Message:
 		story.Messages++
@@ -169,7 +180,7 @@ func (k *Keeper) Between(a, b string) (story Story, ok bool) {
 		return Story{}, false
 	}
 	story = *s
-	story.now = nil
+	story.now, story.early = nil, Signal{}
 	story.FromAsker, story.FromAsked = copied(s.FromAsker), copied(s.FromAsked)
 	return story, true
 }

@@ -85,3 +85,22 @@ func TestForget(t *testing.T) {
 		t.Errorf("%v %v %v", ab, ac, bc)
 	}
 }
+
+// A reply may be noted a moment before the attempt that it answers; one of long ago answers nothing.
+func TestReplyBeforeItsAttempt(t *testing.T) {
+	at := time.Now()
+	for _, c := range []struct {
+		later time.Duration
+		want  string
+	}{{time.Millisecond, Acceptance}, {time.Minute, ""}} {
+		k := New()
+		k.Note(Signal{From: "bob", To: "alice", Event: Acceptance, Answer: OK, At: at})
+		k.Note(Signal{From: "alice", To: "bob", Event: Attempt, Answer: OK, At: at.Add(c.later)})
+		if s, _ := k.Between("alice", "bob"); s.Reply != c.want {
+			t.Errorf("after %s: %q", c.later, s.Reply)
+		}
+		if all := k.Connections(time.Time{}, ""); len(all) != 1 || all[0].Reply != c.want {
+			t.Errorf("after %s: %+v", c.later, all)
+		}
+	}
+}

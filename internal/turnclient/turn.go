@@ -1,6 +1,7 @@
 package turnclient
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -13,6 +14,7 @@ import (
 // Allocation is what the server granted.
 type Allocation struct {
 	Relayed  netip.AddrPort
+	Also     netip.AddrPort // the second relayed address, if two were given; see [Both]
 	Mapped   netip.AddrPort
 	Lifetime time.Duration
 	Token    []byte // RESERVATION-TOKEN, if one was given
@@ -119,16 +121,30 @@ func (c *Client) Allocate(ctx context.Context, more func(*stunmsg.Builder)) (All
 		return Allocation{}, err
 	}
 	a := Allocation{Lifetime: lifetime(m)}
-	v, _ := m.Get(stunmsg.AttrXORRelayedAddress)
-	if a.Relayed, err = stunmsg.XORAddr(v, m.TransactionID()); err != nil {
-		return a, fmt.Errorf("the answer to Allocate has no relayed address: %w", err)
+	m.Each(func(t uint16, v []byte) bool {
+		if t == stunmsg.AttrXORRelayedAddress {
+			at := &a.Relayed
+			if at.IsValid() {
+				at = &a.Also
+			}
+			*at, err = stunmsg.XORAddr(v, m.TransactionID())
+		}
+		return err == nil
+	})
+	if err != nil || !a.Relayed.IsValid() {
+		return a, fmt.Errorf("the answer to Allocate has no relayed address: %w", cmp.Or(err, stunmsg.ErrAddress))
 	}
-	v, _ = m.Get(stunmsg.AttrXORMappedAddress)
+	v, _ := m.Get(stunmsg.AttrXORMappedAddress)
 	if a.Mapped, err = stunmsg.XORAddr(v, m.TransactionID()); err != nil {
 		return a, fmt.Errorf("the answer to Allocate has no mapped address: %w", err)
 	}
 	a.Token, _ = m.Get(stunmsg.AttrReservationToken)
 	return a, nil
+}
+
+// Both asks for a relayed address in each family (RFC 8656 §7.1): it is for Allocate.
+func Both(w *stunmsg.Builder) {
+	w.Attr(stunmsg.AttrAdditionalAddressFamily, []byte{stunmsg.FamilyIPv6, 0, 0, 0})
 }
 
 // Refresh asks for a lifetime; 0 gives the allocation back. It returns what was granted.

@@ -34,8 +34,9 @@ type shard struct {
 
 type entry struct {
 	Record
-	dirty  bool // since it was written
-	warned bool // that its limit is near
+	told   uint64 // bytes of which other machines know
+	dirty  bool   // since it was written
+	warned bool   // that its limit is near
 }
 
 func newBook(m Month, most int) *book {

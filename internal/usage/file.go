@@ -196,7 +196,7 @@ func (k *Keeper) limits() (all []findings.Finding) {
 		})
 	}
 	if set.Bytes > 0 {
-		switch used := b.total().Bytes() + k.cfg.Elsewhere(""); {
+		switch used := b.total().Bytes() + k.cfg.Elsewhere(b.month, ""); {
 		case used >= set.Bytes:
 			all = append(all, findings.Finding{
 				ID: "usage.server", Detail: "nothing is relayed until the month ends: the " + size(set.Bytes) + " of turn.limits.bytes_per_month are used",

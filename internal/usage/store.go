@@ -41,8 +41,9 @@ var (
 
 // store is the file. It belongs to whoever holds Keeper.io.
 type store struct {
-	path string
-	db   *bolt.DB // nil: not open
+	path   string
+	db     *bolt.DB // nil: not open
+	ledger string   // see name; empty until it was open
 }
 
 // open opens the file, and makes it if it is missing. The error is errDamaged for what no later try would repair.
@@ -65,7 +66,12 @@ func (s *store) open() error {
 		s.db = nil
 		return err
 	}
-	if err = s.update(begin); err != nil {
+	if err = s.update(func(tx *bolt.Tx) error {
+		if err := begin(tx); err != nil {
+			return err
+		}
+		return s.name(tx)
+	}); err != nil {
 		s.abandon(err)
 	}
 	return err

@@ -34,15 +34,17 @@ type Config struct {
 	DataDir  string // where usage.db is kept
 	Settings Settings
 	MaxNodes int // Nodes with a record of their own in one month; 0: DefaultMaxNodes. What others use counts in the sum
-	// Elsewhere returns how many bytes other machines have counted in this month for a Node, or with an empty id for all.
+	// Elsewhere returns how many bytes other machines have counted in a month for a Node, or with an empty id for all.
 	// They count for limits. It must be quick; nil: there are no other machines.
-	Elsewhere func(node string) uint64
+	Elsewhere func(m Month, node string) uint64
 	// Found is called with what is wrong, or near its limit. May be nil.
 	Found func(now []findings.Finding)
 	// Note adds to a Node's why-record that its limit is near. May be nil.
 	Note   func(node, detail string)
 	Now    func() time.Time // nil: time.Now
 	Logger *slog.Logger     // nil: nothing is logged
+
+	alone bool // Elsewhere was nil
 }
 
 // How often what Run does is done.
@@ -88,7 +90,8 @@ func New(cfg Config) (*Keeper, error) {
 		cfg.MaxNodes = DefaultMaxNodes
 	}
 	if cfg.Elsewhere == nil {
-		cfg.Elsewhere = func(string) uint64 { return 0 }
+		cfg.Elsewhere = func(Month, string) uint64 { return 0 }
+		cfg.alone = true
 	}
 	if cfg.Found == nil {
 		cfg.Found = func([]findings.Finding) {}
@@ -167,12 +170,12 @@ func (k *Keeper) Message(node string) { k.current.Load().add(node, Record{Messag
 
 // Used counts bytes that a Node's allocation has relayed, up from client to peers and down, and how long that took.
 func (k *Keeper) Used(node string, up, down uint64, took time.Duration) {
-	set, near := k.set.Load(), uint64(0)
+	set, b, near := k.set.Load(), k.current.Load(), uint64(0)
 	if set.BytesPerNode > 0 {
 		near = eighty(set.BytesPerNode)
-		near -= min(near-1, k.cfg.Elsewhere(node))
+		near -= min(near-1, k.cfg.Elsewhere(b.month, node))
 	}
-	if k.current.Load().add(node, Record{Up: up, Down: down, Time: took}, near) {
+	if b.add(node, Record{Up: up, Down: down, Time: took}, near) {
 		k.crossed.Store(true)
 		k.cfg.Note(node, fmt.Sprintf("80 %% of the %s that a Node may relay this month are used (turn.limits.bytes_per_month_per_node)",
 			size(set.BytesPerNode)))
@@ -196,15 +199,23 @@ const (
 func (k *Keeper) Exhausted(node string) (Limit, string) {
 	set := k.set.Load()
 	b := k.current.Load()
-	if set.Bytes > 0 && b.total().Bytes()+k.cfg.Elsewhere("") >= set.Bytes {
-		return ServerLimit, fmt.Sprintf("the server has relayed the %s of this month, see turn.limits.bytes_per_month", size(set.Bytes))
+	if set.Bytes > 0 && b.total().Bytes()+k.cfg.Elsewhere(b.month, "") >= set.Bytes {
+		return ServerLimit, fmt.Sprintf("%s relayed the %s of this month, see turn.limits.bytes_per_month", k.who("the server has", "the machines of the fleet have together"), size(set.Bytes))
 	}
 	if set.BytesPerNode > 0 {
-		if r, _ := b.get(node); r.Bytes()+k.cfg.Elsewhere(node) >= set.BytesPerNode {
-			return NodeLimit, fmt.Sprintf("the Node has relayed its %s of this month, see turn.limits.bytes_per_month_per_node", size(set.BytesPerNode))
+		if r, _ := b.get(node); r.Bytes()+k.cfg.Elsewhere(b.month, node) >= set.BytesPerNode {
+			return NodeLimit, fmt.Sprintf("the Node has relayed its %s of this month%s, see turn.limits.bytes_per_month_per_node", size(set.BytesPerNode), k.who("", " over all machines of the fleet"))
 		}
 	}
 	return NoLimit, ""
+}
+
+// who chooses words.
+func (k *Keeper) who(alone, together string) string {
+	if k.cfg.alone {
+		return alone
+	}
+	return together
 }
 
 // look goes over to the month that it is now, and finds what has come near a limit.

@@ -283,7 +283,7 @@ func TestLimits(t *testing.T) {
 	elsewhere := map[string]uint64{}
 	r := newRig(t, t.TempDir(), func(c *Config) {
 		c.Settings.Bytes, c.Settings.BytesPerNode = 10_000, 1000
-		c.Elsewhere = func(node string) uint64 { return elsewhere[node] }
+		c.Elsewhere = func(_ Month, node string) uint64 { return elsewhere[node] }
 	})
 	use := func(node string, n uint64) {
 		r.Used(node, n/2, n-n/2, time.Second)

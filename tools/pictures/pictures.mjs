@@ -7,7 +7,8 @@
 //
 // It needs Go, Node.js 20.11 or newer and Chromium (or CHROMIUM=its path). --wait SECONDS has the page open for so long before the first
 // picture (100): its plot fills, and half a minute after it was made a connection is known to be relayed or direct. --url URL takes pictures of
-// a dashboard that runs already, at once; --only VIEW,… with --all takes fewer; --empty has no Nodes, as on the first day.
+// a dashboard that runs already, at once; --only VIEW,… with --all takes fewer, --widths PIXELS,… takes them at these widths instead, where the
+// layout changes for one; --empty has no Nodes, as on the first day.
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -18,10 +19,11 @@ const option = (name) => (args.includes(name) ? args[args.indexOf(name) + 1] : u
 const docs = path.resolve(import.meta.dirname, "../../docs");
 const VIEWS = {
   overview: "overview", nodes: "nodes", node: "node?id=phone-ana", story: "story?id=phone-ana&with=hub-berlin", allocations: "allocations",
-  bans: "bans", setup: "setup", test: "test",
+  bans: "bans", usage: "usage", setup: "setup", test: "test",
 };
 const only = option("--only")?.split(",");
-const LOOKS = {
+const widths = option("--widths")?.split(",").map(Number);
+const LOOKS = widths ? Object.fromEntries(widths.flatMap((width) => [[width, { width, height: 900 }], [`${width}-dark`, { width, height: 900, dark: true }]])) : {
   desktop: { width: 1440, height: 900 }, "desktop-dark": { width: 1440, height: 900, dark: true },
   phone: { width: 390, height: 844 }, "phone-dark": { width: 390, height: 844, dark: true },
 };
@@ -40,7 +42,7 @@ async function picture(url, wait) {
   try {
     const page = await browser.open(url);
     const all = option("--all");
-    await page.look(all ? LOOKS.desktop : { width: 1280, height: 1120 });
+    await page.look(all ? Object.values(LOOKS)[0] : { width: 1280, height: 1120 });
     await pause(wait);
     if (!all) {
       await show(page, VIEWS.overview);

@@ -48,16 +48,19 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// first is the release that all tests look at.
-var first = sync.OnceValue(func() func(*testing.T) string {
+// first is the release that all tests look at, second one to upgrade to.
+var first, second = once("0.0.1"), once("0.0.2")
+
+// once makes a release when it is asked for the first time.
+func once(version string) func(*testing.T) string {
 	var out string
-	var once sync.Once
+	var made sync.Once
 	return func(t *testing.T) string {
 		t.Helper()
-		once.Do(func() { out = makes(t, "../..", "0.0.1", "") })
+		made.Do(func() { out = makes(t, "../..", version, "") })
 		return out
 	}
-})()
+}
 
 // needs skips without what is not there, or fails where everything has to be.
 func needs(t *testing.T, programs ...string) {
@@ -219,22 +222,52 @@ test ! -e /var/lib/private/crolang-aio
 echo the package is good
 `
 
-// The deb is installed, upgraded, removed and purged; configuration and data survive until then. It happens on an overlay over
-// this machine's system in namespaces of their own, so that nothing stays.
+// rpmScript is the same for an rpm, whose configuration is kept under another name.
+const rpmScript = `set -eux
+config=/etc/crolang-aio/crolang-aio.toml
+rpm -K --nosignature /tmp/one.rpm
+rpm -i --nodeps /tmp/one.rpm
+rpm -V --nodeps crolang-aio
+test "$(crolang-aio version | head -n1)" = "crolang-aio 0.0.1"
+crolang-aio config check --config $config
+systemd-analyze verify --man=no /usr/lib/systemd/system/crolang-aio.service /usr/lib/systemd/system/crolang-aio-hooks.socket
+echo 'drain_timeout = "1s"' >>$config
+rpm -U --nodeps /tmp/two.rpm
+test "$(crolang-aio version | head -n1)" = "crolang-aio 0.0.2"
+grep drain_timeout $config
+rpm -e crolang-aio
+test ! -e /usr/bin/crolang-aio
+grep drain_timeout $config.rpmsave
+echo the package is good
+`
+
+// The deb is installed, upgraded, removed and purged; configuration and data survive until then.
 func TestDeb(t *testing.T) {
 	needs(t, "dpkg", "unshare", "ip", "systemd-analyze")
+	tryPackage(t, "deb", debScript)
+}
+
+// The rpm likewise, on a system of dpkg's: what it needs is not looked up.
+func TestRPM(t *testing.T) {
+	needs(t, "rpm", "unshare", "ip", "systemd-analyze")
+	tryPackage(t, "rpm", rpmScript)
+}
+
+// tryPackage runs a script with two versions of a package, on an overlay over this machine's system in namespaces of their own, so that
+// nothing stays.
+func tryPackage(t *testing.T, kind, script string) {
 	dir := t.TempDir()
-	for name, from := range map[string]string{"one": first(t), "two": makes(t, "../..", "0.0.2", "")} {
-		found, err := filepath.Glob(filepath.Join(from, "*.deb"))
+	for name, from := range map[string]string{"one": first(t), "two": second(t)} {
+		found, err := filepath.Glob(filepath.Join(from, "*."+kind))
 		if err != nil || len(found) != 1 {
 			t.Fatal(found, err)
 		}
 		data, err := os.ReadFile(found[0])
-		if err := errors.Join(err, os.WriteFile(filepath.Join(dir, name+".deb"), data, 0o600)); err != nil {
+		if err := errors.Join(err, os.WriteFile(filepath.Join(dir, name+"."+kind), data, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(os.WriteFile(filepath.Join(dir, "script"), []byte(debScript), 0o600), os.Mkdir(filepath.Join(dir, "system"), 0o700)); err != nil {
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, "script"), []byte(script), 0o600), os.Mkdir(filepath.Join(dir, "system"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	const outside = `set -eu
@@ -244,7 +277,7 @@ mount -t overlay overlay -o lowerdir=/,upperdir=system/upper,workdir=system/work
 mount -t proc proc system/root/proc
 mount --bind /dev system/root/dev
 mount -t tmpfs tmpfs system/root/tmp
-cp one.deb two.deb script system/root/tmp
+cp one.* two.* script system/root/tmp
 ip link set lo up
 exec chroot system/root sh /tmp/script`
 	run := exec.Command("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "sh", "-c", outside)

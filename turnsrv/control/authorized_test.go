@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
@@ -138,4 +139,35 @@ func TestObserveOnlyReports(t *testing.T) {
 	if !r.nodes.noted("a: peer 127.0.0.1 would be refused") {
 		t.Errorf("the why-record has %v", r.nodes.notes)
 	}
+}
+
+// Who tests by a link has relays that reach one another and nothing else, and that end with the credential.
+func TestTrialsReachTheirOwnRelaysAlone(t *testing.T) {
+	r := newRig(t, settings(Settings{}))
+	id := nodeid.TrialPrefix + "x"
+	a, b, c := r.client(t, id, time.Minute), r.client(t, id, time.Minute), r.client(t, "c", time.Hour)
+	got := allocate(t, a)
+	if got.Lifetime > time.Minute {
+		t.Errorf("an allocation beyond the credential: %v", got.Lifetime)
+	}
+	rb, rc := allocate(t, b).Relayed, allocate(t, c).Relayed
+	_, stranger := udpPeer(t, "127.0.0.2")
+	wantCode(t, "a stranger", a.Permit(within(t), stranger), 403)
+	wantCode(t, "a stranger, a channel", a.Bind(within(t), 0x4000, stranger), 403)
+	wantCode(t, "another Node's relay", a.Permit(within(t), rc), 403)
+	wantCode(t, "another Node's relay, a channel", a.Bind(within(t), 0x4000, rc), 403)
+	wantCode(t, "its own", a.Permit(within(t), rb), 0)
+	wantCode(t, "its own, a channel", a.Bind(within(t), 0x4000, rb), 0)
+	// The permission is for an address that the other Node's relay shares.
+	if err := a.Send(rc, []byte("leak")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is dropped", func() bool {
+		for _, al := range r.Allocations() {
+			if al.Stats.Up.Drops[relay.PeerDenied] == 1 {
+				return true
+			}
+		}
+		return false
+	})
 }

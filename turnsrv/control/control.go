@@ -70,6 +70,9 @@ type Settings struct {
 	AuthorizedFor      time.Duration // how long an authorisation counts, with PeerMode
 	TableBytes         int64         // memory that may be kept for one Node's allocations, by estimate; default 16 MiB
 	Software           string        // SOFTWARE attribute of successful answers; empty: none
+	// Alternate are servers, at most one in each address family, that clients of that family on UDP and TCP are sent to
+	// when they ask for a new allocation. TLS and DTLS stay: the certificate's name would be lost (RFC 8489 §10).
+	Alternate []netip.AddrPort
 	// UnauthenticatedPerSecond bounds the answers to one source that has not proved who it is; 0: no bound.
 	UnauthenticatedPerSecond int
 }
@@ -84,6 +87,9 @@ type Config struct {
 	Nodes     Directory
 	Ledger    Ledger // nil: what Nodes use is not counted, and not limited
 	Settings  Settings
+	// Elsewhere returns how many allocations a Node has at other machines, which count for Settings.AllocationsPerNode. It must be
+	// quick; nil: there are no other machines.
+	Elsewhere func(node string) int
 	// OwnListener reports whether this process listens on a. Such an address is never a peer, whatever the policy
 	// allows.
 	OwnListener func(a netip.AddrPort) bool
@@ -121,6 +127,7 @@ type Control struct {
 // Plane is what control needs of the data plane.
 type Plane interface {
 	Open(src relay.Source, o relay.OpenOptions) (*relay.Relay, error)
+	OpenPair(src relay.Source, o relay.OpenOptions) (r *relay.Relay, failed [2]error)
 	RelayAt(a netip.AddrPort) *relay.Relay
 	HasRelay(ip netip.Addr, but *relay.Relay) bool
 }
@@ -151,7 +158,7 @@ func New(cfg Config) (*Control, error) {
 		cfg: cfg, log: cfg.Logger, now: cfg.Now,
 		nonces:  newNonces(cfg.Now),
 		sources: newSources(cfg.Settings.UnauthenticatedPerSecond, cfg.Now),
-		quota:   newQuota(),
+		quota:   newQuota(cfg.Elsewhere),
 		rates:   newNodeRates(cfg.Now),
 		live:    make(map[uint64]*session),
 		byNode:  make(map[string]map[uint64]*session),
@@ -194,9 +201,11 @@ func (c *Control) Recheck() {
 }
 
 func (c *Control) recheck(s *session) {
-	s.relay.Restrict(func(ip netip.Addr) bool {
-		allowed, _ := c.cfg.CheckPeer(ip)
-		return allowed
+	s.legs(func(l *leg) {
+		l.relay.Restrict(func(ip netip.Addr) bool {
+			allowed, _ := c.cfg.CheckPeer(ip)
+			return allowed
+		})
 	})
 }
 
@@ -221,6 +230,10 @@ func (c *Control) Live() int {
 	defer c.mu.Unlock()
 	return len(c.live)
 }
+
+// Changed returns how many allocations those Nodes have of whom that is another number than at the last call, if there is a
+// Config.Elsewhere.
+func (c *Control) Changed() map[string]int { return c.quota.news() }
 
 // CloseNode ends every live allocation of a Node and returns how many it ended. When it returns, none of them relays
 // any more. It does not miss an Allocate that is being handled if the Node is banned before the call.
@@ -264,6 +277,7 @@ type Allocation struct {
 	Transport string
 	Client    netip.AddrPort
 	Relayed   netip.AddrPort
+	Also      netip.AddrPort // the other relayed address, of the other family; zero: there is none
 	Created   time.Time
 	Expires   time.Time
 	Stats     relay.Stats
@@ -288,7 +302,10 @@ func (c *Control) Toward(node string, peers []netip.Addr) (out []Allocation) {
 	all := slices.Collect(maps.Values(c.byNode[node]))
 	c.mu.Unlock()
 	for _, s := range all {
-		if slices.ContainsFunc(peers, func(ip netip.Addr) bool { return s.relay.Permitted(ip) != 0 }) {
+		if slices.ContainsFunc(peers, func(ip netip.Addr) bool {
+			r := s.toward(ip)
+			return r != nil && r.Permitted(ip) != 0
+		}) {
 			out = append(out, s.snapshot())
 		}
 	}
@@ -296,13 +313,27 @@ func (c *Control) Toward(node string, peers []netip.Addr) (out []Allocation) {
 }
 
 func (s *session) snapshot() Allocation {
-	t := s.relay.Tuple()
-	permissions, channels := s.relay.Counts()
-	return Allocation{
-		ID: s.ID(), Node: s.node, Transport: t.Transport.String(), Client: t.Client, Relayed: s.relay.Addr(),
-		Created: s.started, Expires: time.Unix(s.expires.Load(), 0), Stats: s.relay.Stats(),
-		Permissions: permissions, Channels: channels,
+	t := s.first.relay.Tuple()
+	a := Allocation{
+		ID: s.ID(), Node: s.node, Transport: t.Transport.String(), Client: t.Client,
+		Created: s.started, Expires: s.expires(), Stats: s.traffic(),
 	}
+	s.legs(func(l *leg) {
+		switch {
+		case l.ended.Load():
+		case !a.Relayed.IsValid():
+			a.Relayed = l.relay.Addr()
+		default:
+			a.Also = l.relay.Addr()
+		}
+		permissions, channels := l.relay.Counts()
+		a.Permissions += permissions
+		a.Channels += channels
+	})
+	if !a.Relayed.IsValid() { // it is just ending
+		a.Relayed = s.first.relay.Addr()
+	}
+	return a
 }
 
 func (c *Control) sessions() []*session {
@@ -341,9 +372,9 @@ func (c *Control) removed(s *session, cause string) {
 	c.quota.give(s.node)
 	s.bill(c.now())
 	c.stats.ended.Add(1)
-	c.stats.closed(s.relay)
-	c.cfg.Nodes.Ended(s.node, "allocation "+s.relay.Addr().String()+" ended: "+cause)
+	c.stats.closed(s)
+	c.cfg.Nodes.Ended(s.node, "allocation "+s.addresses()+" ended: "+cause)
 	if c.log.Enabled(nil, slog.LevelDebug) { //nolint:staticcheck // no context here
-		c.log.Debug("allocation ended", "node", s.node, "relayed", s.relay.Addr(), "cause", cause)
+		c.log.Debug("allocation ended", "node", s.node, "relayed", s.addresses(), "cause", cause)
 	}
 }

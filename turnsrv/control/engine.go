@@ -25,11 +25,11 @@ const (
 
 // engine drives one pion/turn server through a net.PacketConn of its own. pion keeps the allocations and the timers
 // that end them, and never sees a client's packet. Each request that reaches it has been decided on and is rebuilt
-// here, with a name and key of this process and from an address that stands for one session, so that a late timer can
+// here, with a name and key of this process and from an address that stands for one leg, so that a late timer can
 // never hit the same client's next allocation. Permissions and channels are the data plane's alone: pion searches all
 // channels for each ChannelBind.
 //
-// pion reads, handles and answers one request at a time, so the generator knows which session it is asked for.
+// pion reads, handles and answers one request at a time, so the generator knows which leg it is asked for.
 type engine struct {
 	server *turn.Server
 	key    []byte
@@ -38,12 +38,12 @@ type engine struct {
 	mu    sync.Mutex // held for the length of one request
 	nonce []byte
 	buf   []byte
-	cur   *session
+	cur   *leg
 
 	onPanic func(any)
 
 	index sync.Mutex
-	live  map[uint64]*session
+	live  map[uint64]*leg
 }
 
 var errPanicked = errors.New("a panic was stopped")
@@ -53,7 +53,7 @@ func newEngine(log logging.LeveledLogger, onPanic func(any)) (*engine, error) {
 		onPanic: onPanic,
 		key:     turn.GenerateAuthKey(engineUser, engineRealm, "internal"),
 		conn:    newEngineConn(),
-		live:    make(map[uint64]*session),
+		live:    make(map[uint64]*leg),
 	}
 	server, err := turn.NewServer(turn.ServerConfig{
 		Realm:         engineRealm,
@@ -66,8 +66,8 @@ func newEngine(log logging.LeveledLogger, onPanic func(any)) (*engine, error) {
 		EventHandler: turn.EventHandler{
 			OnAllocationDeleted: func(src, _ net.Addr, _, _, _ string) {
 				defer e.contain()
-				if s := e.forget(src); s != nil {
-					s.end(causeExpired)
+				if l := e.forget(src); l != nil {
+					l.end(causeExpired)
 				}
 			},
 		},
@@ -79,12 +79,12 @@ func newEngine(log logging.LeveledLogger, onPanic func(any)) (*engine, error) {
 	return e, nil
 }
 
-// do passes one rebuilt request of s to pion and returns the code of its error answer, or 0 for success. An error is
-// errEngineClosed, or says that pion gave no answer, as it does for a session that it has let go.
-func (e *engine) do(s *session, t stunmsg.Type, add func(*stunmsg.Builder)) (code int, err error) {
+// do passes one rebuilt request of l to pion and returns the code of its error answer, or 0 for success. An error is
+// errEngineClosed, or says that pion gave no answer, as it does for a leg that it has let go.
+func (e *engine) do(l *leg, t stunmsg.Type, add func(*stunmsg.Builder)) (code int, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.cur = s
+	e.cur = l
 	defer func() { e.cur = nil }()
 	for try := 0; ; try++ {
 		var txid [12]byte
@@ -99,7 +99,7 @@ func (e *engine) do(s *session, t stunmsg.Type, add func(*stunmsg.Builder)) (cod
 			return 0, fmt.Errorf("%s: %w", t, w.Err())
 		}
 		e.buf = raw
-		reply, err := e.conn.exchange(e.buf, &s.addr)
+		reply, err := e.conn.exchange(e.buf, &l.addr)
 		if err != nil {
 			return 0, err
 		}
@@ -123,19 +123,19 @@ func (e *engine) do(s *session, t stunmsg.Type, add func(*stunmsg.Builder)) (cod
 	}
 }
 
-func (e *engine) add(s *session) {
+func (e *engine) add(l *leg) {
 	e.index.Lock()
 	defer e.index.Unlock()
-	e.live[s.id] = s
+	e.live[l.number()] = l
 }
 
-func (e *engine) forget(src net.Addr) *session {
+func (e *engine) forget(src net.Addr) *leg {
 	e.index.Lock()
 	defer e.index.Unlock()
-	id := sessionID(src)
-	s := e.live[id]
-	delete(e.live, id)
-	return s
+	n := legNumber(src)
+	l := e.live[n]
+	delete(e.live, n)
+	return l
 }
 
 // contain is deferred by what pion calls on its own goroutines. A panic in pion's own code there would end the process,
@@ -153,7 +153,7 @@ func (e *engine) close() error {
 	return err
 }
 
-// generator hands pion the relay that control has opened for the session whose request is being handled.
+// generator hands pion the relay that control has opened for the leg whose request is being handled.
 type generator engine
 
 // Validate is part of pion's interface.
@@ -174,7 +174,7 @@ func (g *generator) AllocateConn(string, int) (net.Conn, net.Addr, error) {
 	return nil, nil, errors.New("no TCP relays")
 }
 
-// engineAddr stands for the server's end of every session; pion only compares it.
+// engineAddr stands for the server's end of every leg; pion only compares it.
 var engineAddr = &net.UDPAddr{IP: net.IPv6loopback}
 
 // relayConn is what pion has in place of a relay's socket, which belongs to the data plane. It neither reads nor

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
@@ -24,7 +25,9 @@ func attributes(b []byte) func(w *stunmsg.Builder) {
 func FuzzRequest(f *testing.F) {
 	r := newRig(f, nil)
 	c := r.client(f, "n", 10_000*time.Hour)
-	allocate(f, c)
+	if _, err := c.Allocate(within(f), turnclient.Both); err != nil {
+		f.Fatal(err)
+	}
 	txid := make([]byte, 12)
 	address := func(port uint16) []byte {
 		w := stunmsg.Begin(nil, stunmsg.AllocateRequest, txid).XORAddr(stunmsg.AttrXORPeerAddress, netip.AddrPortFrom(netip.IPv4Unspecified(), port))
@@ -33,6 +36,9 @@ func FuzzRequest(f *testing.F) {
 	f.Add(uint16(stunmsg.AllocateRequest), []byte{0, 0x19, 4, 17, 0, 0, 0, 0, 0x1a, 0, 0, 0x0d, 4, 0, 0, 0, 1})
 	f.Add(uint16(stunmsg.RefreshRequest), []byte{0, 0x0d, 4, 0, 0, 0, 0})
 	f.Add(uint16(stunmsg.RefreshRequest), []byte{0, 0x17, 4, 1, 0, 0, 0})
+	f.Add(uint16(stunmsg.RefreshRequest), []byte{0, 0x17, 4, 2, 0, 0, 0, 0, 0x0d, 4, 0, 0, 0, 0})
+	f.Add(uint16(stunmsg.AllocateRequest), []byte{0, 0x19, 4, 17, 0, 0, 0, 0x80, 0, 4, 2, 0, 0, 0})
+	f.Add(uint16(stunmsg.AllocateRequest), []byte{0, 0x19, 4, 17, 0, 0, 0, 0x80, 0, 4, 2, 0, 0, 0, 0, 0x18, 1, 0x80})
 	f.Add(uint16(stunmsg.CreatePermissionRequest), append(address(9), address(0)...))
 	f.Add(uint16(stunmsg.ChannelBindRequest), append([]byte{0, 0x0c, 4, 0x7f, 0xff, 0, 0}, address(9)...))
 	f.Add(uint16(stunmsg.ConnectRequest), address(9))
@@ -63,7 +69,9 @@ func FuzzRequest(f *testing.F) {
 		case live > 1:
 			t.Fatalf("%d allocations of one client", live)
 		case live == 0:
-			allocate(t, c)
+			if _, err := c.Allocate(within(t), turnclient.Both); err != nil {
+				t.Fatal(err)
+			}
 		}
 	})
 }

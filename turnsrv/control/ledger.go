@@ -49,7 +49,11 @@ func (s *session) bill(now time.Time) {
 	b := &s.bills
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	up, down := s.relay.Wire()
+	up, down := s.first.relay.Wire()
+	if s.second != nil {
+		u, d := s.second.relay.Wire()
+		up, down = up+u, down+d
+	}
 	if u := (Used{Up: up - b.up, Down: down - b.down}); u.Up+u.Down > 0 {
 		u.For = max(0, now.Sub(b.at))
 		s.c.cfg.Ledger.Used(s.node, u)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
@@ -42,7 +43,7 @@ func (r *request) createPermission() {
 		r.refuse(code, cause)
 		return
 	}
-	if err := s.relay.Permit(all...); err != nil {
+	if err := s.first.relay.Permit(all...); err != nil {
 		r.notEntered("permission", err)
 		return
 	}
@@ -71,14 +72,12 @@ func (r *request) channelBind() {
 		return
 	}
 	// Neither the number nor the peer may be bound to another one.
-	bound, hasChannel := s.relay.ChannelPeer(number)
-	other, hasOther := s.relay.PeerChannel(p)
-	if hasChannel && bound != p || hasOther && other != number {
+	if s.bound(number, p) {
 		r.refuse(400, "channel_conflict")
 		return
 	}
-	if err = s.relay.Permit(relay.Grant{Addr: p.Addr(), Scope: r.forAddress(p.Addr(), scope)}); err == nil {
-		err = s.relay.Bind(number, p, scope)
+	if err = s.first.relay.Permit(relay.Grant{Addr: p.Addr(), Scope: r.forAddress(p.Addr(), scope)}); err == nil {
+		err = s.bind(number, p, scope)
 	}
 	if err != nil {
 		r.notEntered("channel", err)
@@ -86,6 +85,24 @@ func (r *request) channelBind() {
 	}
 	r.decidedSince(before)
 	r.send(r.begin(r.msg.Type.Success()))
+}
+
+// bound reports whether a channel number has another peer, or the peer another number.
+func (s *session) bound(number uint16, peer netip.AddrPort) (conflict bool) {
+	s.legs(func(l *leg) {
+		p, hasPeer := l.relay.ChannelPeer(number)
+		n, hasNumber := l.relay.PeerChannel(peer)
+		conflict = conflict || hasPeer && p != peer || hasNumber && n != number
+	})
+	return conflict
+}
+
+func (s *session) bind(number uint16, peer netip.AddrPort, scope relay.Scope) error {
+	r := s.toward(peer.Addr())
+	if r == nil {
+		return relay.ErrClosed
+	}
+	return r.Bind(number, peer, scope)
 }
 
 // notEntered answers a request whose permissions or channel the data plane has refused.
@@ -121,12 +138,17 @@ func (r *request) decidePermission(p netip.AddrPort) (scope relay.Scope, code in
 		return r.forAddress(p.Addr(), scope), code, cause
 	}
 	ip := p.Addr()
-	if ip.Is4() != r.session.relay.Addr().Addr().Is4() {
+	own := r.session.toward(ip)
+	if own == nil {
 		return 0, 443, "family"
 	}
-	relays := r.c.plane.HasRelay(ip, r.session.relay)
+	relays := r.c.plane.HasRelay(ip, own)
 	allowed, why := r.c.cfg.CheckPeer(ip)
 	switch {
+	case nodeid.Trial(r.node) && !relays:
+		return 0, r.forbidden(ip, notOfTest), "peer_denied"
+	case nodeid.Trial(r.node): // AllowSend and decidePeer see to it that they are its own
+		return relay.ScopeRelays, 0, ""
 	case allowed && (r.authorizedAddr(ip) || !relays && r.observed(ip) || relays && r.observing()):
 		return relay.ScopeAny, 0, ""
 	case relays:
@@ -140,13 +162,19 @@ func (r *request) decidePermission(p netip.AddrPort) (scope relay.Scope, code in
 // decidePeer is the peer policy for one transport address. If it may be relayed to, within scope, code is 0.
 func (r *request) decidePeer(p netip.AddrPort) (scope relay.Scope, code int, cause string) {
 	ip := p.Addr()
-	if ip.Is4() != r.session.relay.Addr().Addr().Is4() {
+	if r.session.toward(ip) == nil {
 		return 0, 443, "family"
 	}
 	if r.c.cfg.OwnListener(p) {
 		return 0, r.forbidden(ip, "a listener of this server"), "own_listener"
 	}
 	other := r.c.plane.RelayAt(p)
+	if nodeid.Trial(r.node) {
+		if !r.session.owns(other) {
+			return 0, r.forbidden(ip, notOfTest), "peer_denied"
+		}
+		return relay.ScopeRelays, 0, ""
+	}
 	allowed, why := r.c.cfg.CheckPeer(ip)
 	switch {
 	case allowed:
@@ -162,6 +190,8 @@ func (r *request) decidePeer(p netip.AddrPort) (scope relay.Scope, code int, cau
 	}
 	return scope, 0, ""
 }
+
+const notOfTest = "a test by a link reaches nothing but its own relays"
 
 const notAuthorised = "no Broker authorised this Node to talk to one that is there, see turn.peers.mode"
 
@@ -182,14 +212,18 @@ func (r *request) authorized(p netip.AddrPort, other *relay.Relay) bool {
 // there can always be refreshed.
 func (r *request) authorizedAddr(ip netip.Addr) bool {
 	set := r.c.set.Load()
-	return set.PeerMode == PeersOpen || r.session.relay.Permitted(ip) == relay.ScopeAny ||
+	if set.PeerMode == PeersOpen {
+		return true
+	}
+	own := r.session.toward(ip)
+	return own != nil && own.Permitted(ip) == relay.ScopeAny ||
 		r.c.cfg.Nodes.SeenPartner(r.node, ip, set.authorizedSince(r.c.now()))
 }
 
 // forAddress is the scope of the permission that goes with a peer which may be reached within scope. Permission to
 // reach one relay is not permission to reach everything at its address.
 func (r *request) forAddress(ip netip.Addr, scope relay.Scope) relay.Scope {
-	if scope == relay.ScopeAny && r.c.plane.HasRelay(ip, r.session.relay) && !r.observing() && !r.authorizedAddr(ip) {
+	if scope == relay.ScopeAny && r.c.plane.HasRelay(ip, r.session.toward(ip)) && !r.observing() && !r.authorizedAddr(ip) {
 		return relay.ScopeRelays
 	}
 	return scope
@@ -217,9 +251,13 @@ func (r *request) forbidden(ip netip.Addr, why string) int {
 
 // AllowSend is the peer policy for each Send indication of a relay, since a permission is for a whole address and the
 // policy may have changed. A live relayed address of this server is always allowed, or with PeersAuthorized if a Broker
-// authorised its Node.
+// authorised its Node. A test by a link sends to its own alone.
 func (c *Control) AllowSend(r *relay.Relay, peer netip.AddrPort) bool {
 	other := c.plane.RelayAt(peer)
+	s, ok := r.Tag().(*session)
+	if ok && nodeid.Trial(s.node) {
+		return s.owns(other)
+	}
 	if other == nil {
 		allowed, _ := c.cfg.CheckPeer(peer.Addr())
 		return allowed
@@ -227,13 +265,7 @@ func (c *Control) AllowSend(r *relay.Relay, peer netip.AddrPort) bool {
 	if c.set.Load().PeerMode != PeersAuthorized {
 		return true
 	}
-	s, ok := r.Tag().(*session)
 	return ok && s.mayReach(peer, other)
-}
-
-func (r *request) sameFamily(v []byte) bool {
-	is4 := r.session.relay.Addr().Addr().Is4()
-	return len(v) == 4 && (v[0] == stunmsg.FamilyIPv4 && is4 || v[0] == stunmsg.FamilyIPv6 && !is4)
 }
 
 // parseName returns when a username's credential ends.

@@ -15,6 +15,8 @@ type quota struct {
 	tableBytes     int64 // limit of each budget
 	all            int
 	nodes          map[string]*share
+	elsewhere      func(node string) int // at other machines; nil: there are none
+	changed        map[string]int        // with elsewhere: how many those have of whom that is another number than others know
 }
 
 // share is what one Node has.
@@ -24,7 +26,29 @@ type share struct {
 	rate        *relay.Share
 }
 
-func newQuota() *quota { return &quota{nodes: make(map[string]*share)} }
+func newQuota(elsewhere func(node string) int) *quota {
+	return &quota{nodes: make(map[string]*share), elsewhere: elsewhere}
+}
+
+// note remembers that others should know how many a Node has. Held: mu.
+func (q *quota) note(node string, n int) {
+	if q.elsewhere == nil {
+		return
+	}
+	if q.changed == nil {
+		q.changed = make(map[string]int)
+	}
+	q.changed[node] = n
+}
+
+// news returns what was noted since the last call.
+func (q *quota) news() map[string]int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all := q.changed
+	q.changed = nil
+	return all
+}
 
 // take takes a place for node and returns the share that its allocation is charged to. If there is no place, full
 // names the limit that was reached, "server" (508 is due) or "node" (486), and used is how many are in use.
@@ -35,8 +59,16 @@ func (q *quota) take(node string) (s *share, full string, used int) {
 		return nil, "server", q.all
 	}
 	s = q.nodes[node]
-	if s != nil && q.perNode > 0 && s.allocations >= q.perNode {
-		return nil, "node", s.allocations
+	if q.perNode > 0 {
+		if s != nil {
+			used = s.allocations
+		}
+		if q.elsewhere != nil {
+			used += q.elsewhere(node)
+		}
+		if used >= q.perNode {
+			return nil, "node", used
+		}
 	}
 	if s == nil {
 		s = &share{tables: relay.NewBudget(q.tableBytes), rate: relay.NewShare()}
@@ -44,6 +76,7 @@ func (q *quota) take(node string) (s *share, full string, used int) {
 	}
 	q.all++
 	s.allocations++
+	q.note(node, s.allocations)
 	return s, "", s.allocations
 }
 
@@ -56,6 +89,7 @@ func (q *quota) give(node string) {
 	if s.allocations--; s.allocations <= 0 {
 		delete(q.nodes, node)
 	}
+	q.note(node, max(0, s.allocations))
 }
 
 // limits replaces the limits, for a reload. What is in use stays.

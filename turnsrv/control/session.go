@@ -1,9 +1,7 @@
 package control
 
 import (
-	"encoding/binary"
 	"maps"
-	"net"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -24,15 +22,19 @@ const (
 	causeBanned   = "the Node is banned"
 )
 
-// session is one allocation as control knows it: whose it is, and until when. The relay has its permissions and
-// channels.
+// session is one allocation as control knows it: whose it is, and what it has. The relays of its legs have its permissions
+// and channels.
 type session struct {
 	c      *Control
 	engine *engine
-	relay  *relay.Relay
 	id     uint64
-	addr   net.UDPAddr // stands for this session in pion
-	ip     [16]byte
+	// first has the IPv4 address, if there is one; second is nil but for a client that was given both families. They are
+	// there before anybody can find the session.
+	first  leg
+	second *leg
+	alive  atomic.Int32 // legs
+	// missing is the ADDRESS-ERROR-CODE with which the Allocate was answered, where one family of two could not be had.
+	missing stunmsg.AddressError
 
 	node     string
 	username string
@@ -41,9 +43,7 @@ type session struct {
 	granted  uint32 // seconds, as the Allocate was answered
 	started  time.Time
 	until    time.Time // the latest end that any refresh may reach
-
-	expires atomic.Int64 // Unix seconds
-	ended   atomic.Bool
+	ended    atomic.Bool
 
 	proof proof // only for the goroutine that handles its client
 	rate  sessionRate
@@ -59,6 +59,15 @@ const (
 	maxReached = relay.MaxPermissions
 	reachCost  = 128 // bytes in relays
 )
+
+// owns reports whether a relay is the session's Node's too. It may be nil.
+func (s *session) owns(other *relay.Relay) bool {
+	if other == nil {
+		return false
+	}
+	o, ok := other.Tag().(*session)
+	return ok && o.node == s.node
+}
 
 // mayReach reports whether a Broker authorised the session's Node to reach the Node of the relay other, which is at p.
 // It does not ask again about a relay that was reached within the last five minutes, so that a call goes on although
@@ -114,50 +123,12 @@ func (s *session) forgetReached() {
 	s.relays = nil
 }
 
-// sessionPrefix makes the address that stands for a session in pion: ULA, so never one of the network's.
-var sessionPrefix = [8]byte{0xfd, 'c', 'r', 'o', 'l', 'a', 'n', 'g'}
-
 func newSession(c *Control, id uint64) *session {
-	s := &session{c: c, id: id, engine: c.engines[id%uint64(len(c.engines))]}
-	copy(s.ip[:], sessionPrefix[:])
-	binary.BigEndian.PutUint64(s.ip[8:], id)
-	s.addr = net.UDPAddr{IP: s.ip[:], Port: 1}
-	return s
-}
-
-// sessionID is the id in an address that newSession made, 0 for any other.
-func sessionID(a net.Addr) uint64 {
-	u, ok := a.(*net.UDPAddr)
-	if !ok || len(u.IP) != 16 {
-		return 0
-	}
-	return binary.BigEndian.Uint64(u.IP[8:])
+	return &session{c: c, id: id, engine: c.engines[id%uint64(len(c.engines))]}
 }
 
 // ID names the session in the admin API.
 func (s *session) ID() string { return strconv.FormatUint(s.id, 36) }
-
-// end stops relaying at once and gives everything back. It reports whether this call did so, rather than an earlier
-// one. It may be called from any goroutine, including pion's, and never calls pion.
-func (s *session) end(cause string) bool {
-	if s.ended.Swap(true) {
-		return false
-	}
-	s.relay.Close()
-	s.forgetReached()
-	s.c.removed(s, cause)
-	return true
-}
-
-// close ends the session and has pion forget it. It must not be called from pion's goroutines.
-func (s *session) close(cause string) bool {
-	if !s.end(cause) {
-		return false
-	}
-	// No answer means that pion's own timer was quicker, which does no harm.
-	_, _ = s.engine.do(s, stunmsg.RefreshRequest, func(w *stunmsg.Builder) { w.Uint32(stunmsg.AttrLifetime, 0) })
-	return true
-}
 
 // grant returns the lifetime, in whole seconds, for an Allocate or Refresh that comes now. By RFC 8656 §7.2 nobody gets
 // less than the default, and here that is the maximum too, so what the client asks for makes no difference. It is cut

@@ -122,7 +122,7 @@ func TestSourcesTableIsFixed(t *testing.T) {
 }
 
 func TestQuotaIsExactUnderConcurrency(t *testing.T) {
-	q := newQuota()
+	q := newQuota(nil)
 	q.limits(50, 7, 0)
 	var wg sync.WaitGroup
 	var mu sync.Mutex

@@ -41,16 +41,16 @@ func (s *stats) traffic(t relay.Transport) *Traffic {
 	return s.past[t]
 }
 
-func (s *stats) opened(r *relay.Relay) {
+func (s *stats) opened(one *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.traffic(r.Tuple().Transport).Opened++
+	s.traffic(one.first.relay.Tuple().Transport).Opened++
 }
 
-func (s *stats) closed(r *relay.Relay) {
+func (s *stats) closed(one *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.traffic(r.Tuple().Transport).add(r.Stats())
+	s.traffic(one.first.relay.Tuple().Transport).add(one.traffic())
 }
 
 // Refusal is an error code and the cause under which it was counted.
@@ -115,10 +115,10 @@ func (c *Control) Stats() Stats {
 		out.Traffic[t] = *past
 	}
 	for _, s := range live {
-		t := s.relay.Tuple().Transport
+		t := s.first.relay.Tuple().Transport
 		sum := out.Traffic[t]
 		sum.Live++
-		sum.add(s.relay.Stats())
+		sum.add(s.traffic())
 		out.Traffic[t] = sum
 	}
 	for k, n := range c.stats.refusals {

@@ -111,6 +111,11 @@ func (k *Keyring) Issue(node string, ttl time.Duration, now time.Time) (Credenti
 	}, nil
 }
 
+// MadeByDoctor reports whether the command doctor of this server has made a Node's id, see [nodeid.ByDoctor].
+func (k *Keyring) MadeByDoctor(node string, now time.Time) bool {
+	return slices.ContainsFunc(k.current.Load().all, func(secret string) bool { return nodeid.ByDoctor(secret, node, now) })
+}
+
 // Len is the number of secrets that Match tries.
 func (k *Keyring) Len() int { return len(k.current.Load().all) }
 

@@ -132,8 +132,15 @@ func (a *access) give(bytes int64) {
 // permit enters or refreshes all of the grants until the given time, or none. None takes effect before all have been
 // entered.
 func (a *access) permit(grants []Grant, until int64) error {
-	var err error
-	var fresh []*permission
+	if _, err := a.enter(grants, until); err != nil {
+		return err
+	}
+	a.confirm(grants, until)
+	return nil
+}
+
+// enter makes room for all of the grants, or for none. Those that are new take effect with confirm.
+func (a *access) enter(grants []Grant, until int64) (fresh []*permission, err error) {
 	for _, g := range grants {
 		k := addrKey(g.Addr)
 		if a.perms.get(k) != nil {
@@ -145,10 +152,8 @@ func (a *access) permit(grants []Grant, until int64) error {
 			err = ErrBudget
 		}
 		if err != nil {
-			for _, p := range fresh {
-				a.drop(p)
-			}
-			return err
+			a.dropAll(fresh)
+			return nil, err
 		}
 		p := &permission{ip: g.Addr}
 		a.perms.put(k, p)
@@ -156,6 +161,11 @@ func (a *access) permit(grants []Grant, until int64) error {
 		a.permsBy.push(p, until)
 		fresh = append(fresh, p)
 	}
+	return fresh, nil
+}
+
+// confirm puts what enter has made room for in force.
+func (a *access) confirm(grants []Grant, until int64) {
 	for _, g := range grants {
 		p := a.perms.get(addrKey(g.Addr))
 		if s := uint32(g.Scope); s > p.scope.Load() {
@@ -163,7 +173,12 @@ func (a *access) permit(grants []Grant, until int64) error {
 		}
 		a.permsBy.push(p, until)
 	}
-	return nil
+}
+
+func (a *access) dropAll(all []*permission) {
+	for _, p := range all {
+		a.drop(p)
+	}
 }
 
 func (a *access) drop(p *permission) {

@@ -89,6 +89,23 @@ func (t *clientTable) resize(n int) []atomic.Pointer[clientEntry] {
 	return b
 }
 
+// replace puts o in the place of r, if r is in. Readers find one of them at any time.
+func (t *clientTable) replace(client netip.AddrPort, r, o *Relay) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b := *t.buckets.Load()
+	link := &b[t.hash(client)&uint64(len(b)-1)]
+	for e := link.Load(); e != nil; e = link.Load() {
+		if e.relay == r {
+			n := &clientEntry{client: e.client, server: e.server, relay: o}
+			n.next.Store(e.next.Load())
+			link.Store(n)
+			return
+		}
+		link = &e.next
+	}
+}
+
 // remove takes r out, if it is in.
 func (t *clientTable) remove(client netip.AddrPort, r *Relay) {
 	t.mu.Lock()

@@ -42,7 +42,7 @@ func (p *Plane) fail(r *Relay) {
 	if s := r.src.stream; s != nil {
 		defer s.end(errPanicked.Error(), errPanicked)
 	}
-	defer r.Close()
+	defer r.closeBoth()
 	if p.cfg.OnClientGone != nil {
 		p.cfg.OnClientGone(r, errPanicked.Error())
 	}

@@ -206,7 +206,14 @@ func (t *tx) admit(r *Relay, m *meter, bytes int) bool {
 		return true
 	}
 	l, n := t.plane.limits.Load(), bytes+headers(r.family.Bind)
-	if !l.each.allow(&m.full, t.now, n) {
+	full := &m.full
+	if p := r.pair; p != nil {
+		full = &p.full[0]
+		if m == &r.down {
+			full = &p.full[1]
+		}
+	}
+	if !l.each.allow(full, t.now, n) {
 		m.drop(OverLimit, 1)
 		return false
 	}

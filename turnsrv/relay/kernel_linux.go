@@ -27,14 +27,14 @@ type kernelFlows struct {
 	mu     sync.Mutex
 	paths  map[*route]*kernelPath
 	byEnd  map[*Relay]map[*kernelPath]struct{}
-	pairs  map[pair]*kernelPath // paths between relays of this server, by both
+	pairs  map[ends]*kernelPath // paths between relays of this server, by both
 	flows  map[*kernelFlow]struct{}
 	relays map[*Relay]int // flows by the relay whose socket they would arrive at
 	socks  map[*udpSocket]int
 }
 
-// pair is a relay, and one that it has a channel to.
-type pair struct{ from, to *Relay }
+// ends are a relay, and one that it has a channel to.
+type ends struct{ from, to *Relay }
 
 // kernelPath is what there is of one channel. flows is empty where the other relay has no channel back.
 type kernelPath struct {
@@ -47,7 +47,7 @@ type kernelPath struct {
 
 type kernelFlow struct {
 	slot   int
-	ends   []*kernelPath // one, or two that share the flow
+	paths  []*kernelPath // one, or two that share the flow
 	meters []*meter
 	r      *Relay     // whose socket it would arrive at, or
 	u      *udpSocket // the listener's
@@ -59,7 +59,7 @@ func newKernelFlows(p *Plane) *kernelFlows {
 	}
 	return &kernelFlows{
 		k: p.cfg.Kernel, plane: p, wake: make(chan struct{}, 1), paths: make(map[*route]*kernelPath),
-		byEnd: make(map[*Relay]map[*kernelPath]struct{}), pairs: make(map[pair]*kernelPath),
+		byEnd: make(map[*Relay]map[*kernelPath]struct{}), pairs: make(map[ends]*kernelPath),
 		flows: make(map[*kernelFlow]struct{}), relays: make(map[*Relay]int), socks: make(map[*udpSocket]int),
 	}
 }
@@ -93,7 +93,7 @@ func (k *kernelFlows) bound(r *Relay, c *route, life time.Duration) {
 			return
 		}
 		k.add(p)
-		if back := k.pairs[pair{p.to, r}]; back != nil {
+		if back := k.pairs[ends{p.to, r}]; back != nil {
 			k.between(p, back)
 		}
 	}
@@ -106,7 +106,7 @@ func (k *kernelFlows) add(p *kernelPath) {
 	}
 	k.byEnd[p.r][p] = struct{}{}
 	if p.to != nil {
-		k.pairs[pair{p.r, p.to}] = p
+		k.pairs[ends{p.r, p.to}] = p
 	}
 }
 
@@ -117,8 +117,8 @@ func (k *kernelFlows) remove(p *kernelPath) {
 	if delete(k.byEnd[p.r], p); len(k.byEnd[p.r]) == 0 {
 		delete(k.byEnd, p.r)
 	}
-	if p.to != nil && k.pairs[pair{p.r, p.to}] == p {
-		delete(k.pairs, pair{p.r, p.to})
+	if p.to != nil && k.pairs[ends{p.r, p.to}] == p {
+		delete(k.pairs, ends{p.r, p.to})
 	}
 }
 
@@ -126,8 +126,8 @@ func (k *kernelFlows) remove(p *kernelPath) {
 func (k *kernelFlows) plain(p *kernelPath) {
 	r, t := p.r, p.r.src.Tuple
 	local := netip.AddrPortFrom(localTo(r.family.Bind, p.c.peer), r.port)
-	up := &kernelFlow{ends: []*kernelPath{p}, meters: []*meter{&r.up}, u: r.src.udp}
-	down := &kernelFlow{ends: []*kernelPath{p}, meters: []*meter{&r.down}, r: r}
+	up := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.up}, u: r.src.udp}
+	down := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.down}, r: r}
 	if k.enter(up, Leg{t.Client, t.Server, p.c.number}, Leg{local, p.c.peer, 0}) {
 		k.enter(down, Leg{p.c.peer, local, 0}, Leg{t.Server, t.Client, p.c.number})
 	}
@@ -137,7 +137,7 @@ func (k *kernelFlows) plain(p *kernelPath) {
 func (k *kernelFlows) between(a, b *kernelPath) {
 	for _, w := range [2][2]*kernelPath{{a, b}, {b, a}} {
 		from, to := w[0], w[1]
-		f := &kernelFlow{ends: []*kernelPath{a, b}, meters: []*meter{&from.r.up, &to.r.down}, u: from.r.src.udp}
+		f := &kernelFlow{paths: []*kernelPath{a, b}, meters: []*meter{&from.r.up, &to.r.down}, u: from.r.src.udp}
 		s, t := from.r.src.Tuple, to.r.src.Tuple
 		if !k.enter(f, Leg{s.Client, s.Server, from.c.number}, Leg{t.Server, t.Client, to.c.number}) {
 			return
@@ -149,7 +149,7 @@ func (k *kernelFlows) enter(f *kernelFlow, in, out Leg) (ok bool) {
 	if f.slot, ok = k.k.Enter(in, out, f.life()); !ok {
 		return false
 	}
-	for _, p := range f.ends {
+	for _, p := range f.paths {
 		p.flows = append(p.flows, f)
 	}
 	k.flows[f] = struct{}{}
@@ -195,8 +195,8 @@ func (f *kernelFlow) fd() int {
 
 // life is how long a flow may live: no longer than each channel that it needs.
 func (f *kernelFlow) life() time.Duration {
-	d := time.Until(f.ends[0].until)
-	for _, p := range f.ends[1:] {
+	d := time.Until(f.paths[0].until)
+	for _, p := range f.paths[1:] {
 		d = min(d, time.Until(p.until))
 	}
 	return max(d, 0)
@@ -232,7 +232,7 @@ func (k *kernelFlows) end(p *kernelPath) {
 		k.merge(f, -1)
 	}
 	for _, f := range p.flows {
-		for _, o := range f.ends {
+		for _, o := range f.paths {
 			if o != p {
 				o.flows = nil // those that it shares with p are all it has
 			}

@@ -69,6 +69,13 @@ func (t *tx) channelUp(r *Relay, msg []byte) {
 	}
 	c := r.access.channel(number)
 	if c == nil {
+		if o := r.Other(); o != nil {
+			if c = o.access.channel(number); c != nil {
+				r = o
+			}
+		}
+	}
+	if c == nil {
 		r.up.drop(NoChannel, 1)
 		return
 	}
@@ -96,7 +103,14 @@ func (t *tx) channelUp(r *Relay, msg []byte) {
 // sendUp relays the data of one Send indication.
 func (t *tx) sendUp(r *Relay, msg []byte) {
 	m, ok := stunmsg.ParseSend(msg)
-	if !ok || m.Peer.Port() == 0 || m.Peer.Addr().Is4() != r.family.Bind.Is4() || m.DontFragment && !CanDontFragment {
+	if ok && m.Peer.Addr().Is4() != r.family.Bind.Is4() {
+		if o := r.Other(); o != nil {
+			r = o
+		} else {
+			ok = false
+		}
+	}
+	if !ok || m.Peer.Port() == 0 || m.DontFragment && !CanDontFragment {
 		r.up.drop(Malformed, 1)
 		return
 	}

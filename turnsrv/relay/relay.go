@@ -30,7 +30,8 @@ type Relay struct {
 	family  *place
 	port    uint16
 	token   *[8]byte
-	largest int // message that can be sent to the client, in bytes
+	largest int   // message that can be sent to the client, in bytes
+	pair    *pair // with the relay of the other family, if the client has both; else nil
 
 	dead   atomic.Bool
 	ending sync.Once
@@ -52,6 +53,19 @@ func (p *Plane) Open(src Source, o OpenOptions) (*Relay, error) {
 	if src.Relay() != nil {
 		return nil, ErrInUse
 	}
+	r, err := p.prepare(src, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.publish(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// prepare makes a relay that nothing reaches yet.
+func (p *Plane) prepare(src Source, o OpenOptions) (*Relay, error) {
 	r := &Relay{plane: p, src: src, tag: o.Tag, share: o.Share, largest: largestTo(src.Tuple)}
 	if r.share == nil {
 		r.share = NewShare()
@@ -65,10 +79,6 @@ func (p *Plane) Open(src Source, o OpenOptions) (*Relay, error) {
 		return nil, err
 	}
 	p.fair.enter(r.share)
-	if err := r.publish(); err != nil {
-		r.Close()
-		return nil, err
-	}
 	return r, nil
 }
 
@@ -121,13 +131,23 @@ func (p *Plane) assign(r *Relay, o OpenOptions) error {
 	return nil
 }
 
-// publish lets datagrams reach r. If it returns an error, the caller closes r. The engine comes first, since r may be
-// closed from elsewhere as soon as it can be found.
+// publish lets datagrams reach r, and the other of its pair. If it returns an error, the caller closes both. The engine
+// comes first, since r may be closed from elsewhere as soon as it can be found.
 func (r *Relay) publish() error {
-	if err := r.startIO(); err != nil {
-		return err
+	both := [2]*Relay{r, r.Other()}
+	for _, one := range both {
+		if one == nil {
+			continue
+		}
+		if err := one.startIO(); err != nil {
+			return err
+		}
 	}
-	r.ports.enter(r)
+	for _, one := range both {
+		if one != nil {
+			one.ports.enter(one)
+		}
+	}
 	if err := r.src.attach(r); err != nil {
 		return err
 	}
@@ -138,15 +158,14 @@ func (r *Relay) publish() error {
 	return nil
 }
 
-// Close ends the relay: when it returns, nothing more is relayed and the port is free. It may be called any number of
-// times, also from inside a Handler.
+// Close ends the relay: when it returns, nothing more is relayed and the port is free. The other of a pair lives on. It
+// may be called any number of times, also from inside a Handler.
 func (r *Relay) Close() {
 	r.ending.Do(func() {
-		r.dead.Store(true)
+		r.leaveClient()
 		if r.plane.kernel != nil {
 			r.plane.kernel.leaveAll(r)
 		}
-		r.src.detach(r)
 		r.ports.leave(r)
 		r.plane.gate.wait()
 		r.sock.close()
@@ -217,8 +236,16 @@ type Grant struct {
 
 // Permit enters permissions for [PermissionLife]: the peers may exchange data with the client, at any port (RFC 8656
 // §9). It enters all of them, or none and returns [ErrPermissions], [ErrBudget] or [ErrClosed]. An existing permission
-// is refreshed and can only be widened: ScopeRelays after ScopeAny changes nothing.
+// is refreshed and can only be widened: ScopeRelays after ScopeAny changes nothing. Of a pair, either relay takes grants
+// of both families, and enters each where it belongs.
 func (r *Relay) Permit(grants ...Grant) error {
+	if r.pair != nil {
+		return r.pair.permit(grants)
+	}
+	return r.permitHere(grants)
+}
+
+func (r *Relay) permitHere(grants []Grant) error {
 	return r.change(func(a *access, now int64) error { return a.permit(grants, now+int64(PermissionLife)) })
 }
 

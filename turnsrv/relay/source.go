@@ -58,6 +58,16 @@ func (s Source) attach(r *Relay) error {
 	return ErrClosed
 }
 
+// hand makes o the relay of this source's client, if it was r.
+func (s Source) hand(r, o *Relay) {
+	switch {
+	case s.stream != nil:
+		s.stream.relay.CompareAndSwap(r, o)
+	case s.udp != nil:
+		s.udp.clients.replace(s.Client, r, o)
+	}
+}
+
 func (s Source) detach(r *Relay) {
 	switch {
 	case s.stream != nil:

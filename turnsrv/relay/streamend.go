@@ -29,7 +29,7 @@ func (s *stream) finish(err error) error {
 		if s.plane.cfg.OnClientGone != nil {
 			s.plane.cfg.OnClientGone(r, cause)
 		}
-		r.Close()
+		r.closeBoth()
 	}
 	_ = s.conn.Close()
 	return err

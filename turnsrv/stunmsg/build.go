@@ -71,6 +71,32 @@ func (w *Builder) ErrorCode(code int) *Builder {
 	return w.Attr(AttrErrorCode, []byte{0, 0, byte(code / 100), byte(code % 100)})
 }
 
+// AddressError is the value of ADDRESS-ERROR-CODE (RFC 8656 §18.12): why there is no relayed address of a family.
+type AddressError struct {
+	Family byte // [FamilyIPv4] or [FamilyIPv6]
+	Code   int  // as of ERROR-CODE
+}
+
+// AddressError appends ADDRESS-ERROR-CODE, without a reason phrase.
+func (w *Builder) AddressError(e AddressError) *Builder {
+	if w.err == nil && (e.Code < 300 || e.Code > 699) {
+		w.err = fmt.Errorf("%d is no STUN error code", e.Code)
+	}
+	return w.Attr(AttrAddressErrorCode, []byte{e.Family, 0, byte(e.Code / 100), byte(e.Code % 100)})
+}
+
+// Addr appends an attribute with an address as MAPPED-ADDRESS has it (RFC 8489 §14.1), such as ALTERNATE-SERVER.
+func (w *Builder) Addr(t uint16, a netip.AddrPort) *Builder {
+	if w.err == nil && !a.Addr().IsValid() {
+		w.err = ErrAddress
+	}
+	family := byte(FamilyIPv6)
+	if a.Addr().Is4() {
+		family = FamilyIPv4
+	}
+	return w.Attr(t, append([]byte{0, family, byte(a.Port() >> 8), byte(a.Port())}, a.Addr().AsSlice()...))
+}
+
 // XORAddr appends an XOR-*-ADDRESS attribute.
 func (w *Builder) XORAddr(t uint16, a netip.AddrPort) *Builder {
 	if w.err == nil && !a.Addr().IsValid() {

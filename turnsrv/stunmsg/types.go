@@ -91,8 +91,13 @@ const (
 	AttrXORMappedAddress        uint16 = 0x0020
 	AttrReservationToken        uint16 = 0x0022
 	AttrAdditionalAddressFamily uint16 = 0x8000
+	AttrAddressErrorCode        uint16 = 0x8001
 	AttrSoftware                uint16 = 0x8022
+	AttrAlternateServer         uint16 = 0x8023
 	AttrFingerprint             uint16 = 0x8028
+	// AttrAdditionalAddressFamilyDraft is AttrAdditionalAddressFamily as coturn's library has it up to 4.6, by a draft. No RFC
+	// has given the number to anything else.
+	AttrAdditionalAddressFamilyDraft uint16 = 0x8032
 )
 
 // Sizes and bounds of the wire format, in bytes.
@@ -107,7 +112,7 @@ const (
 	fingerprintSize = 8
 )
 
-// Address families of XOR-*-ADDRESS and REQUESTED-ADDRESS-FAMILY.
+// Address families of XOR-*-ADDRESS, REQUESTED- and ADDITIONAL-ADDRESS-FAMILY, and ADDRESS-ERROR-CODE.
 const (
 	FamilyIPv4 = 1
 	FamilyIPv6 = 2

@@ -125,7 +125,7 @@ func (m *Metrics) ObserveHook(hook, result string, took time.Duration) {
 // ObserveJoin notes how long a Node took from the beginning of its connection until it had joined the Broker in this process.
 func (m *Metrics) ObserveJoin(took time.Duration) { m.joins.Observe(took.Seconds()) }
 
-// CountRefused notes an HTTP request that a listener ("hooks", "admin") refused with a status of 401 or 403.
+// CountRefused notes an HTTP request that a listener ("hooks", "admin") refused with a status of 401, 403 or 410.
 func (m *Metrics) CountRefused(listener string, status int) {
 	text := "other"
 	switch status {
@@ -133,6 +133,8 @@ func (m *Metrics) CountRefused(listener string, status int) {
 		text = "401"
 	case http.StatusForbidden:
 		text = "403"
+	case http.StatusGone:
+		text = "410"
 	}
 	listener = m.bounded("listener", listener)
 	m.mu.Lock()

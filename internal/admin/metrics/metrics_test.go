@@ -63,6 +63,7 @@ func full() Config {
 			return FleetStats{
 				RedisOK: true, Machines: map[string]int{"up": 3, "silent": 1}, Unshared: 2, Sent: 4, Received: 5, Compared: 6,
 				Refused: map[string]uint64{"strange": 7, "forged": 1}, Exchanges: 8, Failure: 9,
+				Differing: 1, Skew: 30 * time.Second, Latency: time.Millisecond, Answered: 10, Unanswered: 11,
 			}, true
 		},
 		Policy: func() PolicyStats {

@@ -59,15 +59,34 @@ function refreshAll() {
   window.dispatchEvent(new Event("refresh"));
 }
 
+/** addresses are the relayed addresses of an allocation: one, or one in each family. */
+export const addresses = (a) => (a.also_relayed ? `${a.relayed} and ${a.also_relayed}` : a.relayed);
+
 /** closeAllocation asks, then ends an allocation. */
 export async function closeAllocation(allocation) {
   const answer = await ask("Close this allocation?", [
-    h("p", {}, `${allocation.relayed} of `, h("bdi", { text: printable(allocation.node) }),
+    h("p", {}, `${addresses(allocation)} of `, h("bdi", { text: printable(allocation.node) }),
       " stops relaying at once. The Node may make a new one, unless it is banned."),
   ], "Close it");
   return answer !== null && attempt(async () => {
     await call("DELETE", "/api/allocations/" + encodeURIComponent(allocation.id));
     say("The allocation is closed.");
+  });
+}
+
+/** testLinkButton makes a link for the person behind a Node, who opens it to test the connection. */
+export function testLinkButton(node) {
+  return changeButton({
+    type: "button", text: "Test link", title: "A link with which this person's browser tests the connection",
+    on: { click: () => attempt(async () => {
+      // Where this page is reached from elsewhere, so is the test.
+      const local = /^(localhost|127\.|\[::1\])/.test(location.hostname);
+      const link = await call("POST", "/api/test-links", { body: { node, ...(local ? {} : { base: new URL(".", document.baseURI).href }) } });
+      await ask("A link for one test", [
+        h("p", { text: `Send it to the person behind ${quoted(node)}, who opens it in a browser where the trouble is. It holds for an hour and one test; the result comes into the why-record.` }),
+        field("Link", h("input", { name: "link", value: link.url, readonly: true })),
+      ], "Done");
+    }) },
   });
 }
 

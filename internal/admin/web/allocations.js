@@ -1,8 +1,8 @@
 // The live allocations.
 
-import { changeButton, closeAllocation, every } from "./actions.js";
+import { addresses, changeButton, closeAllocation, every } from "./actions.js";
 import { call } from "./api.js";
-import { ago, bytes, count, h, nodeLink, pager, printable, quoted, rate, table } from "./dom.js";
+import { ago, bytes, count, h, labelled, nodeLink, pager, printable, quoted, rate, table } from "./dom.js";
 import { spark } from "./spark.js";
 
 export const title = "Allocations";
@@ -10,10 +10,11 @@ export const title = "Allocations";
 const PAGE = 100;
 
 /**
- * allocationTable is a table of allocations: of all Nodes, or of one, with buttons that close them. A list of all has none: the
+ * allocationTable is a table of allocations: of all Nodes, or of one, with buttons that close them where they are
+ * not elsewhere, at another machine of the fleet. A list of all has none: the
  * name of a Node leads to its own.
  */
-export function allocationTable(done, { withNode }) {
+export function allocationTable(done, { withNode, elsewhere = () => false }) {
   const columns = withNode
     ? [["Node", "c-id"], ["Relayed address", "c-more"], ["Over"], ["Client", "c-skip"]]
     : [["Relay", "c-id"], ["Over"]];
@@ -21,13 +22,13 @@ export function allocationTable(done, { withNode }) {
   columns.push(...(withNode ? [["Dropped", "num c-skip"], ["Made", "c-seen"], ["Ends", "c-skip"]] : [["Ends", "c-seen"], ["Action", "c-action"]]));
   return table("Live allocations", columns, {
     kind: "lines",
-    key: (a) => a.id,
+    key: (a) => `${a.machine ?? ""} ${a.id}`,
     make: (a) => {
-      const cells = withNode ? [nodeLink(a.node), a.relayed, a.transport.toUpperCase(), a.client] : [h("span", { class: "address", title: `for ${a.client}, made ${new Date(a.created).toLocaleString()}` }, a.relayed), a.transport.toUpperCase()];
+      const cells = withNode ? [nodeLink(a.node), addresses(a), a.transport.toUpperCase(), a.client] : [h("span", { class: "address", title: `for ${a.client}, made ${new Date(a.created).toLocaleString()}` }, addresses(a)), a.transport.toUpperCase()];
       const relayed = bytes(a.bytes_in + a.bytes_out);
       cells.push(rate(a.rate), spark("allocation " + a.id, a.rate ?? 0));
       if (withNode) cells.push(relayed, count(a.drops), ago(a.created), ago(a.expires));
-      else cells.push(relayed + (a.drops ? `, ${count(a.drops)} dropped` : ""), ago(a.expires), closeButton(a, done));
+      else cells.push(relayed + (a.drops ? `, ${count(a.drops)} dropped` : ""), ago(a.expires), elsewhere(a) ? h("span", { class: "hint", text: `at ${printable(a.machine)}` }) : closeButton(a, done));
       return cells;
     },
     empty: withNode ? "Nothing is relayed now." : "It has no relay now.",
@@ -36,7 +37,7 @@ export function allocationTable(done, { withNode }) {
 
 function closeButton(a, done) {
   return changeButton({
-    type: "button", class: "small", text: "Close", "data-allocation": a.id, "aria-label": `Close ${a.relayed} of ${printable(a.node)}`,
+    type: "button", class: "small", text: "Close", "data-allocation": a.id, "aria-label": `Close ${addresses(a)} of ${printable(a.node)}`,
     on: { click: async () => (await closeAllocation(a)) && done() },
   });
 }
@@ -48,8 +49,7 @@ export function show(main, _, signal) {
   const pages = pager(PAGE, () => refresh());
   const list = allocationTable(() => refresh(), { withNode: true });
   main.append(h("section", {},
-    h("div", { class: "row" }, h("label", { for: "search", text: "Find" }), search,
-      h("label", { for: "sort", text: "First" }), sort, pages.el), list.el));
+    h("div", { class: "row" }, labelled("Find", search), labelled("First", sort), pages.el), list.el));
   const refresh = every(2000, signal, async () => {
     const query = { ...pages.query(), sort: sort.value };
     if (search.value) query.q = search.value;

@@ -6,14 +6,16 @@ import { follow, forget, recalled, setReadOnly, setStatus, store, watch } from "
 import { followWarnings } from "./warnings.js";
 import * as allocations from "./allocations.js";
 import * as bans from "./bans.js";
+import * as machines from "./machines.js";
 import * as node from "./node.js";
 import * as nodes from "./nodes.js";
 import * as overview from "./overview.js";
 import * as setup from "./setup.js";
 import * as story from "./story.js";
 import * as test from "./test.js";
+import * as usage from "./usage.js";
 
-const views = { overview, nodes, node, allocations, bans, setup, story, test };
+const views = { overview, nodes, node, allocations, bans, usage, machines, setup, story, test };
 const main = document.getElementById("main");
 const always = new AbortController().signal;
 
@@ -164,6 +166,7 @@ async function run() {
         if (err instanceof Unauthorized) throw err; // after anything else follow tries again
       });
       if (status) setStatus(status);
+      if (status) document.getElementById("nav-machines").hidden = !status.fleet;
       out.hidden = !hasToken();
       out.onclick = () => session.abort();
       window.addEventListener("unauthorized", () => {

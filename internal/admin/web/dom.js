@@ -94,21 +94,29 @@ export function rate(n) {
   return n > 0 ? bytes(n) + "/s" : "–";
 }
 
-/** duration writes seconds with their one or two largest units. */
+const DAY = [86_400, "d"];
+const HOUR = [3600, "h"];
+const MINUTE = [60, "min"];
+const SECOND = [1, "s"];
+
+/** duration writes seconds with their two largest units, or with one of which it has ten or more, to the nearest. */
 export function duration(seconds) {
-  const s = Math.round(Math.abs(seconds));
-  const two = (big, bigUnit, small, smallUnit) => `${big} ${bigUnit}` + (small > 0 && big < 10 ? ` ${small} ${smallUnit}` : "");
-  if (s >= 86400) return two(Math.floor(s / 86400), "d", Math.floor((s % 86400) / 3600), "h");
-  if (s >= 3600) return two(Math.floor(s / 3600), "h", Math.floor((s % 3600) / 60), "min");
-  if (s >= 60) return two(Math.floor(s / 60), "min", s % 60, "s");
-  return `${s} s`;
+  const s = Math.abs(seconds);
+  for (const [[big, bigUnit], [small, smallUnit]] of [[DAY, HOUR], [HOUR, MINUTE], [MINUTE, SECOND]]) {
+    const near = Math.round(s / small) * small;
+    if (near < big) continue;
+    if (near >= 10 * big) return `${Math.round(s / big)} ${bigUnit}`;
+    const rest = (near % big) / small;
+    return `${Math.floor(near / big)} ${bigUnit}` + (rest > 0 ? ` ${rest} ${smallUnit}` : "");
+  }
+  return `${Math.round(s)} s`;
 }
 
-// brief writes seconds with their largest unit alone: what is read at a glance, and does not change all the time.
+// brief writes seconds with their largest unit alone, to the nearest: what is read at a glance, and does not change all the time.
 function brief(seconds) {
-  const s = Math.round(Math.abs(seconds));
-  const [n, unit] = s >= 86400 ? [s / 86400, "d"] : s >= 3600 ? [s / 3600, "h"] : s >= 60 ? [s / 60, "min"] : [s, "s"];
-  return `${Math.floor(n)} ${unit}`;
+  const s = Math.abs(seconds);
+  for (const [size, unit] of [DAY, HOUR, MINUTE]) if (s >= 0.95 * size) return `${Math.round(s / size)} ${unit}`;
+  return `${Math.round(s)} s`;
 }
 
 /** ago is a time element that says how long ago, or in how long; the whole time is its title. */
@@ -272,6 +280,11 @@ export function field(label, input, hint) {
   if (hint) input.setAttribute("aria-describedby", id + "-hint");
   return h("div", { class: "field" }, h("label", { for: id, text: label }), input,
     hint ? h("p", { class: "hint", id: id + "-hint", text: hint }) : null);
+}
+
+/** labelled is a control with its label before it, which stay together where a line ends. */
+export function labelled(text, control) {
+  return h("span", { class: "labelled" }, h("label", { for: control.id, text }), control);
 }
 
 /** facts is a list of names and values. */

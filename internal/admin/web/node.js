@@ -1,14 +1,15 @@
 // All that is known of one Node, with its why-record.
 
-import { every } from "./actions.js";
+import { every, testLinkButton } from "./actions.js";
 import { allocationTable } from "./allocations.js";
 import { call } from "./api.js";
 import { ago, bytes, count, facts, h, printable } from "./dom.js";
 import { banButton, stateTag } from "./nodes.js";
-import { plot } from "./plot.js";
 import { store, watch } from "./store.js";
 import { storyLink } from "./story.js";
+import { timeline } from "./timeline.js";
 import { ratesOf } from "./traffic.js";
+import { both, monthName, nodeLimit, share } from "./usage.js";
 import { whyRecord } from "./why.js";
 
 /** name is the heading: the Node's id. */
@@ -20,13 +21,15 @@ export function show(main, params, signal) {
   const id = params.get("id") ?? "";
   const state = h("p", { class: "row about" });
   const known = h("div");
-  const figure = plot(signal, { height: 140, names: ["sent", "received"] });
-  const allocations = allocationTable(() => refresh(), { withNode: false });
+  let points = [];
+  const figure = timeline(signal, { node: id, live: () => points, heading: "Traffic", height: 140, names: ["sent", "received"] });
+  let here; // the machine that answers; undefined: it is alone
+  const allocations = allocationTable(() => refresh(), { withNode: false, elsewhere: (a) => Boolean(a.machine) && a.machine !== here });
   const why = whyRecord();
   main.append(state, h("div", { class: "two node" },
-    h("section", { class: "a-traffic" }, h("h2", { text: "Traffic" }), figure.el, h("h2", { text: "Live allocations" }), allocations.el),
+    h("section", { class: "a-traffic" }, ...figure.el.childNodes, h("h2", { text: "Live allocations" }), allocations.el),
     h("section", { class: "a-why" }, h("h2", { text: "Why-record" }), h("p", { class: "hint", text: "What happened last, by connection, the newest first." }), why.el),
-    h("section", { class: "a-known" }, h("h2", { text: "Known of it" }), known)));
+    h("section", { class: "a-known" }, h("h2", { text: "Known of it" }), known, testLinkButton(id))));
 
   const refresh = every(2000, signal, async () => {
     let n;
@@ -41,10 +44,12 @@ export function show(main, params, signal) {
       return;
     }
     const since = n.broker ? h("span", {}, "at the Broker since ", ago(n.broker.since)) : h("span", {}, "seen ", ago(n.seen));
+    here = n.machine;
     drawState(h("span", { class: "row" }, stateTag(n), since, n.ban ? describeBan(n.ban) : ""), n);
     known.replaceChildren(facts(pairs(n, id)));
     allocations.update(n.allocations);
-    figure.update(ratesOf(id, n.allocations), { until: Date.now(), span: 5 * 60_000 });
+    points = ratesOf(id, n.allocations.map((a) => ({ ...a, id: `${a.machine ?? ""} ${a.id}` })));
+    figure.draw();
     why.update(n);
   });
 
@@ -60,11 +65,18 @@ export function show(main, params, signal) {
 
 function pairs(n, id) {
   const list = [];
+  if (n.connected_at?.length) list.push(["Connected at", n.connected_at.map(printable).join(", ")]);
+  if (n.unanswered?.length) list.push(["Not in this", n.unanswered.map((u) => printable(`${u.machine}: ${u.why}`)).join("; ")]);
   if (n.broker) list.push(...describeLink(n.broker));
   if (n.partners.length) list.push(["In touch with", h("span", {}, ...n.partners.flatMap((other, i) => [i ? ", " : "", storyLink(id, other)]))]);
   if (!n.broker) list.push(["Last validity check", n.checked ? ago(n.checked) : "no Broker has named it"]);
   list.push(["Seen", ago(n.seen)]);
   if (n.credentials_issued) list.push(["Credentials", h("span", {}, `${count(n.credentials_issued)} issued, the last ends `, ago(n.credential_ends))]);
+  if (n.usage) {
+    const limit = nodeLimit();
+    list.push(["In " + monthName(n.usage.month), h("span", {}, h("a", { href: "#/usage?" + new URLSearchParams({ q: id }), text: bytes(both(n.usage)) }), " relayed",
+      ...(limit ? [", ", share(both(n.usage), limit), ` of the ${bytes(limit)} that it may`] : []))]);
+  }
   if (n.addresses.length) list.push(["Seen at", n.addresses.join(", ")]);
   return list;
 }
@@ -76,6 +88,7 @@ function describeLink(b) {
   return [
     ["Connected from", b.from],
     ["Library", printable(`${b.runtime} ${b.version}`.trim()) || "unknown"],
+    ["Broker and back", b.round_trip_ms ? `${b.round_trip_ms.toFixed(1)} ms` : "measured every 25 s"],
     ["Through the Broker", `${said.join(", ") || "nothing yet"}; ${bytes(b.sent_bytes)} sent, ${bytes(b.got_bytes)} received`],
   ];
 }

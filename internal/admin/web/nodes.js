@@ -2,7 +2,7 @@
 
 import { askBan, changeButton, every, unban } from "./actions.js";
 import { call } from "./api.js";
-import { ago, count, dot, h, nodeLink, pager, printable, quoted, rate, table } from "./dom.js";
+import { ago, count, dot, h, labelled, nodeLink, pager, printable, quoted, rate, table } from "./dom.js";
 import { spark } from "./spark.js";
 import { store } from "./store.js";
 
@@ -36,7 +36,7 @@ export function show(main, params, signal) {
   });
   main.append(h("section", {},
     h("div", { class: "chips", role: "group", "aria-label": "Show" }, ...chips),
-    h("div", { class: "row" }, h("label", { for: "search", text: "Find" }), search, h("label", { for: "sort", text: "First" }), sort, pages.el), list.el));
+    h("div", { class: "row" }, labelled("Find", search), labelled("First", sort), pages.el), list.el));
   const refresh = every(3000, signal, async () => {
     const query = { ...pages.query(), sort: sort.value };
     if (search.value) query.q = search.value;

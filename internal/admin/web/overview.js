@@ -11,6 +11,7 @@ import { timeline } from "./timeline.js";
 
 export const title = "Overview";
 
+const DOCTOR = "crolang-aio-doctor-"; // begins the Nodes of the command doctor, whose doings are nobody's
 const [FEW, MANY] = [12, 100]; // events
 
 function card(name) {
@@ -107,7 +108,7 @@ function eventFeed() {
     empty: "Nothing has happened in the last hour.",
   });
   const draw = () => {
-    const notes = store.notes.filter((n) => !onlyRefusals.checked || n.failed);
+    const notes = store.notes.filter((n) => n.failed || (!onlyRefusals.checked && !n.node?.startsWith(DOCTOR)));
     list.update(notes.slice(0, most), onlyRefusals.checked && store.notes.length ? "Nothing has failed in the last hour." : undefined);
     more.hidden = notes.length <= FEW;
     setText(more, most === FEW ? `Show ${count(Math.min(notes.length, MANY) - FEW)} more` : "Show fewer");

@@ -11,7 +11,7 @@ let number = 0; // for ids
 
 /**
  * plot makes the figure; update(points, {until, span, gap, marks}) draws. Points are {time, in, out} in bytes per second, the
- * oldest first; what is more than gap ms apart is not joined. Marks are {time, kind, text}: what happened then.
+ * oldest first; what is more than gap ms apart, or than a point's own gap, is not joined. Marks are {time, kind, text}: what happened then.
  */
 export function plot(signal, { height = 220, names = ["from Nodes to their peers", "from peers to Nodes"] } = {}) {
   const id = "plot-" + ++number;
@@ -133,7 +133,7 @@ function nearest(points, time) {
 function joined(points, gap) {
   const runs = [];
   points.forEach((p, i) => {
-    if (i === 0 || p.time - points[i - 1].time > gap) runs.push([]);
+    if (i === 0 || p.time - points[i - 1].time > (p.gap ?? gap)) runs.push([]);
     runs.at(-1).push(p);
   });
   return runs;

@@ -5,12 +5,15 @@ const CONNECT_MS = 15_000;
 const PINGS = 20;
 const SEND_MS = 2000;
 const CHUNK = 16 * 1024; // what every browser sends in one message
+const PROBES = 200; // messages that are not sent again, for the loss
+const PROBE_MS = 5;
+const PROBE_WAIT_MS = 1000; // for the last ones
 const AHEAD = 1024 * 1024; // bytes handed to the browser and not sent yet
 
-/** gather asks one ICE server, which has this certificate, for candidates: {host, srflx, relay: addresses, error: why one failed, ended: in time}. */
+/** gather asks one ICE server, which has this certificate, for candidates: {host, srflx, relay: addresses, error: why one failed, code: of that, ended: in time}. */
 export async function gather(server, certificate, signal) {
   const pc = new RTCPeerConnection({ iceServers: [server] });
-  const found = { host: [], srflx: [], relay: [], error: "", ended: false };
+  const found = { host: [], srflx: [], relay: [], error: "", code: 0, ended: false };
   try {
     const done = new Promise((resolve) => {
       pc.addEventListener("icecandidate", ({ candidate }) => {
@@ -19,6 +22,7 @@ export async function gather(server, certificate, signal) {
       });
       pc.addEventListener("icecandidateerror", (e) => {
         // A device has several addresses; that one of them cannot reach the server says nothing where another can.
+        found.code = e.errorCode;
         found.error = explain(e.errorCode, e.errorText, server.urls[0], certificate);
       });
     });
@@ -87,14 +91,16 @@ async function within(ms, promise, what) {
   return Promise.race([promise, timeout(ms).then(() => Promise.reject(new Error(what)))]);
 }
 
-/** loop connects two ends through the relay of one server: {roundTrip (ms, median), bytesPerSecond, protocol}. */
+/** loop connects two ends through the relay of one server: {roundTrip (ms, median), bytesPerSecond, lost (0 to 1, of what is not sent again), protocol}. */
 export async function loop(server, signal) {
   const config = { iceServers: [server], iceTransportPolicy: "relay" };
   const [a, b] = [new RTCPeerConnection(config), new RTCPeerConnection(config)];
   try {
     const channel = a.createDataChannel("loop");
     channel.binaryType = "arraybuffer";
-    const other = new Promise((resolve) => b.addEventListener("datachannel", (e) => resolve(e.channel)));
+    const probes = a.createDataChannel("probes", { ordered: false, maxRetransmits: 0 });
+    const other = channelOf(b, "loop");
+    const otherProbes = channelOf(b, "probes");
     const open = new Promise((resolve) => channel.addEventListener("open", resolve));
     for (const [from, to] of [[a, b], [b, a]]) {
       from.addEventListener("icecandidate", ({ candidate }) => candidate && to.addIceCandidate(candidate).catch(() => {}));
@@ -107,12 +113,30 @@ export async function loop(server, signal) {
     const peer = await within(CONNECT_MS, other, "the data channel did not open");
     peer.binaryType = "arraybuffer";
     const roundTrip = await within(CONNECT_MS, ping(channel, peer), "an echo was lost");
+    const lost = await within(CONNECT_MS, probe(probes, await within(CONNECT_MS, otherProbes, "the second data channel did not open")), "the probes stopped");
     const bytesPerSecond = await within(CONNECT_MS, flood(channel, peer, signal), "data stopped");
-    return { roundTrip, bytesPerSecond, protocol: await relayProtocol(a) };
+    return { roundTrip, bytesPerSecond, lost, protocol: await relayProtocol(a) };
   } finally {
     a.close();
     b.close();
   }
+}
+
+function channelOf(pc, label) {
+  return new Promise((resolve) => pc.addEventListener("datachannel", ({ channel }) => channel.label === label && resolve(channel)));
+}
+
+// probe sends small messages that are not sent again, evenly, and returns which part of them did not arrive.
+async function probe(channel, peer) {
+  if (channel.readyState !== "open") await new Promise((resolve) => channel.addEventListener("open", resolve));
+  let arrived = 0;
+  peer.onmessage = () => arrived++;
+  for (let i = 0; i < PROBES; i++) {
+    channel.send("probe".padEnd(160));
+    await timeout(PROBE_MS);
+  }
+  for (const until = performance.now() + PROBE_WAIT_MS; arrived < PROBES && performance.now() < until;) await timeout(20);
+  return 1 - Math.min(arrived, PROBES) / PROBES;
 }
 
 // ping measures the time to the other end and back, and returns the median.

@@ -6,7 +6,7 @@ import { ago, count, duration, facts, h, rich, say, setText, table } from "./dom
 
 export const title = "Set-up";
 
-const overHTTPS = { broker: "The Broker over HTTPS", hooks: "The webhooks over HTTPS", admin: "This dashboard over HTTPS" };
+const overHTTPS = { broker: "The Broker over HTTPS", hooks: "The webhooks over HTTPS", admin: "This dashboard over HTTPS", test: "The page of test links" };
 const PARTS = { turn: "STUN and TURN", broker: "Broker", hooks: "Webhooks for Brokers elsewhere", admin: "Dashboard and API", redis: "Redis" };
 
 export function show(main, _, signal) {

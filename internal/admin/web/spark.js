@@ -28,10 +28,13 @@ export function note(key, value) {
   return line;
 }
 
-/** spark adds a value to a key's line and draws it. The number stands beside it, so it says nothing to a screen reader. */
-export function spark(key, value) {
+/**
+ * spark adds a value to a key's line and draws it; its top stands for least at least. The number stands beside it, so it says nothing
+ * to a screen reader.
+ */
+export function spark(key, value, least = 1000) {
   const line = note(key, value);
-  const top = Math.max(1000, ...line.map((p) => p.value));
+  const top = Math.max(least, ...line.map((p) => p.value));
   const d = line.map((p, i) => `${i ? "L" : "M"}${(W - ((line.length - 1 - i) * W) / (KEEP - 1)).toFixed(1)} ${(H - 1 - ((H - 2) * p.value) / top).toFixed(1)}`).join("");
   return svg("svg", { class: "spark", viewBox: `0 0 ${W} ${H}`, width: W, height: H, "aria-hidden": "true" }, svg("path", { d }));
 }

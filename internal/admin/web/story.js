@@ -24,7 +24,7 @@ export function show(main, params, signal) {
   let shown = "";
   every(3000, signal, async () => {
     const s = await call("GET", "/api/story", { query: { id, with: other }, signal });
-    const now = JSON.stringify([s.conclusion, s.messages, s.message_bytes, s.last]);
+    const now = JSON.stringify([s.conclusion, s.messages, s.message_bytes, s.last, s.unanswered]);
     if (now !== shown) { // else a screen reader would say it again
       shown = now;
       const kind = s.steps.some((step) => step.state === "failed") ? "bad" : s.missing ? "warn" : "good";
@@ -32,7 +32,8 @@ export function show(main, params, signal) {
       setText(lead, sentence(s.conclusion));
       about.replaceChildren(
         s.messages ? `Messages through the Broker: ${count(s.messages)}, ${bytes(s.message_bytes)}. ` : "No messages went through the Broker. ",
-        s.last ? h("span", {}, "The last exchange was ", ago(s.last), ".") : "");
+        s.last ? h("span", {}, "The last exchange was ", ago(s.last), ". ") : "",
+        s.unanswered?.length ? `Not in this: ${s.unanswered.map((u) => printable(`${u.machine}: ${u.why}`)).join("; ")}.` : "");
     }
     steps.update(s.steps);
   });

@@ -47,7 +47,7 @@ export function show(main, _, signal) {
 function conclude(findings) {
   const stun = findings.filter((f) => !f.relay);
   const relays = findings.filter((f) => f.relay);
-  const speed = (f) => `${bytes(f.bytesPerSecond)}/s, ${f.roundTrip.toFixed(0)} ms there and back`;
+  const speed = (f) => `${bytes(f.bytesPerSecond)}/s, ${f.roundTrip.toFixed(0)} ms there and back, ${(f.lost * 100).toFixed(1)} % lost`;
   const lines = [];
   if (stun.some((f) => f.good)) lines.push({ good: true, text: "The server sees this device, so a direct connection can work, where the other side's network lets it." });
   else if (stun.length) lines.push({ good: false, text: "STUN gets no answer: connections from here will need the relay. " + stun[0].text });

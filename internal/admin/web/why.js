@@ -57,7 +57,8 @@ function grouped(n) {
 function draw(id, { c, events }) {
   const lines = h("ul", {}, ...events.map((e) => h("li", { class: e.failed ? "event failed" : "event" },
     ago(e.time), " ", e.failed ? h("span", { class: "tag bad", text: e.kind }) : h("span", { class: "tag", text: e.kind }), " ",
-    h("bdi", { text: printable(e.detail) + (e.count > 1 ? ` (${count(e.count)} times)` : "") }))));
+    h("bdi", { text: printable(e.detail) + (e.count > 1 ? ` (${count(e.count)} times)` : "") }),
+    e.machine ? h("span", { class: "hint", text: ` at ${printable(e.machine)}` }) : null)));
   if (!c) return h("section", { class: "attempt" }, h("h3", { text: "Besides" }), lines);
   const other = c.asker === id ? c.asked : c.asker;
   return h("section", { class: "attempt" },

@@ -47,7 +47,10 @@ func (*registry) Authorized(string, string)            {}
 type ice struct{}
 
 func (ice) ICE(node string, _ netip.Addr) (hooks.ICE, error) {
-	return hooks.ICE{STUN: []string{"stun:127.0.0.1:3478"}, TURN: []string{"turn:127.0.0.1:3478?transport=udp"}, Username: "1:" + node, Password: "p"}, nil
+	return hooks.ICE{
+		STUN: [2]*hooks.URLs{hooks.NewURLs("stun:127.0.0.1:3478")}, TURN: [2]*hooks.URLs{hooks.NewURLs("turn:127.0.0.1:3478?transport=udp")},
+		Username: "1:" + node, Password: "p",
+	}, nil
 }
 
 func TestBrokerCalls(t *testing.T) {

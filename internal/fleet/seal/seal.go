@@ -1,8 +1,9 @@
 // Package seal protects what the machines of a fleet keep in Redis: a text is sealed under keys that are derived from the
-// credential secret, so that who can write Redis alone can make up neither a ban nor a machine.
+// credential secret, so that who can write Redis alone can make up neither a ban nor a machine. What is nobody else's business
+// is put into a box: encrypted too.
 //
 // Several secrets may hold at once, while they are being rotated: a text is sealed under all that the machine has, and opens
-// where one of them is known.
+// where one of them is known. It is enclosed under that for new credentials alone: an earlier one may have been given away.
 package seal
 
 import (
@@ -35,6 +36,7 @@ type Ring struct{ keys []key }
 type key struct {
 	print string // names it, and tells nothing of it
 	mac   []byte
+	box   []byte // encrypts the keys of boxes
 }
 
 // NewRing derives the keys of the secrets, that for new credentials first. Of more than eight those behind are left out.
@@ -49,7 +51,11 @@ func NewRing(secrets []string) (*Ring, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.keys = append(r.keys, key{print: hex.EncodeToString(print), mac: mac})
+		box, err := derive(secret, "box", contentKey)
+		if err != nil {
+			return nil, err
+		}
+		r.keys = append(r.keys, key{print: hex.EncodeToString(print), mac: mac, box: box})
 	}
 	if len(r.keys) == 0 {
 		return nil, errors.New("no secret to seal with")

@@ -69,3 +69,49 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+func TestBoxAndUnbox(t *testing.T) {
+	old, both, fresh := ring(t, "old"), ring(t, "fresh", "old"), ring(t, "fresh")
+	boxed := both.Box("ask", []byte("a text"))
+	for name, r := range map[string]*Ring{"who has only the old secret": old, "who has both": both, "who has only the new one": fresh} {
+		if got, err := r.Unbox("ask", boxed); err != nil || string(got) != "a text" {
+			t.Errorf("%s reads %q, %v", name, got, err)
+		}
+	}
+	if _, err := fresh.Unbox("ask", old.Box("ask", []byte("a text"))); !errors.Is(err, ErrStranger) {
+		t.Errorf("another secret: %v", err)
+	}
+	if _, err := both.Unbox("answer", boxed); !errors.Is(err, ErrForged) {
+		t.Errorf("another purpose: %v", err)
+	}
+	if both.Box("ask", []byte("a text")) == boxed || strings.Contains(boxed, "text") {
+		t.Errorf("a box tells what is in it: %s", boxed)
+	}
+	for i := range boxed {
+		changed := []byte(boxed)
+		changed[i] ^= 1
+		if got, err := old.Unbox("ask", string(changed)); err == nil && string(got) != "a text" {
+			t.Fatalf("with byte %d changed it reads %q", i, got)
+		}
+	}
+	// The content of one box is none of another's.
+	keys, _, _ := strings.Cut(boxed, " ")
+	_, text, _ := strings.Cut(both.Box("ask", []byte("another text")), " ")
+	if _, err := both.Unbox("ask", keys+" "+text); !errors.Is(err, ErrForged) {
+		t.Errorf("two boxes put together: %v", err)
+	}
+}
+
+// Whatever comes through Redis opens only if it was boxed with this secret.
+func FuzzUnbox(f *testing.F) {
+	r := ring(f, "secret")
+	f.Add(r.Box("p", []byte("text")))
+	f.Add("a:b,c:d text")
+	f.Add(r.Prints()[0] + ":AAAA AAAA")
+	f.Add(",,,,,,,,,, ")
+	f.Fuzz(func(t *testing.T, boxed string) {
+		if text, err := r.Unbox("p", boxed); err == nil && string(text) != "text" {
+			t.Errorf("%q opens as %q", boxed, text)
+		}
+	})
+}
