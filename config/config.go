@@ -269,6 +269,7 @@ type Redis struct {
 // Admin is the table [admin].
 type Admin struct {
 	Listen       string
+	TLS          bool
 	Token        Secret // as Hooks.Token
 	AllowNoToken bool
 	ReadToken    Secret   // not set: there is none

@@ -110,6 +110,8 @@ func redisTable() Table {
 func adminTable() Table {
 	return Table{Name: "admin", Doc: "The admin listener: API, dashboard, /metrics, /healthz, /readyz.", Keys: []Key{
 		define("admin.listen", "127.0.0.1:8084", address(), func(c *Config) *string { return &c.Admin.Listen }, "Where it listens.").restart(),
+		define("admin.tls", false, boolean(), func(c *Config) *bool { return &c.Admin.TLS },
+			"Whether it speaks HTTPS, with the certificate that TURN clients get ([certs]), in place of plain HTTP.").restart(),
 		define("admin.token", "", secret(visible), func(c *Config) *Secret { return &c.Admin.Token },
 			"Token that requests must carry. Empty: none on loopback; on any other address one is generated and kept in data_dir."),
 		define("admin.allow_no_token", false, boolean(), func(c *Config) *bool { return &c.Admin.AllowNoToken },

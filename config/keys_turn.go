@@ -65,12 +65,12 @@ func turnTables() []Table {
 				func(c *Config) *int64 { return &c.Turn.Limits.BytesPerMonthPerNode },
 				"The same for each Node.").example(`"50GB"`),
 		}},
-		{Name: "turn.peers", Doc: "Which addresses relays may exchange data with. Relays of this server always reach each other.", Keys: []Key{
+		{Name: "turn.peers", Doc: "Which addresses relays may exchange data with. Relays of this server, and of a [fleet](fleet.md#between-machines), always reach each other.", Keys: []Key{
 			define("turn.peers.mode", "open", oneOf("open", "observe", "authorized"), func(c *Config) *string { return &c.Turn.Peers.Mode },
 				"open: any address that the lists below allow. authorized: only Nodes that a Broker was told may talk to each other. "+
 					"observe: like open, but reports what authorized would refuse."),
 			define("turn.peers.deny", []any{recommended}, list(text(denied)), func(c *Config) *[]string { return &c.Turn.Peers.Deny },
-				"Addresses and prefixes that are refused. recommended: loopback, private, link-local, multicast, cloud metadata and other "+
+				"Addresses and prefixes that are refused, to relays of a fleet's other machines too. recommended, which those relays are excepted from: loopback, private, link-local, multicast, cloud metadata and other "+
 					"special addresses, and this machine's own, including every IPv6 form of them.").example(`["recommended", "198.51.100.0/24"]`),
 			define("turn.peers.allow", none(), list(text(prefix)), func(c *Config) *[]string { return &c.Turn.Peers.Allow },
 				"Addresses and prefixes that are allowed despite deny.").example(`["192.168.1.0/24"]`),

@@ -30,6 +30,7 @@ func (s *Server) bind(workers int) error {
 
 		OwnListener: s.ownListener,
 		AllowSend:   s.control.AllowSend,
+		Sibling:     s.control.Sibling,
 		// Reservations outlive their allocations and count for no quota: together they may hold an eighth of the ports.
 		MaxReservations: min(256, max(1, (int(s.cfg.PortMax)-int(s.cfg.PortMin)+1)/8)),
 		Workers:         workers,

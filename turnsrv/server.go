@@ -53,6 +53,9 @@ type Config struct {
 	Ledger control.Ledger
 	// Elsewhere returns how many allocations a Node has at other machines, see [control.Config]. May be nil.
 	Elsewhere func(node string) int
+	// Ties is what machines tell each other of who has which relay; where relays are is known to Peers. nil: with
+	// [control.PeersAuthorized] no relay of another machine is reached.
+	Ties Ties
 	// Certificate finds the one for a ClientHello. One whose only protocol is acme-tls/1 is a CA's question by tls-alpn-01
 	// (RFC 8737): its answer, or an error.
 	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
@@ -117,12 +120,15 @@ func New(cfg Config) (*Server, error) {
 	if len(cfg.Transports) == 0 {
 		return nil, errors.New("turn.transports is empty: name at least one of udp, tcp, tls, dtls")
 	}
+	if cfg.Ties == nil {
+		cfg.Ties = control.NoTies{}
+	}
 	s := &Server{cfg: cfg, log: cfg.Logger}
 	s.drainTimeout.Store(int64(cfg.Settings.DrainTimeout))
 	workers := max(1, runtime.GOMAXPROCS(0))
 	var err error
 	s.control, err = control.New(control.Config{
-		Realm: cfg.Realm, Keys: cfg.Keys, Nodes: cfg.Nodes, Ledger: cfg.Ledger, Elsewhere: cfg.Elsewhere, CheckPeer: s.checkPeer, OwnListener: s.ownListener,
+		Realm: cfg.Realm, Keys: cfg.Keys, Nodes: cfg.Nodes, Ledger: cfg.Ledger, Elsewhere: cfg.Elsewhere, CheckPeer: s.checkPeer, OwnListener: s.ownListener, Fleet: siblings{cfg.Peers, cfg.Ties},
 		Settings: cfg.Settings.Settings, Engines: workers, Now: cfg.Now, Logger: cfg.Logger,
 		OnPanic: s.stopped,
 	})
@@ -257,6 +263,23 @@ func (s *Server) CloseAllocation(id, cause string) bool { return s.control.Close
 
 // Account brings Config.Ledger up to date, and ends what may use no more, see [control.Control.Account].
 func (s *Server) Account() { s.control.Account() }
+
+// RelayAddrs returns the addresses of relays, see [relay.Plane.RelayAddrs].
+func (s *Server) RelayAddrs() []netip.Addr { return s.plane.RelayAddrs() }
+
+// Ties is the part of [control.Fleet] that is about who has a relay.
+type Ties interface {
+	Partner(node string, at netip.AddrPort, since time.Time) bool
+	Held(at netip.AddrPort) (since time.Time, ok bool)
+	Opened(node string, at netip.AddrPort)
+	Ended(at netip.AddrPort)
+}
+
+// siblings shows control the relays of other machines.
+type siblings struct {
+	*peers.Policy
+	Ties
+}
 
 // Streams returns a snapshot of the counters of TCP, TLS and DTLS.
 func (s *Server) Streams() StreamStats { return s.streams.stats() }

@@ -48,7 +48,8 @@ func startMachine(ctx context.Context, number, crowd int, addr, dir string) (*ma
 	}
 	m.Fleet, err = fleet.New(fleet.Config{
 		Redis: m.client, Name: m.name, Region: fmt.Sprintf("region-%d", number%8), Dir: dir, Bans: m.reg, Self: m.self, Connected: m.connected,
-		Settings: fleet.Settings{Secrets: []string{"the secret of the benchmark"}},
+		Write:    func(stun, turn []string) any { return [2][]string{stun, turn} },
+		Settings: fleet.Settings{Secrets: []string{secret}},
 	})
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@
 //
 //	go run ./bench/fleet                                    # 10 machines, 100 000 Nodes
 //	go run ./bench/fleet -machines 1000 -nodes 0 -time 1m
+//	go run ./bench/fleet -stand-ins 1000 -time 2m           # one machine, which watches a thousand stand-ins
 //	go run ./bench/fleet -machines 3 -bans 100000           # and how long a newcomer needs for all bans
 package main
 
@@ -31,13 +32,19 @@ func main() {
 	var o options
 	flag.IntVar(&o.machines, "machines", 10, "how many")
 	flag.IntVar(&o.nodes, "nodes", 100_000, "connected Nodes, of all machines together")
+	flag.IntVar(&o.standIns, "stand-ins", 0, "machines that only say what one says, and ask what one asks; one in earnest watches them")
+	flag.StringVar(&o.at, "at", "", "run the stand-ins at this Redis, until they are ended")
 	flag.IntVar(&o.bans, "bans", 0, "bans that stand in Redis at the start")
 	flag.DurationVar(&o.time, "time", 30*time.Second, "how long it is measured")
 	flag.StringVar(&o.redis, "redis", "redis-server", "the program")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := measure(ctx, o); err != nil {
+	run := measure
+	if o.at != "" {
+		run = func(ctx context.Context, o options) error { return standIn(ctx, o.standIns, o.at) }
+	}
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1) //nolint:gocritic // nothing is left to undo
 	}
@@ -45,8 +52,9 @@ func main() {
 
 type options struct {
 	machines, nodes, bans int
+	standIns              int
 	time                  time.Duration
-	redis                 string
+	redis, at             string
 }
 
 func measure(ctx context.Context, o options) (err error) {
@@ -62,6 +70,9 @@ func measure(ctx context.Context, o options) (err error) {
 	defer server.end()
 	if o.bans > 0 {
 		return measureBans(ctx, o, server, dir)
+	}
+	if o.standIns > 0 {
+		return measureStandIns(ctx, o, server, dir)
 	}
 	all, err := startAll(ctx, o.machines, o.nodes, server.addr, dir)
 	if err != nil {

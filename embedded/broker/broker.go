@@ -9,8 +9,6 @@ package broker
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -83,7 +81,11 @@ func New(cfg Config) (*Broker, error) {
 	}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	if cfg.Redis != nil {
-		b.shared = replicas.New(replicas.Config{Client: cfg.Redis, TTL: cfg.LockTTL, Timeout: cfg.timing.redis, Deliver: b.deliverShared, Logger: cfg.Logger})
+		set := replicas.Config{Client: cfg.Redis, TTL: cfg.LockTTL, Timeout: cfg.timing.redis, Deliver: b.deliverShared, Logger: cfg.Logger}
+		if cfg.Peers != nil {
+			set.Gone = cfg.Peers.Gone
+		}
+		b.shared = replicas.New(set)
 	}
 	return b, nil
 }
@@ -219,11 +221,12 @@ func (b *Broker) endAll() {
 	waiting.Wait()
 }
 
-// newID makes an id as socket.io does: 20 characters of URL-safe base64.
-func newID() string {
-	var b [15]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(b[:])
+// newSID makes the id of a socket, which names this Broker where others know it.
+func (b *Broker) newSID() string {
+	if b.cfg.Peers == nil {
+		return replicas.NewSID("")
+	}
+	return replicas.NewSID(b.cfg.Peers.Self())
 }
 
 // relieve lets the Node go that has most waiting, since all of them have too much.

@@ -28,7 +28,7 @@ func (b *Broker) claim(ctx context.Context, c *conn) claimResult {
 		b.mu.Lock()
 		holder := b.nodes[node]
 		if holder == nil && !b.stopped {
-			c.sid, c.freed = newID(), make(chan struct{})
+			c.sid, c.freed = b.newSID(), make(chan struct{})
 			b.nodes[node], b.sockets[c.sid] = c, c
 			b.mu.Unlock()
 			break

@@ -70,6 +70,9 @@ type Config struct {
 	// stays the caller's to close, after Run.
 	Redis redis.UniversalClient
 
+	// Peers knows the other Brokers that share Redis. nil: the lock of one that was killed holds until it runs out.
+	Peers Peers
+
 	StatusInterval time.Duration // between questions who must go, and extensions of locks; default 30 s
 	LockTTL        time.Duration // default 60 s
 	StopTimeout    time.Duration // for Nodes to be told at the end; default 5 s
@@ -78,6 +81,15 @@ type Config struct {
 	Logger   *slog.Logger // nil discards
 
 	timing timing // for tests
+}
+
+// Peers tells Brokers on one Redis apart. Its methods are called from many goroutines, and must not block.
+type Peers interface {
+	// Self names this Broker's process, in at most 40 letters, digits, - and _. It stays the same.
+	Self() string
+	// Gone reports whether the process that another Broker's Self named has ended for certain: the ids of Nodes that it held may be
+	// taken then. In doubt it has not.
+	Gone(other string) bool
 }
 
 // timing is what the protocol fixes.

@@ -12,6 +12,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/engineio"
+	"github.com/crolang-p2p/crolang-aio/embedded/broker/internal/replicas"
 	"github.com/crolang-p2p/crolang-aio/internal/places"
 )
 
@@ -262,7 +263,7 @@ func (c *conn) serve() {
 	defer c.b.places.Release(c.place)
 	t := &c.b.cfg.timing
 	c.pongAt.Store(int64(time.Since(c.b.start)))
-	c.send(engineio.AppendOpen(nil, newID()))
+	c.send(engineio.AppendOpen(nil, replicas.NewSID("")))
 	c.b.wheel.set(c, min(t.pingInterval, t.join))
 	c.readAll()
 	c.finish("the connection was lost")

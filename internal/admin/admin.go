@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/audit"
 	"github.com/crolang-p2p/crolang-aio/internal/history"
 	"github.com/crolang-p2p/crolang-aio/internal/losses"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
@@ -63,6 +64,8 @@ type Config struct {
 	Stories *stories.Keeper
 	// Usage is what Nodes use, by month; nil: it is not kept.
 	Usage *usage.Keeper
+	// Audit keeps who changed what; nil: nothing does, and the list is empty.
+	Audit *audit.Log
 	// Fleet is the machines that share a Redis; nil: this one is alone.
 	Fleet Fleet
 	// RTC makes the RTC configuration, with a fresh credential, that the webhook would give to node: for the dashboard's
@@ -194,9 +197,9 @@ func Exempt(r *http.Request) webguard.Exemption {
 func apiRoutes() []route {
 	get := func(h handler) map[string]handler { return map[string]handler{http.MethodGet: h} }
 	record := map[string]handler{
-		http.MethodGet: endpoint(http.StatusOK, (*Admin).node), http.MethodDelete: endpoint(http.StatusNoContent, (*Admin).forget),
+		http.MethodGet: endpoint(http.StatusOK, (*Admin).node), http.MethodDelete: changing(audit.Forget, http.StatusNoContent, (*Admin).forget),
 	}
-	unban := endpoint(http.StatusNoContent, (*Admin).unban)
+	unban := changing(audit.Unban, http.StatusNoContent, (*Admin).unban)
 	return []route{
 		{"/healthz", get(endpoint(http.StatusOK, (*Admin).health))},
 		{"/readyz", get((*Admin).ready)},
@@ -208,22 +211,23 @@ func apiRoutes() []route {
 		{"/api/usage/node", get(endpoint(http.StatusOK, (*Admin).usageOfNode))},
 		{"/api/story", get(endpoint(http.StatusOK, (*Admin).story))},
 		{"/api/allocations", get(endpoint(http.StatusOK, (*Admin).allocations))},
-		{"/api/allocations/", map[string]handler{http.MethodDelete: endpoint(http.StatusNoContent, (*Admin).closeAllocation)}},
+		{"/api/allocations/", map[string]handler{http.MethodDelete: changing(audit.CloseAllocation, http.StatusNoContent, (*Admin).closeAllocation)}},
 		{"/api/bans", map[string]handler{
 			http.MethodGet:    endpoint(http.StatusOK, (*Admin).bans),
-			http.MethodPost:   endpoint(http.StatusCreated, (*Admin).ban),
+			http.MethodPost:   changing(audit.Ban, http.StatusCreated, (*Admin).ban),
 			http.MethodDelete: unban, // ?id=, likewise
 		}},
 		{"/api/bans/", map[string]handler{http.MethodDelete: unban}},
 		{"/api/connections", get(endpoint(http.StatusOK, (*Admin).connections))},
 		{"/api/history", get(endpoint(http.StatusOK, (*Admin).history))},
+		{"/api/audit", get(endpoint(http.StatusOK, (*Admin).audited))},
 		{"/api/fleet", get(endpoint(http.StatusOK, (*Admin).fleet))},
 		{"/api/events", get((*Admin).events)},
 		{"/api/events/recent", get(endpoint(http.StatusOK, (*Admin).recent))},
-		{"/api/drain", map[string]handler{http.MethodPost: endpoint(http.StatusAccepted, (*Admin).drain)}},
-		{"/api/test-links", map[string]handler{http.MethodPost: endpoint(http.StatusCreated, (*Admin).makeTestLink)}},
+		{"/api/drain", map[string]handler{http.MethodPost: changing(audit.Drain, http.StatusAccepted, (*Admin).drain)}},
+		{"/api/test-links", map[string]handler{http.MethodPost: changing(audit.TestLink, http.StatusCreated, (*Admin).makeTestLink)}},
 		{testPath + "/start", map[string]handler{http.MethodPost: endpoint(http.StatusOK, (*Admin).beginTest)}},
 		{testPath + "/result", map[string]handler{http.MethodPost: endpoint(http.StatusNoContent, (*Admin).endTest)}},
-		{"/api/test", map[string]handler{http.MethodPost: endpoint(http.StatusOK, (*Admin).test)}},
+		{"/api/test", map[string]handler{http.MethodPost: changing(audit.TestCredential, http.StatusOK, (*Admin).test)}},
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/audit"
 	"github.com/crolang-p2p/crolang-aio/internal/nodeid"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/strictjson"
@@ -31,6 +32,8 @@ type call struct {
 	query    url.Values
 	readOnly bool   // whoever calls may change nothing
 	from     string // the address of whoever calls, or of the proxy in front
+
+	entry audit.Entry // of a change: what its handler knows of it
 }
 
 // part is what a request wants of a list: n items after the first skip ones; all of them if n is 0.
@@ -104,23 +107,29 @@ type handler func(a *Admin, w http.ResponseWriter, r *http.Request, id string) e
 // endpoint makes a handler of a function from a decoded body to an answer, which is sent with the given status.
 func endpoint[Req, Resp any](status int, f func(a *Admin, c *call, req Req) (Resp, error)) handler {
 	return func(a *Admin, w http.ResponseWriter, r *http.Request, id string) error {
-		var req Req
-		if _, nothing := any(req).(none); !nothing {
-			if err := decodeBody(w, r, &req); err != nil {
-				return err
-			}
-		}
-		resp, err := f(a, &call{id: id, query: r.URL.Query(), readOnly: webguard.ReadOnly(r), from: fromOf(r)}, req)
-		if err != nil {
+		return answer(a, w, r, &call{id: id}, status, f)
+	}
+}
+
+// answer decodes the body of a request, calls f and sends what it returns. What it fails with is the caller's to send.
+func answer[Req, Resp any](a *Admin, w http.ResponseWriter, r *http.Request, c *call, status int, f func(a *Admin, c *call, req Req) (Resp, error)) error {
+	var req Req
+	if _, nothing := any(req).(none); !nothing {
+		if err := decodeBody(w, r, &req); err != nil {
 			return err
 		}
-		if _, nothing := any(resp).(none); nothing {
-			w.WriteHeader(status)
-			return nil
-		}
-		writeJSON(w, status, resp)
+	}
+	c.query, c.readOnly, c.from = r.URL.Query(), webguard.ReadOnly(r), fromOf(r)
+	resp, err := f(a, c, req)
+	if err != nil {
+		return err
+	}
+	if _, nothing := any(resp).(none); nothing {
+		w.WriteHeader(status)
 		return nil
 	}
+	writeJSON(w, status, resp)
+	return nil
 }
 
 // decodeBody checks type and size and decodes strictly.

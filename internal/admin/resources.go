@@ -155,6 +155,12 @@ func (a *Admin) allocations(c *call, _ none) (adminapi.AllocationList, error) {
 }
 
 func (a *Admin) closeAllocation(c *call, _ none) (none, error) {
+	c.entry.Detail = c.id
+	for _, al := range a.cfg.Relays.Allocations() {
+		if al.ID == c.id {
+			c.entry.Node = al.Node
+		}
+	}
 	if !a.cfg.Relays.CloseAllocation(c.id, "closed by the operator") {
 		return none{}, problem(http.StatusNotFound, "no live allocation has this id")
 	}
@@ -178,7 +184,11 @@ func (a *Admin) bans(c *call, _ none) (adminapi.BanList, error) {
 	return answer, nil
 }
 
-func (a *Admin) ban(_ *call, req adminapi.BanRequest) (adminapi.BanAnswer, error) {
+func (a *Admin) ban(c *call, req adminapi.BanRequest) (adminapi.BanAnswer, error) {
+	c.entry.Node, c.entry.Reason, c.entry.Detail = nodeid.Canonical(req.Node), req.Reason, "for good"
+	if req.For != "" {
+		c.entry.Detail = "for " + req.For
+	}
 	lasting, err := banTime(req.For)
 	if err != nil {
 		return adminapi.BanAnswer{}, err
@@ -203,7 +213,8 @@ func banTime(s string) (time.Duration, error) {
 }
 
 func (a *Admin) unban(c *call, _ none) (none, error) {
-	return none{}, a.unbanNode(c.target())
+	c.entry.Node = c.target()
+	return none{}, a.unbanNode(c.entry.Node)
 }
 
 // test answers POST /api/test with an RTC configuration for the dashboard's test page.

@@ -125,7 +125,8 @@ func (l *testLinks) end(run string, results int, now time.Time) *testLink {
 }
 
 // makeTestLink answers POST /api/test-links.
-func (a *Admin) makeTestLink(_ *call, req adminapi.TestLinkRequest) (adminapi.TestLink, error) {
+func (a *Admin) makeTestLink(c *call, req adminapi.TestLinkRequest) (adminapi.TestLink, error) {
+	c.entry.Node = nodeid.Canonical(req.Node)
 	if a.cfg.RTC == nil {
 		return adminapi.TestLink{}, problem(http.StatusNotFound, "this server offers no test credentials")
 	}

@@ -162,3 +162,24 @@ func TestWhereALinkLeads(t *testing.T) {
 	alone := serve(t, "", nil)
 	alone.want("POST", "/api/test-links", `{"node":"Alice"}`, 404, "~no test credentials")
 }
+
+// TestTryPage looks at the page that a link opens, as somebody's browser shows it: with the whole link, and with half of it.
+func TestTryPage(t *testing.T) {
+	s, _, _ := trials(t, nil)
+	axe := axeCore(t)
+	for name, hash := range map[string]string{"whole": "#" + s.link("Alice"), "cut off": ""} {
+		p := openPage(t)
+		p.size(390, 844, name == "whole")
+		p.open(s.url + "/try" + hash)
+		p.wait(fmt.Sprintf(`document.querySelector("#start")?.disabled === %t`, hash == ""))
+		if hash == "" {
+			p.wait(`document.querySelector("#state").textContent.includes("not whole")`)
+		}
+		if over := p.eval(`document.documentElement.scrollWidth - innerWidth`); over[0] != '-' && over != "0" {
+			t.Errorf("%s: the page is %s pixels wider than the screen", name, over)
+		}
+		checkAccessibility(p, axe, name)
+		p.shot("try " + name)
+		p.clean()
+	}
+}

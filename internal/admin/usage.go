@@ -81,6 +81,7 @@ func (a *Admin) usageOfNode(c *call, _ none) (adminapi.UsageOfNode, error) {
 // forget answers DELETE /api/node, and /api/nodes/{id}: it deletes all that is kept of a Node but for a ban.
 func (a *Admin) forget(c *call, _ none) (none, error) {
 	node := c.target()
+	c.entry.Node = node
 	found := a.cfg.Nodes.Forget(node)
 	if a.cfg.Stories != nil {
 		found = a.cfg.Stories.Forget(node) || found

@@ -3,6 +3,7 @@ package adminapi
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ var (
 	ErrUnauthorized = errors.New("the admin token is missing or wrong: set admin.token to that of the server")
 	ErrNotFound     = errors.New("not found")
 	ErrNotReady     = errors.New("not ready")
+	errSecure       = errors.New("the admin listener speaks HTTPS: set admin.tls = true here too")
 	ErrStranger     = errors.New("what answers there is not this program's admin listener: check admin.listen")
 )
 
@@ -56,7 +58,10 @@ type Client struct {
 }
 
 // NewClient makes a client of the server at base, such as "http://127.0.0.1:8084". An empty token sends none.
-func NewClient(base, token string) (*Client, error) {
+func NewClient(base, token string) (*Client, error) { return NewTLSClient(base, token, nil) }
+
+// NewTLSClient is [NewClient] with what is to be known of the server's certificate, if base is an https URL; nil: it is for the host of base.
+func NewTLSClient(base, token string, server *tls.Config) (*Client, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
 		return nil, errors.New("the admin address must be like http://127.0.0.1:8084")
@@ -67,7 +72,7 @@ func NewClient(base, token string) (*Client, error) {
 		http: &http.Client{
 			Timeout: clientTimeout,
 			// A command asks once, and through no proxy. The server does not compress.
-			Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxHeader},
+			Transport: &http.Transport{TLSClientConfig: server, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: maxHeader},
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return http.ErrUseLastResponse // the token goes nowhere else
 			},
@@ -238,6 +243,7 @@ func (c *Client) fetch(ctx context.Context, method, path string, q url.Values, b
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	req.Header.Set("User-Agent", UserAgent)
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
@@ -263,6 +269,10 @@ func (c *Client) unreachable(err error) error {
 	if errors.As(err, &u) {
 		err = u.Err
 	}
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) {
+		return fmt.Errorf("the certificate of %s is not trusted: run this as the user that the server runs as, with its configuration (%w)", c.base, err)
+	}
 	if text := err.Error(); len(text) > maxText { // it quotes what came
 		err = errors.New(said(text))
 	}
@@ -283,6 +293,8 @@ func readAnswer(status int, path string, data []byte, into any) error {
 		return nil
 	case status == http.StatusUnauthorized:
 		return ErrUnauthorized
+	case status == http.StatusBadRequest && bytes.HasPrefix(data, []byte("Client sent an HTTP request to an HTTPS server")):
+		return errSecure
 	case json.Unmarshal(data, &p) != nil || p.Error == "" || p.Error == NoSuchPath:
 		return fmt.Errorf("%w (status %d)", ErrStranger, status)
 	case status == http.StatusNotFound:

@@ -99,6 +99,7 @@ func (r *reporter) dashboards() (all []string) {
 		}
 	}
 	if u, err := brokerenv.URL(at, hold.public.Machine()); err == nil {
+		u.Scheme = adminScheme(hold.cfg.Admin.TLS)
 		at = u.String() + "/"
 	}
 	all = append(all, at)

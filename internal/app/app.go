@@ -21,6 +21,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/hooks"
 	"github.com/crolang-p2p/crolang-aio/hooks/policy"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
+	"github.com/crolang-p2p/crolang-aio/internal/audit"
 	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/clock"
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
@@ -45,6 +46,7 @@ type parts struct {
 	keys      *credential.Keyring
 	certs     *certs.Keeper
 	nodes     *nodes.Registry
+	audit     *audit.Log
 	usage     *usage.Keeper
 	history   *history.Keeper
 	peers     *peers.Policy
@@ -59,12 +61,13 @@ type parts struct {
 
 // doors are what answers HTTP, but for the Broker.
 type doors struct {
-	hooks   *hooks.Server
-	admin   *admin.Admin
-	guard   *webguard.Guard // the admin listener
-	inlet   *webguard.Inlet // where the TURN server leaves clients that speak HTTP
-	front   *webguard.Guard // what serves them
-	strayed *atomic.Uint64  // their requests for what is not served
+	hooks    *hooks.Server
+	admin    *admin.Admin
+	guard    *webguard.Guard // the admin listener
+	adminTLS bool            // whether it speaks TLS
+	inlet    *webguard.Inlet // where the TURN server leaves clients that speak HTTP
+	front    *webguard.Guard // what serves them
+	strayed  *atomic.Uint64  // their requests for what is not served
 }
 
 // rendezvous is the Broker in this process, and what goes with it.
@@ -130,7 +133,7 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 		return nil, err
 	}
 	for _, build := range []func() error{
-		a.openVault, a.openCerts, a.openNodes, a.openUsage, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.openFront,
+		a.openAudit, a.openVault, a.openCerts, a.openNodes, a.openUsage, a.openTURN, a.openRedis, a.openFleet, a.openHooks, a.openAdmin, a.openBroker, a.openFront,
 		a.supervisor.closeUnused,
 	} {
 		if err := build(); err != nil {
@@ -194,10 +197,11 @@ func (a *App) openTURN() (err error) {
 		return err
 	}
 	a.inlet = webguard.NewInlet()
+	a.openTies()
 	a.turn, err = turnsrv.New(turnsrv.Config{
 		Listen: t.Listen, ListenTLS: t.ListenTLS, Passed: a.supervisor.passedTURN(t), Transports: t.Transports, Realm: t.Realm,
 		IPv4: turnsrv.Family(p.IPv4), IPv6: turnsrv.Family(p.IPv6), PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max, Offload: turnsrv.Offload(t.Offload),
-		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: directory{a.nodes, &a.together}, Ledger: ledger{a.usage, a.history}, Elsewhere: a.liveElsewhere(), Certificate: a.certs.GetCertificate,
+		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: directory{a.nodes, &a.together}, Ledger: ledger{a.usage, a.history}, Elsewhere: a.liveElsewhere(), Ties: a.turnTies(), Certificate: a.certs.GetCertificate,
 		HTTP: a.inlet.Offer, Protected: remembered(a.protected), Logger: a.part("turn"),
 	})
 	if err != nil {
@@ -234,7 +238,7 @@ func (a *App) openHooks() (err error) {
 		return err
 	}
 	if a.decider, err = hooks.NewDecider(hooks.DeciderConfig{
-		RTC: rtcSettings(h.RTC), ICE: a.issuer(), Registry: a.nodes,
+		RTC: rtcSettings(h.RTC), ICE: a.issuer(), Registry: authorisations{a.nodes, &a.together},
 		Policy: messages{a.policy, a.usage}, Own: func(node string) bool { return a.keys.MadeByDoctor(node, time.Now()) },
 		Observe: a.report.meters.ObserveHook, Logger: a.part("hooks"),
 	}); err != nil {
@@ -263,7 +267,7 @@ func (a *App) openBroker() (err error) {
 	}
 	if a.shared, err = a.openShared(a.now.Load()); err == nil {
 		a.broker, err = broker.New(broker.Config{
-			Listener: ln, Decider: decider{a.decider, &a.now}, Settings: brokerSettings(a.cfg()), Redis: a.shared,
+			Listener: ln, Decider: decider{a.decider, &a.now}, Settings: brokerSettings(a.cfg()), Redis: a.shared, Peers: a.fellowBrokers(),
 			HandlerOnLoopback: a.cfg().LoopbackTLS(), Observer: &watcher{parts: &a.parts, meters: a.report.meters}, Logger: a.part("broker"),
 		})
 	}
@@ -279,7 +283,7 @@ func (a *App) openBroker() (err error) {
 
 func (a *App) openAdmin() (err error) {
 	if a.admin, err = admin.New(admin.Config{
-		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Usage: a.usage, History: a.history, Status: a.report.status,
+		Nodes: a.nodes, Relays: relays{a.turn}, Broker: links{&a.parts}, Stories: a.stories, Usage: a.usage, History: a.history, Audit: a.audit, Status: a.report.status,
 		NotReady: a.life.notReady, Degraded: a.report.degraded, Turn: a.report.turnStats, Losses: a.report.losses,
 		Figures: a.report.figures, Metrics: a.report.meters, RTC: a.decider.TestConfiguration, Drain: a.Drain,
 		TestPage: a.report.testPage, Gone: func() { a.report.meters.CountRefused("admin", http.StatusGone) },
@@ -300,6 +304,9 @@ func (a *App) openAdmin() (err error) {
 	}
 	if l != nil {
 		guard.Listener = l
+	}
+	if a.adminTLS = set.TLS; set.TLS {
+		guard.Certificate = a.certs.GetCertificate
 	}
 	a.guard, err = webguard.New(guard)
 	return err
@@ -334,6 +341,9 @@ func (a *App) Close() error {
 	}
 	if a.usage != nil {
 		a.usage.Close()
+	}
+	if a.audit != nil {
+		errs = append(errs, a.audit.Close())
 	}
 	if a.dir != nil {
 		errs = append(errs, a.dir.Close())

@@ -8,20 +8,24 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/crolang-p2p/crolang-aio/config"
+	"github.com/crolang-p2p/crolang-aio/embedded/broker"
 	"github.com/crolang-p2p/crolang-aio/internal/admin"
 	"github.com/crolang-p2p/crolang-aio/internal/admin/metrics"
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/change"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet"
+	"github.com/crolang-p2p/crolang-aio/internal/fleet/ties"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet/vault"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/usage"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/peers"
 )
 
 // together is this process's part in the fleet.
 type together struct {
 	fleet      *fleet.Fleet          // nil: this machine is alone
+	ties       *ties.Book            // nil: likewise; it is there before the fleet
 	fleetRedis redis.UniversalClient // its own client, so that nothing waits behind what Brokers ask
 	vault      *vault.Vault          // nil: likewise
 }
@@ -36,11 +40,20 @@ func (a *App) openFleet() (err error) {
 	a.fleet, err = fleet.New(fleet.Config{
 		Redis: a.fleetRedis, Name: fleetName(hold.cfg), Region: hold.cfg.Fleet.Region, Settings: fleetSettings(hold.cfg, hold.secrets),
 		Dir: a.dir.Path(), Bans: a.nodes, Connected: a.nodes.ConnectedNodes, Answers: a.answers(), Self: newPortrait(a.report).now,
-		Counted: counted{&a.parts},
-		Write:   func(stun, turn []string) any { return newURLs(stun, turn) },
-		Found:   func(now []findings.Finding) { a.found.Replace("fleet.", now) }, Logger: a.part("fleet"),
+		Counted: counted{&a.parts}, Relaying: a.relaying, Ties: a.ties, TiesFor: a.tiesFor,
+		Write: func(stun, turn []string) any { return newURLs(stun, turn) },
+		Found: func(now []findings.Finding) { a.found.Replace("fleet.", now) }, Logger: a.part("fleet"),
 	})
 	return err
+}
+
+// relaying tells the peer policy where other machines have their relays.
+func (a *App) relaying(all []fleet.Relaying) {
+	var places []peers.Place
+	for _, m := range all {
+		places = append(places, peers.Place{Addrs: m.Addrs, PortMin: m.Min, PortMax: m.Max})
+	}
+	a.peers.SetFleet(places)
 }
 
 // counted shows the fleet what limits over all machines count.
@@ -148,6 +161,20 @@ func (d directory) Connected(node string) bool {
 	return d.Registry.Connected(node) || d.together.fleet != nil && d.together.fleet.Connected(node)
 }
 
+// fellows tells the Broker which Brokers of other machines are gone.
+type fellows struct{ *fleet.Fleet }
+
+// Self implements [broker.Peers].
+func (p fellows) Self() string { return p.Boot() }
+
+// fellowBrokers is nil if this machine is alone.
+func (a *App) fellowBrokers() broker.Peers {
+	if a.fleet == nil {
+		return nil
+	}
+	return fellows{a.fleet}
+}
+
 // machines shows the fleet to the admin API.
 type machines struct{ *fleet.Fleet }
 
@@ -227,6 +254,6 @@ func (r *reporter) fleetStats() (metrics.FleetStats, bool) {
 // notBelieved are the entries in the fleet's Redis, and the questions of other machines, that count for nothing, by cause.
 func notBelieved(c fleet.Counts, v vault.Counts) map[string]uint64 {
 	return map[string]uint64{
-		"strange": c.Strangers + v.Strangers, "forged": c.Forged + v.Forged, "malformed": c.Malformed, "stale": c.Stale, "busy": c.Busy,
+		"strange": c.Strangers + v.Strangers, "forged": c.Forged + v.Forged, "malformed": c.Malformed, "rubbish": c.Rubbish, "stale": c.Stale, "busy": c.Busy,
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
+	"github.com/crolang-p2p/crolang-aio/internal/redisurl"
 	"github.com/crolang-p2p/crolang-aio/internal/redisurl/redistest"
 	"github.com/crolang-p2p/crolang-aio/internal/stories"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
@@ -262,4 +263,21 @@ func TestFleetWhy(t *testing.T) {
 		t.Errorf("without Redis: %+v, %v", n.Unanswered, err)
 	}
 	all[2].turn.CloseNode("alice", "the test is over") // so that it need not be waited for
+}
+
+// The lock of a Node says in which process its socket is, so that other machines' Brokers can tell when that is gone.
+func TestFleetLocksNameTheirProcess(t *testing.T) {
+	server := redistest.Serve(t)
+	all := startFleet(t, server, []string{"one", "two"}, "")
+	client, err := redisurl.Open("redis://" + server.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for i, node := range []string{"alice", "bob"} {
+		joinNode(t, all[i], node)
+		if lock := client.Get(t.Context(), node).Val(); !strings.HasSuffix(lock, "-"+all[i].fleet.Boot()) {
+			t.Errorf("the lock of %s is %q", node, lock)
+		}
+	}
 }

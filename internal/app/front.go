@@ -110,6 +110,7 @@ func (r *reporter) testPage() string {
 	if err != nil {
 		return ""
 	}
+	u.Scheme = adminScheme(hold.cfg.Admin.TLS)
 	return u.String() + hold.cfg.Admin.Path
 }
 

@@ -81,6 +81,7 @@ func (r *reporter) losses() (all []losses.Count) {
 	add(losses.Datagrams, map[string]uint64{"panicked": turn.Panics - turn.TurnedAway["panicked"]}) // the former has all
 	all = append(all, undecided(r.policy.Stats())...)
 	add(losses.Records, forgotten(r.nodes.Stats()))
+	add(losses.Records, map[string]uint64{"audit_lost": r.audit.Lost()})
 	add(losses.HTTP, r.meters.Refused())
 	for listener, lost := range r.lostOverHTTP() {
 		for cause, n := range lost {

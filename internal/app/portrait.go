@@ -46,6 +46,7 @@ func (p *portrait) now() fleet.Self {
 		Version: version.Get().Version, STUN: urls.stun, TURN: urls.turn,
 		Allocations: r.turn.Live(), Limit: hold.cfg.Turn.Limits.Allocations, Ports: turn.Ports, FreePorts: turn.Ports - turn.PortsUsed,
 		Nodes: r.nodes.Stats().Connected, Draining: r.life.draining(), Same: sameEverywhere(hold.cfg),
+		Relays: r.turn.RelayAddrs(), RelayMin: hold.cfg.Turn.RelayPorts.Min, RelayMax: hold.cfg.Turn.RelayPorts.Max,
 	}
 	if !p.at.IsZero() {
 		next.Bits = uint64(8 * float64(bytes-min(bytes, p.bytes)) / since.Seconds())

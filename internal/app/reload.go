@@ -44,7 +44,7 @@ func NewReloader(file string, hup <-chan os.Signal, load func(...config.Option) 
 // For returns the part that watches the files until its context ends, and applies what changes to a.
 func (r *Reloader) For(a *App) stages.Part {
 	return func(ctx context.Context) error {
-		return r.files.Run(ctx, r.hup, func() bool { return r.reload(ctx, a) })
+		return r.files.Run(ctx, r.hup, func(asked bool) bool { return r.reload(ctx, a, asked) })
 	}
 }
 
@@ -74,8 +74,9 @@ func (r *Reloader) readAgain() (*config.Config, error) {
 	return r.read()
 }
 
-// reload reads the configuration and applies it, or says all that is wrong with it, changes nothing and returns false.
-func (r *Reloader) reload(ctx context.Context, a *App) bool {
+// reload reads the configuration and applies it, or says all that is wrong with it, changes nothing and returns false. It was
+// asked for by a signal, or the files have changed.
+func (r *Reloader) reload(ctx context.Context, a *App, asked bool) bool {
 	log := a.part("config")
 	a.log.Reopen()
 	defer a.supervisor.reloading()()
@@ -88,6 +89,7 @@ func (r *Reloader) reload(ctx context.Context, a *App) bool {
 	}
 	if err != nil {
 		log.Error("the changed configuration is refused, the old one holds", "mistakes", strings.Split(err.Error(), "\n"))
+		a.noteReload(asked, nil, err)
 		return false
 	}
 	if len(stays) > 0 {
@@ -98,7 +100,9 @@ func (r *Reloader) reload(ctx context.Context, a *App) bool {
 			log.Warn(w)
 		}
 	}
-	if changed := config.Changed(old, next); len(changed) > 0 {
+	changed := config.Changed(old, next)
+	a.noteReload(asked, changed, nil)
+	if len(changed) > 0 {
 		log.Info("the changed configuration holds", "keys", changed)
 		a.nodes.Tell(nodes.KindReloaded, "a changed configuration holds: "+strings.Join(changed, ", "))
 	} else {

@@ -73,7 +73,7 @@ func newLog(t testing.TB, w io.Writer, cfg *config.Config) *logging.Logger {
 func (s *site) Run(ctx context.Context) error { return s.App.Run(ctx, nil) }
 
 // reload does what the Reloader does when the file has changed.
-func (s *site) reload() { s.Reloader.reload(s.t.Context(), s.App) }
+func (s *site) reload() { s.Reloader.reload(s.t.Context(), s.App, false) }
 
 // write makes the configuration of these lines and what every test needs. A line wins over those that are here.
 func (s *site) write(text string) {

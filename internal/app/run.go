@@ -32,13 +32,13 @@ func (a *App) Run(ctx context.Context, reload stages.Part) error {
 	if reload != nil {
 		front = append(front, reload)
 	}
-	last := []stages.Part{a.policy.Run, a.nodes.Run, a.usage.Run, a.history.Run}
+	last := []stages.Part{a.policy.Run, a.nodes.Run, a.usage.Run, a.history.Run, a.audit.Run}
 	if a.fleet != nil {
 		last = append(last, a.fleet.Run)
 	}
 	begun, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	defer context.AfterFunc(ctx, a.Drain)()
+	defer context.AfterFunc(ctx, a.drainAsked)()
 	over, finish := context.WithCancel(context.WithoutCancel(ctx))
 	defer finish()
 	var waiting sync.WaitGroup
@@ -60,7 +60,7 @@ func (a *App) Run(ctx context.Context, reload stages.Part) error {
 	cancel()
 	finish()
 	waiting.Wait()
-	return errors.Join(err, a.closeShared(), a.closeFleet(), a.dir.Close())
+	return errors.Join(err, a.closeShared(), a.closeFleet(), a.audit.Close(), a.dir.Close())
 }
 
 // Drain begins the end: no new allocation is taken, Nodes are told to join again, live allocations and the webhooks go on, and

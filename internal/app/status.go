@@ -251,7 +251,7 @@ func (p *parts) otherListeners() []adminapi.Listener {
 		out = append(out, adminapi.Listener{Part: "hooks", Transport: "http", Address: p.hooks.Addr().String()})
 	}
 	if p.guard != nil {
-		out = append(out, adminapi.Listener{Part: "admin", Transport: "http", Address: p.guard.Addr().String()})
+		out = append(out, adminapi.Listener{Part: "admin", Transport: adminScheme(p.adminTLS), Address: p.guard.Addr().String()})
 	}
 	if at, ok := p.certs.Answering(); ok {
 		out = append(out, adminapi.Listener{Part: "certs", Transport: "http", Address: at.String()})

@@ -184,10 +184,7 @@ func doctorLocal(c *cli.Context) (*doctor.Local, error) {
 		}
 		return text
 	}
-	if l.AdminURL, err = adminapi.BaseURL("admin.listen", cfg.Admin.Listen); err != nil {
-		return nil, err
-	}
-	if l.Admin, err = adminapi.NewClient(l.AdminURL, kept(secrets.AdminToken())); err != nil {
+	if l.AdminURL, l.Admin, err = app.AdminClient(cfg, kept(secrets.AdminToken())); err != nil {
 		return nil, err
 	}
 	if l.HooksURL, err = adminapi.BaseURL("hooks.listen", cfg.Hooks.Listen); err != nil {

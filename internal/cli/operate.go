@@ -52,6 +52,10 @@ func adminCommands(config, json cli.Flag) []*cli.Command {
 		},
 		{Name: "unban", Usage: "let a banned Node in again", ArgsUsage: "NODE", Flags: with(), Action: unban},
 		{
+			Name: "audit", Usage: "list who changed what on the server: bans, reloads, drains and the like",
+			Flags: with(durationFlag("since", "how far back, as a `DURATION`, such as 7d", "", "as far as it is kept")), Action: noArgs(listAudit),
+		},
+		{
 			Name: "drain", Usage: "take no new allocations, and exit when the live ones have ended or drain_timeout has passed",
 			Flags: with(&cli.BoolFlag{Name: "wait", Usage: "return when the server has exited", DisableDefaultText: true}), Action: noArgs(drain),
 		},
@@ -299,9 +303,6 @@ func clientOf(file string) (*adminapi.Client, error) {
 	if err != nil && !errors.Is(err, datadir.ErrMissing) { // where serve never ran, the client says so better
 		return nil, err
 	}
-	base, err := adminapi.BaseURL("admin.listen", cfg.Admin.Listen)
-	if err != nil {
-		return nil, err
-	}
-	return adminapi.NewClient(base, token)
+	_, client, err := app.AdminClient(cfg, token)
+	return client, err
 }

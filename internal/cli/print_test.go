@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/audit"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/terminal"
 )
@@ -65,7 +66,15 @@ func TestPrint(t *testing.T) {
 				{Name: hostile, State: "full", Version: hostile, HeardSeconds: 1.26, Allocations: 5, Limit: 5, Differs: []string{"turn.realm", hostile}},
 			}})
 		},
-		"bans-none": func(w io.Writer) error { return printBans(w, now, adminapi.BanList{}) },
+		"audit": func(w io.Writer) error {
+			return printAudit(w, adminapi.AuditPage{More: true, Entries: []audit.Entry{
+				{N: 4, Time: now, What: audit.Reload, By: "SIGHUP", Refused: hostile},
+				{N: 3, Time: started, What: audit.Unban, Node: hostile, By: "admin.token", Via: "dashboard", From: "198.51.100.7"},
+				{N: 2, Time: started, What: audit.Ban, Node: hostile, Reason: hostile, Detail: "for 1h", By: "no token", Via: "command", From: "127.0.0.1"},
+			}})
+		},
+		"audit-none": func(w io.Writer) error { return printAudit(w, adminapi.AuditPage{}) },
+		"bans-none":  func(w io.Writer) error { return printBans(w, now, adminapi.BanList{}) },
 		"why": func(w io.Writer) error {
 			return printNode(w, now, adminapi.NodeRecord{
 				Node: hostile, Banned: true, Ban: &bans[1], Connected: true, Checked: started, CredentialsIssued: 3,

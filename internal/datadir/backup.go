@@ -84,7 +84,7 @@ func Backup(path, file, program string) (int, error) {
 }
 
 // settled reads a file, again if it was written meanwhile: usage.db alone is written in place, once a minute, and never over
-// what its last transaction needs.
+// what its last transaction needs, and audit.jsonl grows at its end.
 func settled(path string) (data []byte, at time.Time, err error) {
 	for range 50 {
 		before, err := os.Stat(path)

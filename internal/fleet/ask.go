@@ -178,9 +178,7 @@ func (f *Fleet) read(op uint64, n news) (text []byte, missing string) {
 		f.mu.Unlock()
 		return nil, ""
 	case json.Unmarshal(boxed, &a) != nil || a.Error == "" && len(a.Text) == 0:
-		f.mu.Lock()
-		f.counts.Malformed++
-		f.mu.Unlock()
+		f.malformed()
 		return nil, "its answer cannot be read"
 	case a.Error != "":
 		return nil, "it says: " + a.Error[:min(len(a.Error), 200)]

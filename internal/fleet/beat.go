@@ -36,7 +36,7 @@ func (f *Fleet) own() heartbeat {
 		Boot: f.boot, At: f.cfg.Now().UTC(), Name: f.cfg.Name, Region: f.cfg.Region, Takes: ring.Prints(), Who: f.who.Load(),
 		Answers: slices.Sorted(maps.Keys(f.cfg.Answers)), Self: f.cfg.Self(),
 	}
-	h.LiveAt, h.UsedAt = f.liveAt.Load(), f.usedAt.Load()
+	h.LiveAt, h.UsedAt, h.TiesAt = f.liveAt.Load(), f.usedAt.Load(), f.tiesAt.Load()
 	if ledger := f.ledger.Load(); ledger != nil {
 		h.Ledger = *ledger
 	}
@@ -115,6 +115,8 @@ func (f *Fleet) beat(ctx context.Context) {
 	f.settleAgain()
 	f.tellCounts(ctx, true)
 	f.hearCounts(ctx)
+	f.putTies(ctx)
+	f.hearTies(ctx)
 	f.tellWho(ctx)
 	f.hearWho(ctx)
 	f.sweep(ctx)
@@ -198,12 +200,7 @@ func (f *Fleet) waited(ctx context.Context) bool {
 func (f *Fleet) turn(founder bool) (beats int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	others := 0
-	for _, m := range f.machines {
-		if f.up(m) {
-			others++
-		}
-	}
+	others := f.others()
 	if founder || others == 0 || len(f.unshared) <= batch {
 		return 0
 	}
@@ -268,6 +265,7 @@ func (f *Fleet) sweep(ctx context.Context) {
 			p.HDel(ctx, machinesKey, boots...)
 			p.HDel(ctx, whoKey, boots...)
 			p.HDel(ctx, liveKey, boots...)
+			p.HDel(ctx, tiesKey, boots...)
 		}) // again when another looks
 	}
 	for part := range slices.Chunk(ids, batch) {
@@ -286,6 +284,7 @@ func (f *Fleet) goodbye(ctx context.Context) {
 		p.HDel(ctx, machinesKey, f.boot)
 		p.HDel(ctx, whoKey, f.boot)
 		p.HDel(ctx, liveKey, f.boot)
+		p.HDel(ctx, tiesKey, f.boot)
 		p.Publish(ctx, newsChannel, news{From: f.boot, Bye: f.seq.Add(1)}.seal(f.ring.Load()))
 	})
 	f.save(true)

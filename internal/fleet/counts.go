@@ -23,7 +23,6 @@ const (
 	liveEvery = 5  // beats
 	usedEvery = 30 // beats; with those of no consequence, see usage.Keeper.Share
 	maxCounts = 4 << 20
-	maxMissed = 64      // messages kept until what was missed before them has come
 	mostSaid  = 100_000 // Nodes in one message; more are put into Redis alone
 	maxLedger = 64
 	// monthsBack is for how many months before this one what machines used is kept in Redis.
@@ -63,19 +62,18 @@ type counts struct {
 	mu     sync.Mutex
 	months map[int32]*tally.Sums // this month and the one before; by ledger
 	month  int32
-	of     map[string]*following // by boot id
+	of     map[string]*tallied // by boot id
 }
 
-// following is how far the counts of one other machine are known.
-type following struct {
-	seq    uint64  // the last message
-	missed bool    // others before those in later were missed
-	later  []share // what came after that
-	used   uint64  // version of what it has used that was fetched
+// tallied is how far the counts of one other machine are known.
+type tallied struct {
+	follow[share]
+
+	used uint64 // version of what it has used that was fetched
 }
 
 func newCounts() *counts {
-	return &counts{live: tally.Sums{Most: maxCounts}, months: map[int32]*tally.Sums{}, of: map[string]*following{}}
+	return &counts{live: tally.Sums{Most: maxCounts}, months: map[int32]*tally.Sums{}, of: map[string]*tallied{}}
 }
 
 // LiveElsewhere returns how many allocations a Node has at other machines, as they last said. It is quick.
@@ -229,7 +227,11 @@ func marked(by map[string]uint64) tally.Counts {
 func (f *Fleet) here() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	n := 1
+	return 1 + f.others()
+}
+
+// others is how many machines there are without this one. f.mu is held.
+func (f *Fleet) others() (n int) {
 	for _, m := range f.machines {
 		if f.up(m) {
 			n++

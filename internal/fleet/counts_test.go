@@ -126,7 +126,7 @@ func TestCountsThatWereMissed(t *testing.T) {
 		f.takeShare(from, share{Seq: seq, Live: tally.Counts{tally.MarkOf(node): n}.Encode()})
 	}
 	f.elsewhere.mu.Lock()
-	f.elsewhere.of[from] = &following{}
+	f.elsewhere.of[from] = &tallied{}
 	f.elsewhere.mu.Unlock()
 	say(1, "a", 1)
 	say(3, "a", 3) // 2 was missed

@@ -26,6 +26,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet/banset"
 	"github.com/crolang-p2p/crolang-aio/internal/fleet/seal"
+	"github.com/crolang-p2p/crolang-aio/internal/fleet/ties"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 )
 
@@ -86,10 +87,17 @@ type Config struct {
 	Self func() Self
 	// Write makes what [Fleet.Pick] returns of a machine's URLs. It is called when those have changed, and must not block.
 	Write func(stun, turn []string) any
+	// Relaying is told where the other machines that are there have their relays, when that has changed. It must not block, nor call
+	// the Fleet. nil: nobody wants to know.
+	Relaying func(all []Relaying)
 	// Connected lists the Nodes that are connected to a Broker, as this machine knows; it is called every 10 s. nil: none.
 	Connected func() []string
 	// Counted is what limits over the fleet count; nil: nothing.
 	Counted Counted
+	// Ties is what machines know together of who may talk with whom; nil: nothing. TiesFor is for how long that counts, 0: nobody
+	// asks for it, and it is not shared.
+	Ties    *ties.Book
+	TiesFor func() time.Duration
 	// Answers are what answers the questions of other machines, by their kind; they are told which kinds these are. Each is called
 	// from one goroutine.
 	Answers map[string]Answerer
@@ -115,9 +123,12 @@ type Fleet struct {
 	elsewhere      *counts
 	ledger         atomic.Pointer[string] // of this machine
 	liveAt, usedAt atomic.Uint64          // see heartbeat
-	wake           chan struct{}          // has room for one: a beat is due now
-	heard          chan news              // bans of other machines that are not in force here yet
-	leave          atomic.Bool            // this machine drains
+	tiesAt         atomic.Uint64          // likewise
+	toldTies       toldTies
+	heardTies      heardTies
+	wake           chan struct{} // has room for one: a beat is due now
+	heard          chan news     // bans of other machines that are not in force here yet
+	leave          atomic.Bool   // this machine drains
 
 	questions chan news // of other machines, that are not answered yet
 
@@ -125,14 +136,16 @@ type Fleet struct {
 
 	mu        sync.Mutex
 	set       *banset.Set
-	unshared  map[string]struct{} // ids of records that Redis may not have
-	unsettled map[string]struct{} // Nodes whose bans could not be brought into line
-	dirty     bool                // the file is behind
-	machines  map[string]*machine // by boot id, without this one
-	strange   map[string]*machine // those that have another secret
-	told      *told               // what Nodes are told of this machine
-	clock     time.Duration       // how long Redis has been there
-	beaten    time.Time           // when it last was
+	unshared  map[string]struct{}      // ids of records that Redis may not have
+	unsettled map[string]struct{}      // Nodes whose bans could not be brought into line
+	dirty     bool                     // the file is behind
+	machines  map[string]*machine      // by boot id, without this one
+	strange   map[string]*machine      // those that have another secret
+	departed  map[string]time.Duration // by boot id: when those were forgotten that are gone, by clock
+	relaying  []Relaying               // as Config.Relaying was told
+	told      *told                    // what Nodes are told of this machine
+	clock     time.Duration            // how long Redis has been there
+	beaten    time.Time                // when it last was
 	waiting   map[uint64]*waiter
 	asking    map[uint64]*asking
 	state     redisState
@@ -187,11 +200,12 @@ func New(cfg Config) (*Fleet, error) {
 	f := &Fleet{
 		cfg: cfg, log: cfg.Logger, boot: rand.Text(), elsewhere: newCounts(), wake: make(chan struct{}, 1), heard: make(chan news, batch), set: banset.NewSet(),
 		unshared: map[string]struct{}{}, unsettled: map[string]struct{}{}, machines: map[string]*machine{},
-		strange: map[string]*machine{}, waiting: map[uint64]*waiter{}, asking: map[uint64]*asking{}, questions: make(chan news, maxAsked),
+		strange: map[string]*machine{}, departed: map[string]time.Duration{}, waiting: map[uint64]*waiter{}, asking: map[uint64]*asking{}, questions: make(chan news, maxAsked),
 	}
 	if err := CheckName(cfg.Region); err != nil {
 		return nil, fmt.Errorf("fleet.region: %w", err)
 	}
+	f.heardTies.of = map[string]*follow[tieNews]{}
 	first, err := f.Prepare(cfg.Settings)
 	if err != nil {
 		return nil, err
@@ -246,6 +260,9 @@ func (f *Fleet) Run(ctx context.Context) error {
 	listening.Go(func() { f.listen(ctx) })
 	listening.Go(func() { f.work(ctx) })
 	listening.Go(func() { f.answer(ctx) })
+	if f.cfg.Ties != nil {
+		listening.Go(func() { f.tie(ctx) })
+	}
 	tick := time.NewTicker(f.cfg.beat)
 	defer tick.Stop()
 	for {

@@ -3,7 +3,6 @@ package fleet
 import (
 	"context"
 	"encoding/json"
-	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -13,37 +12,16 @@ import (
 // takeShare takes in what another machine says of its counts. One that is not known to be there may be one that somebody has
 // kept the words of; what it really said is fetched.
 func (f *Fleet) takeShare(boot string, s share) {
-	f.mu.Lock()
-	m := f.machines[boot]
-	there := m != nil && f.up(m)
-	f.mu.Unlock()
-	if !there {
+	if !f.there(boot) {
 		return
 	}
 	c := f.elsewhere
 	c.mu.Lock()
-	of := c.of[boot]
-	if of == nil {
-		if len(c.of) >= maxMachines {
-			c.mu.Unlock()
-			return
-		}
-		of = &following{}
-		c.of[boot] = of
-	}
-	if s.Seq <= of.seq {
-		c.mu.Unlock()
-		return
-	}
-	of.missed = of.missed || s.Seq != of.seq+1
-	if of.seq = s.Seq; of.missed {
-		if len(of.later) == maxMissed {
-			of.later = of.later[1:]
-		}
-		of.later = append(of.later, s)
-	}
+	fresh := (c.of[boot] != nil || len(c.of) < maxMachines) && following(c.of, boot).take(s.Seq, s)
 	c.mu.Unlock()
-	f.addShare(boot, s)
+	if fresh {
+		f.addShare(boot, s)
+	}
 }
 
 // addShare adds what has changed.
@@ -71,9 +49,7 @@ func (f *Fleet) addUsed(s share, put func(*tally.Sums, string, tally.Counts)) {
 func (f *Fleet) decode(text []byte) (tally.Counts, bool) {
 	c, err := tally.Decode(text)
 	if err != nil {
-		f.mu.Lock()
-		f.counts.Malformed++
-		f.mu.Unlock()
+		f.malformed()
 	}
 	return c, err == nil
 }
@@ -99,12 +75,8 @@ func (f *Fleet) hearCounts(ctx context.Context) {
 		}
 	}
 	for boot, h := range said {
-		of := c.of[boot]
-		if of == nil {
-			of = &following{}
-			c.of[boot] = of
-		}
-		if h.LiveAt > of.seq || of.missed && len(of.later) > 0 && h.LiveAt+1 >= of.later[0].Seq {
+		of := following(c.of, boot)
+		if of.behind(h.LiveAt) {
 			missed = append(missed, boot)
 		}
 		if h.Ledger != "" && h.UsedAt != of.used {
@@ -122,12 +94,10 @@ func (f *Fleet) hearCounts(ctx context.Context) {
 			f.addUsed(s, (*tally.Sums).Replace)
 			c.mu.Lock()
 			c.of[boot].used = said[boot].UsedAt
-			later := slices.Clone(c.of[boot].later)
+			later := c.of[boot].since(s.Seq)
 			c.mu.Unlock()
 			for _, l := range later {
-				if l.Seq > s.Seq {
-					f.addUsed(l, (*tally.Sums).Set)
-				}
+				f.addUsed(l, (*tally.Sums).Set)
 			}
 		}
 	}
@@ -141,19 +111,14 @@ func (f *Fleet) replaceLive(boot string, all share) {
 	}
 	c := f.elsewhere
 	c.mu.Lock()
-	of := c.of[boot]
-	if len(of.later) > 0 && all.Seq+1 < of.later[0].Seq {
-		c.mu.Unlock()
-		return // older than what was missed
-	}
-	later := slices.Clone(of.later)
-	of.missed, of.later, of.seq = false, nil, max(of.seq, all.Seq)
+	later, ok := c.of[boot].catchUp(all.Seq)
 	c.mu.Unlock()
+	if !ok {
+		return
+	}
 	c.live.Replace(boot, live)
 	for _, s := range later {
-		if s.Seq > all.Seq {
-			f.addShare(boot, s)
-		}
+		f.addShare(boot, s)
 	}
 }
 

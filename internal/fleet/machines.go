@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"encoding/json"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -11,18 +12,23 @@ import (
 
 // Self is what a machine says of itself.
 type Self struct {
-	Version     string            `json:"version"`
-	STUN        []string          `json:"stun"` // URLs that clients are told, as where it is alone
-	TURN        []string          `json:"turn"`
-	Allocations int               `json:"allocations"`
-	Limit       int               `json:"limit,omitempty"` // of allocations; 0: none
-	FreePorts   int               `json:"free_ports"`
-	Ports       int               `json:"ports"`
-	Bits        uint64            `json:"bits"` // relayed per second, both ways
-	CPU         float64           `json:"cpu"`  // of all cores, 0 to 1
-	Nodes       int               `json:"nodes"`
-	Draining    bool              `json:"draining,omitempty"`
-	Same        map[string]string `json:"same"` // what all machines should have the same, by its name, as a text or a fingerprint
+	Version     string   `json:"version"`
+	STUN        []string `json:"stun"` // URLs that clients are told, as where it is alone
+	TURN        []string `json:"turn"`
+	Allocations int      `json:"allocations"`
+	Limit       int      `json:"limit,omitempty"` // of allocations; 0: none
+	FreePorts   int      `json:"free_ports"`
+	Ports       int      `json:"ports"`
+	Bits        uint64   `json:"bits"` // relayed per second, both ways
+	CPU         float64  `json:"cpu"`  // of all cores, 0 to 1
+	Nodes       int      `json:"nodes"`
+	Draining    bool     `json:"draining,omitempty"`
+	// Relays are the addresses of its relays, and RelayMin to RelayMax their ports.
+	Relays   []netip.Addr `json:"relays,omitempty"`
+	RelayMin uint16       `json:"relay_min,omitempty"`
+	RelayMax uint16       `json:"relay_max,omitempty"`
+
+	Same map[string]string `json:"same"` // what all machines should have the same, by its name, as a text or a fingerprint
 }
 
 // full reports whether no further allocation would be taken.
@@ -55,6 +61,7 @@ type heartbeat struct {
 	Who    uint64    `json:"who"`               // number of the list of its connected Nodes
 	LiveAt uint64    `json:"live_at,omitempty"` // number of the message up to which its live allocations stand in Redis
 	Ledger string    `json:"ledger,omitempty"`  // under which stands what it has used
+	TiesAt uint64    `json:"ties_at,omitempty"` // number of the message up to which its ties stand in Redis
 	UsedAt uint64    `json:"used_at,omitempty"` // how often it has put that there
 	// Answers are the kinds of questions that it answers: none where its version is older than questions are.
 	Answers []string `json:"answers,omitempty"`
@@ -68,6 +75,7 @@ const (
 	maxHeartbeat = 64 << 10
 	maxURLs      = 32
 	maxURL       = 512
+	maxRelays    = 32 // addresses
 	// maxSkew is how far the clock of a machine may be from ours: an older heartbeat may be one that somebody has kept.
 	maxSkew = time.Hour
 	// sayClock is from when on it is named.
@@ -84,7 +92,7 @@ func (h *heartbeat) ok() bool {
 			return false
 		}
 	}
-	return len(h.Takes) > 0
+	return len(h.Takes) > 0 && len(h.Relays) <= maxRelays
 }
 
 // machine is what is known of another one.
@@ -100,6 +108,14 @@ type machine struct {
 // up reports whether m is there. f.mu is held.
 func (f *Fleet) up(m *machine) bool {
 	return m.fresh && !m.left && f.clock-m.heard < f.gone() && m.skew.Abs() < maxSkew
+}
+
+// there reports whether the machine with that boot id is there, as far as is known.
+func (f *Fleet) there(boot string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.machines[boot]
+	return m != nil && f.up(m)
 }
 
 // gone is after what silence a machine counts as silent. f.mu is held.
@@ -188,6 +204,9 @@ func (f *Fleet) forgetMachines() (boots []string) {
 			silent := f.clock - m.heard
 			switch {
 			case m.fresh && silent > 10*time.Minute, !m.fresh && silent > 5*f.cfg.gone, m.left && silent > f.cfg.gone, m.fresh && f.replaced(m):
+				if f.machines[boot] == m {
+					f.depart(boot)
+				}
 				delete(all, boot)
 				boots = append(boots, boot)
 			}

@@ -22,6 +22,7 @@ type news struct {
 	Closed  int               `json:"closed,omitempty"`  // relays, with Applied
 	Beat    string            `json:"beat,omitempty"`    // a sealed heartbeat
 	Share   *share            `json:"share,omitempty"`   // what has changed in its counts
+	Ties    *tieNews          `json:"ties,omitempty"`    // what is new of who may talk with whom
 	Bye     uint64            `json:"bye,omitempty"`     // a heartbeat's number: there are no more
 	Ask     string            `json:"ask,omitempty"`     // a boxed question, Op its number
 	Answer  string            `json:"answer,omitempty"`  // a boxed answer to the question Op
@@ -52,6 +53,13 @@ func (f *Fleet) open(purpose, sealed string) ([]byte, bool) {
 		f.counts.Forged++
 	}
 	return nil, false
+}
+
+// malformed counts what was sealed with our secret and cannot be read.
+func (f *Fleet) malformed() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.counts.Malformed++
 }
 
 // unsealed is the text of a heartbeat that was sealed with another secret.
@@ -97,9 +105,7 @@ func (f *Fleet) take(ctx context.Context, payload string) {
 		return
 	}
 	if json.Unmarshal(text, &n) != nil {
-		f.mu.Lock()
-		f.counts.Malformed++
-		f.mu.Unlock()
+		f.malformed()
 		return
 	}
 	switch {
@@ -112,6 +118,8 @@ func (f *Fleet) take(ctx context.Context, payload string) {
 		f.arrange()
 	case n.Share != nil:
 		f.takeShare(n.From, *n.Share)
+	case n.Ties != nil:
+		f.takeTies(n.From, *n.Ties)
 	case n.Applied:
 		f.answered(n.Op, reply{n.From, n.Closed})
 	case n.Ask != "":
@@ -155,9 +163,7 @@ func (f *Fleet) takeRecords(ctx context.Context, all []news) {
 		for _, text := range n.Records {
 			r, err := banset.Decode(text)
 			if err != nil {
-				f.mu.Lock()
-				f.counts.Malformed++
-				f.mu.Unlock()
+				f.malformed()
 				continue
 			}
 			records, touched[i] = append(records, r), append(touched[i], r.Node)

@@ -64,6 +64,35 @@ func (f *Fleet) arrange() {
 		}
 	}
 	f.places.Store(next)
+	f.tellRelaying()
+}
+
+// Relaying is where another machine has its relays.
+type Relaying struct {
+	Boot     string // tells processes apart
+	Addrs    []netip.Addr
+	Min, Max uint16 // ports
+}
+
+// tellRelaying tells where others have relays, also those that drain: theirs live. f.mu is held.
+func (f *Fleet) tellRelaying() {
+	if f.cfg.Relaying == nil {
+		return
+	}
+	var all []Relaying
+	for boot, m := range f.machines {
+		if f.up(m) && len(m.said.Relays) > 0 {
+			all = append(all, Relaying{boot, m.said.Relays, m.said.RelayMin, m.said.RelayMax})
+		}
+	}
+	slices.SortFunc(all, func(x, y Relaying) int { return strings.Compare(x.Boot, y.Boot) })
+	if slices.EqualFunc(all, f.relaying, func(x, y Relaying) bool {
+		return x.Boot == y.Boot && x.Min == y.Min && x.Max == y.Max && slices.Equal(x.Addrs, y.Addrs)
+	}) {
+		return
+	}
+	f.relaying = all
+	f.cfg.Relaying(all)
 }
 
 // Pick chooses what a Node at an address, which may be unknown, is told: what [Config].Write made of the URLs of two machines,

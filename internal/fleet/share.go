@@ -203,9 +203,7 @@ func (f *Fleet) openRecord(sealed string) (banset.Record, bool) {
 	}
 	r, err := banset.Decode(text)
 	if err != nil {
-		f.mu.Lock()
-		f.counts.Malformed++
-		f.mu.Unlock()
+		f.malformed()
 		return r, false
 	}
 	return r, true

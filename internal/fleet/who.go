@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/crolang-p2p/crolang-aio/internal/fleet/tally"
 )
 
 // Who is connected where is shared by lists, not by joins: a Node that has just joined has a credential of hours, so that the
@@ -18,25 +20,18 @@ const (
 	// whoStays is how long the Nodes of a machine that fell silent count as connected: so do those whose Broker is gone.
 	whoStays = 90 * time.Second
 	maxWho   = 1 << 20 // Nodes of one machine
+	markLen  = len(tally.Mark{})
 	// listsOfABeat is how many lists one machine fetches in a beat: of many machines' one after the other.
 	listsOfABeat = 16
 	forWho       = "who"
 	whoKey       = prefix + "who" // a hash: sealed lists by boot id
 )
 
-// mark stands for a Node in a list.
-type mark [8]byte
-
-func markOf(node string) mark {
-	sum := sha256.Sum256([]byte(node))
-	return mark(sum[:8])
-}
-
 // crowd is the Nodes that are connected at one other machine.
 type crowd struct {
 	version uint64
 	fetched uint64 // when, by position.round
-	nodes   map[mark]struct{}
+	nodes   map[tally.Mark]struct{}
 }
 
 // Connected reports whether a Node is connected to a Broker of another machine, as far as this one has heard: that takes up to
@@ -46,7 +41,7 @@ func (f *Fleet) Connected(node string) bool {
 	if all == nil || len(*all) == 0 {
 		return false
 	}
-	m := markOf(node)
+	m := tally.MarkOf(node)
 	for _, c := range *all {
 		if _, here := c.nodes[m]; here {
 			return true
@@ -61,7 +56,7 @@ func (f *Fleet) ConnectedAt(node string) (names []string) {
 	if all == nil {
 		return nil
 	}
-	m := markOf(node)
+	m := tally.MarkOf(node)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for boot, c := range *all {
@@ -83,10 +78,10 @@ func (f *Fleet) tellWho(ctx context.Context) {
 	}
 	nodes := f.cfg.Connected()
 	nodes = nodes[:min(len(nodes), maxWho)]
-	list := make([]byte, 0, len(nodes)*len(mark{}))
+	list := make([]byte, 0, len(nodes)*markLen)
 	slices.Sort(nodes)
 	for _, node := range nodes {
-		m := markOf(node)
+		m := tally.MarkOf(node)
 		list = append(list, m[:]...)
 	}
 	sum := sha256.Sum256(list)
@@ -149,15 +144,13 @@ func (f *Fleet) readWho(boot, sealed string) (c crowd, ok bool) {
 		return c, false
 	}
 	list, err := base64.RawStdEncoding.DecodeString(string(text))
-	if err != nil || len(list)%len(mark{}) != 0 || len(list) > maxWho*len(mark{}) {
-		f.mu.Lock()
-		f.counts.Malformed++
-		f.mu.Unlock()
+	if err != nil || len(list)%markLen != 0 || len(list) > maxWho*markLen {
+		f.malformed()
 		return c, false
 	}
-	c.nodes = make(map[mark]struct{}, len(list)/len(mark{}))
-	for m := range slices.Chunk(list, len(mark{})) {
-		c.nodes[mark(m)] = struct{}{}
+	c.nodes = make(map[tally.Mark]struct{}, len(list)/markLen)
+	for m := range slices.Chunk(list, markLen) {
+		c.nodes[tally.Mark(m)] = struct{}{}
 	}
 	return c, true
 }

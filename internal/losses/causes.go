@@ -70,18 +70,19 @@ var causes = map[Area]map[string]Cause{
 		"unchecked": {"Nodes are turned away unheard: too many tokens wait to be compared with argon2id lines", "somebody tries tokens, or too many Nodes have argon2id lines: random tokens do with sha256 lines of `crolang-aio token new`", 1},
 	},
 	HTTP: {
-		"hooks 401":       {"the webhooks are called without their token", "give the Broker the lines of `crolang-aio broker-env`; close the port to strangers", 3}, // doctor tries once
-		"hooks 403":       {"the webhooks are called under a name that is not theirs", "call them by an address of this machine, or set a token", 1},
-		"admin 401":       {"the admin listener is called without its token", "give callers admin.token; close the port to strangers", some},
-		"hooks displaced": {"connections to the webhooks give way to newer ones: all places are taken", "close the port to strangers; Brokers keep few connections", some},
-		"admin displaced": {"connections to the admin listener give way to newer ones: all places are taken", "close the port to strangers", some},
-		"hooks panicked":  {"a call of a webhook was ended by a bug in the program", report, 1},
-		"admin panicked":  {"a request to the admin listener was ended by a bug in the program", report, 1},
-		"admin 403":       {"the admin listener is called under a name that is not its own, or by another site's page", "call it by an address of this machine, or by public.host", 1},
-		"admin 410":       {"links of `crolang-aio test-link` are opened that are used up, too old, or made up", "make another; if nobody has one, somebody guesses, in vain", some},
-		"https displaced": {"HTTPS connections that have not shown a token give way to newer ones", flood, many},
-		"https panicked":  {"a request over HTTPS was ended by a bug in the program", report, 1},
-		"https 404":       {"what is asked for over HTTPS is not among https.serve", "nothing: strangers look for servers everywhere", mass},
+		"hooks 401":           {"the webhooks are called without their token", "give the Broker the lines of `crolang-aio broker-env`; close the port to strangers", 3}, // doctor tries once
+		"hooks 403":           {"the webhooks are called under a name that is not theirs", "call them by an address of this machine, or set a token", 1},
+		"admin 401":           {"the admin listener is called without its token", "give callers admin.token; close the port to strangers", some},
+		"hooks displaced":     {"connections to the webhooks give way to newer ones: all places are taken", "close the port to strangers; Brokers keep few connections", some},
+		"admin displaced":     {"connections to the admin listener give way to newer ones: all places are taken", "close the port to strangers", some},
+		"hooks panicked":      {"a call of a webhook was ended by a bug in the program", report, 1},
+		"admin panicked":      {"a request to the admin listener was ended by a bug in the program", report, 1},
+		"admin bad_handshake": {"handshakes of TLS with the admin listener fail: plain HTTP comes, or clients refuse its certificate", "call it as https://, and see that callers trust its certificate", some},
+		"admin 403":           {"the admin listener is called under a name that is not its own, or by another site's page", "call it by an address of this machine, or by public.host", 1},
+		"admin 410":           {"links of `crolang-aio test-link` are opened that are used up, too old, or made up", "make another; if nobody has one, somebody guesses, in vain", some},
+		"https displaced":     {"HTTPS connections that have not shown a token give way to newer ones", flood, many},
+		"https panicked":      {"a request over HTTPS was ended by a bug in the program", report, 1},
+		"https 404":           {"what is asked for over HTTPS is not among https.serve", "nothing: strangers look for servers everywhere", mass},
 	},
 	Broker: {
 		"over_share":   {"connections to the Broker are refused: their address has as many as broker.limits.connections_per_ip lets it, or its share of all", "raise the limit if many Nodes are behind one address", 1},
@@ -106,6 +107,7 @@ var causes = map[Area]map[string]Cause{
 		"forged":    {"somebody without the secret has written there", "change the password of that Redis, and see who has it", 1},
 		"malformed": {"what a machine has written cannot be read", "run the same version on all machines; if they do, please report it", 1},
 		"stale":     {"a question of another machine is old, or came before", "somebody may keep and repeat what goes through that Redis; else check the clocks", some},
+		"rubbish":   {"what is no machine's stood in the fleet's Redis, and was deleted", "see who else can write that Redis", some},
 		"busy":      {"questions of other machines are not answered: there are too many", "ask less often: each look at a Node asks all machines", some},
 	},
 	Redis: {
@@ -121,6 +123,7 @@ var causes = map[Area]map[string]Cause{
 	},
 	Records: {
 		"forgotten":   {"Nodes that were seen longest ago are forgotten, to keep memory bounded", "nothing, unless strangers make up Node ids: see hooks.authenticate.mode", mass},
+		"audit_lost":  {"entries of the audit log are lost: the disk does not take them", "make room in data_dir, or see who may write there", 1},
 		"events_lost": {"whoever reads /api/events is too slow, and misses some", "look at the line to it; why-records have all of them", many},
 	},
 }

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -308,5 +309,40 @@ func TestBansOfFormerSpellings(t *testing.T) {
 	r := newRegistry(t, Config{DataDir: dir})
 	if b, ok := r.BanOf("Zo\u00eb"); !ok || b.Reason != "long" || len(r.Bans()) != 1 {
 		t.Errorf("%+v of %+v", b, r.Bans())
+	}
+}
+
+// A line of the file is what encoding/json makes of the ban, to the byte.
+func FuzzAppendBan(f *testing.F) {
+	f.Add("alice", "spam", int64(1_700_000_000_123_000_000), int64(0))
+	f.Add(`ö "quoted" \ /../ <x>&`+" \u2028 😀\xff\x7f", "\n", int64(1), int64(9_000_000_000_000_000_000))
+	f.Fuzz(func(t *testing.T, node, reason string, since, until int64) {
+		b := Ban{Node: node, Reason: reason, Since: time.Unix(0, since).UTC()}
+		if until != 0 {
+			b.Until = time.Unix(0, until)
+		}
+		want, errWant := json.Marshal(b)
+		got, err := appendBan([]byte("x"), b)
+		if (err != nil) != (errWant != nil) || err == nil && string(got) != "x"+string(want) {
+			t.Errorf("%s, %v; want %s, %v", got, err, want, errWant)
+		}
+	})
+}
+
+// BenchmarkBan bans a Node beside a hundred thousand others.
+func BenchmarkBan(b *testing.B) {
+	r, err := New(Config{DataDir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	all := make([]Imposed, 100_000)
+	for i := range all {
+		all[i] = Imposed{By: "the operator", Ban: Ban{Node: fmt.Sprint("node-number-", i), Reason: "spam and more spam", Since: time.Now().UTC()}}
+	}
+	r.Impose(all)
+	for i := 0; b.Loop(); i++ {
+		if _, err := r.Ban(fmt.Sprint("n", i), "spam", 0); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

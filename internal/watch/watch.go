@@ -49,7 +49,7 @@ func (w *Watcher) Add(path string) {
 // which may be nil: one call at a time, and only when the files have stayed as they are for two looks, since whoever
 // writes one may not be done. If changed returns true, files that it has not added are forgotten. Run returns nil when
 // ctx has ended and changed has returned.
-func (w *Watcher) Run(ctx context.Context, asked <-chan os.Signal, changed func() bool) error {
+func (w *Watcher) Run(ctx context.Context, asked <-chan os.Signal, changed func(asked bool) bool) error {
 	tick := time.NewTicker(w.every)
 	defer tick.Stop()
 	for {
@@ -63,7 +63,7 @@ func (w *Watcher) Run(ctx context.Context, asked <-chan os.Signal, changed func(
 		}
 		if w.look() || ask {
 			w.begin()
-			if changed() {
+			if changed(ask) {
 				w.forget()
 			}
 		}

@@ -152,7 +152,7 @@ func TestRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	hup, called, done := make(chan os.Signal), make(chan struct{}), make(chan error)
 	go func() {
-		done <- w.Run(ctx, hup, func() bool {
+		done <- w.Run(ctx, hup, func(bool) bool {
 			w.Add(file)
 			called <- struct{}{}
 			return true

@@ -243,7 +243,7 @@ func (c *conn) CloseWrite() error {
 type connKey struct{}
 
 func withConn(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, c)
+	return context.WithValue(ctx, connKey{}, underTLS(c))
 }
 
 // Accepted is the connection of a request that a Guard serves, as its listener has returned it; nil elsewhere.
@@ -279,10 +279,11 @@ func Abandon(r *http.Request) {
 }
 
 func (g *Guard) connState(nc net.Conn, state http.ConnState) {
-	c, ok := nc.(*conn)
+	c, ok := underTLS(nc).(*conn)
 	if !ok {
 		return
 	}
+	g.countHandshake(nc, state)
 	c.state.Store(int32(state))
 	switch state {
 	case http.StateNew:

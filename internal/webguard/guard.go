@@ -6,6 +6,7 @@ package webguard
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,6 +61,10 @@ type Config struct {
 	Listener net.Listener // used in place of Listen if set (socket activation); Run closes it
 	Handler  http.Handler // sees only requests that passed every check; no token is left in their header or URL
 
+	// Certificate makes the listener speak TLS 1.2 or later, with what it returns for each handshake; nil: plain HTTP. A client that
+	// speaks plain HTTP to it gets 400, and is told.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
 	Settings
 	Exempt    func(r *http.Request) Exemption // nil: nothing is exempt; called before any check, must not block
 	CheckHost HostCheck
@@ -92,6 +97,7 @@ type Guard struct {
 	letGo  atomic.Bool    // every answer is the last of its connection
 	probe  string         // path of Alive's requests, which nobody else knows
 	panics contain.Panics
+	failed atomic.Uint64 // handshakes of TLS
 	refusals
 }
 
@@ -168,11 +174,15 @@ func (g *Guard) Open() int {
 }
 
 // Lost is what was not served as it should have been, since New, by cause: connections that gave way to newer ones beyond
-// MaxConns (displaced), and requests whose handler panicked (panicked), which is always 0, but for a mistake of ours.
+// MaxConns (displaced), handshakes of TLS that failed (bad_handshake), and requests whose handler panicked (panicked), which is always 0, but for a mistake of ours.
 func (g *Guard) Lost() map[string]uint64 {
 	g.conns.mu.Lock()
 	defer g.conns.mu.Unlock()
-	return map[string]uint64{"displaced": g.conns.displaced, "panicked": g.panics.Count()}
+	lost := map[string]uint64{"displaced": g.conns.displaced, "panicked": g.panics.Count()}
+	if g.cfg.Certificate != nil {
+		lost["bad_handshake"] = g.failed.Load()
+	}
+	return lost
 }
 
 // SetMachine replaces Config.Machine, for every request that begins from now on.
@@ -193,7 +203,7 @@ func (g *Guard) LetGo() { g.letGo.Store(true) }
 // reset, unless another process holds the Listener too: then they wait for whoever accepts next.
 func (g *Guard) Run(ctx context.Context) error {
 	served := make(chan error, 1)
-	go func() { served <- g.server.Serve(g.conns) }()
+	go func() { served <- g.server.Serve(g.spoken()) }()
 	select {
 	case err := <-served:
 		_ = g.server.Close()
@@ -288,8 +298,8 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.refuse(w, r, status, err)
 		return
 	}
-	if may == mayRead {
-		r = r.WithContext(context.WithValue(r.Context(), readOnlyKey{}, true))
+	if may == mayRead || may == mayAll && set.token.need && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		r = r.WithContext(context.WithValue(r.Context(), permissionKey{}, may))
 	}
 	if exempt&NoQueue == 0 {
 		if !g.enter(w, r) {

@@ -76,10 +76,14 @@ func (t *tokenCheck) of(r *http.Request) permission {
 	return mayNothing
 }
 
-type readOnlyKey struct{}
+type permissionKey struct{}
 
 // ReadOnly reports whether a request that a Guard let in came with the token that may look and change nothing.
-func ReadOnly(r *http.Request) bool { return r.Context().Value(readOnlyKey{}) != nil }
+func ReadOnly(r *http.Request) bool { return r.Context().Value(permissionKey{}) == mayRead }
+
+// WithToken reports whether a request that a Guard let in, and that is no GET or HEAD, came with the token that may change things:
+// where none is set, it came without.
+func WithToken(r *http.Request) bool { return r.Context().Value(permissionKey{}) == mayAll }
 
 // strip takes the token out of a request that passed, so that no handler can log or forward it.
 func strip(r *http.Request) {

@@ -63,14 +63,14 @@ func TestBothFamilies(t *testing.T) {
 					t.Fatalf("the peer got %q from %v: %v", buf[:n], from, err)
 				}
 			}
+			// A number that the one family has is no number for the other. Its answer comes after what was sent has been counted.
+			wantCode(t, "a channel of the other family", c.Bind(within(t), 0x4000+uint16(gone), peers[1-gone]), 400)
 			if all := r.Allocations()[0]; all.Channels != 2 || all.Permissions != 2 || all.Stats.Up.Datagrams != 2 {
 				t.Errorf("listed as %+v", all)
 			}
 			if len(r.Toward("n", []netip.Addr{netip.IPv6Loopback()})) != 1 {
 				t.Error("it does not lead to its IPv6 peer")
 			}
-			// A number that the one family has is no number for the other.
-			wantCode(t, "a channel of the other family", c.Bind(within(t), 0x4000+uint16(gone), peers[1-gone]), 400)
 
 			if err := refresh(t, c, f, 0); err != nil {
 				t.Fatal(err)

@@ -90,6 +90,7 @@ type Config struct {
 	// Elsewhere returns how many allocations a Node has at other machines, which count for Settings.AllocationsPerNode. It must be
 	// quick; nil: there are no other machines.
 	Elsewhere func(node string) int
+	Fleet     Fleet // nil: there are no other machines, as far as peers are concerned
 	// OwnListener reports whether this process listens on a. Such an address is never a peer, whatever the policy
 	// allows.
 	OwnListener func(a netip.AddrPort) bool
@@ -142,6 +143,9 @@ func New(cfg Config) (*Control, error) {
 	}
 	if cfg.Ledger == nil {
 		cfg.Ledger = noLedger{}
+	}
+	if cfg.Fleet == nil {
+		cfg.Fleet = noFleet{}
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -202,9 +206,14 @@ func (c *Control) Recheck() {
 
 func (c *Control) recheck(s *session) {
 	s.legs(func(l *leg) {
-		l.relay.Restrict(func(ip netip.Addr) bool {
-			allowed, _ := c.cfg.CheckPeer(ip)
-			return allowed
+		l.relay.Restrict(func(ip netip.Addr) relay.Scope {
+			if allowed, _ := c.cfg.CheckPeer(ip); allowed {
+				return relay.ScopeAny
+			}
+			if c.cfg.Fleet.HasRelays(ip) {
+				return relay.ScopeFleet
+			}
+			return 0
 		})
 	})
 }

@@ -21,6 +21,7 @@ type leg struct {
 
 	expires atomic.Int64 // Unix seconds
 	ended   atomic.Bool
+	closed  atomic.Bool // see closeRelay
 }
 
 // legPrefix makes the address that stands for a leg in pion: ULA, so never one of the network's.
@@ -38,6 +39,7 @@ func (l *leg) begin(s *session, r *relay.Relay, expires time.Time) {
 	l.addr = net.UDPAddr{IP: l.ip[:], Port: 1}
 	l.expires.Store(expires.Unix())
 	s.alive.Add(1)
+	s.c.cfg.Fleet.Opened(s.node, r.Addr())
 }
 
 func (l *leg) number() uint64 { return binary.BigEndian.Uint64(l.ip[8:]) }
@@ -115,10 +117,18 @@ func (s *session) end(cause string) bool {
 	if s.ended.Swap(true) {
 		return false
 	}
-	s.legs(func(l *leg) { l.relay.Close() })
+	s.legs((*leg).closeRelay)
 	s.forgetReached()
 	s.c.removed(s, cause)
 	return true
+}
+
+// closeRelay stops relaying, and says so before somebody else can have the port.
+func (l *leg) closeRelay() {
+	if !l.closed.Swap(true) {
+		l.s.c.cfg.Fleet.Ended(l.relay.Addr())
+	}
+	l.relay.Close()
 }
 
 // close ends the session and has pion forget it. It must not be called from pion's goroutines.
@@ -149,7 +159,7 @@ func (l *leg) end(cause string) bool {
 		l.s.end(cause)
 		return true
 	}
-	l.relay.Close()
+	l.closeRelay()
 	return true
 }
 

@@ -142,15 +142,18 @@ func (r *request) decidePermission(p netip.AddrPort) (scope relay.Scope, code in
 	if own == nil {
 		return 0, 443, "family"
 	}
-	relays := r.c.plane.HasRelay(ip, own)
+	relays, fleet := r.c.plane.HasRelay(ip, own), r.c.cfg.Fleet.HasRelays(ip)
+	known := relays || fleet // what is behind it, each datagram shows
 	allowed, why := r.c.cfg.CheckPeer(ip)
 	switch {
 	case nodeid.Trial(r.node) && !relays:
 		return 0, r.forbidden(ip, notOfTest), "peer_denied"
 	case nodeid.Trial(r.node): // AllowSend and decidePeer see to it that they are its own
 		return relay.ScopeRelays, 0, ""
-	case allowed && (r.authorizedAddr(ip) || !relays && r.observed(ip) || relays && r.observing()):
+	case allowed && (r.authorizedAddr(ip) || !known && r.observed(ip) || known && r.observing()):
 		return relay.ScopeAny, 0, ""
+	case fleet:
+		return relay.ScopeFleet, 0, ""
 	case relays:
 		return relay.ScopeRelays, 0, ""
 	case allowed:
@@ -175,8 +178,12 @@ func (r *request) decidePeer(p netip.AddrPort) (scope relay.Scope, code int, cau
 		}
 		return relay.ScopeRelays, 0, ""
 	}
+	sibling := other == nil && r.c.cfg.Fleet.IsRelay(p)
 	allowed, why := r.c.cfg.CheckPeer(ip)
 	switch {
+	case sibling && (!allowed || r.c.set.Load().PeerMode == PeersAuthorized):
+		// Who has that relay may change while the channel is there.
+		scope = relay.ScopeFleet
 	case allowed:
 		scope = relay.ScopeAny
 	case other != nil:
@@ -204,6 +211,8 @@ func (r *request) authorized(p netip.AddrPort, other *relay.Relay) bool {
 		return true
 	case other != nil:
 		return r.session.mayReach(p, other) || r.observed(p.Addr())
+	case r.c.cfg.Fleet.IsRelay(p):
+		return r.session.mayReachElsewhere(p) || r.observed(p.Addr())
 	}
 	return r.authorizedAddr(p.Addr()) || r.observed(p.Addr())
 }
@@ -223,7 +232,13 @@ func (r *request) authorizedAddr(ip netip.Addr) bool {
 // forAddress is the scope of the permission that goes with a peer which may be reached within scope. Permission to
 // reach one relay is not permission to reach everything at its address.
 func (r *request) forAddress(ip netip.Addr, scope relay.Scope) relay.Scope {
-	if scope == relay.ScopeAny && r.c.plane.HasRelay(ip, r.session.toward(ip)) && !r.observing() && !r.authorizedAddr(ip) {
+	if scope != relay.ScopeAny || r.observing() || r.authorizedAddr(ip) {
+		return scope
+	}
+	switch {
+	case r.c.cfg.Fleet.HasRelays(ip):
+		return relay.ScopeFleet
+	case r.c.plane.HasRelay(ip, r.session.toward(ip)):
 		return relay.ScopeRelays
 	}
 	return scope
@@ -260,7 +275,10 @@ func (c *Control) AllowSend(r *relay.Relay, peer netip.AddrPort) bool {
 	}
 	if other == nil {
 		allowed, _ := c.cfg.CheckPeer(peer.Addr())
-		return allowed
+		if !allowed || c.set.Load().PeerMode == PeersAuthorized && c.cfg.Fleet.IsRelay(peer) {
+			return c.Sibling(r, peer)
+		}
+		return true
 	}
 	if c.set.Load().PeerMode != PeersAuthorized {
 		return true

@@ -129,6 +129,7 @@ func newRig(t testing.TB, edit func(*Config, *relay.Config)) *rig {
 	rcfg.Handler = r
 	rcfg.OwnListener = cfg.OwnListener
 	rcfg.AllowSend = r.AllowSend
+	rcfg.Sibling = r.Sibling
 	rcfg.OnClientGone = func(x *relay.Relay, cause string) { r.ClientGone(x, cause) }
 	plane, err := relay.New(rcfg)
 	if err != nil {

@@ -74,15 +74,19 @@ func (s *session) owns(other *relay.Relay) bool {
 // its authorisation has become old.
 func (s *session) mayReach(p netip.AddrPort, other *relay.Relay) bool {
 	o, ok := other.Tag().(*session)
-	if !ok {
-		return false
-	}
+	return ok && s.reaches(p, o.started, func(since time.Time) bool {
+		return s.node == o.node || s.c.cfg.Nodes.AuthorizedSince(s.node, o.node, since)
+	})
+}
+
+// reaches is mayReach for a relay that was opened at opened; authorized asks.
+func (s *session) reaches(p netip.AddrPort, opened time.Time, authorized func(since time.Time) bool) bool {
 	now := s.c.now()
 	s.mu.Lock()
 	at, known := s.relays[p]
 	s.mu.Unlock()
-	known = known && now.Sub(at) <= relay.PermissionLife && !at.Before(o.started)
-	if !known && s.node != o.node && !s.c.cfg.Nodes.AuthorizedSince(s.node, o.node, s.c.set.Load().authorizedSince(now)) {
+	known = known && now.Sub(at) <= relay.PermissionLife && !at.Before(opened)
+	if !known && !authorized(s.c.set.Load().authorizedSince(now)) {
 		return false
 	}
 	s.mu.Lock()

@@ -58,6 +58,7 @@ type Policy struct {
 	mu     sync.Mutex   // of those who change own
 	public []netip.Addr // see SetPublic
 	own    atomic.Pointer[snapshot]
+	fleet  atomic.Pointer[fleet] // see SetFleet
 }
 
 // lists are the parsed Deny and Allow. They never change.

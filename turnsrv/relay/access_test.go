@@ -183,7 +183,7 @@ func TestAccessModel(t *testing.T) {
 			case 0:
 				var grants []Grant
 				for range 1 + rng.IntN(20) {
-					g := Grant{addr(rng.IntN(30)), Scope(1 + rng.IntN(2))}
+					g := Grant{addr(rng.IntN(30)), Scope(1 + rng.IntN(3))}
 					grants = append(grants, g)
 					perms[g.Addr] = perm{max(perms[g.Addr].scope, g.Scope), now.now.Add(PermissionLife)}
 				}

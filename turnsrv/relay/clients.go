@@ -93,16 +93,10 @@ func (t *clientTable) resize(n int) []atomic.Pointer[clientEntry] {
 func (t *clientTable) replace(client netip.AddrPort, r, o *Relay) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	b := *t.buckets.Load()
-	link := &b[t.hash(client)&uint64(len(b)-1)]
-	for e := link.Load(); e != nil; e = link.Load() {
-		if e.relay == r {
-			n := &clientEntry{client: e.client, server: e.server, relay: o}
-			n.next.Store(e.next.Load())
-			link.Store(n)
-			return
-		}
-		link = &e.next
+	if link, e := t.find(client, r); e != nil {
+		n := &clientEntry{client: e.client, server: e.server, relay: o}
+		n.next.Store(e.next.Load())
+		link.Store(n)
 	}
 }
 
@@ -110,17 +104,26 @@ func (t *clientTable) replace(client netip.AddrPort, r, o *Relay) {
 func (t *clientTable) remove(client netip.AddrPort, r *Relay) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	link, e := t.find(client, r)
+	if e == nil {
+		return
+	}
+	link.Store(e.next.Load())
+	t.count--
+	if n := len(*t.buckets.Load()); n > minBuckets && t.count < n/4 {
+		t.resize(n / 2)
+	}
+}
+
+// find returns the entry of r and what leads to it; nil if r is not in. mu is held.
+func (t *clientTable) find(client netip.AddrPort, r *Relay) (*atomic.Pointer[clientEntry], *clientEntry) {
 	b := *t.buckets.Load()
 	link := &b[t.hash(client)&uint64(len(b)-1)]
 	for e := link.Load(); e != nil; e = link.Load() {
 		if e.relay == r {
-			link.Store(e.next.Load())
-			t.count--
-			if len(b) > minBuckets && t.count < len(b)/4 {
-				t.resize(len(b) / 2)
-			}
-			return
+			return link, e
 		}
 		link = &e.next
 	}
+	return nil, nil
 }

@@ -50,9 +50,11 @@ type Tuple struct {
 // Scope is how far a permission or a channel reaches.
 type Scope uint8
 
-// ScopeRelays reaches only live relayed transport addresses of this server, ScopeAny every peer.
+// ScopeRelays reaches only live relayed transport addresses of this server, ScopeFleet those of other machines too
+// ([Config.Sibling]), and ScopeAny every peer.
 const (
 	ScopeRelays Scope = iota + 1
+	ScopeFleet
 	ScopeAny
 )
 
@@ -121,6 +123,10 @@ type Config struct {
 
 	// Kernel relays channels below the sockets, where it can. nil: nothing does. Linux engine only.
 	Kernel Kernel
+
+	// Sibling reports whether r may exchange data with a relay of another machine at peer. It is called for each datagram that
+	// [ScopeFleet] alone lets through, must be quick, and must not change the relay. If it is nil, r may not.
+	Sibling func(r *Relay, peer netip.AddrPort) bool
 
 	Workers int // of the Linux engine; default GOMAXPROCS
 	// Files is how many descriptors this process may have open for Open to take another; 0: any number. Linux only.

@@ -105,7 +105,7 @@ func (m *model) change(c *modelClient) {
 		c.relay, c.perms, c.chans = r, map[netip.Addr]Scope{}, map[uint16]modelChannel{}
 		return
 	}
-	scope := Scope(1 + m.rng.IntN(2))
+	scope := [2]Scope{ScopeRelays, ScopeAny}[m.rng.IntN(2)]
 	number := 0x4000 + uint16(m.rng.IntN(6))
 	peer := m.address(c.family)
 	switch n := m.rng.IntN(20); {

@@ -116,7 +116,12 @@ func TestRestrict(t *testing.T) {
 		r.permit(p.Addr(), ScopeAny)
 		r.bind(0x4000+uint16(i), p, ScopeAny)
 	}
-	r.Restrict(func(ip netip.Addr) bool { return ip == good.Addr() })
+	r.Restrict(func(ip netip.Addr) Scope {
+		if ip == good.Addr() {
+			return ScopeAny
+		}
+		return 0
+	})
 	a := &r.access
 	for p, want := range map[netip.AddrPort]Scope{good: ScopeAny, bad: 0, other.Addr(): ScopeRelays} {
 		if got := a.permitted(p.Addr()); got != want {

@@ -93,7 +93,7 @@ func (t *tx) channelUp(r *Relay, msg []byte) {
 			return
 		}
 	}
-	if e.scope() != ScopeAny {
+	if s := e.scope(); s != ScopeAny && !t.plane.sibling(r, s, c.peer) {
 		r.up.drop(PeerDenied, 1)
 		return
 	}
@@ -135,7 +135,7 @@ func (t *tx) sendUp(r *Relay, msg []byte) {
 		t.deliver(r, b, m.Data)
 		return
 	}
-	if scope != ScopeAny {
+	if scope != ScopeAny && !p.sibling(r, scope, m.Peer) {
 		r.up.drop(PeerDenied, 1)
 		return
 	}
@@ -187,9 +187,9 @@ func (t *tx) fromPeer(r *Relay, from netip.AddrPort, data []byte) {
 // down passes data to r's client if a permission or channel of at least that scope lets it.
 func (t *tx) down(r *Relay, from netip.AddrPort, need Scope, data []byte) {
 	scope, c := r.access.scopeOf(from)
-	if scope < need {
+	if scope < need && !t.plane.sibling(r, scope, from) {
 		why := NoPermission
-		if scope != 0 { // the permission is for relays of this server alone
+		if scope != 0 { // the permission is for relays alone
 			why = PeerDenied
 		}
 		r.down.drop(why, 1)

@@ -210,6 +210,27 @@ func (p *Plane) PrepareMove(v4, v6 Family) (move func() (advertised []netip.Addr
 	return func() []netip.Addr { return append(p.ports[0].move(v4), p.ports[1].move(v6)...) }, nil
 }
 
+// sibling reports whether scope, which is not [ScopeAny], lets r exchange data with a peer that is no relay of this server.
+func (p *Plane) sibling(r *Relay, scope Scope, peer netip.AddrPort) bool {
+	return scope == ScopeFleet && p.cfg.Sibling != nil && p.cfg.Sibling(r, peer)
+}
+
+// RelayAddrs lists the addresses of relays, new or live: those that clients are told, and those that they are bound to if those
+// are single ones.
+func (p *Plane) RelayAddrs() (all []netip.Addr) {
+	for _, t := range p.ports {
+		places := t.places.Load()
+		for _, l := range append([]*place{places.now}, places.earlier...) {
+			for _, ip := range []netip.Addr{l.Advertise, l.Bind} {
+				if l.Bind.IsValid() && !ip.IsUnspecified() && !slices.Contains(all, ip) {
+					all = append(all, ip)
+				}
+			}
+		}
+	}
+	return all
+}
+
 // barred reports whether peer is a listening socket of this process.
 func (p *Plane) barred(peer netip.AddrPort) bool {
 	if p.cfg.OwnListener != nil && p.cfg.OwnListener(peer) {

@@ -192,18 +192,21 @@ func (r *Relay) Tag() any { return r.tag }
 // Tuple is the 5-tuple of the relay's client.
 func (r *Relay) Tuple() Tuple { return r.src.Tuple }
 
-// Restrict applies a changed peer policy to what is open. allowed reports whether an address may still be a peer. What
-// is denied goes on between relays of this server only, and otherwise ends. allowed must not block or call the Relay.
-func (r *Relay) Restrict(allowed func(netip.Addr) bool) {
+// Restrict applies a changed peer policy to what is open. within is how far an address may still be reached: [ScopeAny],
+// [ScopeFleet], or 0 if it is denied. What is denied goes on between relays of this server only, and otherwise ends. within must
+// not block or call the Relay.
+func (r *Relay) Restrict(within func(netip.Addr) Scope) {
 	_ = r.change(func(a *access, now int64) error {
 		for p := a.permsBy.first; p != nil; {
 			next := p.due.newer
-			if !allowed(p.ip) {
-				if r.plane.HasRelay(p.ip, r) {
-					p.scope.Store(uint32(ScopeRelays))
-				} else {
-					a.drop(p)
-				}
+			switch s := within(p.ip); {
+			case s == ScopeAny:
+			case s == ScopeFleet && Scope(p.scope.Load()) >= ScopeFleet:
+				p.scope.Store(uint32(ScopeFleet))
+			case r.plane.HasRelay(p.ip, r):
+				p.scope.Store(uint32(ScopeRelays))
+			default:
+				a.drop(p)
 			}
 			p = next
 		}
@@ -211,10 +214,10 @@ func (r *Relay) Restrict(allowed func(netip.Addr) bool) {
 			next := c.due.newer
 			old := reach(c.reach.Load()) & reachScope
 			scope := Scope(old)
-			if !allowed(c.peer.Addr()) {
-				scope = ScopeRelays
+			if s := within(c.peer.Addr()); s != ScopeAny {
+				scope = min(scope, max(s, ScopeRelays))
 			}
-			if reach(scope) != old && r.plane.RelayAt(c.peer) == nil {
+			if reach(scope) != old && scope == ScopeRelays && r.plane.RelayAt(c.peer) == nil {
 				a.unbind(c)
 			} else if e := r.reach(c.peer, scope); uint32(e) != c.reach.Load() {
 				a.extend(c, e)

@@ -18,21 +18,26 @@ export function allocationTable(done, { withNode, elsewhere = () => false }) {
   const columns = withNode
     ? [["Node", "c-id"], ["Relayed address", "c-more"], ["Over"], ["Client", "c-skip"]]
     : [["Relay", "c-id"], ["Over"]];
-  columns.push(["Now", "num c-rate"], ["Trend", "c-skip"], ["Relayed", "num c-skip"]);
+  columns.push(["Now", "num c-rate"], ...(withNode ? [["Trend", "c-skip"]] : []), ["Relayed", "num c-skip"]);
   columns.push(...(withNode ? [["Dropped", "num c-skip"], ["Made", "c-seen"], ["Ends", "c-skip"]] : [["Ends", "c-seen"], ["Action", "c-action"]]));
   return table("Live allocations", columns, {
     kind: "lines",
     key: (a) => `${a.machine ?? ""} ${a.id}`,
     make: (a) => {
-      const cells = withNode ? [nodeLink(a.node), addresses(a), a.transport.toUpperCase(), a.client] : [h("span", { class: "address", title: `for ${a.client}, made ${new Date(a.created).toLocaleString()}` }, addresses(a)), a.transport.toUpperCase()];
+      const cells = withNode ? [nodeLink(a.node), relayLink(a), a.transport.toUpperCase(), a.client] : [h("span", { class: "address", title: `for ${a.client}, made ${new Date(a.created).toLocaleString()}` }, addresses(a)), a.transport.toUpperCase()];
       const relayed = bytes(a.bytes_in + a.bytes_out);
-      cells.push(rate(a.rate), spark("allocation " + a.id, a.rate ?? 0));
-      if (withNode) cells.push(relayed, count(a.drops), ago(a.created), ago(a.expires));
+      cells.push(rate(a.rate));
+      if (withNode) cells.push(spark("allocation " + a.id, a.rate ?? 0), relayed, count(a.drops), ago(a.created), ago(a.expires));
       else cells.push(relayed + (a.drops ? `, ${count(a.drops)} dropped` : ""), ago(a.expires), elsewhere(a) ? h("span", { class: "hint", text: `at ${printable(a.machine)}` }) : closeButton(a, done));
       return cells;
     },
     empty: withNode ? "Nothing is relayed now." : "It has no relay now.",
   });
+}
+
+// relayLink leads to the plot of one allocation, on the page of its Node.
+function relayLink(a) {
+  return h("a", { class: "address", href: "#/node?" + new URLSearchParams({ id: a.node, relay: a.id }), text: addresses(a) });
 }
 
 function closeButton(a, done) {

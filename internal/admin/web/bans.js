@@ -2,6 +2,7 @@
 
 import { attempt, ban, changeButton, durationSelect, every, unban } from "./actions.js";
 import { call } from "./api.js";
+import { changes } from "./changes.js";
 import { ago, field, h, labelled, nodeLink, pager, printable, quoted, table } from "./dom.js";
 
 export const title = "Bans";
@@ -40,7 +41,8 @@ export function show(main, _, signal) {
     h("section", {}, h("h2", { text: "Ban a Node" }),
       h("p", { class: "hint", text: "Its live allocations end at once; it gets no new ones, no credentials, and the Broker is told at its next check." }), form),
     h("section", {}, h("h2", { text: "In force" }),
-      h("div", { class: "row" }, labelled("Find", search), pages.el), list.el));
+      h("div", { class: "row" }, labelled("Find", search), pages.el), list.el),
+    changes(signal, { title: "Who banned, and who lifted", empty: "No Node has been banned, and no ban lifted.", what: "ban,unban" }));
   const refresh = every(3000, signal, async () => {
     const query = pages.query();
     if (search.value) query.q = search.value;

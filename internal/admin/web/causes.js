@@ -34,10 +34,11 @@ const WORDS = {
   channel_conflict: "A channel number or peer that is bound to another.",
   malformed: "A request that lacks something or has it in a wrong form: a faulty client, or a scanner.",
   unknown_attribute: "An attribute that must be understood and is not.",
+  alternate: "Clients are sent to the server that turn.alternate names.",
   engine: "A mistake in crolang-aio: please report it with the log.",
 };
 
-const USUAL = new Set(["stale_nonce", "peer_would_be_unauthorized"]);
+const USUAL = new Set(["alternate", "stale_nonce", "peer_would_be_unauthorized"]);
 
 /** causes lists what was refused, {name, code, cause, words, usual, n}, the most frequent first. Usual is what is no error. */
 export function causes(refusals) {

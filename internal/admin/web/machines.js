@@ -21,6 +21,9 @@ function stateTag(m) {
 
 const percent = (part, whole) => (whole > 0 ? `${Math.round((100 * part) / whole)} %` : "–");
 
+// lately is a figure with its line of the last minutes below.
+const lately = (text, line) => h("span", { class: "lately" }, text, line);
+
 const keyOf = (m) => `machine ${m.process}`;
 
 function lead(f) {
@@ -36,8 +39,7 @@ export function show(main, _, signal) {
   const figure = plot(signal, { height: 160, names: ["relayed by all", "relayed by this machine"] });
   const about = h("div");
   const list = table("Machines of the fleet", [
-    ["Machine", "c-id"], ["Region"], ["State", "c-rate"], ["Relays", "num c-skip"], ["Relays lately", "c-skip"], ["Traffic", "num c-seen"], ["Traffic lately", "c-skip"],
-    ["CPU", "num c-skip"], ["CPU lately", "c-skip"], ["Free ports", "num c-skip"], ["Nodes", "num c-skip"], ["Version", "c-skip"], ["To look at", "c-more"],
+    ["Machine", "c-id"], ["Region"], ["State", "c-rate"], ["Relays", "num c-skip"], ["Traffic", "num c-seen"], ["CPU", "num c-skip"], ["Free ports", "num c-skip"], ["Nodes", "num c-skip"], ["Version", "c-skip"], ["To look at", "c-more"],
   ], {
     kind: "lines",
     key: (m) => m.process,
@@ -46,9 +48,9 @@ export function show(main, _, signal) {
       return [
         h("span", {}, h("bdi", { class: "id", text: printable(m.name) }), m.here ? h("span", { class: "tag", text: "this one" }) : null),
         printable(m.region ?? "") || "–", stateTag(m),
-        m.limit ? `${count(m.allocations)} of ${count(m.limit)}` : count(m.allocations), spark(keyOf(m) + " allocations", here ? m.allocations : 0, 10),
-        `${bytes(m.bits_per_second / 8)}/s`, spark(keyOf(m), here ? m.bits_per_second / 8 : 0),
-        `${Math.round(100 * m.cpu)} %`, spark(keyOf(m) + " cpu", here ? m.cpu : 0, 1),
+        lately(m.limit ? `${count(m.allocations)} of ${count(m.limit)}` : count(m.allocations), spark(keyOf(m) + " allocations", here ? m.allocations : 0, 10)),
+        lately(`${bytes(m.bits_per_second / 8)}/s`, spark(keyOf(m), here ? m.bits_per_second / 8 : 0)),
+        lately(`${Math.round(100 * m.cpu)} %`, spark(keyOf(m) + " cpu", here ? m.cpu : 0, 1)),
         percent(m.free_ports, m.ports), count(m.nodes), printable(m.version), remarks(m),
       ];
     },

@@ -1,9 +1,9 @@
 // All that is known of one Node, with its why-record.
 
-import { every, testLinkButton } from "./actions.js";
+import { addresses, every, testLinkButton } from "./actions.js";
 import { allocationTable } from "./allocations.js";
 import { call } from "./api.js";
-import { ago, bytes, count, facts, h, printable } from "./dom.js";
+import { ago, bytes, count, facts, h, labelled, printable } from "./dom.js";
 import { banButton, stateTag } from "./nodes.js";
 import { store, watch } from "./store.js";
 import { storyLink } from "./story.js";
@@ -22,7 +22,11 @@ export function show(main, params, signal) {
   const state = h("p", { class: "row about" });
   const known = h("div");
   let points = [];
-  const figure = timeline(signal, { node: id, live: () => points, heading: "Traffic", height: 140, names: ["sent", "received"] });
+  const relay = relayChoice(params.get("relay"), () => figure.draw());
+  const figure = timeline(signal, {
+    node: id, live: () => relay.points() ?? points, forgetful: () => relay.points() !== null, choose: relay.el,
+    heading: "Traffic", height: 140, names: ["sent", "received"],
+  });
   let here; // the machine that answers; undefined: it is alone
   const allocations = allocationTable(() => refresh(), { withNode: false, elsewhere: (a) => Boolean(a.machine) && a.machine !== here });
   const why = whyRecord();
@@ -49,6 +53,7 @@ export function show(main, params, signal) {
     known.replaceChildren(facts(pairs(n, id)));
     allocations.update(n.allocations);
     points = ratesOf(id, n.allocations.map((a) => ({ ...a, id: `${a.machine ?? ""} ${a.id}` })));
+    relay.update(n);
     figure.draw();
     why.update(n);
   });
@@ -61,6 +66,29 @@ export function show(main, params, signal) {
   watch(signal, (what) => {
     if (what === "note" && store.notes[0].node === id) refresh();
   });
+}
+
+const RELAYS = 20; // to choose among: more are in the table alone
+
+// relayChoice chooses one of a Node's live allocations for the plot. points() is what that has relayed, null: all are shown.
+function relayChoice(wanted, changed) {
+  const select = h("select", { id: "relay", on: { change: () => { wanted = select.value; changed(); } } });
+  const el = labelled("Of", select);
+  el.hidden = true;
+  let known = new Map(); // by key: {text, points}
+  function update({ allocations, machine }) {
+    const now = new Map(allocations.slice(0, RELAYS).map((a) => {
+      const key = a.machine && a.machine !== machine ? `${a.machine} ${a.id}` : a.id;
+      return [key, { text: addresses(a), points: ratesOf("allocation " + key, [{ ...a, id: key }]) }];
+    }));
+    const same = now.size === known.size && [...now.keys()].every((key) => known.has(key));
+    known = now;
+    if (same) return;
+    select.replaceChildren(h("option", { value: "", text: "all its relays" }), ...[...known].map(([value, { text }]) => h("option", { value, text })));
+    select.value = known.has(wanted) ? wanted : "";
+    el.hidden = known.size === 0;
+  }
+  return { el, update, points: () => known.get(wanted)?.points ?? null };
 }
 
 function pairs(n, id) {

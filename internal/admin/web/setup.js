@@ -2,6 +2,7 @@
 
 import { attempt, every } from "./actions.js";
 import { call } from "./api.js";
+import { changes } from "./changes.js";
 import { ago, count, duration, facts, h, rich, say, setText, table } from "./dom.js";
 
 export const title = "Set-up";
@@ -41,7 +42,8 @@ export function show(main, _, signal) {
       h("section", {}, h("h2", { text: "Certificate" }), certificate)),
     h("section", {}, h("h2", { text: "Listeners" }), ports.el),
     h("section", {}, brokers),
-    h("div", { class: "two" }, h("section", {}, h("h2", { text: "Limits" }), limits.el), did));
+    h("div", { class: "two" }, h("section", {}, h("h2", { text: "Limits" }), limits.el), did),
+    changes(signal, { title: "Who changed what", empty: "Nothing has been changed." }));
 
   let first = true;
   every(5000, signal, async () => {

@@ -17,9 +17,9 @@ const KEY = "crolang-aio-range";
 
 /**
  * timeline makes the plot with its ranges; draw() shows what has come. It is of all Nodes; or of one, whose last minutes live() returns as
- * points.
+ * points. While forgetful() is true they are of something that the server remembers nothing of. choose is a control beside the ranges.
  */
-export function timeline(signal, { node, live = () => store.points, heading = "Relayed", ...looks } = {}) {
+export function timeline(signal, { node, live = () => store.points, forgetful = () => false, choose, heading = "Relayed", ...looks } = {}) {
   const figure = plot(signal, looks);
   const remembered = {}; // by step
   let chosen = RANGES.find((r) => r.name === recall(() => localStorage.getItem(KEY)));
@@ -28,11 +28,11 @@ export function timeline(signal, { node, live = () => store.points, heading = "R
     on: { click: () => { chosen = r; recall(() => localStorage.setItem(KEY, r.name)); ask(); draw(); } },
   }));
   const choice = h("div", { class: "chips", role: "group", "aria-label": "Range", hidden: true }, ...buttons);
-  const el = h("section", {}, h("div", { class: "row" }, h("h2", { text: heading }), choice), figure.el);
+  const el = h("section", {}, h("div", { class: "row" }, h("h2", { text: heading }), choose ?? "", choice), figure.el);
 
   // beforeLive are the minutes that the server remembers of before this page was opened.
   function beforeLive([first]) {
-    if (!remembered.minute) return [];
+    if (!remembered.minute || forgetful()) return [];
     const before = pointsOf(remembered.minute).filter((p) => !first || p.time < first.time);
     if (first && before.length) first.gap = 1.5 * remembered.minute.step * 1000; // joins them
     return before;
@@ -40,7 +40,7 @@ export function timeline(signal, { node, live = () => store.points, heading = "R
 
   // shown is the range that was chosen; else the longest that there is something to show of.
   function shown() {
-    if (choice.hidden) return RANGES[0];
+    if (choice.hidden || forgetful()) return RANGES[0];
     if (chosen) return chosen;
     if (node) return RANGES[0]; // what it does now
     const minutes = remembered.minute?.in.filter((value) => value !== null).length ?? 0;
@@ -58,7 +58,10 @@ export function timeline(signal, { node, live = () => store.points, heading = "R
 
   function draw() {
     const range = shown();
-    buttons.forEach((b, i) => b.setAttribute("aria-pressed", String(RANGES[i] === range)));
+    buttons.forEach((b, i) => {
+      b.setAttribute("aria-pressed", String(RANGES[i] === range));
+      b.disabled = forgetful() && i > 0;
+    });
     const past = range.step && remembered[range.step];
     if (range.step && !past) return; // it is on its way
     const points = live();

@@ -20,49 +20,27 @@ func (r *Ring) Box(purpose string, text []byte) string { return box(r.keys, purp
 func (r *Ring) Enclose(purpose string, text []byte) string { return box(r.keys[:1], purpose, text) }
 
 func box(keys []key, purpose string, text []byte) string {
-	key := make([]byte, contentKey)
-	rand.Read(key)
-	var b strings.Builder
-	for i, k := range keys {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(k.print)
-		b.WriteByte(':')
-		b.WriteString(shut(k.box, purpose, key))
-	}
-	b.WriteByte(' ')
-	b.WriteString(shut(key, purpose, text))
-	return b.String()
+	own := make([]byte, contentKey)
+	rand.Read(own)
+	return heads(keys, func(k key) string { return shut(k.box, purpose, own) }) + " " + shut(own, purpose, text)
 }
 
 // Unbox returns the text of what was boxed for purpose. The error is [ErrStranger] if none of our secrets was used, and
 // [ErrForged] if it was boxed for another purpose, or is not as it was.
 func (r *Ring) Unbox(purpose, boxed string) ([]byte, error) {
-	keys, sealed, ok := strings.Cut(boxed, " ")
+	k, wrapped, sealed, err := r.find(boxed)
+	if err != nil {
+		return nil, err
+	}
+	own, ok := open(k.box, purpose, wrapped)
+	if !ok || len(own) != contentKey {
+		return nil, ErrForged
+	}
+	text, ok := open(own, purpose, sealed)
 	if !ok {
 		return nil, ErrForged
 	}
-	for n := 0; keys != "" && n < maxKeys; n++ {
-		var one string
-		one, keys, _ = strings.Cut(keys, ",")
-		print, wrapped, _ := strings.Cut(one, ":")
-		for _, k := range r.keys {
-			if k.print != print {
-				continue
-			}
-			key, ok := open(k.box, purpose, wrapped)
-			if !ok || len(key) != contentKey {
-				return nil, ErrForged
-			}
-			text, ok := open(key, purpose, sealed)
-			if !ok {
-				return nil, ErrForged
-			}
-			return text, nil
-		}
-	}
-	return nil, ErrStranger
+	return text, nil
 }
 
 func shut(key []byte, purpose string, text []byte) string {

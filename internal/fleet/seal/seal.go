@@ -108,43 +108,50 @@ func (k key) sum(purpose string, text []byte) []byte {
 
 // Seal returns text with its seals in front. purpose is where the text stands, so that it is worth nothing elsewhere.
 func (r *Ring) Seal(purpose string, text []byte) string {
-	var b strings.Builder
-	for i, k := range r.keys {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(k.print)
-		b.WriteByte(':')
-		b.WriteString(base64.RawURLEncoding.EncodeToString(k.sum(purpose, text)))
-	}
-	b.WriteByte(' ')
-	b.Write(text)
-	return b.String()
+	return heads(r.keys, func(k key) string { return base64.RawURLEncoding.EncodeToString(k.sum(purpose, text)) }) + " " + string(text)
 }
 
 // Open returns the text of what was sealed for purpose. The error is [ErrStranger] if none of our secrets was used, and
 // [ErrForged] if a seal of ours does not fit.
 func (r *Ring) Open(purpose, sealed string) ([]byte, error) {
-	seals, text, ok := strings.Cut(sealed, " ")
-	if !ok {
+	k, mac, text, err := r.find(sealed)
+	if err != nil {
+		return nil, err
+	}
+	got, err := base64.RawURLEncoding.Strict().DecodeString(mac)
+	if err != nil || !hmac.Equal(got, k.sum(purpose, []byte(text))) {
 		return nil, ErrForged
 	}
-	for n := 0; seals != "" && n < maxKeys; n++ {
+	return []byte(text), nil
+}
+
+// heads is what stands in front of a text: something for each key, behind its fingerprint.
+func heads(keys []key, of func(key) string) string {
+	all := make([]string, len(keys))
+	for i, k := range keys {
+		all[i] = k.print + ":" + of(k)
+	}
+	return strings.Join(all, ",")
+}
+
+// find returns the first key of ours that something sealed has a head for, that head, and what is behind all of them. The error is
+// [ErrStranger] if there is none, and [ErrForged] if there are no heads.
+func (r *Ring) find(sealed string) (k key, head, text string, err error) {
+	all, text, ok := strings.Cut(sealed, " ")
+	if !ok {
+		return k, "", "", ErrForged
+	}
+	for n := 0; all != "" && n < maxKeys; n++ {
 		var one string
-		one, seals, _ = strings.Cut(seals, ",")
-		print, mac, _ := strings.Cut(one, ":")
+		one, all, _ = strings.Cut(all, ",")
+		print, head, _ := strings.Cut(one, ":")
 		for _, k := range r.keys {
-			if k.print != print {
-				continue
+			if k.print == print {
+				return k, head, text, nil
 			}
-			got, err := base64.RawURLEncoding.Strict().DecodeString(mac)
-			if err != nil || !hmac.Equal(got, k.sum(purpose, []byte(text))) {
-				return nil, ErrForged
-			}
-			return []byte(text), nil
 		}
 	}
-	return nil, ErrStranger
+	return k, "", "", ErrStranger
 }
 
 // Unsealed is the text of something sealed, whoever sealed it. It proves nothing.

@@ -275,7 +275,7 @@ func TestEndsAtOnce(t *testing.T) {
 	families(t, func(t *testing.T, w *world) {
 		for name, end := range map[string]func(c *client, p *endpoint){
 			"close":    func(c *client, _ *endpoint) { c.r.Close() },
-			"restrict": func(c *client, _ *endpoint) { c.r.Restrict(func(netip.Addr) bool { return false }) },
+			"restrict": func(c *client, _ *endpoint) { c.r.Restrict(func(netip.Addr) relay.Scope { return 0 }) },
 			"replace": func(c *client, p *endpoint) {
 				c.bind(0x4000, netip.AddrPortFrom(p.addr.Addr(), 9), relay.ScopeAny)
 			},

@@ -61,7 +61,10 @@ type Config struct {
 	TTL     time.Duration
 	Timeout time.Duration // of a single question; 0: 2 s
 	Deliver func(sid, event string, text []byte)
-	Logger  *slog.Logger
+	// Gone reports whether the Broker that a socket id names in its end has ended for certain, see [NewSID]. It must not block.
+	// nil: no Broker has.
+	Gone   func(owner string) bool
+	Logger *slog.Logger
 }
 
 // Replicas may be used from any goroutine.
@@ -81,6 +84,9 @@ type Replicas struct {
 func New(cfg Config) *Replicas {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = usualTimeout
+	}
+	if cfg.Gone == nil {
+		cfg.Gone = func(string) bool { return false }
 	}
 	return &Replicas{cfg: cfg, uid: newUID(), orphans: map[string]string{}}
 }
@@ -126,7 +132,8 @@ func (r *Replicas) contained(f func() error) (err error) {
 	return f()
 }
 
-// Acquire takes the lock of node for sid; false if another has it.
+// Acquire takes the lock of node for sid; false if another has it. What a Broker has left that is gone is nobody's: it is given
+// back by who finds it, and only if it is still the same.
 func (r *Replicas) Acquire(ctx context.Context, node, sid string) (ok bool, err error) {
 	for range 2 {
 		err = r.ask(ctx, func(ctx context.Context) (err error) {
@@ -136,11 +143,12 @@ func (r *Replicas) Acquire(ctx context.Context, node, sid string) (ok bool, err 
 		if err != nil || ok {
 			break
 		}
-		orphan := r.orphan(node)
+		orphan := r.orphan(node) // ours, of a Node that left while Redis was away
 		if orphan == "" {
-			return false, nil
+			if orphan = r.left(ctx, node); orphan == "" {
+				return false, nil
+			}
 		}
-		// Ours, of a Node that left while Redis was away.
 		if err = r.release(ctx, node, orphan); err != nil {
 			return false, err
 		}
@@ -197,7 +205,7 @@ func (r *Replicas) Find(ctx context.Context, node string) (sid string, found boo
 		sid, err = r.cfg.Client.GetRange(ctx, node, 0, maxSID).Result()
 		return err
 	})
-	return sid, err == nil && isSID(sid) && sid != r.orphan(node)
+	return sid, err == nil && r.holds(sid, node)
 }
 
 // FindAll sets found[i] for each i of which whose Node has a lock.
@@ -222,7 +230,7 @@ func (r *Replicas) FindAll(ctx context.Context, nodes []string, which []int, fou
 		}
 		for i, at := range part {
 			if get := gets[i]; get != nil {
-				found[at] = get.Err() == nil && isSID(get.Val()) && get.Val() != r.orphan(nodes[at])
+				found[at] = get.Err() == nil && r.holds(get.Val(), nodes[at])
 			}
 		}
 	}
