@@ -104,7 +104,8 @@ type client struct {
 	r *relay.Relay
 }
 
-func (w *world) client() *client {
+// come is an end in the clients' network that the server knows, and its path.
+func (w *world) come() (*endpoint, relay.Source) {
 	w.Helper()
 	e := w.clients.endpoint(address(w.family, 10+w.family, 1))
 	msg := make([]byte, 20)
@@ -113,9 +114,14 @@ func (w *world) client() *client {
 	e.to(w.server, msg)
 	e.expect(w.server, msg)
 	w.mu.Lock()
-	src := w.seen[e.addr]
-	w.mu.Unlock()
-	r, err := w.Open(src, relay.OpenOptions{Family: w.family})
+	defer w.mu.Unlock()
+	return e, w.seen[e.addr]
+}
+
+func (w *world) client() *client {
+	w.Helper()
+	e, src := w.come()
+	r, err := w.Open(src, relay.OpenOptions{Family: w.family, Mobile: true})
 	if err != nil {
 		w.Fatal(err)
 	}
