@@ -75,7 +75,9 @@ func TestFlowsFollowTheirClient(t *testing.T) {
 		d := w.client()
 		c.bind(0x4001, d.r.Addr(), relay.ScopeAny)
 		d.bind(0x4002, c.r.Addr(), relay.ScopeAny)
-		ways := func() []way { return []way{c.up(0x4000, p), c.down(0x4000, p), c.over(0x4001, d, 0x4002), d.over(0x4002, c, 0x4001)} }
+		ways := func() []way {
+			return []way{c.up(0x4000, p), c.down(0x4000, p), c.over(0x4001, d, 0x4002), d.over(0x4002, c, 0x4001)}
+		}
 		for _, v := range ways() {
 			w.moved(v)
 		}
