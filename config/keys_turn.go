@@ -35,6 +35,11 @@ func turnTables() []Table {
 					"an IP address and port, or one of each family with a comma between. Live allocations stay, and so do clients on "+
 					"TLS and DTLS and those of the other family. Empty: none is sent away.").
 				example(`"192.0.2.20:3478, [2001:db8::20]:3478"`),
+			define("turn.nat_discovery", none(), atMost(4, list(text(outlet))), func(c *Config) *[]string { return &c.Turn.NATDiscovery },
+				"Two addresses of this machine at which clients can find out over UDP what kind of NAT they are behind (RFC 5780), or two of "+
+					"each family. A listener must be at both, on two ports. Behind a NAT that gives each a public address of its own: the public "+
+					"one, a slash, and the machine's. There, answers to strangers are up to 2.5 times as long on the wire as their requests. Empty: off.").
+				example(`["192.0.2.10", "192.0.2.11"]`),
 		}},
 		{Name: "turn.limits", Doc: "0 means no limit.", Keys: []Key{
 			define("turn.limits.allocations", 0, limit(), func(c *Config) *int { return &c.Turn.Limits.Allocations },

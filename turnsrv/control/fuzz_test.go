@@ -43,6 +43,13 @@ func FuzzRequest(f *testing.F) {
 	f.Add(uint16(stunmsg.ChannelBindRequest), append([]byte{0, 0x0c, 4, 0x7f, 0xff, 0, 0}, address(9)...))
 	f.Add(uint16(stunmsg.ConnectRequest), address(9))
 	f.Add(uint16(stunmsg.BindingRequest), []byte{0x7f, 0, 0})
+	f.Add(uint16(stunmsg.BindingRequest), []byte{0, 3, 4, 0, 0, 0, 6})
+	f.Add(uint16(stunmsg.BindingRequest), []byte{0, 0x27, 2, 0, 9, 0, 3, 4, 0, 0, 0, 2})
+	f.Add(uint16(stunmsg.BindingRequest), []byte{0, 0x27, 4, 0, 9, 0, 0, 0, 0x26, 3, 1, 2, 3})
+	// Its one address stands for all four: answers to other ports leave, and those from elsewhere come from here.
+	at := c.RemoteAddr()
+	ip, port := Place[netip.Addr]{at.Addr(), at.Addr()}, Place[uint16]{at.Port(), at.Port()}
+	r.Discover([]Discovery{{IPs: [2]Place[netip.Addr]{ip, ip}, Ports: [2]Place[uint16]{port, port}}})
 	n := 0
 	f.Fuzz(func(t *testing.T, kind uint16, body []byte) {
 		r.clock.add(time.Second) // rates and limits are other tests'
@@ -51,7 +58,8 @@ func FuzzRequest(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		raw := c.Build(stunmsg.Type(kind&0x3fff), attributes(body))
+		// Beyond 0x03ff it would not be taken for STUN (RFC 7983 §7).
+		raw := c.Build(stunmsg.Type(kind&0x03ff), attributes(body))
 		if len(raw) == 0 || len(raw) > 1400 {
 			return
 		}
@@ -59,7 +67,7 @@ func FuzzRequest(f *testing.F) {
 		if _, err := c.Conn().Write(raw); err != nil {
 			t.Fatal(err)
 		}
-		if stunmsg.Type(kind&0x3fff) != stunmsg.SendIndication {
+		if stunmsg.Type(kind&0x03ff) != stunmsg.SendIndication {
 			eventually(t, "it is handled", func() bool { return r.handled.Load() > before })
 		}
 		if _, err := c.Binding(within(t)); err != nil {
