@@ -60,6 +60,7 @@ type Turn struct {
 	PublicPorts map[uint16]uint16
 	// ProxyProtocol has addresses and prefixes.
 	ProxyProtocol []string
+	Offload       string // off, auto or require
 	Software      string
 	// Alternate has at most one address and port of each family, with a comma between; see [AddrPorts].
 	Alternate string

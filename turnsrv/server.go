@@ -23,6 +23,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/peers"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay/offload"
 )
 
 // Family is where relays of one address family are bound and which address clients are told.
@@ -40,6 +41,8 @@ type Config struct {
 	IPv4, IPv6 Family // an invalid Bind turns that family off
 	PortMin    uint16 // first relay port
 	PortMax    uint16 // last relay port
+
+	Offload Offload // empty: off
 
 	Settings Settings // what Prepare may change later
 
@@ -105,6 +108,9 @@ type Server struct {
 	open      connections
 	panics    contain.Panics
 	discovery discovery
+
+	offload   *offload.Kernel // nil: nothing is relayed in the kernel
+	noOffload string          // why not
 
 	drainTimeout atomic.Int64              // Settings.DrainTimeout
 	drainEnds    atomic.Pointer[time.Time] // nil: not draining
@@ -173,7 +179,13 @@ func (s *Server) Run(ctx context.Context) error {
 	// The data plane outlives the streams, so that DTLS clients are told of the end.
 	plane, stopPlane := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPlane()
-	g.Go(func() error { return s.plane.Run(plane) })
+	offloading, stopOffload := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopOffload()
+	g.Go(func() error { return s.runOffload(offloading) })
+	g.Go(func() error {
+		defer stopOffload() // what it has counted goes to the relays as they end
+		return s.plane.Run(plane)
+	})
 	g.Go(func() error {
 		defer stopPlane()
 		return s.streams.Run(gctx)
@@ -189,7 +201,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	err := g.Wait()
-	return errors.Join(err, s.control.Close())
+	return errors.Join(err, s.control.Close(), s.closeOffload())
 }
 
 // Close releases what [New] bound, for a Server that is not [Server.Run].
@@ -203,7 +215,7 @@ func (s *Server) Close() error {
 		cancel()
 		errs = append(errs, s.plane.Run(ended)) // closes what it had bound
 	}
-	return errors.Join(append(errs, s.control.Close())...)
+	return errors.Join(append(errs, s.control.Close(), s.closeOffload())...)
 }
 
 // Prepare gets other settings ready. Live allocations and connections stay; the rate limit holds for them too, and

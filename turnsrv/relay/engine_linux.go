@@ -80,9 +80,8 @@ func (s relaySocket) close() {
 
 // relayIO is what the engine keeps of a relay.
 type relayIO struct {
-	set    *set
-	client peerAddr // of a UDP client
-	hints  [2]atomic.Uint32
+	set   *set // that its client was in when it was opened
+	hints [2]atomic.Uint32
 	// segments of this many bytes and more are not sent together any more, since kernel or path refused that; 0: none.
 	gsoLimit [2]atomic.Int32
 }
@@ -254,9 +253,8 @@ func (r *Relay) startIO() error {
 	if r.ports == r.plane.ports[1] {
 		family = 1
 	}
-	if u := r.src.udp; u != nil {
+	if u := r.path.Load().udp; u != nil {
 		r.io.set = u.set
-		r.io.client.set(r.src.Client)
 	} else {
 		r.io.set = e.sets[int(e.next.Add(1))%len(e.sets)]
 	}

@@ -321,9 +321,9 @@ func (t *tx) toPeer(r *Relay, peer netip.AddrPort, _ *peerAddr, data []byte) {
 	r.up.drop(Unsent, 1)
 }
 
-func (t *tx) toClient(r *Relay, number uint16, from netip.AddrPort, data []byte) {
-	if r.src.stream != nil {
-		t.toStream(r, number, from, data)
+func (t *tx) toClient(r *Relay, p *path, number uint16, from netip.AddrPort, data []byte) {
+	if p.udp == nil {
+		t.toStream(r, p, number, from, data)
 		return
 	}
 	var ok bool
@@ -331,7 +331,7 @@ func (t *tx) toClient(r *Relay, number uint16, from netip.AddrPort, data []byte)
 		r.down.drop(TooLarge, 1)
 		return
 	}
-	if !r.dead.Load() && r.src.udp.write(r.src.Tuple, t.msg) {
+	if !r.dead.Load() && p == r.path.Load() && p.udp.write(p.Tuple, t.msg) {
 		r.down.passed(1, len(data))
 		return
 	}

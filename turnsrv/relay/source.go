@@ -80,7 +80,7 @@ func (s Source) hand(r, o *Relay) {
 	case s.stream != nil:
 		s.stream.relay.CompareAndSwap(r, o)
 	case s.udp != nil:
-		s.udp.clients.replace(s.Client, r, o)
+		s.udp.clients.replace(s.Client, s.Server.Addr(), r, o)
 	}
 }
 
@@ -89,7 +89,7 @@ func (s Source) detach(r *Relay) {
 	case s.stream != nil:
 		s.stream.detach(r)
 	case s.udp != nil:
-		s.udp.clients.remove(s.Client, r)
+		s.udp.clients.remove(s.Client, s.Server.Addr(), r)
 	}
 }
 
@@ -99,6 +99,7 @@ type listener struct {
 	addr     netip.AddrPort // as bound
 	wildcard bool
 	clients  *clientTable
+	awaited  *clientTable // where clients of relays are awaited
 }
 
 // source is the Source of a datagram, or false for one that must be ignored: from ourselves or from port 0.
