@@ -307,6 +307,8 @@ var internalOnly = map[string]string{
 	"there is a connection with this peer already":           "is counted, and answered with 446",
 	"the relayed transport address is given up":              "nobody waits for the answer any more",
 	"the connection was cut":                                 "ends a connection, and is told to nobody",
+	"can't load program: …":                                  "the program is part of the binary",
+	"no route by Ethernet":                                   "such a flow stays on the sockets",
 	"another machine asks the CA, or has":                    "waited for, and said to nobody",
 	"asked for … values Redis answered …":                    "no Redis does that; the fleet's finding has it",
 	"vault: … bytes are more than …":                         "a certificate is a few thousand",

@@ -96,7 +96,7 @@ func (c *Client) join(conn net.Conn, id uint32) error {
 			return err
 		}
 		err = asError(stunmsg.ConnectionBindRequest, &m)
-		if Code(err) != 401 || try > 0 || !data.learn(&m) {
+		if Code(err) != 401 || try > 0 || !data.learn(&m, false) {
 			return err
 		}
 	}

@@ -75,6 +75,7 @@ func (r *request) connect() {
 // keep is the request as long as it takes to answer it.
 func (r *request) keep() *request {
 	k := &request{c: r.c, src: r.src, node: r.node, username: r.username, key: r.key, session: r.session}
+	k.claim.chosen = r.claim.chosen         // the rest of claim is in the message's own bytes
 	_ = k.msg.Parse(bytes.Clone(r.msg.Raw)) // it could be parsed before
 	return k
 }

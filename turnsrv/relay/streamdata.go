@@ -14,7 +14,7 @@ const joinedBacklog = 128 << 10
 func (s *stream) join(c *peertcp.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone || s.ended.Load() || s.data != nil || s.relay.Load() != nil {
+	if s.gone || s.ended.Load() || s.data != nil || s.relay.Load() != nil || s.awaited.Load() != nil {
 		return false
 	}
 	s.data = c
