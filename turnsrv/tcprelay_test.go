@@ -308,3 +308,34 @@ func TestTCPRelayResets(t *testing.T) {
 		eventually(t, "the allocation is gone", func() bool { return s.Live() == 0 })
 	}
 }
+
+// The nonce of the control connection is good for a ConnectionBind from the same address, and for nothing else.
+func TestTCPRelayNonceOfTheControlConnection(t *testing.T) {
+	s := startServer(t, offersTCP)
+	c := s.client(t, "tcp", s.plain, "n")
+	must(c.AllocateTCP(within(t), nil))(t)
+	_, at := tcpPeer(t)
+	id := must(c.Connect(within(t), at))(t)
+	bind := func() []byte {
+		return c.Build(stunmsg.ConnectionBindRequest, func(w *stunmsg.Builder) { w.Uint32(stunmsg.AttrConnectionID, id) })
+	}
+	for _, try := range []struct {
+		from string
+		raw  []byte
+		want stunmsg.Type
+	}{
+		{"127.0.0.2:0", bind(), stunmsg.ConnectionBindRequest.Error()},
+		{"127.0.0.1:0", c.Build(stunmsg.AllocateRequest, nil), stunmsg.AllocateRequest.Error()},
+		{"127.0.0.1:0", bind(), stunmsg.ConnectionBindRequest.Success()},
+	} {
+		other := must(turnclient.Dial(within(t), turnclient.Options{Transport: "tcp", Addr: s.plain, Local: try.from}))(t)
+		defer other.Close()
+		m := must(other.Exchange(within(t), try.raw))(t)
+		if m.Type != try.want {
+			t.Errorf("%s from %s: %04x, want %04x", m.Type, try.from, uint16(m.Type), uint16(try.want))
+		}
+		if v, ok := m.Get(stunmsg.AttrErrorCode); ok && int(v[2])*100+int(v[3]) != 438 {
+			t.Errorf("%x, want 438", v)
+		}
+	}
+}

@@ -13,7 +13,7 @@ import (
 func TestTurnutilsUclient(t *testing.T) {
 	client := program(t, "turnutils_uclient")
 	echo := program(t, "turnutils_peer")
-	s := serve(t, "allow = []", `allow = ["127.0.0.1"]`, `ipv6 = "off"`, `ipv6 = "::1"`)
+	s := serve(t, "allow = []", `allow = ["127.0.0.1"]`, `ipv6 = "off"`, `ipv6 = "::1"`, "[turn]\n", "[turn]\ntcp_relays = true\n")
 	host, port, _ := net.SplitHostPort(s.turn)
 	_, tlsPort, _ := net.SplitHostPort(s.tls)
 	peerPort := freePort(t)
@@ -40,6 +40,8 @@ func TestTurnutilsUclient(t *testing.T) {
 		{"UDP, an address in each family", port, append([]string{"-Z"}, toPeer...)},
 		{"UDP relay to relay, an address in each family", port, []string{"-Z", "-y"}},
 		{"TLS relay to relay, an address in each family", tlsPort, []string{"-Z", "-y", "-t", "-S"}},
+		{"TCP relay to relay of TCP", port, []string{"-T"}}, // one connects, the other is connected to
+		{"TLS relay to relay of TCP", tlsPort, []string{"-T", "-S"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -59,7 +61,7 @@ func TestTurnutilsUclient(t *testing.T) {
 	t.Cleanup(func() { // after the parallel ones
 		tried(t, "coturn's turnutils_uclient", says("dpkg-query", "-W", "-f", "${Version}", "coturn"),
 			"Send indications to an echo and relay to relay, over UDP, TCP, TLS and DTLS, on either port; an address in each family, of which it "+
-				"refreshes one or both; nothing lost")
+				"refreshes one or both; TCP relays, relay to relay; nothing lost")
 	})
 }
 

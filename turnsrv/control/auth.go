@@ -67,7 +67,7 @@ func (r *request) authenticateStranger() bool {
 		r.c.stats.limited.Add(1)
 		return false
 	}
-	if promised, _ := featuresOf(q.nonce); (promised != 0) != r.modern || !r.c.nonces.valid(r.src.Tuple, q.nonce) {
+	if promised, _ := featuresOf(q.nonce); (promised != 0) != r.modern || !r.validNonce() {
 		r.c.sources.spare(ip, cost-1)
 		return r.challenge(438, "stale_nonce")
 	}
@@ -106,6 +106,20 @@ func (r *request) authenticateStranger() bool {
 	}
 	r.src.MarkAuthenticated()
 	return true
+}
+
+// validNonce reports whether the nonce holds for this 5-tuple. A ConnectionBind may have that of its control connection, if
+// it comes from the same address: there are clients (pion's is one) that take the nonce with them, and give up at a 438.
+func (r *request) validNonce() bool {
+	if r.c.nonces.valid(r.src.Tuple, r.claim.nonce) {
+		return true
+	}
+	if r.msg.Type != stunmsg.ConnectionBindRequest {
+		return false
+	}
+	id, _ := r.connectionID()
+	rel := r.c.plane.PeerOwner(id)
+	return rel != nil && rel.Tuple().Client.Addr() == r.src.Client.Addr() && r.c.nonces.valid(rel.Tuple(), r.claim.nonce)
 }
 
 // proof is what a session's client last authenticated with.
