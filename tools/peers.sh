@@ -3,8 +3,8 @@
 # race detector, coturn's client, Redis and its sentinel, HAProxy, nginx, Chromium
 # with the tools of its certificate store, Node.js, a JDK with Maven, Python's ICE
 # stacks, what makes networks for benchmarks, shells, a compiler for what runs in
-# the kernel, the npm packages of every folder that has a lock file, and the jars
-# of every folder that has a pom.xml.
+# the kernel, the npm packages of every folder that has a lock file, the jars
+# of every folder that has a pom.xml, and a client in Rust where there is a compiler.
 # Debian; apt-get runs as root or through sudo.
 set -eu
 cd "$(dirname "$0")/.."
@@ -92,6 +92,15 @@ find . -name node_modules -prune -o -name pom.xml -print | while read -r pom; do
 		touch target/lib
 	)
 done
+
+# Debian 12's Rust is too old for what is built here, and nothing else needs one: where there is none, its tests are skipped.
+rust=$(cargo --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
+if [ "${rust:-0}" -ge 80 ]; then
+	echo "cargo build in internal/e2e/rust"
+	cargo build -q --locked --manifest-path internal/e2e/rust/Cargo.toml
+else
+	echo "no Rust 1.80 or later: the client of turn-client-proto is not tried"
+fi
 
 # The test CA of Let's Encrypt and its DNS server: tools/go.mod has their version.
 for tool in pebble pebble-challtestsrv; do
