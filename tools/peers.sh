@@ -2,9 +2,10 @@
 # Installs what the tests talk to and is not there yet: a C compiler for the
 # race detector, coturn's client, libnice, Redis and its sentinel, HAProxy, nginx,
 # Chromium and Firefox with the tools of their certificate stores, Node.js, a JDK with
-# Maven, Python's ICE stacks, what makes networks for benchmarks, shells, the npm
-# packages of every folder that has a lock file, the jars of every folder that has a
-# pom.xml, and the modules and packages of peers in Go and Python.
+# Maven, Python's ICE stacks, what makes networks for benchmarks, shells, a compiler
+# for what runs in the kernel, the npm packages of every folder that has a lock file,
+# the jars of every folder that has a pom.xml, and the modules and packages of peers in
+# Go and Python.
 # Debian; apt-get runs as root or through sudo.
 set -eu
 cd "$(dirname "$0")/.."
@@ -47,6 +48,9 @@ need haproxy haproxy
 need nginx nginx
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
 need libnss3-tools certutil
+need clang-14 clang-14
+need llvm-14 llvm-objcopy-14
+[ -e /usr/include/bpf/bpf_helpers.h ] || missing="$missing libbpf-dev"
 [ -d /usr/lib/python3/dist-packages/aioice ] || missing="$missing python3-aioice"
 [ -d /usr/lib/python3/dist-packages/aiortc ] || missing="$missing python3-aiortc"
 /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"

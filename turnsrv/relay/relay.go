@@ -15,6 +15,7 @@ type OpenOptions struct {
 	Reserve  bool // EVEN-PORT with its R bit: keep the next higher port for 30 s; implies EvenPort
 	HasToken bool // take the port reserved under Token; Family, EvenPort and Reserve do not count then
 	Token    [8]byte
+	Mobile   bool    // the relay outlives its client's stream: see [Relay.Await]
 	Budget   *Budget // charged for the memory that the relay takes; may be nil
 	Share    *Share  // of Config.TotalBitsPerSecond; nil: one of its own
 }
@@ -23,15 +24,18 @@ type OpenOptions struct {
 // called from any goroutine.
 type Relay struct {
 	plane *Plane
-	src   Source
+	path  atomic.Pointer[path]
 	tag   any
 	ports *ports
 	// family is where the relay is, as it was when it was opened: clients and peers know that address.
-	family  *place
-	port    uint16
-	token   *[8]byte
-	largest int   // message that can be sent to the client, in bytes
-	pair    *pair // with the relay of the other family, if the client has both; else nil
+	family *place
+	port   uint16
+	mobile bool
+	token  *[8]byte
+	pair   *pair // with the relay of the other family, if the client has both; else nil
+
+	moving  sync.Mutex // of changing path and awaited; of a pair it is the pair's mu: see lock
+	awaited *path      // where the client is awaited, nil: nowhere
 
 	dead   atomic.Bool
 	ending sync.Once
@@ -66,11 +70,12 @@ func (p *Plane) Open(src Source, o OpenOptions) (*Relay, error) {
 
 // prepare makes a relay that nothing reaches yet.
 func (p *Plane) prepare(src Source, o OpenOptions) (*Relay, error) {
-	r := &Relay{plane: p, src: src, tag: o.Tag, share: o.Share, largest: largestTo(src.Tuple)}
+	r := &Relay{plane: p, tag: o.Tag, share: o.Share, mobile: o.Mobile}
+	r.path.Store(newPath(src))
 	if r.share == nil {
 		r.share = NewShare()
 	}
-	r.access.budget = o.Budget
+	r.access.budget, r.access.kernel = o.Budget, p.kernel
 	if !r.access.take(relayCost) {
 		return nil, ErrBudget
 	}
@@ -148,7 +153,7 @@ func (r *Relay) publish() error {
 			one.ports.enter(one)
 		}
 	}
-	if err := r.src.attach(r); err != nil {
+	if err := r.path.Load().attach(r); err != nil {
 		return err
 	}
 	// Run may have closed all relays between Open's look at the flag and the lines above.
@@ -163,6 +168,9 @@ func (r *Relay) publish() error {
 func (r *Relay) Close() {
 	r.ending.Do(func() {
 		r.leaveClient()
+		if r.plane.kernel != nil {
+			r.plane.kernel.leaveAll(r)
+		}
 		r.ports.leave(r)
 		r.plane.gate.wait()
 		r.sock.close()
@@ -186,14 +194,15 @@ func (r *Relay) Token() (token [8]byte, ok bool) {
 // Tag is what OpenOptions.Tag was.
 func (r *Relay) Tag() any { return r.tag }
 
-// Tuple is the 5-tuple of the relay's client.
-func (r *Relay) Tuple() Tuple { return r.src.Tuple }
+// Tuple is the 5-tuple of the relay's client. It is another one when the client has moved, and the last one while the
+// client of a mobile relay is away.
+func (r *Relay) Tuple() Tuple { return r.path.Load().Tuple }
 
 // Restrict applies a changed peer policy to what is open. within is how far an address may still be reached: [ScopeAny],
 // [ScopeFleet], or 0 if it is denied. What is denied goes on between relays of this server only, and otherwise ends. within must
 // not block or call the Relay.
 func (r *Relay) Restrict(within func(netip.Addr) Scope) {
-	_ = r.change(func(a *access, _ int64) error {
+	_ = r.change(func(a *access, now int64) error {
 		for p := a.permsBy.first; p != nil; {
 			next := p.due.newer
 			switch s := within(p.ip); {
@@ -217,7 +226,10 @@ func (r *Relay) Restrict(within func(netip.Addr) Scope) {
 			if reach(scope) != old && scope == ScopeRelays && r.plane.RelayAt(c.peer) == nil {
 				a.unbind(c)
 			} else if e := r.reach(c.peer, scope); uint32(e) != c.reach.Load() {
-				c.reach.Store(uint32(e))
+				a.extend(c, e)
+				if a.kernel != nil {
+					a.kernel.bound(r, c, time.Duration(c.due.at-now))
+				}
 			}
 			c = next
 		}
@@ -251,7 +263,13 @@ func (r *Relay) permitHere(grants []Grant) error {
 // this peer, with or without a permission. Errors are [ErrChannels], [ErrBudget] and [ErrClosed].
 func (r *Relay) Bind(number uint16, peer netip.AddrPort, scope Scope) error {
 	e := r.reach(peer, scope)
-	return r.change(func(a *access, now int64) error { return a.bind(number, peer, e, now+int64(ChannelLife)) })
+	return r.change(func(a *access, now int64) error {
+		err := a.bind(number, peer, e, now+int64(ChannelLife))
+		if err == nil && a.kernel != nil {
+			a.kernel.bound(r, a.channel(number), ChannelLife)
+		}
+		return err
+	})
 }
 
 func (r *Relay) reach(peer netip.AddrPort, scope Scope) reach {
@@ -319,13 +337,22 @@ func (r *Relay) Counts() (permissions, channels int) {
 }
 
 // Stats reads the counters. They stay readable after Close.
-func (r *Relay) Stats() Stats { return Stats{Up: r.up.read(), Down: r.down.read()} }
+func (r *Relay) Stats() Stats {
+	if k := r.plane.kernel; k != nil {
+		return k.stats(r)
+	}
+	return r.stats()
+}
+
+// stats are the counters of what went by sockets.
+func (r *Relay) stats() Stats { return Stats{Up: r.up.read(), Down: r.down.read()} }
 
 // Wire reads how many bytes were passed on, as they are on the wire between the relay and its peers: payload and the
 // headers of IP and UDP. It stays readable after Close.
 func (r *Relay) Wire() (up, down uint64) {
 	head := uint64(headers(r.family.Bind))
-	return r.up.bytes.Load() + head*r.up.datagrams.Load(), r.down.bytes.Load() + head*r.down.datagrams.Load()
+	s := r.Stats()
+	return s.Up.Bytes + head*s.Up.Datagrams, s.Down.Bytes + head*s.Down.Datagrams
 }
 
 // headers is the size of a datagram's IP and UDP headers, in bytes.
