@@ -84,7 +84,7 @@ func text(a netip.Addr) string {
 func (r *reporter) turnStats() adminapi.TurnStats {
 	st, streams, hold := r.turn.Stats(), r.turn.Streams(), r.now.Load()
 	out := adminapi.TurnStats{
-		Drops:     map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "throttled": st.Throttled},
+		Drops:     map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "nat_discovery": st.Aside, "throttled": st.Throttled},
 		Strangers: streams.Strangers, Hellos: streams.Hellos, HalfOpen: streams.HalfOpen, Accepted: streams.Accepted, TurnedAway: turnedAway(streams),
 		Tables: st.TableBytes, MostTables: st.TableBytesMost,
 		Cut:    map[string]uint64{},
@@ -130,6 +130,9 @@ func offloaded(o turnsrv.OffloadReport) adminapi.Offload {
 			at.Failed[w.String()] = why
 		}
 		out.Interfaces = append(out.Interfaces, at)
+	}
+	for _, p := range o.Proofs {
+		out.Ways = append(out.Ways, adminapi.OffloadWay(p))
 	}
 	return out
 }

@@ -34,6 +34,11 @@ func offloaded(n *notes, o adminapi.Offload) {
 		where = append(where, fmt.Sprintf("%s: %s", i.Name, cmp.Or(strings.Join(i.Modes, " and "), "not at all")))
 	}
 	n.add(OK, "offload", fmt.Sprintf("the kernel relays (%s): %d flows, %d datagrams taken, %d left to the sockets", strings.Join(where, ", "), o.Flows, o.Taken, left), "")
+	for _, w := range o.Ways {
+		if w.State != "trusted" && w.State != "condemned" {
+			n.add(OK, "offload", fmt.Sprintf("from %s to %s (%s) the sockets relay until the kernel's way was seen to work: %s", w.In, w.Out, w.Mode, w.State), "")
+		}
+	}
 	for _, i := range o.Interfaces {
 		for _, mode := range slices.Sorted(maps.Keys(i.Failed)) {
 			level, remedy := OK, ""

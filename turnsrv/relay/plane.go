@@ -70,7 +70,7 @@ func (p *Plane) ListenUDP(addr netip.AddrPort) (bound netip.AddrPort, err error)
 		return bound, ErrClosed
 	}
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-	l := &listener{plane: p, addr: addr, wildcard: addr.Addr().IsUnspecified(), clients: newClientTable()}
+	l := &listener{plane: p, addr: addr, wildcard: addr.Addr().IsUnspecified(), clients: newClientTable(), awaited: newClientTable()}
 	if err := p.engine.listen(l); err != nil {
 		return bound, fmt.Errorf("listen on UDP %s: %w", addr, err)
 	}

@@ -191,6 +191,9 @@ func (u *udpSocket) asked(oob []byte) (a netip.Addr) {
 	return a.Unmap()
 }
 
+// beside are the sockets of all listeners.
+func (u *udpSocket) beside() []*udpSocket { return u.plane.engine.socks }
+
 // answer sends one datagram to a client, from the address that it asked.
 func (u *udpSocket) answer(t Tuple, b []byte) { u.write(t, b) }
 
@@ -318,9 +321,9 @@ func (t *tx) toPeer(r *Relay, peer netip.AddrPort, _ *peerAddr, data []byte) {
 	r.up.drop(Unsent, 1)
 }
 
-func (t *tx) toClient(r *Relay, number uint16, from netip.AddrPort, data []byte) {
-	if r.src.stream != nil {
-		t.toStream(r, number, from, data)
+func (t *tx) toClient(r *Relay, p *path, number uint16, from netip.AddrPort, data []byte) {
+	if p.udp == nil {
+		t.toStream(r, p, number, from, data)
 		return
 	}
 	var ok bool
@@ -328,7 +331,7 @@ func (t *tx) toClient(r *Relay, number uint16, from netip.AddrPort, data []byte)
 		r.down.drop(TooLarge, 1)
 		return
 	}
-	if !r.dead.Load() && r.src.udp.write(r.src.Tuple, t.msg) {
+	if !r.dead.Load() && p == r.path.Load() && p.udp.write(p.Tuple, t.msg) {
 		r.down.passed(1, len(data))
 		return
 	}

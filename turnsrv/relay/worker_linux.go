@@ -101,8 +101,8 @@ func (w *worker) listening(u *udpSocket) int {
 		for {
 			one := data[:min(segment, len(data))]
 			w.tx.fromClient(&w.src, r, one)
-			if len(one) > 0 && one[0] < 4 {
-				r = w.src.Relay() // the message may have opened or closed it
+			if len(one) > 0 && (one[0] < 4 || r == nil) {
+				r = w.src.Relay() // the message may have opened, moved or closed it
 			}
 			if data = data[len(one):]; len(data) == 0 {
 				break

@@ -86,7 +86,9 @@ function offload(o) {
   const on = all.filter((i) => i.modes?.length).map((i) => `${i.name} (${and(i.modes)})`);
   const at = on.length ? ` on ${and(on)}` : all.length ? "" : ", waiting for the first channel";
   const failed = all.flatMap((i) => Object.entries(i.failed ?? {}).map(([mode, why]) => `; not by ${mode} on ${i.name}: ${why}`)).join("");
-  return `${count(o.flows)} flows${at}${share}${failed}`;
+  const proving = (o.ways ?? []).filter((w) => w.state !== "trusted" && w.state !== "condemned")
+    .map((w) => `; ${w.in} to ${w.out} by ${w.mode}: ${w.state}`).join("");
+  return `${count(o.flows)} flows${at}${share}${proving}${failed}`;
 }
 
 // listeners are those of a part at one address together, with the URLs that lead there.

@@ -2,6 +2,10 @@
 // interface look up what arrives in a table that a [Kernel] keeps, change headers and checksum, and send it on. What they do
 // not find, and everything odd, goes on to the sockets. Which program takes a flow is its [Way].
 //
+// A way from interface to interface is trusted only once flows that moved there were seen to live on. Until then all are held
+// on the sockets but for a few that try it: such as had traffic in both directions, whose pauses are known. If answers stay out
+// for a second, or the answers to ICE's checks, the flows go back; if the sockets bring answers then, the way is condemned.
+//
 // The programs hang on links that end with the process. While the process gives no sign of life for a second, they leave
 // everything to the sockets.
 package offload
@@ -51,6 +55,7 @@ var ErrUnsupported = errors.New("relaying in the kernel needs Linux 6.6 on amd64
 // Report says what a [Kernel] does. The numbers are of datagrams since it was made.
 type Report struct {
 	Interfaces []Interface    // on which flows come in, sorted by name
+	Proofs     []Proof        // by interfaces
 	Flows      int            // that there are, those that wait for a route included
 	Taken      uint64         // relayed in the kernel
 	Left       [Causes]uint64 // datagrams of flows that were left to the sockets
@@ -61,6 +66,14 @@ type Interface struct {
 	Name   string
 	Ways   []Way          // by which the kernel relays there
 	Failed map[Way]string // which it does not take any more, and why
+}
+
+// Proof says how far a way through the kernel is trusted. What is not, is relayed by the sockets.
+type Proof struct {
+	In, Out string // the interfaces
+	Mode    string // tcx
+	State   string // untried, trial, doubted (a flow fell silent there), trusted, or condemned
+	Reason  string // of condemned
 }
 
 // ByCause is Left by the names of the causes.
@@ -83,10 +96,11 @@ const (
 	Long                  // too long for the way out
 	Odd                   // too short for what has to be done to it
 	Failed                // the kernel refused; what had been changed by then was dropped
+	Proving               // the way is not trusted yet, or the flow fell silent on it
 	Causes                // how many there are
 )
 
-var causeNames = [Causes]string{"settling", "expired", "merged", "long", "odd", "failed"}
+var causeNames = [Causes]string{"settling", "expired", "merged", "long", "odd", "failed", "proving"}
 
 // String is the name that metrics use.
 func (c Cause) String() string {

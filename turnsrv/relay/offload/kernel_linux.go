@@ -25,6 +25,8 @@ const (
 	// least6 is what every path of IPv6 takes, in bytes (RFC 8200 §5). What is longer goes by the sockets, which are told how
 	// much their path takes, and send fragments.
 	least6 = 1280
+	// queued is the program's: how long a datagram may be on its way to its socket, in nanoseconds.
+	queued = 20000
 )
 
 // Kernel is the program and its table. It implements [relay.Kernel], and may be used from any goroutine. Make it with [New],
@@ -49,22 +51,38 @@ type Kernel struct {
 	near   map[hop]*neighbour
 	free   []int
 	flows  []*flow // by slot
-	full   bool    // it has been said that the table is
+	byKey  map[programKey]*flow
+	full   bool // it has been said that the table is
+
+	proofs  map[passage]*proof
+	pairs   []*pair // under watch
+	cursor  int     // the slot that was looked at last for more
+	lenient bool    // tests: every way is trusted from the beginning
 }
 
 // flow is one direction of a channel.
 type flow struct {
+	slot    int
 	in, out relay.Leg
+	back    *flow  // that brings the answers, if there is one
 	expires uint64 // of the monotonic clock, in nanoseconds
 	key     programKey
 	value   programFlow // as it is in the table
 	placed  bool        // it is in the table
 	near    *neighbour  // the next hop, where XDP may take the flow
+
+	proof   *proof // of how it passes
+	held    bool   // on the sockets, by the program's own table
+	chosen  bool   // it tries the way
+	apart   bool   // it fell silent on a trusted way, and is held until retry
+	watched bool   // it is or was
+	retry   uint64 // when it may try again
+	strikes int    // how often it fell silent
 }
 
 // New loads the program. It attaches it to interfaces as flows come. The error says what is missing.
 func New(cfg Config) (*Kernel, error) {
-	k := &Kernel{log: cfg.Logger, ports: map[int]*port{}, near: map[hop]*neighbour{}, ways: cfg.Ways, forced: len(cfg.Ways) > 0}
+	k := &Kernel{log: cfg.Logger, ports: map[int]*port{}, near: map[hop]*neighbour{}, byKey: map[programKey]*flow{}, proofs: map[passage]*proof{}, ways: cfg.Ways, forced: len(cfg.Ways) > 0}
 	if !k.forced {
 		k.ways = []Way{Native, TCX}
 	}
@@ -124,7 +142,7 @@ func (k *Kernel) load(slots, cpus int) error {
 	}
 	var alive []uint64
 	if k.router, err = newRouter(); err == nil {
-		k.news, err = watchNeighbours()
+		k.news, err = openNews()
 	}
 	if err == nil {
 		k.cells, err = mapped[programCell](k, k.objects.Cells)
@@ -202,6 +220,7 @@ func (k *Kernel) Report() Report {
 		out.Interfaces = append(out.Interfaces, p.report(k.net.byIndex[i].Name))
 	}
 	slices.SortFunc(out.Interfaces, func(a, b Interface) int { return strings.Compare(a.Name, b.Name) })
+	out.Proofs = k.report()
 	out.Flows = len(k.flows) - len(k.free)
 	for i := range k.cpus {
 		c := &k.cpus[i].Causes

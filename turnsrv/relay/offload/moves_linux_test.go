@@ -67,6 +67,45 @@ func TestOrder(t *testing.T) {
 	})
 }
 
+// Where a client goes, its flows go: to peers, and between two clients.
+func TestFlowsFollowTheirClient(t *testing.T) {
+	families(t, func(t *testing.T, w *world) {
+		c, p := w.client(), w.far()
+		c.bind(0x4000, p.addr, relay.ScopeAny)
+		d := w.client()
+		c.bind(0x4001, d.r.Addr(), relay.ScopeAny)
+		d.bind(0x4002, c.r.Addr(), relay.ScopeAny)
+		ways := func() []way {
+			return []way{c.up(0x4000, p), c.down(0x4000, p), c.over(0x4001, d, 0x4002), d.over(0x4002, c, 0x4001)}
+		}
+		for _, v := range ways() {
+			w.moved(v)
+		}
+		former, entries := *c, w.entries()
+		next, src := w.come()
+		if err := c.r.Await(src); err != nil {
+			t.Fatal(err)
+		}
+		former.down(0x4000, p).pass(random(50)) // it may still be there
+		c.endpoint = next
+		data := random(60)
+		next.to(w.server, framed(0x4000, data))
+		p.expect(c.r.Addr(), data)
+		await(t, "the client is at its new address", func() bool { return c.r.Tuple().Client == next.addr })
+		former.to(w.server, framed(0x4000, random(70))) // goes nowhere: what comes next at the peer is not that
+		for _, v := range ways() {
+			v.pass(random(80))
+			w.moved(v)
+		}
+		if n := w.entries(); n != entries {
+			t.Errorf("%d entries, before it went %d", n, entries)
+		}
+		if b, from := former.next(50 * time.Millisecond); b != nil {
+			t.Errorf("%q from %v came to where the client was", b, from)
+		}
+	})
+}
+
 // A limit of bits per second takes every flow out of the kernel before its setter returns.
 func TestLimitTakesFlowsOut(t *testing.T) {
 	families(t, func(t *testing.T, w *world) {
@@ -155,7 +194,9 @@ func TestOthersAndChanges(t *testing.T) {
 			run(t, "ip address replace "+address(6, w.number(), 2).String()+"/64 dev "+out+" nodad") // it went with the link
 		}
 		await(t, "entries again", func() bool {
-			_, _ = c.WriteToUDPAddrPort(framed(0x4000, []byte("for the sockets to ask who is there")), w.server)
+			if w.way == Native { // the sockets are to ask who is there
+				_, _ = c.WriteToUDPAddrPort(framed(0x4000, []byte("a")), w.server)
+			}
 			return w.entries() == 2
 		})
 		for b, _ := p.next(50 * time.Millisecond); b != nil; b, _ = p.next(50 * time.Millisecond) {
@@ -235,7 +276,7 @@ func TestPassesTCPBy(t *testing.T) {
 		}
 		w.kernel.mu.Lock()
 		for i := range w.kernel.ports {
-			w.kernel.giveUp(i, w.way, errors.New("a test"))
+			w.kernel.giveUp(i, w.way, failure{error: errors.New("a test")})
 		}
 		w.kernel.mu.Unlock()
 		goesOn()

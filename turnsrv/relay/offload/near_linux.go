@@ -67,8 +67,8 @@ func (k *Kernel) depart(slot int, f *flow) {
 	f.near = nil
 }
 
-// watchNeighbours returns a socket that tells of neighbours.
-func watchNeighbours() (*os.File, error) {
+// openNews returns a socket that tells of neighbours.
+func openNews() (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
@@ -79,8 +79,8 @@ func watchNeighbours() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "netlink"), nil
 }
 
-// hear does what the kernel tells of neighbours, until ctx ends.
-func (k *Kernel) hear(ctx context.Context) {
+// watchNeighbours takes to heart what the kernel tells of neighbours, until ctx ends.
+func (k *Kernel) watchNeighbours(ctx context.Context) {
 	defer context.AfterFunc(ctx, func() { _ = k.news.SetReadDeadline(time.Unix(1, 0)) })()
 	b := make([]byte, 16<<10)
 	for ctx.Err() == nil {

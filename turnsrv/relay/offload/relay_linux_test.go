@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +30,21 @@ type world struct {
 
 	mu   sync.Mutex
 	seen map[netip.AddrPort]relay.Source
+	log  bytes.Buffer
+}
+
+// Write is of the log.
+func (w *world) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.Write(b)
+}
+
+// said counts the lines of the log with a text.
+func (w *world) said(text string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.Count(w.log.String(), text)
 }
 
 func (w *world) HandleSTUN(src relay.Source, msg []byte) {
@@ -41,8 +57,18 @@ func (w *world) HandleSTUN(src relay.Source, msg []byte) {
 // auto is no way: the Kernel is to choose.
 const auto = numWays
 
-// newWorld has peers behind another interface than clients, or, for XDP, behind the same one.
+// newWorld makes one in which every way is trusted. It has peers behind another interface than clients, or, for XDP, behind
+// the same one.
 func newWorld(t *testing.T, family int, v Way, change ...func(*relay.Config)) *world {
+	t.Helper()
+	w := newProvingWorld(t, family, v, change...)
+	w.kernel.mu.Lock()
+	w.kernel.lenient = true
+	w.kernel.mu.Unlock()
+	return w
+}
+
+func newProvingWorld(t *testing.T, family int, v Way, change ...func(*relay.Config)) *world {
 	t.Helper()
 	w := &world{TB: t, family: family, way: v, seen: map[netip.AddrPort]relay.Source{}}
 	w.clients = newSpace(t)
@@ -55,7 +81,7 @@ func newWorld(t *testing.T, family int, v Way, change ...func(*relay.Config)) *w
 		w.clients.run(fmt.Sprintf("ethtool -K c%dx gro on", family))
 	}
 	var err error
-	ours := Config{Flows: 256, Logger: slog.New(slog.DiscardHandler)}
+	ours := Config{Flows: 256, Logger: slog.New(slog.NewTextHandler(w, nil))}
 	if v != auto {
 		ours.Ways = []Way{v}
 	}
@@ -133,7 +159,8 @@ type client struct {
 	r *relay.Relay
 }
 
-func (w *world) client() *client {
+// come is an end in the clients' network that the server knows, and its path.
+func (w *world) come() (*endpoint, relay.Source) {
 	w.Helper()
 	e := w.clients.endpoint(address(w.family, 10+w.family, 1))
 	msg := make([]byte, 20)
@@ -142,9 +169,14 @@ func (w *world) client() *client {
 	e.to(w.server, msg)
 	e.expect(w.server, msg)
 	w.mu.Lock()
-	src := w.seen[e.addr]
-	w.mu.Unlock()
-	r, err := w.Open(src, relay.OpenOptions{Family: w.family})
+	defer w.mu.Unlock()
+	return e, w.seen[e.addr]
+}
+
+func (w *world) client() *client {
+	w.Helper()
+	e, src := w.come()
+	r, err := w.Open(src, relay.OpenOptions{Family: w.family, Mobile: true})
 	if err != nil {
 		w.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func (k *Kernel) Run(ctx context.Context) error {
 		})
 	}()
 	var following sync.WaitGroup
-	following.Go(func() { k.hear(ctx) })
+	following.Go(func() { k.watchNeighbours(ctx) })
 	following.Go(func() {
 		look := time.NewTicker(lookEvery)
 		defer look.Stop()
@@ -56,6 +56,7 @@ func (k *Kernel) Run(ctx context.Context) error {
 		case <-tick.C:
 			k.mu.Lock()
 			k.beat()
+			k.prove(now())
 			k.mu.Unlock()
 		}
 	}
@@ -67,7 +68,7 @@ func (k *Kernel) beat() {
 	}
 }
 
-// refresh looks at the interfaces, and lets go of those that are gone.
+// refresh looks at the interfaces, lets go of those that are gone, and forgets what was seen of those that have changed.
 func (k *Kernel) refresh() error {
 	n, err := look()
 	if err != nil {
@@ -75,7 +76,14 @@ func (k *Kernel) refresh() error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	was := k.net
 	k.net = n
+	for i := range was.byIndex {
+		link, addrs := was.changed(n, i)
+		if link || k.ports[i].spent(addrs) {
+			k.forget(i)
+		}
+	}
 	for i, p := range k.ports {
 		if _, ok := n.byIndex[i]; !ok {
 			_ = p.close()

@@ -18,7 +18,20 @@ import (
 // port is an interface on which flows come in.
 type port struct {
 	links  [numWays]link.Link
-	failed [numWays]error // errStranger is no failure
+	failed [numWays]failure
+}
+
+// failure is why a way is passed over on an interface. errStranger is none.
+type failure struct {
+	error
+	until uint64 // of the monotonic clock; 0: until the interface changes
+}
+
+// spent reports whether a way that was passed over may be looked at again, since addresses have changed or its time is up.
+func (p *port) spent(addrs bool) bool {
+	return p != nil && slices.ContainsFunc(p.failed[:], func(f failure) bool {
+		return f.error != nil && (addrs || f.until != 0 && f.until < now())
+	})
 }
 
 var (
@@ -44,7 +57,7 @@ func (p *port) report(name string) Interface {
 		if p.links[w] != nil {
 			out.Ways = append(out.Ways, w)
 		}
-		if err := p.failed[w]; err != nil && !errors.Is(err, errStranger) {
+		if err := p.failed[w].error; err != nil && !errors.Is(err, errStranger) {
 			out.Failed[w] = err.Error()
 		}
 	}
@@ -112,8 +125,8 @@ func (k *Kernel) attach(index int, w Way) error {
 		p = &port{}
 		k.ports[index] = p
 	}
-	if p.links[w] != nil || p.failed[w] != nil {
-		return p.failed[w]
+	if p.links[w] != nil || p.failed[w].error != nil {
+		return p.failed[w].error
 	}
 	var l link.Link
 	var err error
@@ -126,11 +139,15 @@ func (k *Kernel) attach(index int, w Way) error {
 		return err // for now
 	}
 	if err != nil {
-		k.pass(index, w, err)
+		p.failed[w] = failure{error: err}
+		if !errors.Is(err, errStranger) {
+			k.log.Warn("the kernel does not relay in this mode on this interface; it does in another, or the sockets relay",
+				"interface", i.Name, "mode", w, "error", err)
+		}
 		return err
 	}
 	p.links[w] = l
-	k.log.Info("relaying in the kernel", "interface", i.Name, "mode", w)
+	k.log.Info("the kernel can relay what comes in on this interface, once flows were seen to live on there", "interface", i.Name, "mode", w)
 	return nil
 }
 
@@ -210,27 +227,17 @@ func (k *Kernel) vanish(i net.Interface) error {
 	return err
 }
 
-// pass passes a way over on an interface for as long as that is there.
-func (k *Kernel) pass(index int, w Way, reason error) {
-	k.ports[index].failed[w] = reason
-	if !errors.Is(reason, errStranger) {
-		k.log.Warn("the kernel does not relay in this mode on this interface; it does in another, or the sockets relay",
-			"interface", k.net.byIndex[index].Name, "mode", w, "error", reason)
-	}
-}
-
 // giveUp gives up one way of relaying what comes in on an interface: the program is taken off, and the flows are placed by
 // the next way. It has k.mu.
-func (k *Kernel) giveUp(index int, w Way, reason error) {
+func (k *Kernel) giveUp(index int, w Way, why failure) {
 	p := k.ports[index]
 	if p == nil || p.links[w] == nil {
 		return
 	}
 	_ = p.links[w].Close()
-	p.links[w] = nil
-	k.pass(index, w, reason)
+	p.links[w], p.failed[w] = nil, why
 	for slot, f := range k.flows {
-		if f != nil && f.placed && f.value.Way == uint32(w) && k.net.byAddr[f.in.To.Addr()] == index {
+		if f != nil && f.proof != nil && f.proof.in == index && f.proof.way == w {
 			_ = k.place(slot, f)
 		}
 	}

@@ -59,7 +59,7 @@ func TestWaysInOrder(t *testing.T) {
 			t.Errorf("got %+v, want native XDP", at)
 		}
 		w.kernel.mu.Lock()
-		w.kernel.giveUp(i.Index, Native, errors.New("a test"))
+		w.kernel.giveUp(i.Index, Native, failure{error: errors.New("a test")})
 		w.kernel.mu.Unlock()
 		v.pass([]byte("right after"))
 		w.moved(v)
