@@ -88,7 +88,7 @@ func turnSettings(cfg *config.Config) turnsrv.Settings {
 			Software: cfg.Turn.Software, Alternate: config.AddrPorts(cfg.Turn.Alternate), UnauthenticatedPerSecond: l.UnauthenticatedPerSecond,
 		},
 		DrainTimeout: cfg.DrainTimeout, BitsPerSecond: l.BitsPerSecond, TotalBitsPerSecond: l.TotalBitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
-		HTTP: len(cfg.HTTPS.Serve) > 0, Proxies: prefixes(cfg.Turn.ProxyProtocol),
+		ICMP: cfg.Turn.ICMP, HTTP: len(cfg.HTTPS.Serve) > 0, Proxies: prefixes(cfg.Turn.ProxyProtocol),
 	}
 }
 

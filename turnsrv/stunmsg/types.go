@@ -92,6 +92,7 @@ const (
 	AttrReservationToken        uint16 = 0x0022
 	AttrAdditionalAddressFamily uint16 = 0x8000
 	AttrAddressErrorCode        uint16 = 0x8001
+	AttrICMP                    uint16 = 0x8004
 	AttrSoftware                uint16 = 0x8022
 	AttrAlternateServer         uint16 = 0x8023
 	AttrFingerprint             uint16 = 0x8028
