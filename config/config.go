@@ -65,8 +65,11 @@ type Turn struct {
 	ICMP          bool
 	// Alternate has at most one address and port of each family, with a comma between; see [AddrPorts].
 	Alternate string
-	Limits    Limits
-	Peers     Peers
+	SHA256    bool
+	// NATDiscovery has none or two addresses of each family; see [Outlets].
+	NATDiscovery []string
+	Limits       Limits
+	Peers        Peers
 }
 
 // PortRange is a range of ports, both ends included. Min is at least 1 and at most Max.
