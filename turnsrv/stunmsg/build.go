@@ -110,11 +110,7 @@ func (w *Builder) XORAddr(t uint16, a netip.AddrPort) *Builder {
 
 // ICMP appends ICMP (RFC 8656 §18.13).
 func (w *Builder) ICMP(e ICMP) *Builder {
-	both := uint16(e.Type)<<icmpCodeBits | uint16(e.Code)
-	if w.err == nil && e.Type > maxICMPType {
-		w.err = fmt.Errorf("ICMP type %d is of no error", e.Type)
-	}
-	return w.Attr(AttrICMP, binary.BigEndian.AppendUint32([]byte{0, 0, byte(both >> 8), byte(both)}, e.MTU))
+	return w.Attr(AttrICMP, binary.BigEndian.AppendUint32([]byte{0, 0, e.Type, e.Code}, e.MTU))
 }
 
 // Integrity appends MESSAGE-INTEGRITY over what is there so far. Nothing but IntegritySHA256 and Fingerprint may follow.
