@@ -4,8 +4,8 @@
 # Chromium and Firefox with the tools of their certificate stores, Node.js, a JDK with
 # Maven, Python's ICE stacks, what makes networks for benchmarks, shells, a compiler
 # for what runs in the kernel, the npm packages of every folder that has a lock file,
-# the jars of every folder that has a pom.xml, and the modules and packages of peers in
-# Go and Python.
+# the jars of every folder that has a pom.xml, the modules and packages of peers in
+# Go and Python, and a client in Rust where there is a compiler.
 # Debian; apt-get runs as root or through sudo.
 set -eu
 cd "$(dirname "$0")/.."
@@ -97,6 +97,15 @@ find . -name node_modules -prune -o -name pom.xml -print | while read -r pom; do
 		touch target/lib
 	)
 done
+
+# Debian 12's Rust is too old for what is built here, and nothing else needs one: where there is none, its tests are skipped.
+rust=$(cargo --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
+if [ "${rust:-0}" -ge 80 ]; then
+	echo "cargo build in internal/e2e/rust"
+	cargo build -q --locked --manifest-path internal/e2e/rust/Cargo.toml
+else
+	echo "no Rust 1.80 or later: the client of turn-client-proto is not tried"
+fi
 
 # Debian's Python, which the test programs are written for, with packages of its own beside Debian's.
 python=internal/e2e/python
