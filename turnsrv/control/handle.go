@@ -166,10 +166,13 @@ func (r *request) note(code int, cause, detail string) {
 }
 
 // send signs the answer if the client has authenticated, adds FINGERPRINT if the request had one, and sends it. By RFC 8489
-// §9.2.4 the integrity is the one that goes with how the key was made, not with the request's own.
+// §9.2.4 the integrity is the one that goes with how the key was made. Clients are about that choose MD5, sign with
+// MESSAGE-INTEGRITY and look for nothing else, which no section forbids to send too.
 func (r *request) send(w *stunmsg.Builder) {
 	switch {
 	case r.key == nil:
+	case r.claim.chosen && !r.claim.sha256:
+		w.Integrity(r.key).IntegritySHA256(r.key)
 	case r.claim.chosen:
 		w.IntegritySHA256(r.key)
 	default:

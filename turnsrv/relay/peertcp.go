@@ -23,6 +23,9 @@ func segments(bytes int) int { return (bytes + fullSegment - 1) / fullSegment }
 // TCP reports whether r relays TCP.
 func (r *Relay) TCP() bool { return r.tcp != nil }
 
+// Tell sends one whole STUN message to the relay's client, as [Source.Send] does.
+func (r *Relay) Tell(msg []byte) { r.path.Load().Send(msg) }
+
 // listen gives r its endpoint.
 func (r *Relay) listen(port uint16) (ok bool, err error) {
 	p := r.plane

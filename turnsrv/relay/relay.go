@@ -46,6 +46,7 @@ type Relay struct {
 	share  *Share
 	up     meter
 	down   meter
+	icmp   atomic.Int64 // as meter.full, of what the client is told of ICMP
 
 	sock relaySocket
 	io   relayIO           // what the engine needs
@@ -205,9 +206,6 @@ func (r *Relay) Token() (token [8]byte, ok bool) {
 
 // Tag is what OpenOptions.Tag was.
 func (r *Relay) Tag() any { return r.tag }
-
-// Tell sends one whole STUN message to the relay's client, as [Source.Send] does.
-func (r *Relay) Tell(msg []byte) { r.path.Load().Send(msg) }
 
 // Tuple is the 5-tuple of the relay's client. It is another one when the client has moved, and the last one while the
 // client of a mobile relay is away.
