@@ -128,15 +128,23 @@ type Allocation struct {
 	Rate         float64        `json:"rate,omitempty"` // bytes per second both ways; 0 until it has been measured
 	Peers        int            `json:"peers"`          // permissions in force
 	Channels     int            `json:"channels"`
-	Machine      string         `json:"machine,omitempty"` // of a fleet, where it is; in a [NodeRecord] alone
+	// Relays is "tcp" for a relay of TCP (RFC 6062), and empty for those of UDP. Its datagrams are full segments, and its drops
+	// are connections that came to nothing.
+	Relays      string `json:"relays,omitempty"`
+	Connections int    `json:"connections,omitempty"` // with peers, of a relay of TCP
+	Machine     string `json:"machine,omitempty"`     // of a fleet, where it is; in a [NodeRecord] alone
 }
 
-// Addresses are the relayed addresses, for people.
+// Addresses are the relayed addresses, for people, and that they are for TCP if they are.
 func (a *Allocation) Addresses() string {
-	if !a.Also.IsValid() {
-		return a.Relayed.String()
+	all := a.Relayed.String()
+	if a.Also.IsValid() {
+		all += " and " + a.Also.String()
 	}
-	return a.Relayed.String() + " and " + a.Also.String()
+	if a.Relays == "tcp" {
+		all += " for TCP"
+	}
+	return all
 }
 
 // AllocationList answers GET /api/allocations. Query: node (exactly), q (part of an id or address), sort (newest, rate, traffic or

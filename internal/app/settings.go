@@ -45,7 +45,10 @@ func described(all []control.Allocation) []adminapi.Allocation {
 			Created: x.Created, Expires: x.Expires,
 			BytesIn: x.Stats.Up.Bytes, BytesOut: x.Stats.Down.Bytes,
 			DatagramsIn: x.Stats.Up.Datagrams, DatagramsOut: x.Stats.Down.Datagrams,
-			Drops: x.Stats.Up.Dropped + x.Stats.Down.Dropped, Peers: x.Permissions, Channels: x.Channels,
+			Drops: x.Stats.Up.Dropped + x.Stats.Down.Dropped, Peers: x.Permissions, Channels: x.Channels, Connections: x.Peers,
+		}
+		if x.TCP {
+			out[i].Relays = "tcp"
 		}
 	}
 	return out

@@ -59,8 +59,8 @@ function refreshAll() {
   window.dispatchEvent(new Event("refresh"));
 }
 
-/** addresses are the relayed addresses of an allocation: one, or one in each family. */
-export const addresses = (a) => (a.also_relayed ? `${a.relayed} and ${a.also_relayed}` : a.relayed);
+/** addresses are the relayed addresses of an allocation, one or one in each family, and that they are for TCP if they are. */
+export const addresses = (a) => (a.also_relayed ? `${a.relayed} and ${a.also_relayed}` : a.relayed) + (a.relays === "tcp" ? " for TCP" : "");
 
 /** closeAllocation asks, then ends an allocation. */
 export async function closeAllocation(allocation) {
