@@ -25,7 +25,7 @@ func attributes(b []byte) func(w *stunmsg.Builder) {
 
 // Whatever an authenticated client asks for, the server answers it and serves on, and the client has one allocation at most.
 func FuzzRequest(f *testing.F) {
-	r := newRig(f, settings(Settings{SHA256: true, MaxSession: 20_000 * time.Hour}))
+	r := newRig(f, settings(Settings{SHA256: true, TCPRelays: true, MaxSession: 20_000 * time.Hour}))
 	clients := []*turnclient.Client{r.client(f, "n", 10_000*time.Hour), r.modern(f, r.issue(f, "m", 10_000*time.Hour))}
 	for _, c := range clients {
 		if _, err := c.Allocate(within(f), turnclient.Both); err != nil {
@@ -47,6 +47,10 @@ func FuzzRequest(f *testing.F) {
 	f.Add(uint16(stunmsg.CreatePermissionRequest), append(address(9), address(0)...))
 	f.Add(uint16(stunmsg.ChannelBindRequest), append([]byte{0, 0x0c, 4, 0x7f, 0xff, 0, 0}, address(9)...))
 	f.Add(uint16(stunmsg.ConnectRequest), address(9))
+	f.Add(uint16(stunmsg.ConnectionBindRequest), []byte{0, 0x2a, 4, 1, 2, 3, 4})
+	f.Add(uint16(stunmsg.ConnectionBindRequest), []byte{0, 0x2a, 3, 1, 2, 3})
+	f.Add(uint16(stunmsg.AllocateRequest), []byte{0, 0x19, 4, 6, 0, 0, 0})
+	f.Add(uint16(stunmsg.AllocateRequest), []byte{0, 0x19, 4, 6, 0, 0, 0, 0, 0x18, 1, 0x80})
 	f.Add(uint16(stunmsg.BindingRequest), []byte{0x7f, 0, 0})
 	f.Add(uint16(stunmsg.RefreshRequest|modern), []byte{0, 0x0d, 4, 0, 0, 0, 0})
 	f.Add(uint16(stunmsg.RefreshRequest|modern), []byte{0, 0x1d, 4, 0, 2, 0, 0, 0x80, 2, 8, 0, 2, 0, 0, 0, 1, 0, 0})
@@ -99,7 +103,7 @@ func FuzzRequest(f *testing.F) {
 // Whatever somebody says about who he is, a server with SHA256 on answers in at most 96 bytes, unless he is who he says, and
 // keeps nothing of it.
 func FuzzClaim(f *testing.F) {
-	r := newRig(f, settings(Settings{SHA256: true}))
+	r := newRig(f, settings(Settings{SHA256: true, TCPRelays: true}))
 	c := r.modern(f, credential.Credential{})
 	cred := r.issue(f, "n", 10_000*time.Hour)
 	md, sha := credential.MD5.Key(cred.Username, rigRealm, cred.Password), credential.SHA256.Key(cred.Username, rigRealm, cred.Password)
