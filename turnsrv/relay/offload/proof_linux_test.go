@@ -75,7 +75,7 @@ func (w *world) media() *call { return w.call(true) }
 
 func (w *world) call(media bool) *call {
 	w.Helper()
-	c := &call{client: w.client(), peer: w.peer.endpoint(address(w.family, 20+w.family, 1))}
+	c := &call{client: w.client(), peer: w.peer.endpoint(w.far)}
 	c.bind(0x4000, c.peer.addr, relay.ScopeAny)
 	up, down := c.up(0x4000, c.peer), c.down(0x4000, c.peer)
 	send := func(v way, data []byte) {

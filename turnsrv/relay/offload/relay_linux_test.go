@@ -25,10 +25,13 @@ type world struct {
 	kernel        *Kernel
 	clients, peer *space
 	family        int
+	near, far     netip.Addr // of clients and peers
+	flows         int        // the most
 	server        netip.AddrPort
 
 	mu   sync.Mutex
-	seen map[netip.AddrPort]relay.Source
+	seen map[netip.AddrPort]relay.Source // by what the server sees of a client
+	last relay.Source                    // of these
 	log  bytes.Buffer
 }
 
@@ -48,7 +51,7 @@ func (w *world) said(text string) int {
 
 func (w *world) HandleSTUN(src relay.Source, msg []byte) {
 	w.mu.Lock()
-	w.seen[src.Client] = src
+	w.seen[src.Client], w.last = src, src
 	w.mu.Unlock()
 	src.Send(msg)
 }
@@ -65,17 +68,31 @@ func newWorld(t *testing.T, family int, change ...func(*relay.Config)) *world {
 
 func newProvingWorld(t *testing.T, family int, change ...func(*relay.Config)) *world {
 	t.Helper()
-	w := &world{TB: t, family: family, seen: map[netip.AddrPort]relay.Source{}}
+	w := newBareWorld(t, family)
 	w.clients, w.peer = newSpace(t), newSpace(t)
 	joined(t, fmt.Sprintf("c%d", family), 10+family, w.clients)
 	joined(t, fmt.Sprintf("p%d", family), 20+family, w.peer)
+	w.start(t, netip.AddrPortFrom(address(family, 10+family, 2), 0), relay.Family{Bind: address(family, 20+family, 2)}, change...)
+	return w
+}
+
+// newBareWorld has no network yet, and does not run.
+func newBareWorld(t *testing.T, family int) *world {
+	t.Helper()
+	w := &world{TB: t, family: family, near: address(family, 10+family, 1), far: address(family, 20+family, 1), seen: map[netip.AddrPort]relay.Source{}}
+	w.flows = 256
+	return w
+}
+
+// start begins with serving, at an address and with relays in a place.
+func (w *world) start(t *testing.T, listen netip.AddrPort, place relay.Family, change ...func(*relay.Config)) {
+	t.Helper()
 	var err error
-	if w.kernel, err = New(Config{Flows: 256, Logger: slog.New(slog.NewTextHandler(w, nil))}); err != nil {
+	if w.kernel, err = New(Config{Flows: w.flows, Logger: slog.New(slog.NewTextHandler(w, nil))}); err != nil {
 		t.Fatal(err)
 	}
 	cfg := relay.Config{Handler: w, PortMin: 30000, PortMax: 32000, Workers: 2, Kernel: w.kernel}
-	place := relay.Family{Bind: address(family, 20+family, 2)}
-	if family == 4 {
+	if w.family == 4 {
 		cfg.IPv4 = place
 	} else {
 		cfg.IPv6 = place
@@ -86,7 +103,7 @@ func newProvingWorld(t *testing.T, family int, change ...func(*relay.Config)) *w
 	if w.Plane, err = relay.New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	if w.server, err = w.ListenUDP(netip.AddrPortFrom(address(family, 10+family, 2), 0)); err != nil {
+	if w.server, err = w.ListenUDP(listen); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -111,7 +128,6 @@ func newProvingWorld(t *testing.T, family int, change ...func(*relay.Config)) *w
 			t.Error(err)
 		}
 	})
-	return w
 }
 
 // entries counts those of the kernel's table.
@@ -132,14 +148,17 @@ type client struct {
 
 func (w *world) client() *client {
 	w.Helper()
-	e := w.clients.endpoint(address(w.family, 10+w.family, 1))
+	e := w.clients.endpoint(w.near)
 	msg := make([]byte, 20)
 	binary.BigEndian.PutUint16(msg, 1)
 	binary.BigEndian.PutUint32(msg[4:], 0x2112A442)
 	e.to(w.server, msg)
 	e.expect(w.server, msg)
 	w.mu.Lock()
-	src := w.seen[e.addr]
+	src, ok := w.seen[e.addr]
+	if !ok {
+		src = w.last // behind a NAT
+	}
 	w.mu.Unlock()
 	r, err := w.Open(src, relay.OpenOptions{Family: w.family})
 	if err != nil {
