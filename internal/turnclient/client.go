@@ -21,7 +21,6 @@ import (
 
 	"github.com/pion/dtls/v3"
 
-	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
@@ -66,6 +65,9 @@ type Options struct {
 	TLS       *tls.Config   // tls and dtls; nil does not verify the server
 	Timeout   time.Duration // of one request with its retransmissions; 0: 5 s
 	Queue     int           // datagrams kept for Receive, more are dropped; 0: 1024
+	// SHA256 has the client do as RFC 8489 says where the server offers it: a key by the first of PASSWORD-ALGORITHMS, and
+	// the name as USERHASH. Otherwise it is a client of RFC 5389.
+	SHA256 bool
 }
 
 // Datagram is one datagram from a peer.
@@ -85,8 +87,10 @@ type Client struct {
 	waiting map[[12]byte]chan []byte
 	realm   string
 	nonce   []byte
+	offer   offer // with Options.SHA256
 
 	data    chan Datagram
+	errors  chan PeerError
 	dropped atomic.Uint64
 	strange atomic.Pointer[[]byte] // see Strange
 	ended   chan struct{}
@@ -107,7 +111,7 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	}
 	c := &Client{
 		o: o, conn: conn, packets: o.Transport == "udp" || o.Transport == "dtls",
-		waiting: make(map[[12]byte]chan []byte), data: make(chan Datagram, o.Queue), ended: make(chan struct{}),
+		waiting: make(map[[12]byte]chan []byte), data: make(chan Datagram, o.Queue), errors: make(chan PeerError, 16), ended: make(chan struct{}),
 	}
 	go c.read()
 	return c, nil
@@ -271,11 +275,7 @@ func (c *Client) take(b []byte) {
 		return
 	}
 	if m.Type == stunmsg.DataIndication {
-		addr, _ := m.Get(stunmsg.AttrXORPeerAddress)
-		data, ok := m.Get(stunmsg.AttrData)
-		if peer, err := stunmsg.XORAddr(addr, m.TransactionID()); err == nil && ok {
-			c.queue(Datagram{Peer: peer, Data: append([]byte(nil), data...)})
-		}
+		c.indicated(&m)
 		return
 	}
 	id := [12]byte(m.TransactionID())
@@ -318,14 +318,6 @@ func (c *Client) PeerCertificates() (chain [][]byte) {
 		}
 	}
 	return chain
-}
-
-func (c *Client) queue(d Datagram) {
-	select {
-	case c.data <- d:
-	default:
-		c.dropped.Add(1)
-	}
 }
 
 // NewID is a random transaction id.
@@ -372,12 +364,6 @@ func (c *Client) Exchange(ctx context.Context, raw []byte) (*stunmsg.Message, er
 			return nil, ctx.Err()
 		}
 	}
-}
-
-// key is the long-term key for the realm that the server gave.
-func (c *Client) key() []byte {
-	k := credential.Key(c.o.Username, c.realm, c.o.Password)
-	return k[:]
 }
 
 // lifetime reads LIFETIME as a duration.

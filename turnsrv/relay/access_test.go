@@ -124,8 +124,9 @@ func TestClientTable(t *testing.T) {
 		if table.get(key(i), loopback4) != relays[i] {
 			t.Fatal("get")
 		}
-		table.remove(key(i), &Relay{}) // not this one
-		table.remove(key(i), relays[i])
+		table.remove(key(i), loopback4, &Relay{})  // not this one
+		table.remove(key(i), loopback6, relays[i]) // nor there
+		table.remove(key(i), loopback4, relays[i])
 		if table.get(key(i), loopback4) != nil {
 			t.Fatal("removed, and still there")
 		}

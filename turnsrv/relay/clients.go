@@ -90,10 +90,10 @@ func (t *clientTable) resize(n int) []atomic.Pointer[clientEntry] {
 }
 
 // replace puts o in the place of r, if r is in. Readers find one of them at any time.
-func (t *clientTable) replace(client netip.AddrPort, r, o *Relay) {
+func (t *clientTable) replace(client netip.AddrPort, server netip.Addr, r, o *Relay) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if link, e := t.find(client, r); e != nil {
+	if link, e := t.find(client, server, r); e != nil {
 		n := &clientEntry{client: e.client, server: e.server, relay: o}
 		n.next.Store(e.next.Load())
 		link.Store(n)
@@ -101,10 +101,10 @@ func (t *clientTable) replace(client netip.AddrPort, r, o *Relay) {
 }
 
 // remove takes r out, if it is in.
-func (t *clientTable) remove(client netip.AddrPort, r *Relay) {
+func (t *clientTable) remove(client netip.AddrPort, server netip.Addr, r *Relay) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	link, e := t.find(client, r)
+	link, e := t.find(client, server, r)
 	if e == nil {
 		return
 	}
@@ -115,12 +115,13 @@ func (t *clientTable) remove(client netip.AddrPort, r *Relay) {
 	}
 }
 
-// find returns the entry of r and what leads to it; nil if r is not in. mu is held.
-func (t *clientTable) find(client netip.AddrPort, r *Relay) (*atomic.Pointer[clientEntry], *clientEntry) {
+// find returns the entry of r and what leads to it; nil if r is not in. While a client moves its relay is in twice. mu is
+// held.
+func (t *clientTable) find(client netip.AddrPort, server netip.Addr, r *Relay) (*atomic.Pointer[clientEntry], *clientEntry) {
 	b := *t.buckets.Load()
 	link := &b[t.hash(client)&uint64(len(b)-1)]
 	for e := link.Load(); e != nil; e = link.Load() {
-		if e.relay == r {
+		if e.relay == r && e.client == client && e.server == server {
 			return link, e
 		}
 		link = &e.next

@@ -101,6 +101,11 @@ type Config struct {
 	// OnClientGone is called once for a relay whose client's stream has ended, before the relay is closed. It should
 	// call r.Close, and may do anything else.
 	OnClientGone func(r *Relay, cause string)
+	// OnClientAway is called in its place for a mobile relay, which stays. The client may come back: see [Relay.Await].
+	OnClientAway func(r *Relay, cause string)
+	// OnClientMoved is called when the client of a mobile relay has sent something on the path on which it was awaited. Its
+	// former path has ended by then.
+	OnClientMoved func(r *Relay, from, to Tuple)
 
 	// OnPanic is called with the value of a panic in the path of a client's data, by the deferred function that
 	// recovered it. The client's relay and connection end. If OnPanic is nil the panic is logged.
@@ -121,6 +126,8 @@ type Config struct {
 	// Plane's own UDP listeners count.
 	OwnListener func(peer netip.AddrPort) bool
 
+	// ICMP tells clients what ICMP says of the datagrams that they had sent to peers (RFC 8656 §11.5). Linux only.
+	ICMP bool
 	// Kernel relays channels below the sockets, where it can. nil: nothing does. Linux engine only.
 	Kernel Kernel
 

@@ -39,7 +39,7 @@ func (p *Plane) fail(r *Relay) {
 			p.panicked(cause)
 		}
 	}()
-	if s := r.src.stream; s != nil {
+	if s := r.path.Load().stream; s != nil {
 		defer s.end(errPanicked.Error(), errPanicked)
 	}
 	defer r.closeBoth()

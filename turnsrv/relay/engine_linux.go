@@ -70,7 +70,9 @@ type relaySocket struct{ fd1 int }
 
 func (s relaySocket) fd() int { return s.fd1 - 1 }
 
-func (s relaySocket) dontFragment(four, on bool) error { return dontFragment(s.fd(), four, on) }
+func (s relaySocket) dontFragment(four bool) error { return dontFragment(s.fd(), four, true) }
+
+func (s relaySocket) fragmentAgain(four bool) { fragmentAgain(s.fd(), four) }
 
 func (s relaySocket) close() {
 	if s.fd1 != 0 {
@@ -80,9 +82,8 @@ func (s relaySocket) close() {
 
 // relayIO is what the engine keeps of a relay.
 type relayIO struct {
-	set    *set
-	client peerAddr // of a UDP client
-	hints  [2]atomic.Uint32
+	set   *set // that its client was in when it was opened
+	hints [2]atomic.Uint32
 	// segments of this many bytes and more are not sent together any more, since kernel or path refused that; 0: none.
 	gsoLimit [2]atomic.Int32
 }
@@ -229,6 +230,9 @@ func (e *engine) stop() {
 func (p *Plane) bindRelay(a netip.AddrPort) (relaySocket, bool, error) {
 	fd, err := udpBound(a, func(fd int) error {
 		enlarge(fd, relayBuffer)
+		if p.icmp.Load() {
+			return keepErrors(fd, a.Addr().Is4())
+		}
 		return nil
 	})
 	switch {
@@ -254,9 +258,8 @@ func (r *Relay) startIO() error {
 	if r.ports == r.plane.ports[1] {
 		family = 1
 	}
-	if u := r.src.udp; u != nil {
+	if u := r.path.Load().udp; u != nil {
 		r.io.set = u.set
-		r.io.client.set(r.src.Client)
 	} else {
 		r.io.set = e.sets[int(e.next.Add(1))%len(e.sets)]
 	}
@@ -286,6 +289,15 @@ func (t *set) poll(events *[maxEvents]unix.EpollEvent) []unix.EpollEvent {
 		return nil
 	}
 	return events[:n]
+}
+
+// beside are the sockets of all listeners in u's set; where one has none there, of the first set, which has them all.
+func (u *udpSocket) beside() []*udpSocket {
+	sets := u.plane.engine.sets
+	if len(u.set.socks) < len(sets[0].socks) {
+		return sets[0].socks
+	}
+	return u.set.socks
 }
 
 // answer sends one datagram to a client, from the address that it asked. Any goroutine may call it.

@@ -6,6 +6,7 @@ import "net/netip"
 // at once.
 type gathered struct {
 	r         *Relay
+	path      *path
 	buf       []byte
 	datagrams int
 	bytes     int
@@ -13,11 +14,15 @@ type gathered struct {
 
 const gatherRoom = 64<<10 + maxHeader
 
-// toStream queues data for a client on a stream. The order of one client's data is kept.
-func (t *tx) toStream(r *Relay, number uint16, from netip.AddrPort, data []byte) {
+// toStream queues data for a client on a stream, or drops it if the client is away. The order of one client's data is kept.
+func (t *tx) toStream(r *Relay, p *path, number uint16, from netip.AddrPort, data []byte) {
+	if p.stream == nil {
+		r.down.drop(Unsent, 1)
+		return
+	}
 	g := &t.gathered
-	messages := r.src.stream.tcp == nil
-	if g.r != nil && (g.r != r || messages || len(g.buf)+len(data)+maxHeader > gatherRoom) {
+	messages := p.stream.tcp == nil
+	if g.r != nil && (g.r != r || g.path != p || messages || len(g.buf)+len(data)+maxHeader > gatherRoom) {
 		t.flushStream()
 	}
 	if g.buf == nil {
@@ -28,7 +33,7 @@ func (t *tx) toStream(r *Relay, number uint16, from netip.AddrPort, data []byte)
 		r.down.drop(TooLarge, 1)
 		return
 	}
-	g.r = r
+	g.r, g.path = r, p
 	g.datagrams++
 	g.bytes += len(data)
 }
@@ -40,8 +45,8 @@ func (t *tx) flushStream() {
 	}
 	t.at = g.r
 	why, ok := Unsent, false
-	if !g.r.dead.Load() {
-		why, ok = g.r.src.stream.send(g.buf)
+	if !g.r.dead.Load() && g.path == g.r.path.Load() {
+		why, ok = g.path.stream.send(g.buf)
 	}
 	if ok {
 		g.r.down.passed(g.datagrams, g.bytes)

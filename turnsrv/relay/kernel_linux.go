@@ -68,7 +68,7 @@ func newKernelFlows(p *Plane) *kernelFlows {
 func (k *kernelFlows) bound(r *Relay, c *route, life time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if r.src.udp == nil || r.dead.Load() || !k.plane.limits.Load().none() {
+	if r.path.Load().udp == nil || r.dead.Load() || !k.plane.limits.Load().none() {
 		return
 	}
 	until := time.Now().Add(life)
@@ -92,7 +92,7 @@ func (k *kernelFlows) bound(r *Relay, c *route, life time.Duration) {
 		k.begin(p)
 	case e&reachOwn != 0:
 		// Both must have a channel to the address that the other one was told: the header names it.
-		if p.to = k.plane.RelayAt(c.peer); p.to == nil || p.to == r || p.to.Addr() != c.peer || p.to.src.udp == nil {
+		if p.to = k.plane.RelayAt(c.peer); p.to == nil || p.to == r || p.to.Addr() != c.peer || p.to.path.Load().udp == nil {
 			return
 		}
 		k.add(p)
@@ -138,9 +138,10 @@ func (k *kernelFlows) remove(p *kernelPath) {
 
 // plain enters both directions between a client and a peer.
 func (k *kernelFlows) plain(p *kernelPath) (ok bool) {
-	r, t := p.r, p.r.src.Tuple
+	r, s := p.r, p.r.path.Load()
+	t := s.Tuple
 	local := netip.AddrPortFrom(localTo(r.family.Bind, p.c.peer), r.port)
-	up := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.up}, u: r.src.udp}
+	up := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.up}, u: s.udp}
 	down := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.down}, r: r}
 	return k.enter(up, Leg{t.Client, t.Server, p.c.number}, Leg{local, p.c.peer, 0}) &&
 		k.enter(down, Leg{p.c.peer, local, 0}, Leg{t.Server, t.Client, p.c.number})
@@ -150,8 +151,8 @@ func (k *kernelFlows) plain(p *kernelPath) (ok bool) {
 func (k *kernelFlows) between(a, b *kernelPath) (ok bool) {
 	for _, w := range [2][2]*kernelPath{{a, b}, {b, a}} {
 		from, to := w[0], w[1]
-		f := &kernelFlow{paths: []*kernelPath{a, b}, meters: []*meter{&from.r.up, &to.r.down}, u: from.r.src.udp}
-		s, t := from.r.src.Tuple, to.r.src.Tuple
+		s, t := from.r.path.Load(), to.r.path.Load()
+		f := &kernelFlow{paths: []*kernelPath{a, b}, meters: []*meter{&from.r.up, &to.r.down}, u: s.udp}
 		if !k.enter(f, Leg{s.Client, s.Server, from.c.number}, Leg{t.Server, t.Client, to.c.number}) {
 			return false
 		}
@@ -253,6 +254,17 @@ func (k *kernelFlows) end(p *kernelPath) {
 		}
 	}
 	p.flows = nil
+}
+
+// moved ends what there is of a relay whose client has come over another path, and begins anew with that.
+func (k *kernelFlows) moved(r *Relay) {
+	_ = r.change(func(a *access, now int64) error {
+		for c := a.chansBy.first; c != nil; c = c.due.newer {
+			k.leave(c)
+			k.bound(r, c, time.Duration(c.due.at-now))
+		}
+		return nil
+	})
 }
 
 // limit ends everything if there is a limit of bits per second now.

@@ -18,6 +18,8 @@ func (*kernelFlows) leave(*route) {}
 
 func (*kernelFlows) leaveAll(*Relay) {}
 
+func (*kernelFlows) moved(*Relay) {}
+
 func (*kernelFlows) limit() {}
 
 func (*kernelFlows) stats(r *Relay) Stats { return r.stats() }

@@ -114,7 +114,7 @@ func TestSegmentationRefused(t *testing.T) {
 		if r.io.gsoLimit[up].Load() != 0 || r.io.gsoLimit[down].Load() != 0 {
 			t.Fatal("segmentation is off from the beginning")
 		}
-		for _, fd := range []int{r.sock.fd(), r.src.udp.fd} {
+		for _, fd := range []int{r.sock.fd(), r.path.Load().udp.fd} {
 			if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil {
 				t.Skip(err)
 			}
@@ -127,7 +127,7 @@ func TestSegmentationRefused(t *testing.T) {
 		}
 		testRun(t, w, c, peer, r, 1000, 1, true)
 		counted(t, r, func(s Stats) bool { return s.Up == s.Down && s.Up.Dropped == 0 })
-		_ = unix.SetsockoptInt(r.src.udp.fd, unix.SOL_SOCKET, unix.SO_NO_CHECK, 0)
+		_ = unix.SetsockoptInt(r.path.Load().udp.fd, unix.SOL_SOCKET, unix.SO_NO_CHECK, 0)
 	}
 }
 

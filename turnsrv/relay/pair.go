@@ -12,7 +12,7 @@ import (
 // pair is complete before either of its relays can be found, and never changes: relays without one pay nothing for it.
 type pair struct {
 	relays [2]*Relay
-	mu     sync.Mutex      // of ending one against ending the other
+	mu     sync.Mutex      // of ending one against ending the other, and of moving both
 	full   [2]atomic.Int64 // as meter.full, of both together: up and down
 }
 
@@ -35,6 +35,7 @@ func (p *Plane) OpenPair(src Source, o OpenOptions) (r *Relay, failed [2]error) 
 	if both[0] != nil && both[1] != nil {
 		both[0].pair = &pair{relays: both}
 		both[1].pair = both[0].pair
+		both[1].path.Store(both[0].path.Load())
 	}
 	if r = both[0]; r == nil {
 		r = both[1]
@@ -80,23 +81,22 @@ func (p *pair) other(r *Relay) *Relay {
 	return p.relays[0]
 }
 
-// leaveClient marks r as ended and takes it from its client, whose 5-tuple then leads to the other of the pair, if that
+// leaveClient marks r as ended and takes it from its client, whose 5-tuples then lead to the other of the pair, if that
 // lives.
 func (r *Relay) leaveClient() {
-	if r.pair == nil {
-		r.dead.Store(true)
-		r.src.detach(r)
-		return
-	}
-	r.pair.mu.Lock()
-	defer r.pair.mu.Unlock()
+	defer r.lock().Unlock()
+	p, next := r.path.Load(), r.awaited
 	if o := r.Other(); o != nil {
-		r.src.hand(r, o)
+		p.hand(r, o)
+		if next != nil {
+			next.handAwaited(r, o)
+		}
 		r.dead.Store(true)
 		return
 	}
 	r.dead.Store(true)
-	r.src.detach(r)
+	p.detach(r)
+	r.await(nil)
 }
 
 // closeBoth ends all that the client has.

@@ -19,6 +19,9 @@ func (t *tx) fromClient(src *Source, r *Relay, msg []byte) {
 	t.at = r
 	switch c := msg[0]; {
 	case stunmsg.IsChannel(c):
+		if r == nil {
+			r = t.arrived(src)
+		}
 		if r != nil {
 			t.channelUp(r, msg)
 		}
@@ -38,9 +41,14 @@ func (t *tx) fromClient(src *Source, r *Relay, msg []byte) {
 
 // stun handles one STUN message: Send indications here, the rest by the Handler.
 func (t *tx) stun(src *Source, r *Relay, msg []byte) {
-	if r != nil && stunmsg.Type(binary.BigEndian.Uint16(msg)) == stunmsg.SendIndication {
-		t.sendUp(r, msg)
-		return
+	if stunmsg.Type(binary.BigEndian.Uint16(msg)) == stunmsg.SendIndication {
+		if r == nil {
+			r = t.arrived(src)
+		}
+		if r != nil {
+			t.sendUp(r, msg)
+			return
+		}
 	}
 	// What the client sent before this message must not be overtaken by what the message brings about, such as the
 	// relay's end.
@@ -150,13 +158,13 @@ func (t *tx) sendUp(r *Relay, msg []byte) {
 // sends on a relay's socket, so nothing else leaves with DF.
 func (t *tx) probe(r *Relay, peer netip.AddrPort, data []byte) {
 	t.flush()
-	if r.dead.Load() || r.sock.dontFragment(r.family.Bind.Is4(), true) != nil {
+	if r.dead.Load() || r.sock.dontFragment(r.family.Bind.Is4()) != nil {
 		r.up.drop(Unsent, 1)
 		return
 	}
 	t.out(r, peer, nil, data)
 	t.flush()
-	_ = r.sock.dontFragment(r.family.Bind.Is4(), false)
+	r.sock.fragmentAgain(r.family.Bind.Is4())
 }
 
 // out sends data to a peer that is no relay of this server. dst is nil if the peer has no channel.
@@ -199,12 +207,13 @@ func (t *tx) down(r *Relay, from netip.AddrPort, need Scope, data []byte) {
 	if c != nil {
 		number = c.number
 	}
-	if !r.fits(number, from, len(data)) {
+	p := r.path.Load()
+	if !p.fits(number, from, len(data)) {
 		r.down.drop(TooLarge, 1)
 		return
 	}
 	if t.admit(r, &r.down, len(data)) {
-		t.toClient(r, number, from, data)
+		t.toClient(r, p, number, from, data)
 	}
 }
 
@@ -224,17 +233,17 @@ func maxPayload(ip netip.Addr) int {
 
 // fits reports whether n bytes from a peer fit into a message to the client, and that message into a datagram or
 // record.
-func (r *Relay) fits(number uint16, from netip.AddrPort, n int) bool {
+func (p *path) fits(number uint16, from netip.AddrPort, n int) bool {
 	size := stunmsg.ChannelHeader + n
 	switch {
 	case number == 0 && from.Addr().Is4():
 		size = dataHeader4 + n + stunmsg.DataPadding(n)
 	case number == 0:
 		size = dataHeader6 + n + stunmsg.DataPadding(n)
-	case r.src.stream != nil:
+	case p.stream != nil:
 		size += stunmsg.DataPadding(n)
 	}
-	return size <= r.largest
+	return size <= p.largest
 }
 
 // largestTo is the largest message that can be sent to a client.

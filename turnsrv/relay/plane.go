@@ -34,6 +34,7 @@ type Plane struct {
 	buffers sync.Pool // *buffer
 	txs     sync.Pool // *tx
 	engine  engine
+	icmp    atomic.Bool  // as Config.ICMP
 	kernel  *kernelFlows // nil without Config.Kernel
 }
 
@@ -50,6 +51,7 @@ func New(cfg Config) (*Plane, error) {
 	p.limits.Store(&limits{each: newRate(cfg.BitsPerSecond), all: all, level: all})
 	p.fair.shares, p.fair.set = make(map[*Share]struct{}), make(chan struct{}, 1)
 	p.gate = newGate(2 * cfg.Workers)
+	p.icmp.Store(cfg.ICMP)
 	p.kernel = newKernelFlows(p)
 	p.reserved.limit = cfg.MaxReservations
 	p.buffers.New = func() any { return new(buffer) }
@@ -70,7 +72,7 @@ func (p *Plane) ListenUDP(addr netip.AddrPort) (bound netip.AddrPort, err error)
 		return bound, ErrClosed
 	}
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-	l := &listener{plane: p, addr: addr, wildcard: addr.Addr().IsUnspecified(), clients: newClientTable()}
+	l := &listener{plane: p, addr: addr, wildcard: addr.Addr().IsUnspecified(), clients: newClientTable(), awaited: newClientTable()}
 	if err := p.engine.listen(l); err != nil {
 		return bound, fmt.Errorf("listen on UDP %s: %w", addr, err)
 	}

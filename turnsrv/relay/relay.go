@@ -15,6 +15,7 @@ type OpenOptions struct {
 	Reserve  bool // EVEN-PORT with its R bit: keep the next higher port for 30 s; implies EvenPort
 	HasToken bool // take the port reserved under Token; Family, EvenPort and Reserve do not count then
 	Token    [8]byte
+	Mobile   bool    // the relay outlives its client's stream: see [Relay.Await]
 	Budget   *Budget // charged for the memory that the relay takes; may be nil
 	Share    *Share  // of Config.TotalBitsPerSecond; nil: one of its own
 }
@@ -23,15 +24,18 @@ type OpenOptions struct {
 // called from any goroutine.
 type Relay struct {
 	plane *Plane
-	src   Source
+	path  atomic.Pointer[path]
 	tag   any
 	ports *ports
 	// family is where the relay is, as it was when it was opened: clients and peers know that address.
-	family  *place
-	port    uint16
-	token   *[8]byte
-	largest int   // message that can be sent to the client, in bytes
-	pair    *pair // with the relay of the other family, if the client has both; else nil
+	family *place
+	port   uint16
+	mobile bool
+	token  *[8]byte
+	pair   *pair // with the relay of the other family, if the client has both; else nil
+
+	moving  sync.Mutex // of changing path and awaited; of a pair it is the pair's mu: see lock
+	awaited *path      // where the client is awaited, nil: nowhere
 
 	dead   atomic.Bool
 	ending sync.Once
@@ -39,6 +43,7 @@ type Relay struct {
 	share  *Share
 	up     meter
 	down   meter
+	icmp   atomic.Int64 // as meter.full, of what the client is told of ICMP
 
 	sock relaySocket
 	io   relayIO // what the engine needs
@@ -66,7 +71,8 @@ func (p *Plane) Open(src Source, o OpenOptions) (*Relay, error) {
 
 // prepare makes a relay that nothing reaches yet.
 func (p *Plane) prepare(src Source, o OpenOptions) (*Relay, error) {
-	r := &Relay{plane: p, src: src, tag: o.Tag, share: o.Share, largest: largestTo(src.Tuple)}
+	r := &Relay{plane: p, tag: o.Tag, share: o.Share, mobile: o.Mobile}
+	r.path.Store(newPath(src))
 	if r.share == nil {
 		r.share = NewShare()
 	}
@@ -148,7 +154,7 @@ func (r *Relay) publish() error {
 			one.ports.enter(one)
 		}
 	}
-	if err := r.src.attach(r); err != nil {
+	if err := r.path.Load().attach(r); err != nil {
 		return err
 	}
 	// Run may have closed all relays between Open's look at the flag and the lines above.
@@ -189,8 +195,9 @@ func (r *Relay) Token() (token [8]byte, ok bool) {
 // Tag is what OpenOptions.Tag was.
 func (r *Relay) Tag() any { return r.tag }
 
-// Tuple is the 5-tuple of the relay's client.
-func (r *Relay) Tuple() Tuple { return r.src.Tuple }
+// Tuple is the 5-tuple of the relay's client. It is another one when the client has moved, and the last one while the
+// client of a mobile relay is away.
+func (r *Relay) Tuple() Tuple { return r.path.Load().Tuple }
 
 // Restrict applies a changed peer policy to what is open. within is how far an address may still be reached: [ScopeAny],
 // [ScopeFleet], or 0 if it is denied. What is denied goes on between relays of this server only, and otherwise ends. within must

@@ -38,6 +38,7 @@ type stream struct {
 
 	relaying      func(bool) // nil: nobody wants to know
 	relay         atomic.Pointer[Relay]
+	awaited       atomic.Pointer[Relay] // whose client is awaited here
 	authenticated atomic.Bool
 	opened        int64        // these three in the Plane's coarse time
 	heard         atomic.Int64 // last whole frame
@@ -279,6 +280,9 @@ func (s *stream) frame(t *tx, b []byte) error {
 			return errStop
 		}
 		return nil
+	}
+	if r == nil {
+		r = t.arrived(&s.src)
 	}
 	if r != nil {
 		t.channelUp(r, b)

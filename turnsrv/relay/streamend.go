@@ -25,11 +25,11 @@ func (s *stream) finish(err error) error {
 	if cause == "" {
 		cause, err = whyEnded(err)
 	}
+	if r := s.awaited.Load(); r != nil {
+		r.left(s)
+	}
 	if r := s.relay.Load(); r != nil {
-		if s.plane.cfg.OnClientGone != nil {
-			s.plane.cfg.OnClientGone(r, cause)
-		}
-		r.closeBoth()
+		s.plane.clientGone(r, s, cause)
 	}
 	_ = s.conn.Close()
 	return err

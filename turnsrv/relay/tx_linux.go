@@ -48,6 +48,7 @@ func (i *item) size() int { return int(i.hlen) + int(i.n) + int(i.pad) }
 // group is what one relay has to send in one direction, in order.
 type group struct {
 	r           *Relay
+	path        *path // to the client; nil: to peers
 	way         int
 	first, last int32
 }
@@ -55,6 +56,7 @@ type group struct {
 // sending describes the datagrams that a message carries.
 type sending struct {
 	r     *Relay
+	path  *path // to the client; nil: to peers
 	way   int
 	first int32 // item
 	count int
@@ -129,13 +131,17 @@ func (t *tx) room() {
 	}
 }
 
-// add makes an item for r. Call room before.
-func (t *tx) add(r *Relay, way int, data []byte) *item {
+// add makes an item for r: to its client on a path, or with none to a peer. Call room before.
+func (t *tx) add(r *Relay, p *path, data []byte) *item {
+	way := up
+	if p != nil {
+		way = down
+	}
 	hint := &r.io.hints[way]
 	k := int(hint.Load())
-	if k >= t.ngroups || t.groups[k].r != r || t.groups[k].way != way {
+	if k >= t.ngroups || t.groups[k].r != r || t.groups[k].path != p {
 		k = t.ngroups
-		t.groups[k] = group{r: r, way: way, first: -1}
+		t.groups[k] = group{r: r, path: p, way: way, first: -1}
 		t.ngroups++
 		hint.Store(uint32(k))
 	}
@@ -161,13 +167,13 @@ func (t *tx) toPeer(r *Relay, peer netip.AddrPort, dst *peerAddr, data []byte) {
 		t.naddrs++
 		dst.set(peer)
 	}
-	t.add(r, up, data).dst = dst
+	t.add(r, nil, data).dst = dst
 }
 
-// toClient queues data for r's client. data must stay as it is until the flush.
-func (t *tx) toClient(r *Relay, number uint16, from netip.AddrPort, data []byte) {
-	if r.src.stream != nil {
-		t.toStream(r, number, from, data)
+// toClient queues data for r's client on a path. data must stay as it is until the flush.
+func (t *tx) toClient(r *Relay, p *path, number uint16, from netip.AddrPort, data []byte) {
+	if p.udp == nil {
+		t.toStream(r, p, number, from, data)
 		return
 	}
 	t.room()
@@ -177,9 +183,9 @@ func (t *tx) toClient(r *Relay, number uint16, from netip.AddrPort, data []byte)
 			r.down.drop(TooLarge, 1)
 			return
 		}
-		it := t.add(r, down, data)
+		it := t.add(r, p, data)
 		it.lead = lead
-		it.head, it.hlen, it.dst = &it.lead[0], stunmsg.ChannelHeader, &r.io.client
+		it.head, it.hlen, it.dst = &it.lead[0], stunmsg.ChannelHeader, &p.to
 		return
 	}
 	head, pad, ok := appendHeader(t.heads[t.nheads:t.nheads], 0, from, len(data), false)
@@ -187,8 +193,8 @@ func (t *tx) toClient(r *Relay, number uint16, from netip.AddrPort, data []byte)
 		r.down.drop(TooLarge, 1)
 		return
 	}
-	it := t.add(r, down, data)
-	it.head, it.hlen, it.pad, it.dst = &head[0], uint8(len(head)), uint8(pad), &r.io.client
+	it := t.add(r, p, data)
+	it.head, it.hlen, it.pad, it.dst = &head[0], uint8(len(head)), uint8(pad), &p.to
 	t.nheads += len(head)
 }
 
@@ -208,9 +214,9 @@ func (t *tx) flush() {
 			t.transmit(fd)
 		default:
 			// All that leaves by the same listening socket goes together.
-			u := g.r.src.udp
+			u := g.path.udp
 			for j := k; j < t.ngroups; j++ {
-				if h := &t.groups[j]; h.r != nil && h.way == down && h.r.src.udp == u {
+				if h := &t.groups[j]; h.r != nil && h.way == down && h.path.udp == u {
 					t.build(h, u.fd)
 				}
 			}
@@ -226,7 +232,7 @@ func (t *tx) build(g *group, fd int) {
 	g.r = nil
 	t.at = r
 	m := r.meter(way)
-	if r.dead.Load() {
+	if r.dead.Load() || g.path != nil && g.path != r.path.Load() {
 		for i := g.first; i >= 0; i = t.items[i].next {
 			m.drop(Unsent, 1)
 		}
@@ -243,16 +249,16 @@ func (t *tx) build(g *group, fd int) {
 		if t.nmsgs == maxMsgs || t.niovs+3*maxSegs > maxIovs {
 			t.transmit(fd)
 		}
-		i = t.message(r, way, i, limit)
+		i = t.message(g, r, i, limit)
 	}
 }
 
 // message makes one message of item i and those behind it that can go with it, and returns the first that cannot. They
 // need the same address and size, except that the last may be smaller, and none may be empty.
-func (t *tx) message(r *Relay, way int, i int32, limit int) int32 {
+func (t *tx) message(g *group, r *Relay, i int32, limit int) int32 {
 	it := &t.items[i]
 	s := &t.what[t.nmsgs]
-	*s = sending{r: r, way: way, first: i, size: it.size()}
+	*s = sending{r: r, path: g.path, way: g.way, first: i, size: it.size()}
 	dst, total, begin := it.dst, 0, t.niovs
 	for {
 		t.iov(it)
@@ -274,8 +280,8 @@ func (t *tx) message(r *Relay, way int, i int32, limit int) int32 {
 	h.SetIovlen(t.niovs - begin)
 	c := &t.ctrls[t.nmsgs]
 	n := 0
-	if t.from(s) {
-		n = c.putSource(0, r.src.Server.Addr())
+	if s.from() {
+		n = c.putSource(0, s.path.Server.Addr())
 	}
 	if s.count > 1 {
 		n = c.putSegment(n, s.size)
@@ -290,8 +296,8 @@ func (t *tx) message(r *Relay, way int, i int32, limit int) int32 {
 }
 
 // from reports whether a message must name the address to leave from, which is the one that the client asked.
-func (t *tx) from(s *sending) bool {
-	return s.way == down && s.r.src.udp.wildcard && !s.r.src.Server.Addr().IsUnspecified()
+func (s *sending) from() bool {
+	return s.path != nil && s.path.udp.wildcard && !s.path.Server.Addr().IsUnspecified()
 }
 
 // iov appends the parts of one datagram. An empty one has a part too.
@@ -315,10 +321,12 @@ func (t *tx) part(b *byte, n int) {
 
 // transmit sends the messages that have been made. What a full buffer refuses is dropped.
 func (t *tx) transmit(fd int) {
+	tries := 0
 	for at := 0; at < t.nmsgs; {
 		n, err := sendmmsg(fd, &t.hdrs[at], t.nmsgs-at)
 		switch {
 		case err == 0:
+			tries = 0
 			for end := at + n; at < end; at++ {
 				s := &t.what[at]
 				s.r.meter(s.way).passed(s.count, s.bytes)
@@ -329,9 +337,12 @@ func (t *tx) transmit(fd int) {
 				s := &t.what[at]
 				s.r.meter(s.way).drop(QueueFull, s.count)
 			}
+		case t.what[at].way == up && ofICMP(err) && tries+1 < icmpTries:
+			tries++
 		default:
 			t.refused(fd, at, err)
 			at++
+			tries = 0
 		}
 	}
 	t.nmsgs, t.niovs = 0, 0
@@ -354,9 +365,9 @@ func (t *tx) refused(fd, at int, err syscall.Errno) {
 	h := t.hdrs[at].Msghdr
 	h.Control = nil
 	h.SetControllen(0)
-	if t.from(s) {
+	if s.from() {
 		h.Control = &t.ctrls[at][0]
-		h.SetControllen(t.ctrls[at].putSource(0, s.r.src.Server.Addr()))
+		h.SetControllen(t.ctrls[at].putSource(0, s.path.Server.Addr()))
 	}
 	used := t.niovs
 	for i := s.first; s.count > 0; s.count-- {
@@ -364,7 +375,11 @@ func (t *tx) refused(fd, at int, err syscall.Errno) {
 		t.iov(it)
 		h.Iov = &t.iovs[used]
 		h.SetIovlen(t.niovs - used)
-		if err := sendmsg(fd, &h); err == 0 {
+		err := sendmsg(fd, &h)
+		for tries := 1; tries < icmpTries && s.way == up && ofICMP(err); tries++ {
+			err = sendmsg(fd, &h)
+		}
+		if err == 0 {
 			m.passed(1, int(it.n))
 		} else {
 			m.drop(causeOf(err), 1)
@@ -372,17 +387,6 @@ func (t *tx) refused(fd, at int, err syscall.Errno) {
 		t.niovs = used
 		i = it.next
 	}
-}
-
-// causeOf is the cause to count for an error of the kernel.
-func causeOf(err syscall.Errno) Cause {
-	switch err {
-	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
-		return QueueFull
-	case unix.EMSGSIZE:
-		return TooLarge
-	}
-	return Unsent
 }
 
 func (r *Relay) meter(way int) *meter {

@@ -108,11 +108,26 @@ func (w *Builder) XORAddr(t uint16, a netip.AddrPort) *Builder {
 	return w
 }
 
-// Integrity appends MESSAGE-INTEGRITY over what is there so far. Nothing but Fingerprint may follow.
+// ICMP appends ICMP (RFC 8656 §18.13).
+func (w *Builder) ICMP(e ICMP) *Builder {
+	return w.Attr(AttrICMP, binary.BigEndian.AppendUint32([]byte{0, 0, e.Type, e.Code}, e.MTU))
+}
+
+// Integrity appends MESSAGE-INTEGRITY over what is there so far. Nothing but IntegritySHA256 and Fingerprint may follow.
 func (w *Builder) Integrity(key []byte) *Builder {
 	n := len(w.b)
 	if w.head(AttrMessageIntegrity, integritySize-4) {
 		w.b = integrityOf(w.b, key, w.b[:n])
+	}
+	return w
+}
+
+// IntegritySHA256 appends MESSAGE-INTEGRITY-SHA256, in full length, over what is there so far. Where a message has both
+// integrities this is the second. Nothing but Fingerprint may follow.
+func (w *Builder) IntegritySHA256(key []byte) *Builder {
+	n := len(w.b)
+	if w.head(AttrMessageIntegritySHA256, integrity256-4) {
+		w.b = integritySHA256Of(w.b, key, w.b[:n])
 	}
 	return w
 }

@@ -22,12 +22,14 @@ import (
 type world struct {
 	testing.TB
 	*relay.Plane
-	kernel        *Kernel
-	clients, peer *space
-	family        int
-	near, far     netip.Addr // of clients and peers
-	flows         int        // the most
-	server        netip.AddrPort
+	kernel           *Kernel
+	clients, peer    *space
+	family           int
+	way              Way
+	ways             []Way      // where way is auto
+	clientAt, peerAt netip.Addr // of clients and peers
+	flows            int        // the most
+	server           netip.AddrPort
 
 	mu   sync.Mutex
 	seen map[netip.AddrPort]relay.Source // by what the server sees of a client
@@ -56,31 +58,43 @@ func (w *world) HandleSTUN(src relay.Source, msg []byte) {
 	src.Send(msg)
 }
 
-// newWorld makes one in which every way is trusted.
-func newWorld(t *testing.T, family int, change ...func(*relay.Config)) *world {
+// auto is no way: the Kernel is to choose.
+const auto = numWays
+
+// newWorld makes one in which every way is trusted. It has peers behind another interface than clients, or, for XDP, behind
+// the same one.
+func newWorld(t *testing.T, family int, v Way, change ...func(*relay.Config)) *world {
 	t.Helper()
-	w := newProvingWorld(t, family, change...)
+	w := newProvingWorld(t, family, v, change...)
 	w.kernel.mu.Lock()
 	w.kernel.lenient = true
 	w.kernel.mu.Unlock()
 	return w
 }
 
-func newProvingWorld(t *testing.T, family int, change ...func(*relay.Config)) *world {
+func newProvingWorld(t *testing.T, family int, v Way, change ...func(*relay.Config)) *world {
 	t.Helper()
 	w := newBareWorld(t, family)
-	w.clients, w.peer = newSpace(t), newSpace(t)
+	w.way = v
+	w.clients = newSpace(t)
+	w.peer = w.clients
 	joined(t, fmt.Sprintf("c%d", family), 10+family, w.clients)
-	joined(t, fmt.Sprintf("p%d", family), 20+family, w.peer)
-	w.start(t, netip.AddrPortFrom(address(family, 10+family, 2), 0), relay.Family{Bind: address(family, 20+family, 2)}, change...)
+	if v == TCX {
+		w.peer = newSpace(t)
+		joined(t, fmt.Sprintf("p%d", family), 20+family, w.peer)
+	} else {
+		w.clients.run(fmt.Sprintf("ethtool -K c%dx gro on", family))
+	}
+	w.peerAt = address(family, w.number(), 1)
+	w.start(t, netip.AddrPortFrom(address(family, 10+family, 2), 0), relay.Family{Bind: address(family, w.number(), 2)}, change...)
 	return w
 }
 
 // newBareWorld has no network yet, and does not run.
 func newBareWorld(t *testing.T, family int) *world {
 	t.Helper()
-	w := &world{TB: t, family: family, near: address(family, 10+family, 1), far: address(family, 20+family, 1), seen: map[netip.AddrPort]relay.Source{}}
-	w.flows = 256
+	w := &world{TB: t, family: family, way: auto, flows: 256, seen: map[netip.AddrPort]relay.Source{}}
+	w.clientAt, w.peerAt = address(family, 10+family, 1), address(family, 20+family, 1)
 	return w
 }
 
@@ -88,7 +102,12 @@ func newBareWorld(t *testing.T, family int) *world {
 func (w *world) start(t *testing.T, listen netip.AddrPort, place relay.Family, change ...func(*relay.Config)) {
 	t.Helper()
 	var err error
-	if w.kernel, err = New(Config{Flows: w.flows, Logger: slog.New(slog.NewTextHandler(w, nil))}); err != nil {
+	ours := Config{Flows: w.flows, Logger: slog.New(slog.NewTextHandler(w, nil))}
+	ours.Ways = w.ways
+	if w.way != auto {
+		ours.Ways = []Way{w.way}
+	}
+	if w.kernel, err = New(ours); err != nil {
 		t.Fatal(err)
 	}
 	cfg := relay.Config{Handler: w, PortMin: 30000, PortMax: 32000, Workers: 2, Kernel: w.kernel}
@@ -130,6 +149,20 @@ func (w *world) start(t *testing.T, listen netip.AddrPort, place relay.Family, c
 	})
 }
 
+// number is that of the link to the peers.
+func (w *world) number() int {
+	if w.way == TCX {
+		return 20 + w.family
+	}
+	return 10 + w.family
+}
+
+// far is a peer.
+func (w *world) far() *endpoint {
+	w.Helper()
+	return w.peer.endpoint(w.peerAt)
+}
+
 // entries counts those of the kernel's table.
 func (w *world) entries() (n int) {
 	var k programKey
@@ -146,21 +179,28 @@ type client struct {
 	r *relay.Relay
 }
 
-func (w *world) client() *client {
+// come is an end in the clients' network that the server knows, and its path.
+func (w *world) come() (*endpoint, relay.Source) {
 	w.Helper()
-	e := w.clients.endpoint(w.near)
+	e := w.clients.endpoint(w.clientAt)
 	msg := make([]byte, 20)
 	binary.BigEndian.PutUint16(msg, 1)
 	binary.BigEndian.PutUint32(msg[4:], 0x2112A442)
 	e.to(w.server, msg)
 	e.expect(w.server, msg)
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	src, ok := w.seen[e.addr]
 	if !ok {
 		src = w.last // behind a NAT
 	}
-	w.mu.Unlock()
-	r, err := w.Open(src, relay.OpenOptions{Family: w.family})
+	return e, src
+}
+
+func (w *world) client() *client {
+	w.Helper()
+	e, src := w.come()
+	r, err := w.Open(src, relay.OpenOptions{Family: w.family, Mobile: true})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -228,7 +268,9 @@ func families(t *testing.T, f func(t *testing.T, w *world)) {
 		return
 	}
 	for _, family := range []int{4, 6} {
-		t.Run(fmt.Sprintf("IPv%d", family), func(t *testing.T) { f(t, newWorld(t, family)) })
+		for _, v := range []Way{TCX, Native} {
+			t.Run(fmt.Sprintf("IPv%d %s", family, v), func(t *testing.T) { f(t, newWorld(t, family, v)) })
+		}
 	}
 }
 
@@ -246,8 +288,10 @@ func TestRelays(t *testing.T) {
 	families(t, func(t *testing.T, w *world) {
 		for _, offloaded := range []string{"on", "off"} {
 			w.clients.run(fmt.Sprintf("ethtool -K c%dx tx %s", w.family, offloaded))
-			w.peer.run(fmt.Sprintf("ethtool -K p%dx tx %s", w.family, offloaded))
-			c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+			if w.way == TCX {
+				w.peer.run(fmt.Sprintf("ethtool -K p%dx tx %s", w.family, offloaded))
+			}
+			c, p := w.client(), w.far()
 			c.bind(0x4abc, p.addr, relay.ScopeAny)
 			testWay(t, w, c.up(0x4abc, p), func() relay.Direction { return c.r.Stats().Up })
 			testWay(t, w, c.down(0x4abc, p), func() relay.Direction { return c.r.Stats().Down })
@@ -326,7 +370,7 @@ func TestEndsAtOnce(t *testing.T) {
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
-				c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+				c, p := w.client(), w.far()
 				c.bind(0x4000, p.addr, relay.ScopeAny)
 				v := c.down(0x4000, p)
 				w.moved(v)
