@@ -62,11 +62,14 @@ type Turn struct {
 	ProxyProtocol []string
 	Offload       string // off, auto or require
 	Software      string
+	ICMP          bool
 	// Alternate has at most one address and port of each family, with a comma between; see [AddrPorts].
 	Alternate string
 	SHA256    bool
-	Limits    Limits
-	Peers     Peers
+	// NATDiscovery has none or two addresses of each family; see [Outlets].
+	NATDiscovery []string
+	Limits       Limits
+	Peers        Peers
 }
 
 // PortRange is a range of ports, both ends included. Min is at least 1 and at most Max.

@@ -33,6 +33,9 @@ func turnTables() []Table {
 					"by the firewall: off, auto (where it can) or require (which refuses to start where it cannot). See docs/operations.md.").restart(),
 			define("turn.software", "", text(notLonger(127)), func(c *Config) *string { return &c.Turn.Software },
 				"Server name in its answers. Empty: none, which keeps answers to strangers small."),
+			define("turn.icmp", false, boolean(), func(c *Config) *bool { return &c.Turn.ICMP },
+				"Whether clients of new allocations are told what ICMP says of the datagrams that they had sent to peers (RFC 8656 §11.5), on "+
+					"Linux. Off, since clients that are made with pion stop reading when they are told. See docs/operations.md."),
 			define("turn.alternate", "", text(alternate), func(c *Config) *string { return &c.Turn.Alternate },
 				"Another TURN server, with the same secret, that clients are sent to when they ask for a new allocation (ALTERNATE-SERVER): "+
 					"an IP address and port, or one of each family with a comma between. Live allocations stay, and so do clients on "+
@@ -41,6 +44,11 @@ func turnTables() []Table {
 			define("turn.sha256", false, boolean(), func(c *Config) *bool { return &c.Turn.SHA256 },
 				"Offer clients what RFC 8489 has for passwords: SHA-256 in place of MD5 and SHA-1, and names that only their hashes are sent "+
 					"of. Older clients go on as before, but a 401 has up to 96 bytes instead of 68. Over TLS and DTLS there is little to gain."),
+			define("turn.nat_discovery", none(), atMost(4, list(text(outlet))), func(c *Config) *[]string { return &c.Turn.NATDiscovery },
+				"Two addresses of this machine at which clients can find out over UDP what kind of NAT they are behind (RFC 5780), or two of "+
+					"each family. A listener must be at both, on two ports. Behind a NAT that gives each a public address of its own: the public "+
+					"one, a slash, and the machine's. There, answers to strangers are up to 2.5 times as long on the wire as their requests. Empty: off.").
+				example(`["192.0.2.10", "192.0.2.11"]`),
 		}},
 		{Name: "turn.limits", Doc: "0 means no limit.", Keys: []Key{
 			define("turn.limits.allocations", 0, limit(), func(c *Config) *int { return &c.Turn.Limits.Allocations },

@@ -76,8 +76,14 @@ type Settings struct {
 	BitsPerSecond int64         // per allocation, each way; 0: no limit
 	// TotalBitsPerSecond is of all allocations, both ways, divided fairly among Nodes; 0: no limit.
 	TotalBitsPerSecond int64
+	ICMP               bool // tells clients of new allocations what ICMP says of their datagrams, see [relay.Config]
 	ConnectionsPerIP   int  // TCP and TLS together, and as many with DTLS; 0: no limit
 	HTTP               bool // HTTP is answered at ListenTLS, by Config.HTTP
+	// Discovery has addresses of this machine, two of a family, at which clients can find out how the NATs on their way behave
+	// (RFC 5780), if UDP listeners are at both on the same two ports. Binding answers there are larger. Empty: nowhere.
+	Discovery []DiscoveryIP
+	// OuterPorts are the ports at which clients reach those listeners that have another one.
+	OuterPorts map[uint16]uint16
 	// Proxies are those whose PROXY headers (v1 and v2) are believed on TCP and TLS: the client is then where they say. One
 	// from elsewhere ends the connection.
 	Proxies []netip.Prefix
@@ -99,8 +105,10 @@ type Server struct {
 	streams   *streams
 	listeners []Listener       // as clients are told them
 	bound     []netip.AddrPort // every socket
+	packets   []netip.AddrPort // those of UDP
 	open      connections
 	panics    contain.Panics
+	discovery discovery
 
 	offload   *offload.Kernel // nil: nothing is relayed in the kernel
 	noOffload string          // why not
@@ -138,6 +146,9 @@ func New(cfg Config) (*Server, error) {
 	err = s.bind(workers)
 	if err == nil {
 		err = s.checkAlternate(cfg.Settings.Alternate)
+	}
+	if err == nil {
+		err = s.openDiscovery()
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -211,17 +222,20 @@ func (s *Server) Close() error {
 // Prepare gets other settings ready. Live allocations and connections stay; the rate limit holds for them too, and
 // another DrainTimeout for a Drain that has not begun.
 func (s *Server) Prepare(next Settings) (change.Change, error) {
-	if err := s.checkAlternate(next.Alternate); err != nil {
+	places, errPlace := s.place(next)
+	if err := errors.Join(s.checkAlternate(next.Alternate), errPlace); err != nil {
 		return change.Change{}, err
 	}
 	return change.New(func() {
 		s.control.Apply(next.Settings)
 		s.plane.SetBitsPerSecond(next.BitsPerSecond)
 		s.plane.SetTotalBitsPerSecond(next.TotalBitsPerSecond)
+		s.plane.SetICMP(next.ICMP)
 		s.streams.limit(next.ConnectionsPerIP)
 		s.streams.serveHTTP(next.HTTP)
 		s.streams.believe(next.Proxies)
 		s.drainTimeout.Store(int64(next.DrainTimeout))
+		s.settle(func(d *discovery) { d.set = places })
 	}, nil), nil
 }
 
@@ -233,7 +247,10 @@ func (s *Server) PrepareMove(v4, v6 Family) (change.Change, error) {
 	if err != nil {
 		return change.Change{}, err
 	}
-	return change.New(func() { s.cfg.Peers.SetPublic(move()) }, nil), nil
+	return change.New(func() {
+		s.cfg.Peers.SetPublic(move())
+		s.settle(func(d *discovery) { d.v4, d.v6 = v4, v6 })
+	}, nil), nil
 }
 
 // Recheck brings live allocations into line with a peer policy that has changed: when it returns, nothing more is

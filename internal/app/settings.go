@@ -89,8 +89,16 @@ func turnSettings(cfg *config.Config) turnsrv.Settings {
 			SHA256: cfg.Turn.SHA256,
 		},
 		DrainTimeout: cfg.DrainTimeout, BitsPerSecond: l.BitsPerSecond, TotalBitsPerSecond: l.TotalBitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
-		HTTP: len(cfg.HTTPS.Serve) > 0, Proxies: prefixes(cfg.Turn.ProxyProtocol),
+		ICMP: cfg.Turn.ICMP, HTTP: len(cfg.HTTPS.Serve) > 0, Proxies: prefixes(cfg.Turn.ProxyProtocol),
+		Discovery: discoveryIPs(cfg.Turn.NATDiscovery), OuterPorts: cfg.Turn.PublicPorts,
 	}
+}
+
+func discoveryIPs(list []string) (all []turnsrv.DiscoveryIP) {
+	for _, o := range config.Outlets(list) {
+		all = append(all, turnsrv.DiscoveryIP{Told: o.Public, Local: o.Local})
+	}
+	return all
 }
 
 // prefix reads an address or a prefix, which config has checked.

@@ -84,7 +84,7 @@ func text(a netip.Addr) string {
 func (r *reporter) turnStats() adminapi.TurnStats {
 	st, streams, hold := r.turn.Stats(), r.turn.Streams(), r.now.Load()
 	out := adminapi.TurnStats{
-		Drops:     map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "throttled": st.Throttled},
+		Drops:     map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "nat_discovery": st.Aside, "throttled": st.Throttled},
 		Strangers: streams.Strangers, Hellos: streams.Hellos, HalfOpen: streams.HalfOpen, Accepted: streams.Accepted, TurnedAway: turnedAway(streams),
 		Tables: st.TableBytes, MostTables: st.TableBytesMost,
 		Cut:    map[string]uint64{},
@@ -120,9 +120,21 @@ func (r *reporter) turnStats() adminapi.TurnStats {
 
 // offloaded brings what the kernel relays to the admin API.
 func offloaded(o turnsrv.OffloadReport) adminapi.Offload {
-	return adminapi.Offload{
-		On: o.On, Reason: o.Reason, Mode: o.Mode, Interfaces: o.Interfaces, Failed: o.Failed, Flows: o.Flows, Taken: o.Taken, Left: o.ByCause(),
+	out := adminapi.Offload{On: o.On, Reason: o.Reason, Flows: o.Flows, Taken: o.Taken, Left: o.ByCause()}
+	for _, i := range o.Interfaces {
+		at := adminapi.OffloadInterface{Name: i.Name, Failed: make(map[string]string)}
+		for _, w := range i.Ways {
+			at.Modes = append(at.Modes, w.String())
+		}
+		for w, why := range i.Failed {
+			at.Failed[w.String()] = why
+		}
+		out.Interfaces = append(out.Interfaces, at)
 	}
+	for _, p := range o.Proofs {
+		out.Ways = append(out.Ways, adminapi.OffloadWay(p))
+	}
+	return out
 }
 
 // traffic is how many bytes were relayed since the start, from clients to peers and back.

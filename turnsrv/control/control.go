@@ -119,6 +119,7 @@ type Control struct {
 	rates   *nodeRates
 	stats   stats
 	set     atomic.Pointer[Settings]
+	found   atomic.Pointer[[]Discovery] // see Discover
 	lastID  atomic.Uint64
 	changes atomic.Uint64 // of the peer policy, see Recheck
 	drain   atomic.Bool

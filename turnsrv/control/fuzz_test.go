@@ -52,6 +52,13 @@ func FuzzRequest(f *testing.F) {
 	f.Add(uint16(stunmsg.RefreshRequest|modern), []byte{0, 0x1d, 4, 0, 2, 0, 0, 0x80, 2, 8, 0, 2, 0, 0, 0, 1, 0, 0})
 	f.Add(uint16(stunmsg.RefreshRequest), append([]byte{0, 0x1e, 32}, make([]byte, 32)...))
 	f.Add(uint16(stunmsg.CreatePermissionRequest|modern), append([]byte{0, 0x1c, 32}, make([]byte, 32)...))
+	f.Add(uint16(stunmsg.BindingRequest), []byte{0, 3, 4, 0, 0, 0, 6})
+	f.Add(uint16(stunmsg.BindingRequest), []byte{0, 0x27, 2, 0, 9, 0, 3, 4, 0, 0, 0, 2})
+	f.Add(uint16(stunmsg.BindingRequest), []byte{0, 0x27, 4, 0, 9, 0, 0, 0, 0x26, 3, 1, 2, 3})
+	// Its one address stands for all four: answers to other ports leave, and those from elsewhere come from here.
+	at := clients[0].RemoteAddr()
+	ip, port := Place[netip.Addr]{at.Addr(), at.Addr()}, Place[uint16]{at.Port(), at.Port()}
+	r.Discover([]Discovery{{IPs: [2]Place[netip.Addr]{ip, ip}, Ports: [2]Place[uint16]{port, port}}})
 	n := 0
 	f.Fuzz(func(t *testing.T, kind uint16, body []byte) {
 		r.clock.add(time.Second) // rates and limits are other tests'
@@ -63,7 +70,8 @@ func FuzzRequest(f *testing.F) {
 				}
 			}
 		}
-		raw := c.Build(stunmsg.Type(kind&0x3fff), attributes(body))
+		// Beyond 0x03ff it would not be taken for STUN (RFC 7983 §7).
+		raw := c.Build(stunmsg.Type(kind&0x03ff), attributes(body))
 		if len(raw) == 0 || len(raw) > 1400 {
 			return
 		}
@@ -71,7 +79,7 @@ func FuzzRequest(f *testing.F) {
 		if _, err := c.Conn().Write(raw); err != nil {
 			t.Fatal(err)
 		}
-		if stunmsg.Type(kind&0x3fff) != stunmsg.SendIndication && stunmsg.IsSTUN(raw) {
+		if stunmsg.Type(kind&0x03ff) != stunmsg.SendIndication && stunmsg.IsSTUN(raw) {
 			eventually(t, "it is handled", func() bool { return r.handled.Load() > before })
 		}
 		if _, err := c.Binding(within(t)); err != nil {

@@ -2,6 +2,7 @@ package control
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
@@ -54,15 +55,25 @@ func (r *request) begun() {
 	}
 }
 
-// binding answers with the source address and nothing else, which makes it of little use for amplification.
+// binding answers with the source address and nothing else, which makes it of little use for amplification, but where
+// NATs can be found out about.
 func (r *request) binding() {
 	if !r.c.sources.allow(r.src.Client.Addr()) {
 		r.c.stats.limited.Add(1)
 		return
 	}
-	if unknown := r.unknownAttributes(); unknown != nil {
+	spot, offered := r.spot()
+	var more []uint16
+	if offered {
+		more = discoveryAttributes
+	}
+	if unknown := r.unknownAttributes(more...); unknown != nil {
 		r.c.stats.refused(420, "unknown_attribute")
 		r.send(r.begin(r.msg.Type.Error()).ErrorCode(420).Attr(stunmsg.AttrUnknownAttributes, unknown))
+		return
+	}
+	if offered {
+		r.discover(spot)
 		return
 	}
 	r.c.stats.bindings.Add(1)
@@ -116,11 +127,11 @@ func knownAttribute(t uint16, modern bool) bool {
 	return t >= 0x8000
 }
 
-// unknownAttributes is the value of UNKNOWN-ATTRIBUTES for this request, nil if all are known. It names 16 at most, to
-// keep the answer small.
-func (r *request) unknownAttributes() (list []byte) {
+// unknownAttributes is the value of UNKNOWN-ATTRIBUTES for this request, nil if all are known, or among those that are
+// given. It names 16 at most, to keep the answer small.
+func (r *request) unknownAttributes(known ...uint16) (list []byte) {
 	r.msg.Each(func(t uint16, _ []byte) bool {
-		if !knownAttribute(t, r.modern) {
+		if !knownAttribute(t, r.modern) && !slices.Contains(known, t) {
 			list = binary.BigEndian.AppendUint16(list, t)
 		}
 		return len(list) < 32

@@ -70,7 +70,9 @@ type relaySocket struct{ fd1 int }
 
 func (s relaySocket) fd() int { return s.fd1 - 1 }
 
-func (s relaySocket) dontFragment(four, on bool) error { return dontFragment(s.fd(), four, on) }
+func (s relaySocket) dontFragment(four bool) error { return dontFragment(s.fd(), four, true) }
+
+func (s relaySocket) fragmentAgain(four bool) { fragmentAgain(s.fd(), four) }
 
 func (s relaySocket) close() {
 	if s.fd1 != 0 {
@@ -228,6 +230,9 @@ func (e *engine) stop() {
 func (p *Plane) bindRelay(a netip.AddrPort) (relaySocket, bool, error) {
 	fd, err := udpBound(a, func(fd int) error {
 		enlarge(fd, relayBuffer)
+		if p.icmp.Load() {
+			return keepErrors(fd, a.Addr().Is4())
+		}
 		return nil
 	})
 	switch {
@@ -284,6 +289,15 @@ func (t *set) poll(events *[maxEvents]unix.EpollEvent) []unix.EpollEvent {
 		return nil
 	}
 	return events[:n]
+}
+
+// beside are the sockets of all listeners in u's set; where one has none there, of the first set, which has them all.
+func (u *udpSocket) beside() []*udpSocket {
+	sets := u.plane.engine.sets
+	if len(u.set.socks) < len(sets[0].socks) {
+		return sets[0].socks
+	}
+	return u.set.socks
 }
 
 // answer sends one datagram to a client, from the address that it asked. Any goroutine may call it.

@@ -181,6 +181,18 @@ func XORAddr(value, txid []byte) (netip.AddrPort, error) {
 	return netip.AddrPort{}, ErrAddress
 }
 
+// Addr decodes the value of an address attribute as MAPPED-ADDRESS has it (RFC 8489 §14.1), such as ALTERNATE-SERVER or
+// OTHER-ADDRESS.
+func Addr(value []byte) (netip.AddrPort, error) {
+	if len(value) >= 8 {
+		ip, ok := netip.AddrFromSlice(value[4:])
+		if ok && (value[1] == FamilyIPv4 && ip.Is4() || value[1] == FamilyIPv6 && ip.Is6()) {
+			return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(value[2:])), nil
+		}
+	}
+	return netip.AddrPort{}, ErrAddress
+}
+
 func padded(n int) int { return (n + 3) &^ 3 }
 
 // integrityOf appends the HMAC of a message whose bytes before MESSAGE-INTEGRITY are b. The header's length field

@@ -34,13 +34,35 @@ func (k *Kernel) Enter(in, out relay.Leg, life time.Duration) (slot int, ok bool
 		return 0, false
 	}
 	slot = k.free[len(k.free)-1]
-	f := &flow{in: in, out: out, expires: now() + uint64(life), key: keyOf(in)}
+	f := &flow{slot: slot, in: in, out: out, expires: now() + uint64(life), key: keyOf(in)}
 	if err := k.place(slot, f); errors.Is(err, ebpf.ErrKeyExist) {
+		k.depart(slot, f)
 		return 0, false
 	}
 	k.free = k.free[:len(k.free)-1]
 	k.flows[slot] = f
+	k.join(f)
 	return slot, true
+}
+
+// join finds the flow that brings the answers to this one.
+func (k *Kernel) join(f *flow) {
+	if k.byKey[f.key] == nil {
+		k.byKey[f.key] = f
+	}
+	if o := k.byKey[f.opposite()]; o != nil && o != f && o.back == nil && o.opposite() == f.key {
+		f.back, o.back = o, f
+	}
+}
+
+// part undoes join.
+func (k *Kernel) part(f *flow) {
+	if k.byKey[f.key] == f {
+		delete(k.byKey, f.key)
+	}
+	if f.back != nil {
+		f.back.back, f.back = nil, nil
+	}
 }
 
 // fits reports whether a leg has both addresses, of one family.
@@ -52,16 +74,24 @@ func fits(l relay.Leg) bool {
 
 // place brings the table into line with how a flow can be relayed now. An error says why it is not in the table.
 func (k *Kernel) place(slot int, f *flow) error {
-	r, err := k.way(f)
+	r, err := k.route(f)
 	if err != nil {
 		k.unplace(f)
 		return err
 	}
 	v := programFlow{Slot: uint32(slot), Expires: f.expires, Interface: uint32(r.index), Mtu: uint16(min(r.mtu, 65535))}
+	if err := k.choose(slot, f, r, &v); err != nil {
+		k.unplace(f)
+		return err
+	}
+	k.assign(f, k.proven(passage{k.net.byAddr[f.in.To.Addr()], r.index, Way(v.Way)}))
 	v.Src.W, v.Dst.W, v.Hop.W = words(f.out.From.Addr()), words(f.out.To.Addr()), words(r.hop)
 	v.Sport, v.Dport, v.Channel = big(f.out.From.Port()), big(f.out.To.Port()), big(f.out.Channel)
 	if f.placed && v == f.value {
 		return nil
+	}
+	if f.placed && v.Way != f.value.Way {
+		k.unplace(f) // the new way is not to overtake the old one: the flow begins with the sockets again
 	}
 	flags := ebpf.UpdateExist
 	if !f.placed {
@@ -69,7 +99,10 @@ func (k *Kernel) place(slot int, f *flow) error {
 		s := &k.states[slot]
 		atomic.StoreUint64(&s.Settled, 0)
 		atomic.StoreUint64(&s.Last, now())
-		atomic.StoreUint32(&s.Taken, 0)
+		atomic.StoreUint64(&s.Passed, 0)
+		for _, n := range []*uint32{&s.Taken, &s.Requests, &s.Answers, &s.Asked} {
+			atomic.StoreUint32(n, 0)
+		}
 	}
 	if err := k.objects.Flows.Update(&f.key, &v, flags); err != nil {
 		k.unplace(f)
@@ -86,11 +119,8 @@ func (k *Kernel) unplace(f *flow) {
 	}
 }
 
-// way is how a flow leaves, if the program is where it comes in.
-func (k *Kernel) way(f *flow) (route, error) {
-	if err := k.attach(k.net.byAddr[f.in.To.Addr()]); err != nil {
-		return route{}, err
-	}
+// route is how a flow leaves.
+func (k *Kernel) route(f *flow) (route, error) {
 	r, err := k.router.find(f.out.From.Addr(), f.out.To.Addr())
 	if err != nil {
 		return r, err
@@ -128,11 +158,13 @@ func (k *Kernel) Leave(slot int) (datagrams, bytes uint64) {
 		return 0, 0
 	}
 	k.unplace(k.flows[slot])
+	k.depart(slot, k.flows[slot])
 	k.wait()
 	datagrams, bytes = k.count(slot)
 	for at := slot; at < len(k.cells); at += len(k.flows) {
 		k.cells[at] = programCell{}
 	}
+	k.part(k.flows[slot])
 	k.flows[slot] = nil
 	k.free = append(k.free, slot)
 	return datagrams, bytes
@@ -174,7 +206,11 @@ func (k *Kernel) count(slot int) (datagrams, bytes uint64) {
 func (k *Kernel) Settling(slot int) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return !k.closed && k.flows[slot].placed && atomic.LoadUint32(&k.states[slot].Taken) == 0
+	if k.closed || !k.flows[slot].placed || k.flows[slot].held {
+		return false
+	}
+	s := &k.states[slot] // what is settled needs no more
+	return atomic.LoadUint32(&s.Taken) == 0 && atomic.LoadUint64(&s.Settled) <= atomic.LoadUint64(&s.Last)+queued
 }
 
 // Settled implements [relay.Kernel].

@@ -23,8 +23,8 @@ type programCpu struct {
 	_       structs.HostLayout
 	Entered uint64
 	Left    uint64
-	Causes  [7]uint64
-	Pad     [7]uint64
+	Causes  [8]uint64
+	Pad     [6]uint64
 }
 
 type programFlow struct {
@@ -48,6 +48,9 @@ type programFlow struct {
 	Interface uint32
 	Slot      uint32
 	Expires   uint64
+	There     [3]uint16
+	Here      [3]uint16
+	Way       uint32
 }
 
 type programKey struct {
@@ -67,29 +70,34 @@ type programKey struct {
 }
 
 type programState struct {
-	_       structs.HostLayout
-	Last    uint64
-	Settled uint64
-	Passed  uint64
-	Taken   uint32
-	Pad     uint32
+	_        structs.HostLayout
+	Last     uint64
+	Settled  uint64
+	Passed   uint64
+	Taken    uint32
+	Held     uint32
+	Requests uint32
+	Answers  uint32
+	Asked    uint32
+	Pad      [5]uint32
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	programMapAlive  = "alive"
-	programMapCells  = "cells"
-	programMapChunks = "chunks"
-	programMapCpus   = "cpus"
-	programMapFlows  = "flows"
-	programMapStates = "states"
-	programProgTurn  = "turn"
-	programVarGrace  = "grace"
-	programVarQueued = "queued"
-	programVarQuiet  = "quiet"
-	programVarSlots  = "slots"
+	programMapAlive    = "alive"
+	programMapCells    = "cells"
+	programMapChunks   = "chunks"
+	programMapCpus     = "cpus"
+	programMapFlows    = "flows"
+	programMapStates   = "states"
+	programProgTurn    = "turn"
+	programProgTurnXdp = "turn_xdp"
+	programVarGrace    = "grace"
+	programVarQueued   = "queued"
+	programVarQuiet    = "quiet"
+	programVarSlots    = "slots"
 )
 
 // loadProgram returns the embedded CollectionSpec for program.
@@ -134,7 +142,8 @@ type programSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programProgramSpecs struct {
-	Turn *ebpf.ProgramSpec `ebpf:"turn"`
+	Turn    *ebpf.ProgramSpec `ebpf:"turn"`
+	TurnXdp *ebpf.ProgramSpec `ebpf:"turn_xdp"`
 }
 
 // programMapSpecs contains maps before they are loaded into the kernel.
@@ -212,12 +221,14 @@ type programVariables struct {
 //
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programPrograms struct {
-	Turn *ebpf.Program `ebpf:"turn"`
+	Turn    *ebpf.Program `ebpf:"turn"`
+	TurnXdp *ebpf.Program `ebpf:"turn_xdp"`
 }
 
 func (p *programPrograms) Close() error {
 	return _ProgramClose(
 		p.Turn,
+		p.TurnXdp,
 	)
 }
 
