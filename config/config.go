@@ -64,6 +64,7 @@ type Turn struct {
 	Software      string
 	// Alternate has at most one address and port of each family, with a comma between; see [AddrPorts].
 	Alternate string
+	SHA256    bool
 	// NATDiscovery has none or two addresses of each family; see [Outlets].
 	NATDiscovery []string
 	Limits       Limits

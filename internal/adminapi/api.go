@@ -278,9 +278,19 @@ type Offload struct {
 	Mode       string            `json:"mode,omitempty"`   // tcx
 	Interfaces []string          `json:"interfaces,omitempty"`
 	Failed     map[string]string `json:"failed,omitempty"` // interfaces that cannot have it, and why
+	Ways       []OffloadWay      `json:"ways,omitempty"`   // how far they are trusted
 	Flows      int               `json:"flows"`            // two for each channel
 	Taken      uint64            `json:"taken"`            // datagrams relayed in the kernel
 	Left       map[string]uint64 `json:"left,omitempty"`   // datagrams of flows that were left to the sockets, by cause
+}
+
+// OffloadWay is a way through the kernel from an interface to another. Only what is trusted relays more than a trial.
+type OffloadWay struct {
+	In     string `json:"in"`
+	Out    string `json:"out"`
+	Mode   string `json:"mode"`  // tcx
+	State  string `json:"state"` // untried, trial, doubted, trusted or condemned
+	Reason string `json:"reason,omitempty"`
 }
 
 // TransportStats are those of one transport between clients and this server.

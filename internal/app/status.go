@@ -120,9 +120,13 @@ func (r *reporter) turnStats() adminapi.TurnStats {
 
 // offloaded brings what the kernel relays to the admin API.
 func offloaded(o turnsrv.OffloadReport) adminapi.Offload {
-	return adminapi.Offload{
+	out := adminapi.Offload{
 		On: o.On, Reason: o.Reason, Mode: o.Mode, Interfaces: o.Interfaces, Failed: o.Failed, Flows: o.Flows, Taken: o.Taken, Left: o.ByCause(),
 	}
+	for _, p := range o.Proofs {
+		out.Ways = append(out.Ways, adminapi.OffloadWay(p))
+	}
+	return out
 }
 
 // traffic is how many bytes were relayed since the start, from clients to peers and back.

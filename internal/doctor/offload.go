@@ -30,6 +30,11 @@ func offloaded(n *notes, o adminapi.Offload) {
 		where = strings.Join(o.Interfaces, ", ")
 	}
 	n.add(OK, "offload", fmt.Sprintf("the kernel relays (%s, %s): %d flows, %d datagrams taken, %d left to the sockets", o.Mode, where, o.Flows, o.Taken, left), "")
+	for _, w := range o.Ways {
+		if w.State != "trusted" && w.State != "condemned" {
+			n.add(OK, "offload", fmt.Sprintf("from %s to %s (%s) the sockets relay until the kernel's way was seen to work: %s", w.In, w.Out, w.Mode, w.State), "")
+		}
+	}
 	for _, i := range slices.Sorted(maps.Keys(o.Failed)) {
 		n.add(Warn, "offload", "the kernel does not relay what comes in on "+i+": "+o.Failed[i], "see the server's log; the sockets relay it")
 	}

@@ -73,6 +73,9 @@ type Settings struct {
 	// Alternate are servers, at most one in each address family, that clients of that family on UDP and TCP are sent to
 	// when they ask for a new allocation. TLS and DTLS stay: the certificate's name would be lost (RFC 8489 §10).
 	Alternate []netip.AddrPort
+	// SHA256 offers what RFC 8489 has beyond RFC 5389: PASSWORD-ALGORITHMS with SHA-256, MESSAGE-INTEGRITY-SHA256, and,
+	// without Config.Elsewhere, USERHASH. Nonces are those of before or after a change alone: clients get 438 once.
+	SHA256 bool
 	// UnauthenticatedPerSecond bounds the answers to one source that has not proved who it is; 0: no bound.
 	UnauthenticatedPerSecond int
 }
@@ -193,6 +196,11 @@ func (c *Control) Apply(s Settings) {
 	}
 	c.quota.limits(s.Allocations, s.AllocationsPerNode, s.TableBytes)
 	c.sources.limit.Store(int64(s.UnauthenticatedPerSecond))
+	if s.SHA256 && c.resolves() {
+		c.cfg.Keys.Remember(c.cfg.Realm)
+	} else {
+		c.cfg.Keys.Remember("")
+	}
 	c.set.Store(&s)
 }
 

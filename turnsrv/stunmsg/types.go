@@ -89,12 +89,15 @@ const (
 	AttrRequestedTransport      uint16 = 0x0019
 	AttrDontFragment            uint16 = 0x001a
 	AttrMessageIntegritySHA256  uint16 = 0x001c
+	AttrPasswordAlgorithm       uint16 = 0x001d
+	AttrUserhash                uint16 = 0x001e
 	AttrXORMappedAddress        uint16 = 0x0020
 	AttrReservationToken        uint16 = 0x0022
 	AttrPadding                 uint16 = 0x0026
 	AttrResponsePort            uint16 = 0x0027
 	AttrAdditionalAddressFamily uint16 = 0x8000
 	AttrAddressErrorCode        uint16 = 0x8001
+	AttrPasswordAlgorithms      uint16 = 0x8002
 	AttrSoftware                uint16 = 0x8022
 	AttrAlternateServer         uint16 = 0x8023
 	AttrFingerprint             uint16 = 0x8028
@@ -120,6 +123,7 @@ const (
 	MaxChannel      = 0x7fff // RFC 5766 §11; clients of RFC 8656 §12 end at 0x4FFF
 	magicCookie     = 0x2112a442
 	integritySize   = 24
+	integrity256    = 36
 	fingerprintSize = 8
 )
 

@@ -10,4 +10,7 @@ func (s sink) offload(c *collector, o adminapi.Offload) {
 	}
 	s.counter(c.offloaded, o.Taken, "taken")
 	s.causes(c.offloaded, o.Left)
+	for _, w := range o.Ways {
+		s.gauge(c.offloadWays, 1, w.In, w.Out, w.Mode, w.State)
+	}
 }

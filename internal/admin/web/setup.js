@@ -83,8 +83,9 @@ function offload(o) {
   const left = Object.values(o.left ?? {}).reduce((a, b) => a + b, 0);
   const share = o.taken + left ? `, ${Math.floor(100 * o.taken / (o.taken + left))} % of their datagrams` : "";
   const at = o.interfaces?.length ? ` on ${and(o.interfaces)} (${o.mode})` : ", waiting for the first channel";
+  const proving = (o.ways ?? []).filter((w) => w.state !== "trusted" && w.state !== "condemned").map((w) => `; ${w.in} to ${w.out}: ${w.state}`).join("");
   const failed = Object.entries(o.failed ?? {}).map(([i, why]) => `; not on ${i}: ${why}`).join("");
-  return `${count(o.flows)} flows${at}${share}${failed}`;
+  return `${count(o.flows)} flows${at}${share}${proving}${failed}`;
 }
 
 // listeners are those of a part at one address together, with the URLs that lead there.

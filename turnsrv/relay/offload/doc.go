@@ -2,6 +2,10 @@
 // interface (tcx, Linux 6.6) looks up what arrives in a table that a [Kernel] keeps, changes headers and checksum, and sends it
 // on. What it does not find, and everything odd, goes on to the sockets.
 //
+// A way from interface to interface is trusted only once flows that moved there were seen to live on. Until then all are held
+// on the sockets but for a few that try it: such as had traffic in both directions, whose pauses are known. If answers stay out
+// for a second, or the answers to ICE's checks, the flows go back; if the sockets bring answers then, the way is condemned.
+//
 // The program hangs on links that end with the process. While the process gives no sign of life for a second, the program
 // leaves everything to the sockets.
 package offload
@@ -26,9 +30,18 @@ type Report struct {
 	Mode       string            // how the program is attached: tcx
 	Interfaces []string          // with the program, sorted
 	Failed     map[string]string // interfaces that cannot have it, and why
+	Proofs     []Proof           // by interfaces
 	Flows      int               // that there are, those that wait for a route included
 	Taken      uint64            // relayed in the kernel
 	Left       [Causes]uint64    // datagrams of flows that were left to the sockets
+}
+
+// Proof says how far a way through the kernel is trusted. What is not, is relayed by the sockets.
+type Proof struct {
+	In, Out string // the interfaces
+	Mode    string // tcx
+	State   string // untried, trial, doubted (a flow fell silent there), trusted, or condemned
+	Reason  string // of condemned
 }
 
 // ByCause is Left by the names of the causes.
@@ -51,10 +64,11 @@ const (
 	Long                  // too long for the way out
 	Odd                   // too short for what has to be done to it
 	Failed                // the kernel refused; what had been changed by then was dropped
+	Proving               // the way is not trusted yet, or the flow fell silent on it
 	Causes                // how many there are
 )
 
-var causeNames = [Causes]string{"settling", "expired", "merged", "long", "odd", "failed"}
+var causeNames = [Causes]string{"settling", "expired", "merged", "long", "odd", "failed", "proving"}
 
 // String is the name that metrics use.
 func (c Cause) String() string {

@@ -34,13 +34,34 @@ func (k *Kernel) Enter(in, out relay.Leg, life time.Duration) (slot int, ok bool
 		return 0, false
 	}
 	slot = k.free[len(k.free)-1]
-	f := &flow{in: in, out: out, expires: now() + uint64(life), key: keyOf(in)}
+	f := &flow{slot: slot, in: in, out: out, expires: now() + uint64(life), key: keyOf(in)}
 	if err := k.place(slot, f); errors.Is(err, ebpf.ErrKeyExist) {
 		return 0, false
 	}
 	k.free = k.free[:len(k.free)-1]
 	k.flows[slot] = f
+	k.join(f)
 	return slot, true
+}
+
+// join finds the flow that brings the answers to this one.
+func (k *Kernel) join(f *flow) {
+	if k.byKey[f.key] == nil {
+		k.byKey[f.key] = f
+	}
+	if o := k.byKey[f.opposite()]; o != nil && o != f && o.back == nil && o.opposite() == f.key {
+		f.back, o.back = o, f
+	}
+}
+
+// part undoes join.
+func (k *Kernel) part(f *flow) {
+	if k.byKey[f.key] == f {
+		delete(k.byKey, f.key)
+	}
+	if f.back != nil {
+		f.back.back, f.back = nil, nil
+	}
 }
 
 // fits reports whether a leg has both addresses, of one family.
@@ -57,6 +78,7 @@ func (k *Kernel) place(slot int, f *flow) error {
 		k.unplace(f)
 		return err
 	}
+	k.assign(f, k.proven(k.net.byAddr[f.in.To.Addr()], r.index))
 	v := programFlow{Slot: uint32(slot), Expires: f.expires, Interface: uint32(r.index), Mtu: uint16(min(r.mtu, 65535))}
 	v.Src.W, v.Dst.W, v.Hop.W = words(f.out.From.Addr()), words(f.out.To.Addr()), words(r.hop)
 	v.Sport, v.Dport, v.Channel = big(f.out.From.Port()), big(f.out.To.Port()), big(f.out.Channel)
@@ -69,7 +91,10 @@ func (k *Kernel) place(slot int, f *flow) error {
 		s := &k.states[slot]
 		atomic.StoreUint64(&s.Settled, 0)
 		atomic.StoreUint64(&s.Last, now())
-		atomic.StoreUint32(&s.Taken, 0)
+		atomic.StoreUint64(&s.Passed, 0)
+		for _, n := range []*uint32{&s.Taken, &s.Requests, &s.Answers, &s.Asked} {
+			atomic.StoreUint32(n, 0)
+		}
 	}
 	if err := k.objects.Flows.Update(&f.key, &v, flags); err != nil {
 		k.unplace(f)
@@ -133,6 +158,7 @@ func (k *Kernel) Leave(slot int) (datagrams, bytes uint64) {
 	for at := slot; at < len(k.cells); at += len(k.flows) {
 		k.cells[at] = programCell{}
 	}
+	k.part(k.flows[slot])
 	k.flows[slot] = nil
 	k.free = append(k.free, slot)
 	return datagrams, bytes
@@ -174,7 +200,11 @@ func (k *Kernel) count(slot int) (datagrams, bytes uint64) {
 func (k *Kernel) Settling(slot int) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return !k.closed && k.flows[slot].placed && atomic.LoadUint32(&k.states[slot].Taken) == 0
+	if k.closed || !k.flows[slot].placed || k.flows[slot].held {
+		return false
+	}
+	s := &k.states[slot] // what is settled needs no more
+	return atomic.LoadUint32(&s.Taken) == 0 && atomic.LoadUint64(&s.Settled) <= atomic.LoadUint64(&s.Last)+queued
 }
 
 // Settled implements [relay.Kernel].

@@ -25,6 +25,8 @@ const (
 	// least6 is what every path of IPv6 takes, in bytes (RFC 8200 §5). What is longer goes by the sockets, which are told how
 	// much their path takes, and send fragments.
 	least6 = 1280
+	// queued is the program's: how long a datagram may be on its way to its socket, in nanoseconds.
+	queued = 20000
 )
 
 // Kernel is the program and its table. It implements [relay.Kernel], and may be used from any goroutine. Make it with [New],
@@ -43,24 +45,46 @@ type Kernel struct {
 	closed bool
 	net    network
 	links  map[int]link.Link // by the index of their interface
-	failed map[int]error
+	failed map[int]failure
 	free   []int
 	flows  []*flow // by slot
-	full   bool    // it has been said that the table is
+	byKey  map[programKey]*flow
+	full   bool // it has been said that the table is
+
+	proofs  map[passage]*proof
+	pairs   []*pair // under watch
+	cursor  int     // the slot that was looked at last for more
+	lenient bool    // tests: every way is trusted from the beginning
+}
+
+// failure is why an interface is left to the sockets.
+type failure struct {
+	error
+	until uint64 // 0: until it changes
 }
 
 // flow is one direction of a channel.
 type flow struct {
+	slot    int
 	in, out relay.Leg
+	back    *flow  // that brings the answers, if there is one
 	expires uint64 // of the monotonic clock, in nanoseconds
 	key     programKey
 	value   programFlow // as it is in the table
 	placed  bool        // it is in the table
+
+	proof   *proof // of how it passes
+	held    bool   // on the sockets, by the program's own table
+	chosen  bool   // it tries the way
+	apart   bool   // it fell silent on a trusted way, and is held until retry
+	watched bool   // it is or was
+	retry   uint64 // when it may try again
+	strikes int    // how often it fell silent
 }
 
 // New loads the program. It attaches it to interfaces as flows come. The error says what is missing.
 func New(cfg Config) (*Kernel, error) {
-	k := &Kernel{log: cfg.Logger, links: map[int]link.Link{}, failed: map[int]error{}}
+	k := &Kernel{log: cfg.Logger, links: map[int]link.Link{}, failed: map[int]failure{}, byKey: map[programKey]*flow{}, proofs: map[passage]*proof{}}
 	if k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)
 	}
@@ -205,8 +229,8 @@ func (k *Kernel) attach(index int) error {
 	if _, ok := k.links[index]; ok {
 		return nil
 	}
-	if err := k.failed[index]; err != nil {
-		return err
+	if f, ok := k.failed[index]; ok {
+		return f
 	}
 	i, ok := k.net.byIndex[index]
 	if !ok || !ethernet(i) {
@@ -214,12 +238,12 @@ func (k *Kernel) attach(index int) error {
 	}
 	l, err := k.attachTo(index)
 	if err != nil {
-		k.failed[index] = err
+		k.failed[index] = failure{error: err}
 		k.log.Warn("the kernel does not relay what comes in on this interface; the sockets do", "interface", i.Name, "error", err)
 		return err
 	}
 	k.links[index] = l
-	k.log.Info("relaying in the kernel", "interface", i.Name, "mode", "tcx")
+	k.log.Info("the kernel can relay what comes in on this interface, once flows were seen to live on there", "interface", i.Name, "mode", "tcx")
 	return nil
 }
 
@@ -238,6 +262,7 @@ func (k *Kernel) Report() Report {
 	for i, err := range k.failed {
 		out.Failed[k.net.byIndex[i].Name] = err.Error()
 	}
+	out.Proofs = k.report()
 	out.Flows = len(k.flows) - len(k.free)
 	for i := range k.cpus {
 		c := &k.cpus[i].Causes

@@ -23,8 +23,8 @@ type programCpu struct {
 	_       structs.HostLayout
 	Entered uint64
 	Left    uint64
-	Causes  [7]uint64
-	Pad     [7]uint64
+	Causes  [8]uint64
+	Pad     [6]uint64
 }
 
 type programFlow struct {
@@ -67,12 +67,16 @@ type programKey struct {
 }
 
 type programState struct {
-	_       structs.HostLayout
-	Last    uint64
-	Settled uint64
-	Passed  uint64
-	Taken   uint32
-	Pad     uint32
+	_        structs.HostLayout
+	Last     uint64
+	Settled  uint64
+	Passed   uint64
+	Taken    uint32
+	Held     uint32
+	Requests uint32
+	Answers  uint32
+	Asked    uint32
+	Pad      [5]uint32
 }
 
 // Names of all BPF objects in the ELF.

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -28,6 +29,21 @@ type world struct {
 
 	mu   sync.Mutex
 	seen map[netip.AddrPort]relay.Source
+	log  bytes.Buffer
+}
+
+// Write is of the log.
+func (w *world) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.Write(b)
+}
+
+// said counts the lines of the log with a text.
+func (w *world) said(text string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.Count(w.log.String(), text)
 }
 
 func (w *world) HandleSTUN(src relay.Source, msg []byte) {
@@ -37,14 +53,24 @@ func (w *world) HandleSTUN(src relay.Source, msg []byte) {
 	src.Send(msg)
 }
 
+// newWorld makes one in which every way is trusted.
 func newWorld(t *testing.T, family int, change ...func(*relay.Config)) *world {
+	t.Helper()
+	w := newProvingWorld(t, family, change...)
+	w.kernel.mu.Lock()
+	w.kernel.lenient = true
+	w.kernel.mu.Unlock()
+	return w
+}
+
+func newProvingWorld(t *testing.T, family int, change ...func(*relay.Config)) *world {
 	t.Helper()
 	w := &world{TB: t, family: family, seen: map[netip.AddrPort]relay.Source{}}
 	w.clients, w.peer = newSpace(t), newSpace(t)
 	joined(t, fmt.Sprintf("c%d", family), 10+family, w.clients)
 	joined(t, fmt.Sprintf("p%d", family), 20+family, w.peer)
 	var err error
-	if w.kernel, err = New(Config{Flows: 256, Logger: slog.New(slog.DiscardHandler)}); err != nil {
+	if w.kernel, err = New(Config{Flows: 256, Logger: slog.New(slog.NewTextHandler(w, nil))}); err != nil {
 		t.Fatal(err)
 	}
 	cfg := relay.Config{Handler: w, PortMin: 30000, PortMax: 32000, Workers: 2, Kernel: w.kernel}

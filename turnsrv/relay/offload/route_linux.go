@@ -3,12 +3,14 @@
 package offload
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -142,10 +144,11 @@ func attributes(b []byte, f func(kind uint16, data []byte) error) error {
 type network struct {
 	byIndex map[int]net.Interface
 	byAddr  map[netip.Addr]int // the index of the interface with a local address
+	addrs   map[int][]string   // by the same index, sorted
 }
 
 func look() (network, error) {
-	n := network{map[int]net.Interface{}, map[netip.Addr]int{}}
+	n := network{map[int]net.Interface{}, map[netip.Addr]int{}, map[int][]string{}}
 	all, err := net.Interfaces()
 	if err != nil {
 		return n, err
@@ -159,10 +162,18 @@ func look() (network, error) {
 		for _, a := range addrs {
 			if p, err := netip.ParsePrefix(a.String()); err == nil {
 				n.byAddr[p.Addr().Unmap()] = i.Index
+				n.addrs[i.Index] = append(n.addrs[i.Index], p.String())
 			}
 		}
+		slices.Sort(n.addrs[i.Index])
 	}
 	return n, nil
+}
+
+// changed says what of an interface is not as it was: the link (up or down, its hardware address), or the addresses.
+func (n network) changed(o network, index int) (link, addrs bool) {
+	a, b := n.byIndex[index], o.byIndex[index]
+	return a.Flags != b.Flags || !bytes.Equal(a.HardwareAddr, b.HardwareAddr), !slices.Equal(n.addrs[index], o.addrs[index])
 }
 
 // ethernet reports whether frames of the interface begin as the program expects.

@@ -54,6 +54,7 @@ func (k *Kernel) Run(ctx context.Context) error {
 		case <-tick.C:
 			k.mu.Lock()
 			k.beat()
+			k.prove(now())
 			k.mu.Unlock()
 		}
 	}
@@ -65,7 +66,7 @@ func (k *Kernel) beat() {
 	}
 }
 
-// refresh looks at the interfaces, and lets go of those that are gone.
+// refresh looks at the interfaces, lets go of those that are gone, and forgets what was seen of those that have changed.
 func (k *Kernel) refresh() error {
 	n, err := look()
 	if err != nil {
@@ -73,16 +74,19 @@ func (k *Kernel) refresh() error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	was := k.net
 	k.net = n
+	for i := range was.byIndex {
+		link, addrs := was.changed(n, i)
+		f, failed := k.failed[i]
+		if link || failed && (addrs || f.until != 0 && f.until < now()) {
+			k.forget(i)
+		}
+	}
 	for i, l := range k.links {
 		if _, ok := n.byIndex[i]; !ok {
 			_ = l.Close()
 			delete(k.links, i)
-		}
-	}
-	for i := range k.failed {
-		if _, ok := n.byIndex[i]; !ok {
-			delete(k.failed, i)
 		}
 	}
 	return nil

@@ -23,7 +23,9 @@ const patience = 5 * time.Second
 
 // alone runs the test in a process and a network namespace of its own, and reports whether this is that process. Where there
 // are no rights for that, or the kernel is too old, it skips the test and says why.
-func alone(t *testing.T) bool {
+//
+// Those that mostly wait are told so, and run beside each other.
+func alone(t *testing.T, waits ...bool) bool {
 	t.Helper()
 	const mark = "CROLANG_OFFLOAD_ALONE"
 	if os.Getenv(mark) == t.Name() {
@@ -42,6 +44,9 @@ func alone(t *testing.T) bool {
 	}
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if len(waits) > 0 {
+		t.Parallel()
 	}
 	args := []string{"-test.run", "^" + t.Name() + "$", "-test.v=" + fmt.Sprint(testing.Verbose()), "-test.timeout", "10m", "-datagrams", fmt.Sprint(*datagrams)}
 	cmd := exec.Command(os.Args[0], args...)
@@ -108,6 +113,7 @@ func (s *space) run(line string) {
 func joined(t testing.TB, name string, number int, to *space) {
 	t.Helper()
 	there := name + "x"
+	t.Cleanup(func() { _ = exec.Command("ip", "link", "delete", name).Run() }) // the namespaces linger
 	run(t, fmt.Sprintf("ip link add %s type veth peer name %s netns %d", name, there, to.tid))
 	run(t, fmt.Sprintf("ip address add 198.18.%d.2/24 dev %s", number, name))
 	run(t, fmt.Sprintf("ip address add fd00:0:0:%d::2/64 dev %s nodad", number, name))

@@ -23,7 +23,7 @@
 #define FRAGMENT 0x3fff
 
 // What became of the datagrams of flows, and of those that could not be looked up.
-enum { TAKEN, SETTLING, EXPIRED, MERGED, LONG, ODD, FAILED, CAUSES };
+enum { TAKEN, SETTLING, EXPIRED, MERGED, LONG, ODD, FAILED, PROVING, CAUSES };
 
 struct address { __u32 w[4]; }; // IPv4: the first word, the rest 0
 
@@ -51,13 +51,16 @@ struct state { // of a flow
 	__u64 settled; // until when the sockets have sent on all that they were passed; user space writes it
 	__u64 passed;
 	__u32 taken; // the kernel relays the flow
-	__u32 pad;
+	__u32 held; // the sockets are to have all of it; user space writes it
+	__u32 requests, answers; // STUN's Binding (RFC 8489), by which ICE asks whether the other end lives
+	__u32 asked; // of the requests, those that the kernel relayed
+	__u32 pad[5]; // to a whole cache line
 };
 
 struct cpu {
 	__u64 entered, left; // runs of the program that have begun and ended
 	__u64 causes[CAUSES];
-	__u64 pad[7]; // to whole cache lines
+	__u64 pad[6]; // to whole cache lines
 };
 
 struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct key); __type(value, struct flow); __uint(max_entries, 1); } flows SEC(".maps");
@@ -241,6 +244,19 @@ static __always_inline int settled(struct state *s)
 	return 0;
 }
 
+#define REQUEST 0x0001
+#define ANSWER 0x0101
+#define REFUSAL 0x0111
+
+// stun is the type of the STUN message that the data are, if they look like one of Binding; otherwise 0.
+static __always_inline __u32 stun(struct __sk_buff *skb, __u32 at, __u32 n)
+{
+	struct { __be16 type, length; __be32 cookie; } m;
+	if (n < 20 || bpf_skb_load_bytes(skb, at, &m, sizeof(m)) || m.cookie != bpf_htonl(0x2112a442) || m.length & bpf_htons(0xc003))
+		return 0;
+	return bpf_ntohs(m.type);
+}
+
 static __always_inline int relay(struct __sk_buff *skb, struct cpu *c, __u32 cpu)
 {
 	struct key k = {};
@@ -273,6 +289,15 @@ static __always_inline int relay(struct __sk_buff *skb, struct cpu *c, __u32 cpu
 	__u64 now = bpf_ktime_get_coarse_ns();
 	if (now >= f->expires || now > *(volatile __u64 *)beat + grace) {
 		c->causes[EXPIRED]++;
+		goto pass;
+	}
+	__u32 type = stun(skb, ETH_HLEN + p.iph + sizeof(struct udphdr) + (k.channel ? HEADER : 0), p.data);
+	if (type == REQUEST)
+		__sync_fetch_and_add(&s->requests, 1);
+	else if (type == ANSWER || type == REFUSAL)
+		__sync_fetch_and_add(&s->answers, 1);
+	if (*(volatile __u32 *)&s->held) {
+		c->causes[PROVING]++;
 		goto pass;
 	}
 	if (!settled(s)) {
@@ -386,6 +411,8 @@ static __always_inline int relay(struct __sk_buff *skb, struct cpu *c, __u32 cpu
 	cell->datagrams++;
 	cell->bytes += p.data;
 	c->causes[TAKEN]++;
+	if (type == REQUEST)
+		__sync_fetch_and_add(&s->asked, 1);
 	return bpf_redirect_neigh(interface, &hop, sizeof(hop), 0);
 pass:
 	s->last = bpf_ktime_get_ns();
