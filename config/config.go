@@ -63,6 +63,7 @@ type Turn struct {
 	Software      string
 	// Alternate has at most one address and port of each family, with a comma between; see [AddrPorts].
 	Alternate string
+	Mobility  bool
 	Limits    Limits
 	Peers     Peers
 }

@@ -35,6 +35,8 @@ func turnTables() []Table {
 					"an IP address and port, or one of each family with a comma between. Live allocations stay, and so do clients on "+
 					"TLS and DTLS and those of the other family. Empty: none is sent away.").
 				example(`"192.0.2.20:3478, [2001:db8::20]:3478"`),
+			define("turn.mobility", true, boolean(), func(c *Config) *bool { return &c.Turn.Mobility },
+				"Whether clients that ask for it keep their allocation, by a ticket, when their network or transport changes (RFC 8016)."),
 		}},
 		{Name: "turn.limits", Doc: "0 means no limit.", Keys: []Key{
 			define("turn.limits.allocations", 0, limit(), func(c *Config) *int { return &c.Turn.Limits.Allocations },

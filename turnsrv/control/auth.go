@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
@@ -30,10 +31,15 @@ func (r *request) authenticate() bool {
 	if len(username) > maxUsername {
 		username = username[:maxUsername+1] // no valid name is as long, so that it fails below
 	}
-	if rel := r.src.Relay(); rel != nil {
+	rel := r.src.Relay()
+	if rel == nil {
+		rel = r.src.Awaited()
+		r.awaited = rel != nil
+	}
+	if rel != nil {
 		r.session, _ = rel.Tag().(*session)
 	}
-	if s := r.session; s != nil && s.proven(username, realm, nonce) {
+	if s := r.session; s != nil && s.proven(r.src.Tuple, username, realm, nonce) {
 		return r.authenticateSession()
 	}
 	return r.authenticateStranger(string(username), string(realm), nonce)
@@ -80,26 +86,29 @@ func (r *request) authenticateStranger(username, realm string, nonce []byte) boo
 		return r.challenge(401, "banned")
 	}
 	r.node = name.Node
-	// A live allocation outlasts its credential: a call must not end because a password did.
-	mine := r.session != nil && r.session.username == username
+	// A live allocation outlasts its credential, also where its client moves: a call must not end because a password did.
+	s := r.session
+	if s == nil {
+		s = r.ticketed()
+	}
+	mine := s != nil && s.username == username
 	if !mine && !r.mayBegin(name) {
 		return r.challenge(401, "expired")
 	}
 	n := units(len(r.msg.Raw))
-	if r.msg.Type == stunmsg.AllocateRequest {
+	if _, moves := r.msg.Get(stunmsg.AttrMobilityTicket); moves || r.msg.Type == stunmsg.AllocateRequest {
 		n += allocateUnits - 1
 	}
-	var s *session
-	if mine {
-		s = r.session
+	if !mine {
+		s = nil
 	}
 	if !r.withinRate(s, name.Node, n) {
 		return false
 	}
 	r.c.sources.spare(ip, cost)
-	r.key, r.proof = key, proof{nonce: [nonceLen]byte(nonce), generation: generation}
-	if mine {
-		s.proof = r.proof
+	r.key, r.proof = key, proof{tuple: r.src.Tuple, nonce: [nonceLen]byte(nonce), generation: generation}
+	if mine && s == r.session {
+		s.prove(r.proof)
 	}
 	r.src.MarkAuthenticated()
 	return true
@@ -107,14 +116,18 @@ func (r *request) authenticateStranger(username, realm string, nonce []byte) boo
 
 // proof is what a session's client last authenticated with.
 type proof struct {
+	tuple      relay.Tuple
 	nonce      [nonceLen]byte // valid for the 5-tuple
 	generation uint64         // of the secrets that were tried
 }
 
-// proven reports whether a request names the session's user and has the nonce of its last proof, and that still holds.
-func (s *session) proven(username, realm, nonce []byte) bool {
-	p := &s.proof
-	return len(nonce) == nonceLen && subtle.ConstantTimeCompare(p.nonce[:], nonce) == 1 &&
+func (s *session) prove(p proof) { s.proof.Store(&p) }
+
+// proven reports whether a request names the session's user and has 5-tuple and nonce of its last proof, and that still
+// holds.
+func (s *session) proven(t relay.Tuple, username, realm, nonce []byte) bool {
+	p := s.proof.Load()
+	return p.tuple == t && len(nonce) == nonceLen && subtle.ConstantTimeCompare(p.nonce[:], nonce) == 1 &&
 		string(username) == s.username && string(realm) == s.c.cfg.Realm &&
 		p.generation == s.c.cfg.Keys.Generation() && s.c.nonces.fresh(nonce)
 }

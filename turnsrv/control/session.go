@@ -45,8 +45,14 @@ type session struct {
 	until    time.Time // the latest end that any refresh may reach
 	ended    atomic.Bool
 
-	proof proof // only for the goroutine that handles its client
+	proof atomic.Pointer[proof] // never nil
 	rate  sessionRate
+
+	mobile bool // the client has a ticket
+	moves  moves
+	// over is the transport that the traffic counts for which is not in counted. The lock of Control's stats is for both.
+	over    relay.Transport
+	counted relay.Stats
 
 	bills bills
 

@@ -95,6 +95,7 @@ const (
 	AttrSoftware                uint16 = 0x8022
 	AttrAlternateServer         uint16 = 0x8023
 	AttrFingerprint             uint16 = 0x8028
+	AttrMobilityTicket          uint16 = 0x8030 // RFC 8016
 	// AttrAdditionalAddressFamilyDraft is AttrAdditionalAddressFamily as coturn's library has it up to 4.6, by a draft. No RFC
 	// has given the number to anything else.
 	AttrAdditionalAddressFamilyDraft uint16 = 0x8032
