@@ -36,7 +36,8 @@ func turnTables() []Table {
 					"TLS and DTLS and those of the other family. Empty: none is sent away.").
 				example(`"192.0.2.20:3478, [2001:db8::20]:3478"`),
 			define("turn.mobility", true, boolean(), func(c *Config) *bool { return &c.Turn.Mobility },
-				"Whether clients that ask for it keep their allocation, by a ticket, when their network or transport changes (RFC 8016)."),
+				"Whether clients that ask for it keep their allocation, by a ticket, when their network or transport changes "+
+					"(RFC 8016). Such an allocation outlives its client's connection, until its lifetime ends."),
 		}},
 		{Name: "turn.limits", Doc: "0 means no limit.", Keys: []Key{
 			define("turn.limits.allocations", 0, limit(), func(c *Config) *int { return &c.Turn.Limits.Allocations },
