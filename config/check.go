@@ -26,6 +26,7 @@ func (l *loader) contradictions() {
 	l.checkSockets(all)
 	l.checkRelayPorts(all)
 	l.checkPublicPorts()
+	l.checkNATDiscovery(all)
 	l.checkCerts()
 	l.checkACME()
 	l.checkTokens()

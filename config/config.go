@@ -60,12 +60,16 @@ type Turn struct {
 	PublicPorts map[uint16]uint16
 	// ProxyProtocol has addresses and prefixes.
 	ProxyProtocol []string
+	Offload       string // off, auto or require
 	Software      string
 	// Alternate has at most one address and port of each family, with a comma between; see [AddrPorts].
 	Alternate string
 	Mobility  bool
-	Limits    Limits
-	Peers     Peers
+	SHA256    bool
+	// NATDiscovery has none or two addresses of each family; see [Outlets].
+	NATDiscovery []string
+	Limits       Limits
+	Peers        Peers
 }
 
 // PortRange is a range of ports, both ends included. Min is at least 1 and at most Max.

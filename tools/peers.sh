@@ -1,9 +1,11 @@
 #!/bin/sh
 # Installs what the tests talk to and is not there yet: a C compiler for the
-# race detector, coturn's client, Redis and its sentinel, HAProxy, nginx, Chromium
-# with the tools of its certificate store, Node.js, a JDK with Maven, Python's ICE
-# stacks, what makes networks for benchmarks, shells, the npm packages of every
-# folder that has a lock file, and the jars of every folder that has a pom.xml.
+# race detector, coturn's client, libnice, Redis and its sentinel, HAProxy, nginx,
+# Chromium and Firefox with the tools of their certificate stores, Node.js, a JDK with
+# Maven, Python's ICE stacks, what makes networks for benchmarks, shells, a compiler
+# for what runs in the kernel, the npm packages of every folder that has a lock file,
+# the jars of every folder that has a pom.xml, the modules and packages of peers in
+# Go and Python, and a client in Rust where there is a compiler.
 # Debian; apt-get runs as root or through sudo.
 set -eu
 cd "$(dirname "$0")/.."
@@ -22,6 +24,9 @@ need gcc gcc
 [ -e /usr/include/stdlib.h ] || missing="$missing libc6-dev"
 need coturn turnutils_uclient turnutils_peer
 need chromium chromium # the JVM peers' libwebrtc stands on its libraries too
+need firefox-esr firefox-esr
+need pkg-config pkg-config
+[ -e /usr/include/nice/agent.h ] || missing="$missing libnice-dev"
 need openssl openssl
 need redis-server redis-server
 need redis-sentinel redis-sentinel
@@ -43,8 +48,12 @@ need haproxy haproxy
 need nginx nginx
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing="$missing libnginx-mod-stream"
 need libnss3-tools certutil
+need clang-14 clang-14
+need llvm-14 llvm-objcopy-14
+[ -e /usr/include/bpf/bpf_helpers.h ] || missing="$missing libbpf-dev"
 [ -d /usr/lib/python3/dist-packages/aioice ] || missing="$missing python3-aioice"
 [ -d /usr/lib/python3/dist-packages/aiortc ] || missing="$missing python3-aiortc"
+/usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 
 if [ -n "$missing" ]; then
 	echo "installing:$missing"
@@ -88,6 +97,27 @@ find . -name node_modules -prune -o -name pom.xml -print | while read -r pom; do
 		touch target/lib
 	)
 done
+
+# Debian 12's Rust is too old for what is built here, and nothing else needs one: where there is none, its tests are skipped.
+rust=$(cargo --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
+if [ "${rust:-0}" -ge 80 ]; then
+	echo "cargo build in internal/e2e/rust"
+	cargo build -q --locked --manifest-path internal/e2e/rust/Cargo.toml
+else
+	echo "no Rust 1.80 or later: the client of turn-client-proto is not tried"
+fi
+
+# Debian's Python, which the test programs are written for, with packages of its own beside Debian's.
+python=internal/e2e/python
+if [ ! "$python/.venv/installed" -nt "$python/requirements.txt" ]; then
+	echo "pip install in $python"
+	/usr/bin/python3 -m venv --clear "$python/.venv"
+	"$python/.venv/bin/pip" install -q --disable-pip-version-check -r "$python/requirements.txt"
+	touch "$python/.venv/installed"
+fi
+
+# pion/turn v5, whose client is a peer.
+go -C internal/e2e/pion5 mod download
 
 # The test CA of Let's Encrypt and its DNS server: tools/go.mod has their version.
 for tool in pebble pebble-challtestsrv; do

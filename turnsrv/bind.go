@@ -29,6 +29,7 @@ func (s *Server) bindAll(key string, addrs []string, udp, tcp string) error {
 				return fmt.Errorf("%s: %w", key, err)
 			}
 			s.enter(udp, bound)
+			s.packets = append(s.packets, bound...)
 			free = addr.Port() == 0
 			addr = netip.AddrPortFrom(addr.Addr(), bound[0].Port())
 		}

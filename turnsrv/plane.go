@@ -11,7 +11,10 @@ import (
 
 // bind makes the data plane and binds every configured listener.
 func (s *Server) bind(workers int) error {
-	var err error
+	kernel, err := s.loadOffload()
+	if err != nil {
+		return err
+	}
 	if s.plane, err = relay.New(relay.Config{
 		Handler:       handler{s},
 		DTLS:          func(src relay.Source, b []byte) { s.streams.datagram(src, b) },
@@ -34,6 +37,7 @@ func (s *Server) bind(workers int) error {
 		MaxReservations: min(256, max(1, (int(s.cfg.PortMax)-int(s.cfg.PortMin)+1)/8)),
 		Workers:         workers,
 		Files:           clientFiles(openFiles()),
+		Kernel:          kernel,
 		Now:             s.cfg.Now,
 		Logger:          s.log,
 	}); err != nil {

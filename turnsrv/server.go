@@ -23,6 +23,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/peers"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay/offload"
 )
 
 // Family is where relays of one address family are bound and which address clients are told.
@@ -40,6 +41,8 @@ type Config struct {
 	IPv4, IPv6 Family // an invalid Bind turns that family off
 	PortMin    uint16 // first relay port
 	PortMax    uint16 // last relay port
+
+	Offload Offload // empty: off
 
 	Settings Settings // what Prepare may change later
 
@@ -75,6 +78,11 @@ type Settings struct {
 	TotalBitsPerSecond int64
 	ConnectionsPerIP   int  // TCP and TLS together, and as many with DTLS; 0: no limit
 	HTTP               bool // HTTP is answered at ListenTLS, by Config.HTTP
+	// Discovery has addresses of this machine, two of a family, at which clients can find out how the NATs on their way behave
+	// (RFC 5780), if UDP listeners are at both on the same two ports. Binding answers there are larger. Empty: nowhere.
+	Discovery []DiscoveryIP
+	// OuterPorts are the ports at which clients reach those listeners that have another one.
+	OuterPorts map[uint16]uint16
 	// Proxies are those whose PROXY headers (v1 and v2) are believed on TCP and TLS: the client is then where they say. One
 	// from elsewhere ends the connection.
 	Proxies []netip.Prefix
@@ -96,8 +104,13 @@ type Server struct {
 	streams   *streams
 	listeners []Listener       // as clients are told them
 	bound     []netip.AddrPort // every socket
+	packets   []netip.AddrPort // those of UDP
 	open      connections
 	panics    contain.Panics
+	discovery discovery
+
+	offload   *offload.Kernel // nil: nothing is relayed in the kernel
+	noOffload string          // why not
 
 	drainTimeout atomic.Int64              // Settings.DrainTimeout
 	drainEnds    atomic.Pointer[time.Time] // nil: not draining
@@ -133,6 +146,9 @@ func New(cfg Config) (*Server, error) {
 	if err == nil {
 		err = s.checkAlternate(cfg.Settings.Alternate)
 	}
+	if err == nil {
+		err = s.openDiscovery()
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -163,7 +179,13 @@ func (s *Server) Run(ctx context.Context) error {
 	// The data plane outlives the streams, so that DTLS clients are told of the end.
 	plane, stopPlane := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPlane()
-	g.Go(func() error { return s.plane.Run(plane) })
+	offloading, stopOffload := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopOffload()
+	g.Go(func() error { return s.runOffload(offloading) })
+	g.Go(func() error {
+		defer stopOffload() // what it has counted goes to the relays as they end
+		return s.plane.Run(plane)
+	})
 	g.Go(func() error {
 		defer stopPlane()
 		return s.streams.Run(gctx)
@@ -179,7 +201,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	})
 	err := g.Wait()
-	return errors.Join(err, s.control.Close())
+	return errors.Join(err, s.control.Close(), s.closeOffload())
 }
 
 // Close releases what [New] bound, for a Server that is not [Server.Run].
@@ -193,13 +215,14 @@ func (s *Server) Close() error {
 		cancel()
 		errs = append(errs, s.plane.Run(ended)) // closes what it had bound
 	}
-	return errors.Join(append(errs, s.control.Close())...)
+	return errors.Join(append(errs, s.control.Close(), s.closeOffload())...)
 }
 
 // Prepare gets other settings ready. Live allocations and connections stay; the rate limit holds for them too, and
 // another DrainTimeout for a Drain that has not begun.
 func (s *Server) Prepare(next Settings) (change.Change, error) {
-	if err := s.checkAlternate(next.Alternate); err != nil {
+	places, errPlace := s.place(next)
+	if err := errors.Join(s.checkAlternate(next.Alternate), errPlace); err != nil {
 		return change.Change{}, err
 	}
 	return change.New(func() {
@@ -210,6 +233,7 @@ func (s *Server) Prepare(next Settings) (change.Change, error) {
 		s.streams.serveHTTP(next.HTTP)
 		s.streams.believe(next.Proxies)
 		s.drainTimeout.Store(int64(next.DrainTimeout))
+		s.settle(func(d *discovery) { d.set = places })
 	}, nil), nil
 }
 
@@ -221,7 +245,10 @@ func (s *Server) PrepareMove(v4, v6 Family) (change.Change, error) {
 	if err != nil {
 		return change.Change{}, err
 	}
-	return change.New(func() { s.cfg.Peers.SetPublic(move()) }, nil), nil
+	return change.New(func() {
+		s.cfg.Peers.SetPublic(move())
+		s.settle(func(d *discovery) { d.v4, d.v6 = v4, v6 })
+	}, nil), nil
 }
 
 // Recheck brings live allocations into line with a peer policy that has changed: when it returns, nothing more is

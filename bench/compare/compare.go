@@ -70,6 +70,9 @@ func (c *comparison) connect(ctx context.Context) (remove func() error, err erro
 	n, removeNetwork, err := servers.Ethernet(ctx)
 	if err == nil {
 		c.ethernet = n
+		if err := c.offloads(ctx); err != nil {
+			return remove, errors.Join(err, removeNetwork())
+		}
 		return removeNetwork, nil
 	}
 	if ctx.Err() != nil {
@@ -82,11 +85,42 @@ func (c *comparison) connect(ctx context.Context) (remove func() error, err erro
 	return remove, nil
 }
 
+// offloads drops the rows of the kernel where it does not relay, and says why.
+func (c *comparison) offloads(ctx context.Context) error {
+	of := func(r row) bool { return r.kernel }
+	if !slices.ContainsFunc(c.rows, of) {
+		return nil
+	}
+	dir, err := c.folder()
+	if err != nil {
+		return err
+	}
+	s, err := servers.Start(ctx, c.kernel(), c.ethernet, dir, c.secret)
+	if err == nil {
+		s.Stop()
+		return nil
+	}
+	if ctx.Err() != nil {
+		return err
+	}
+	c.say("note: relaying in the kernel is not measured: %v", err)
+	if c.rows = slices.DeleteFunc(c.rows, of); len(c.rows) == 0 && !c.start {
+		return errors.New("no row is left")
+	}
+	return nil
+}
+
 // kinds are the servers for a row, in the order of repetition n.
 func (c *comparison) kinds(r row, n int) []servers.Kind {
 	kinds := []servers.Kind{c.peer, c.ours}
 	if r.floor > 0 {
 		kinds = append(kinds, floor{c.floor.path, r.floor})
+	}
+	if r.kernel {
+		kinds = append(kinds, c.kernel())
+		if r.load.Direction != load.Echo && !r.grid {
+			kinds = append(kinds, reflector{c.floor})
+		}
 	}
 	if n%2 == 1 {
 		slices.Reverse(kinds)
@@ -129,15 +163,38 @@ func (c *comparison) started(ctx context.Context, got record, n int) error {
 	return nil
 }
 
-// outcomes are those over loopback, or those across the interface.
-func (c *comparison) outcomes(got record, across bool) (all []outcome) {
+// kernel is our server with relaying in the kernel.
+func (c *comparison) kernel() servers.Ours {
+	k := c.ours
+	k.Kernel = true
+	return k
+}
+
+// inKernel are the outcomes with relaying in the kernel.
+func (c *comparison) inKernel(got record) (all []outcome) {
 	for _, r := range c.rows {
 		for _, f := range r.figures {
-			if r.across != across {
+			if !r.kernel {
 				break
 			}
 			of := func(k servers.Kind) sample { return got[[3]string{r.key, f.key, k.Name()}] }
-			all = append(all, outcome{figure: f, ours: of(c.ours), peer: of(c.peer), floor: of(c.floor)})
+			all = append(all, outcome{
+				figure: f, row: r.key, grid: r.grid, ours: of(c.kernel()), peer: of(c.peer), floor: of(reflector{}), sockets: of(c.ours),
+			})
+		}
+	}
+	return all
+}
+
+// outcomes are those over loopback, or those across the interface, without relaying in the kernel.
+func (c *comparison) outcomes(got record, across bool) (all []outcome) {
+	for _, r := range c.rows {
+		for _, f := range r.figures {
+			if r.across != across || r.kernel {
+				break
+			}
+			of := func(k servers.Kind) sample { return got[[3]string{r.key, f.key, k.Name()}] }
+			all = append(all, outcome{figure: f, row: r.key, ours: of(c.ours), peer: of(c.peer), floor: of(c.floor)})
 		}
 	}
 	if !c.start || across {
@@ -180,6 +237,19 @@ func (c *comparison) one(ctx context.Context, k servers.Kind, r row) (*load.Resu
 	debug.FreeOSMemory() // the last run's buffers are not collected in the midst of this one
 	l := r.load
 	l.Server, l.Secret, l.PID = s.Of(l.Transport), c.secret, s.Cmd.Process.Pid
+	if r.kernel {
+		l.Threads = n.Threads
+	}
+	switch k := k.(type) {
+	case reflector:
+		l.Direction = load.Back
+	case servers.Ours:
+		if k.Kernel {
+			if err := c.prove(ctx, s); err != nil {
+				return nil, err
+			}
+		}
+	}
 	if l.Direction != load.Setup {
 		l.Duration, l.Warmup = c.pace.duration, c.pace.warmup
 	}

@@ -11,6 +11,7 @@ import (
 // report is all that a document says.
 type report struct {
 	near, across []outcome // over loopback, and across an interface
+	kernel       []outcome // across an interface, with relaying in the kernel
 	machine      machine
 	pace         pace
 	ours, coturn string // versions
@@ -33,6 +34,16 @@ The same datagrams, with the server in a network namespace of its own behind a p
 end takes what arrives in a kernel thread and puts datagrams of one flow together (GRO), as a network card's interrupts
 do: our server then receives many with one call, and hands many to the kernel with one. Over loopback every datagram
 arrives alone, and its delivery is charged to the sender. The kernel threads' time is in neither server's figure.
+
+`
+
+const documentKernel = `
+## Relaying in the kernel
+
+The same network, with ` + "`turn.offload`" + ` beside sockets. Here the figures are those of the server's process and of the kernel's
+thread that takes what arrives for it, together. *sent back* is ` + "`bench/floor -reflect`" + `: an XDP program that changes places of
+addresses and ports and sends each datagram back. That is what the virtual interfaces themselves cost, and no program can be
+below it. The ratio is that of the kernel's figure to coturn's.
 
 `
 
@@ -81,17 +92,22 @@ func (r report) conditions() string {
 // text is what a terminal shows.
 func (r report) text() string {
 	var b strings.Builder
-	for _, rows := range [][][]string{table(r.near, true), floorTable(r.near), table(r.across, true)} {
+	for _, rows := range [][][]string{
+		table(r.near, true), floorTable(r.near), table(r.across, true), kernelTable(r.kernel), gridTable(r.kernel),
+	} {
 		if len(rows) > 1 {
 			b.WriteString(plain(rows) + "\n")
 		}
 	}
 	b.WriteString(r.conditions() + "\n")
-	for _, all := range [][]outcome{r.near, r.across} {
+	for _, all := range [][]outcome{r.near, r.across, withoutGrid(r.kernel)} {
 		if len(all) > 0 {
 			text, _ := summary(all)
 			b.WriteString(text + "\n")
 		}
+	}
+	if text, _ := spread(r.kernel); text != "" {
+		b.WriteString(text + "\n")
 	}
 	return b.String()
 }
@@ -100,7 +116,9 @@ func (r report) text() string {
 func (r report) misses() int {
 	_, near := summary(r.near)
 	_, across := summary(r.across)
-	return near + across
+	_, kernel := summary(withoutGrid(r.kernel))
+	_, grid := spread(r.kernel)
+	return near + across + kernel + grid
 }
 
 func (r report) document() string {
@@ -114,6 +132,13 @@ func (r report) document() string {
 	if len(r.across) > 0 {
 		text, _ := summary(r.across)
 		b.WriteString(documentAcross + markdown(table(r.across, true)) + "\n" + text + "\n")
+	}
+	if len(r.kernel) > 0 {
+		text, _ := summary(withoutGrid(r.kernel))
+		b.WriteString(documentKernel + markdown(kernelTable(r.kernel)) + "\n" + text + "\n")
+		if text, _ := spread(r.kernel); text != "" {
+			b.WriteString("\nBy number of flows and size, to the peer at 40 000/s:\n\n" + markdown(gridTable(r.kernel)) + "\n" + text + "\n")
+		}
 	}
 	b.WriteString(documentTail)
 	if t := floorTable(r.near); t != nil {

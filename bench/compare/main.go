@@ -2,7 +2,7 @@
 // docs/benchmarks.md and the figures in README.md. It needs Linux, Go, and coturn's turnserver in PATH (Debian: apt
 // install coturn); for what it measures across a network interface also root, ip and ethtool.
 //
-//	go run ./bench/compare            all of it, some twenty minutes
+//	go run ./bench/compare            all of it, some forty minutes
 //	go run ./bench/compare -quick     one short repetition, nothing written
 package main
 
@@ -144,7 +144,7 @@ func compare(ctx context.Context, o options, stdout, stderr io.Writer) (misses i
 		return 0, err
 	}
 	r := report{
-		near: c.outcomes(got, false), across: c.outcomes(got, true),
+		near: c.outcomes(got, false), across: c.outcomes(got, true), kernel: c.inKernel(got),
 		machine: m, pace: o.pace, ours: us.Version(ctx), coturn: c.peer.Version(ctx),
 	}
 	if _, err := io.WriteString(stdout, r.text()); err != nil {

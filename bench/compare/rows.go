@@ -2,6 +2,7 @@ package main
 
 import (
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/bench/turnload/load"
@@ -29,6 +30,8 @@ type row struct {
 	figures []figure
 	floor   int  // threads for the floor; 0: it is not measured
 	across  bool // over an interface rather than over loopback
+	kernel  bool // with turn.offload as well
+	grid    bool // of the table by flows and sizes
 }
 
 func cpu(title string, must, aim float64) figure {
@@ -115,7 +118,7 @@ func rows() []row {
 			all = append(all, r)
 		}
 	}
-	return all
+	return slices.Concat(all, kernelRows(), gridRows())
 }
 
 // The figures of our own start, which have no peer here.

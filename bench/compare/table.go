@@ -11,7 +11,10 @@ import (
 // outcome is one figure with what was measured.
 type outcome struct {
 	figure
+	row               string
+	grid              bool
 	ours, peer, floor sample // peer and floor are nil where there are none
+	sockets           sample // ours without relaying in the kernel, where ours is with it
 }
 
 // value is what the goal is about: the ratio of the medians, or our own median.

@@ -46,7 +46,7 @@ func (w *worker) allocate(from *sockaddr) (netip.AddrPort, error) {
 	if c := w.f.clients[port(from)].Load(); c != nil {
 		return relayed(c.fd) // asked again
 	}
-	fd, err := bound(netip.AddrPortFrom(loopback, 0))
+	fd, err := bound(netip.AddrPortFrom(w.f.at, 0))
 	if err != nil {
 		return netip.AddrPort{}, err
 	}

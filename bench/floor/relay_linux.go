@@ -19,8 +19,6 @@ const (
 	maxReady = 64
 )
 
-var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
-
 type sockaddr = unix.RawSockaddrInet4
 
 // client is one client's allocation: a socket, and the one peer that its channel is bound to.
@@ -32,6 +30,7 @@ type client struct {
 
 // floor finds clients by their port, which is enough on one address. Threads share it.
 type floor struct {
+	at      netip.Addr // of relays
 	clients [1 << 16]atomic.Pointer[client]
 }
 

@@ -95,7 +95,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (c load.
 	fs.StringVar(&c.Transport, "transport", "udp", "between client and server: udp, tcp or tls (the certificate is not checked)")
 	secretFile := fs.String("secret-file", "", "`file` with the secret of the TURN REST credentials; else TURNLOAD_SECRET")
 	fs.StringVar(&c.Username, "username", "", "static user name instead of a secret; its password in TURNLOAD_PASSWORD")
-	fs.StringVar(&c.Direction, "direction", load.Up, "up (client to peer), down (peer to client), echo (both), or setup (allocations only)")
+	fs.StringVar(&c.Direction, "direction", load.Up, "up (client to peer), down (peer to client), echo (both), back (peer to peer, without a relay), or setup (allocations only)")
 	fs.IntVar(&c.Clients, "clients", 4, "allocations")
 	fs.IntVar(&c.Size, "size", 1200, "payload `bytes` of a datagram")
 	fs.IntVar(&c.Rate, "rate", 0, "datagrams per second of all clients together; 0: as fast as possible")

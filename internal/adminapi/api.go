@@ -217,6 +217,7 @@ type Status struct {
 	History     bool               `json:"history,omitempty"`   // GET /api/history has what was relayed
 	Fleet       bool               `json:"fleet,omitempty"`     // GET /api/fleet lists machines
 	ReadOnly    bool               `json:"read_only,omitempty"` // whoever asks may look and change nothing
+	Offload     Offload            `json:"offload"`
 }
 
 // Listener is a socket that is up.
@@ -267,6 +268,29 @@ type TurnStats struct {
 	Ports      int               // relay ports in the configuration; 0: unknown
 	PortsUsed  int
 	Panics     uint64 // messages at which a handler failed that should never fail
+	Offload    Offload
+}
+
+// Offload is what the kernel relays of channels.
+type Offload struct {
+	On         bool              `json:"on"`
+	Reason     string            `json:"reason,omitempty"` // why it is not on, or relays nothing
+	Mode       string            `json:"mode,omitempty"`   // tcx
+	Interfaces []string          `json:"interfaces,omitempty"`
+	Failed     map[string]string `json:"failed,omitempty"` // interfaces that cannot have it, and why
+	Ways       []OffloadWay      `json:"ways,omitempty"`   // how far they are trusted
+	Flows      int               `json:"flows"`            // two for each channel
+	Taken      uint64            `json:"taken"`            // datagrams relayed in the kernel
+	Left       map[string]uint64 `json:"left,omitempty"`   // datagrams of flows that were left to the sockets, by cause
+}
+
+// OffloadWay is a way through the kernel from an interface to another. Only what is trusted relays more than a trial.
+type OffloadWay struct {
+	In     string `json:"in"`
+	Out    string `json:"out"`
+	Mode   string `json:"mode"`  // tcx
+	State  string `json:"state"` // untried, trial, doubted, trusted or condemned
+	Reason string `json:"reason,omitempty"`
 }
 
 // TransportStats are those of one transport between clients and this server.

@@ -200,7 +200,7 @@ func (a *App) openTURN() (err error) {
 	a.openTies()
 	a.turn, err = turnsrv.New(turnsrv.Config{
 		Listen: t.Listen, ListenTLS: t.ListenTLS, Passed: a.supervisor.passedTURN(t), Transports: t.Transports, Realm: t.Realm,
-		IPv4: turnsrv.Family(p.IPv4), IPv6: turnsrv.Family(p.IPv6), PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max,
+		IPv4: turnsrv.Family(p.IPv4), IPv6: turnsrv.Family(p.IPv6), PortMin: t.RelayPorts.Min, PortMax: t.RelayPorts.Max, Offload: turnsrv.Offload(t.Offload),
 		Settings: turnSettings(a.cfg()), Keys: a.keys, Peers: a.peers, Nodes: directory{a.nodes, &a.together}, Ledger: ledger{a.usage, a.history}, Elsewhere: a.liveElsewhere(), Ties: a.turnTies(), Certificate: a.certs.GetCertificate,
 		HTTP: a.inlet.Offer, Protected: remembered(a.protected), Logger: a.part("turn"),
 	})

@@ -84,6 +84,14 @@ func (a *App) publish() {
 		found = []findings.Finding{{ID: "turn.untold", Detail: errUntold.Error(), Remedy: "change turn.transports, or the certificate"}}
 	}
 	a.found.Replace("turn.untold", found)
+	found = nil
+	if why := a.turn.DiscoveryOff(); why != "" {
+		found = []findings.Finding{{
+			ID: "turn.nat_discovery", Detail: "turn.nat_discovery is off: " + why,
+			Remedy: "write each of the two as the public address, a slash, and the machine's own",
+		}}
+	}
+	a.found.Replace("turn.nat_discovery", found)
 }
 
 // policySettings are [PolicySettings] with what the policies need of the process.

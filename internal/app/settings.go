@@ -85,12 +85,20 @@ func turnSettings(cfg *config.Config) turnsrv.Settings {
 			Lifetime: l.AllocationLifetime, TTLOnly: !cfg.Credentials.WhileConnected,
 			StrictExpiry: cfg.Credentials.StrictExpiry, MaxSession: cfg.Credentials.MaxSession,
 			PeerMode: peerModes[cfg.Turn.Peers.Mode], AuthorizedFor: cfg.Credentials.TTL,
-			Software: cfg.Turn.Software, Alternate: config.AddrPorts(cfg.Turn.Alternate), Mobility: cfg.Turn.Mobility,
-			UnauthenticatedPerSecond: l.UnauthenticatedPerSecond,
+			Software: cfg.Turn.Software, Alternate: config.AddrPorts(cfg.Turn.Alternate), UnauthenticatedPerSecond: l.UnauthenticatedPerSecond,
+			SHA256: cfg.Turn.SHA256, Mobility: cfg.Turn.Mobility,
 		},
 		DrainTimeout: cfg.DrainTimeout, BitsPerSecond: l.BitsPerSecond, TotalBitsPerSecond: l.TotalBitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
 		HTTP: len(cfg.HTTPS.Serve) > 0, Proxies: prefixes(cfg.Turn.ProxyProtocol),
+		Discovery: discoveryIPs(cfg.Turn.NATDiscovery), OuterPorts: cfg.Turn.PublicPorts,
 	}
+}
+
+func discoveryIPs(list []string) (all []turnsrv.DiscoveryIP) {
+	for _, o := range config.Outlets(list) {
+		all = append(all, turnsrv.DiscoveryIP{Told: o.Public, Local: o.Local})
+	}
+	return all
 }
 
 // prefix reads an address or a prefix, which config has checked.

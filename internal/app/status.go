@@ -18,6 +18,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/datadir"
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/version"
+	"github.com/crolang-p2p/crolang-aio/turnsrv"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -55,6 +56,7 @@ func (r *reporter) status() adminapi.Status {
 		BrokerEnv: r.brokerEnv().Masked().Lines(),
 		Warnings:  r.warnings(),
 		Policy:    did(r.policy.Stats()),
+		Offload:   offloaded(r.turn.Offload()),
 	}
 }
 
@@ -82,12 +84,13 @@ func text(a netip.Addr) string {
 func (r *reporter) turnStats() adminapi.TurnStats {
 	st, streams, hold := r.turn.Stats(), r.turn.Streams(), r.now.Load()
 	out := adminapi.TurnStats{
-		Drops:     map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "throttled": st.Throttled},
+		Drops:     map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "nat_discovery": st.Aside, "throttled": st.Throttled},
 		Strangers: streams.Strangers, Hellos: streams.Hellos, HalfOpen: streams.HalfOpen, Accepted: streams.Accepted, TurnedAway: turnedAway(streams),
 		Tables: st.TableBytes, MostTables: st.TableBytesMost,
 		Cut:    map[string]uint64{},
 		Panics: r.turn.Panics(), Ports: int(hold.cfg.Turn.RelayPorts.Max) - int(hold.cfg.Turn.RelayPorts.Min) + 1,
 	}
+	out.Offload = offloaded(r.turn.Offload())
 	out.Ports *= len(hold.public.Advertised())
 	out.PortsUsed = max(0, out.Ports-r.turn.FreePorts())
 	for _, t := range []relay.Transport{relay.UDP, relay.TCP, relay.TLS, relay.DTLS} {
@@ -111,6 +114,17 @@ func (r *reporter) turnStats() adminapi.TurnStats {
 			continue
 		}
 		out.Refusals = append(out.Refusals, adminapi.Refusal{Code: k.Code, Cause: k.Cause, Count: n})
+	}
+	return out
+}
+
+// offloaded brings what the kernel relays to the admin API.
+func offloaded(o turnsrv.OffloadReport) adminapi.Offload {
+	out := adminapi.Offload{
+		On: o.On, Reason: o.Reason, Mode: o.Mode, Interfaces: o.Interfaces, Failed: o.Failed, Flows: o.Flows, Taken: o.Taken, Left: o.ByCause(),
+	}
+	for _, p := range o.Proofs {
+		out.Ways = append(out.Ways, adminapi.OffloadWay(p))
 	}
 	return out
 }

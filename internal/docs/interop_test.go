@@ -15,16 +15,16 @@ func TestInteropPage(t *testing.T) {
 			t.Errorf("%s names %s, which is no test of internal/e2e: run make interop", page, m[1])
 		}
 	}
-	tried := regexp.MustCompile(`tried\(t, "([^"]+)"`)
+	tried := regexp.MustCompile(`(?:tried\(t, |\t\{name: )"([^"]+)"`)
 	n := 0
-	for _, file := range []string{"chromium", "coturn", "jvm", "restart_axios", "socketio"} {
+	for _, file := range []string{"chromium", "coturn", "firefox", "ice_clients", "jvm", "restart_axios", "socketio"} {
 		for _, m := range tried.FindAllStringSubmatch(read(t, "internal/e2e/"+file+"_test.go"), -1) {
 			if n++; !strings.Contains(text, "| "+m[1]+" |") {
 				t.Errorf("%s has no row for %s: run make interop", page, m[1])
 			}
 		}
 	}
-	if n < 6 {
+	if n < 15 {
 		t.Errorf("only %d clients were found", n)
 	}
 }

@@ -144,6 +144,7 @@ func (l *local) server(ctx context.Context) (n notes) {
 	default:
 		n.add(OK, "ready", "it is ready", "")
 	}
+	offloaded(&n, s.Offload)
 	l.clock(&n, s.Now, start.Add(took/2))
 	l.broker(&n, s)
 	for _, w := range s.Warnings {

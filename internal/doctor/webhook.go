@@ -83,7 +83,7 @@ func (l *local) ofSecret(s iceServer) bool {
 		return true
 	}
 	given := credential.Key(s.Username, l.Realm, s.Credential)
-	_, ok := keys.Match(s.Username, l.Realm, func(key []byte) bool { return bytes.Equal(key, given[:]) })
+	_, ok := keys.Match(s.Username, l.Realm, credential.MD5, func(key []byte) bool { return bytes.Equal(key, given[:]) })
 	return ok
 }
 

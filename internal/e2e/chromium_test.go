@@ -3,9 +3,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
-	"net/http"
-	"net/http/httptest"
-	"os"
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -30,52 +28,14 @@ func browser(t *testing.T, url string) *bytes.Buffer {
 	return &log
 }
 
-// Headless Chromium makes a relay-only data-channel connection with the configuration exactly as the webhook gave it.
 func TestChromiumRelayOnly(t *testing.T) {
-	s := serve(t, `ice_transport_policy = "all"`, `ice_transport_policy = "relay"`)
-	for _, c := range []struct{ name, keep, protocol string }{
-		{"as returned", "", ""},
-		{"TURN over UDP alone", "transport=udp", "relay udp"},
-		{"TURN over TCP alone", "transport=tcp", "relay tcp"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			_, raw := s.resolve(t, "Chromium "+c.name)
-			if c.keep != "" {
-				raw = only(t, raw, c.keep)
-			}
-			page, err := os.ReadFile("testdata/relay.html")
-			if err != nil {
-				t.Fatal(err)
-			}
-			result := make(chan string, 1)
-			web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path != "/result" {
-					w.Header().Set("Content-Type", "text/html")
-					_, _ = w.Write(bytes.Replace(page, []byte("CONFIGURATION"), raw, 1))
-					return
-				}
-				var b bytes.Buffer
-				_, _ = b.ReadFrom(r.Body)
-				select {
-				case result <- b.String():
-				default:
-				}
-			}))
-			t.Cleanup(web.Close)
-			log := browser(t, web.URL)
-			select {
-			case got := <-result:
-				if !strings.Contains(got, `"ok":true`) || !strings.Contains(got, "echo hello") || !strings.Contains(got, c.protocol) {
-					t.Errorf("the page says %s\n%s", got, s.logs())
-				}
-			case <-time.After(60 * time.Second):
-				t.Fatalf("no word from Chromium within 60 s\n%s", log)
-			}
-		})
-	}
+	relaysOnly(t, "Chromium", func(t *testing.T, r *root, url string) fmt.Stringer {
+		t.Helper()
+		r.trust(t)
+		return browser(t, url)
+	}, "127.0.0.1", "[::1]")
 	version, _, _ := strings.Cut(strings.TrimPrefix(says("chromium", "--version"), "Chromium "), " ")
-	tried(t, "Chromium", version,
-		"a data channel by relays alone, with the RTC configuration as it is given, over UDP and over TCP")
+	tried(t, "Chromium", version, "data channels by relays alone, with the RTC configuration as it is given, and with each TURN URL alone")
 }
 
 // only keeps the URLs with a text in them, and servers that still have any.

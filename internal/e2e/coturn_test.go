@@ -4,53 +4,36 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 )
 
-// coturn's own client allocates, sends indications, and counts what comes back, over every transport, with a credential
-// from the webhook. EVEN-PORT is what it asks for by default.
+// coturn's own client allocates, sends, and counts what comes back, with a credential from the webhook: over every transport, to
+// the server's address in either family, for a relayed address in either, in Send indications and on channels, which it numbers
+// as in RFC 5766, beyond what RFC 8656 leaves to TURN. EVEN-PORT is what it asks for by default.
 func TestTurnutilsUclient(t *testing.T) {
 	client := program(t, "turnutils_uclient")
 	echo := program(t, "turnutils_peer")
-	s := serve(t, "allow = []", `allow = ["127.0.0.1"]`, `ipv6 = "off"`, `ipv6 = "::1"`)
-	host, port, _ := net.SplitHostPort(s.turn)
+	s, _, _ := serveBoth(t, "allow = []", `allow = ["127.0.0.1", "::1"]`)
+	_, port, _ := net.SplitHostPort(s.turn)
 	_, tlsPort, _ := net.SplitHostPort(s.tls)
-	peerPort := freePort(t)
-	p := exec.Command(echo, "-L", "127.0.0.1", "-p", fmt.Sprint(peerPort))
+	peerPort := fmt.Sprint(freePort(t))
+	p := exec.Command(echo, "-L", "127.0.0.1", "-L", "::1", "-p", peerPort)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.Process.Kill(); _ = p.Wait() })
 
-	toPeer := []string{"-e", "127.0.0.1", "-r", fmt.Sprint(peerPort)}
-	for _, c := range []struct {
-		name, port string
-		args       []string
-	}{
-		{"UDP", port, toPeer},
-		{"UDP relay to relay", port, []string{"-y"}},
-		{"TCP", port, append([]string{"-t"}, toPeer...)},
-		{"TCP relay to relay", port, []string{"-t", "-y"}},
-		{"TLS", tlsPort, append([]string{"-t", "-S"}, toPeer...)},
-		{"TLS on the plain port", port, append([]string{"-t", "-S"}, toPeer...)},
-		{"DTLS", tlsPort, append([]string{"-S"}, toPeer...)},
-		{"DTLS on the plain port", port, append([]string{"-S"}, toPeer...)},
-		{"TCP on the TLS port", tlsPort, append([]string{"-t"}, toPeer...)},
-		{"UDP, an address in each family", port, append([]string{"-Z"}, toPeer...)},
-		{"UDP relay to relay, an address in each family", port, []string{"-Z", "-y"}},
-		{"TLS relay to relay, an address in each family", tlsPort, []string{"-Z", "-y", "-t", "-S"}},
-		// With -M it goes to another port of its own, by a ticket. With TLS and DTLS it then fails, or crashes, every now and
-		// then, with coturn's server too.
-		{"UDP, moving", port, append([]string{"-M"}, toPeer...)},
-		{"UDP relay to relay, moving", port, []string{"-M", "-y"}},
-		{"TCP, moving", port, append([]string{"-M", "-t"}, toPeer...)},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			user, pass := s.credentials(t, "uclient "+c.name)
-			// -s: indications. Its channels are numbered as in RFC 5766, beyond what RFC 8656 leaves to TURN.
-			args := append([]string{"-s", "-u", user, "-w", pass, "-p", c.port, "-n", "20", "-m", "2", "-l", "170"}, c.args...)
+	// It sleeps for most of its time: more of them run at once than there are processors, and more than t.Parallel would have.
+	var all errgroup.Group
+	all.SetLimit(8)
+	one := func(what, host, port string, args ...string) {
+		t.Run(what, func(t *testing.T) {
+			user, pass := s.credentials(t, "uclient "+what)
+			args = append([]string{"-u", user, "-w", pass, "-p", port, "-n", "20", "-m", "2", "-l", "170"}, args...)
 			out, err := run(t, client, append(args, host)...)
 			out = strings.ReplaceAll(out, pass, "…")
 			if err != nil {
@@ -59,16 +42,57 @@ func TestTurnutilsUclient(t *testing.T) {
 			if !strings.Contains(out, "Total lost packets 0 (0.000000%)") {
 				t.Errorf("packets were lost:\n%s", tail(out))
 			}
-			if why, err := run(t, binary, "why", "--config", s.config, "uclient "+c.name); strings.Contains(c.name, "moving") != strings.Contains(why, " moved from ") {
+			if why, err := run(t, binary, "why", "--config", s.config, "uclient "+what); slices.Contains(args, "-M") != strings.Contains(why, " moved from ") {
 				t.Errorf("%v\n%s", err, why)
 			}
 		})
 	}
-	t.Cleanup(func() { // after the parallel ones
-		tried(t, "coturn's turnutils_uclient", says("dpkg-query", "-W", "-f", "${Version}", "coturn"),
-			"Send indications to an echo and relay to relay, over UDP, TCP, TLS and DTLS, on either port; an address in each family, of which it "+
-				"refreshes one or both; moving to another port by a ticket, over UDP and TCP; nothing lost")
-	})
+	try := func(what, host, port string, args ...string) {
+		all.Go(func() error { one(what, host, port, args...); return nil })
+	}
+	hosts := map[string]string{"IPv4": "127.0.0.1", "IPv6": "::1"}
+	ways := append(over("udp", "tcp", "tls", "dtls"), sixes("udp", "tcp", "tls", "dtls")...)
+	for i, w := range ways {
+		args := map[string][]string{"udp": nil, "tcp": {"-t"}, "tls": {"-t", "-S"}, "dtls": {"-S"}}[w.transport]
+		at := port
+		if len(args) > 0 && args[len(args)-1] == "-S" {
+			at = tlsPort
+		}
+		asked := map[string]string{"IPv4": "-X", "IPv6": "-x"}[w.relayed]
+		try("channels, "+w.String(), hosts[w.path], at, append(slices.Clone(args), asked, "-e", hosts[w.relayed], "-r", peerPort)...)
+		if i%3 == 0 { // every transport and family at least once
+			try("indications, "+w.String(), hosts[w.path], at, append(slices.Clone(args), "-s", asked, "-e", hosts[w.relayed], "-r", peerPort)...)
+		}
+	}
+	toPeer := []string{"-e", "127.0.0.1", "-r", peerPort}
+	for _, c := range []struct {
+		name, port string
+		args       []string
+	}{
+		{"UDP relay to relay", port, []string{"-y"}},
+		{"TCP relay to relay", port, []string{"-t", "-y"}},
+		{"TLS on the plain port", port, append([]string{"-t", "-S"}, toPeer...)},
+		{"DTLS on the plain port", port, append([]string{"-S"}, toPeer...)},
+		{"TCP on the TLS port", tlsPort, append([]string{"-t"}, toPeer...)},
+		{"UDP, an address in each family", port, append([]string{"-Z"}, toPeer...)},
+		{"UDP relay to relay, an address in each family", port, []string{"-Z", "-y"}},
+		{"TLS relay to relay, an address in each family", tlsPort, []string{"-Z", "-y", "-t", "-S"}},
+	} {
+		try(c.name+", channels", "127.0.0.1", c.port, c.args...)
+		try(c.name+", indications", "127.0.0.1", c.port, append([]string{"-s"}, c.args...)...)
+	}
+	// With -M it goes to another port of its own, by a ticket. With TLS and DTLS it then fails, or crashes, every now and then,
+	// with coturn's server too.
+	try("UDP, moving", "127.0.0.1", port, append([]string{"-M"}, toPeer...)...)
+	try("UDP relay to relay, moving", "127.0.0.1", port, "-M", "-y")
+	try("TCP, moving", "127.0.0.1", port, append([]string{"-M", "-t"}, toPeer...)...)
+	_ = all.Wait()
+	for _, w := range ways {
+		went(t, "coturn's turnutils_uclient", w)
+	}
+	tried(t, "coturn's turnutils_uclient", says("dpkg-query", "-W", "-f", "${Version}", "coturn"),
+		"channels and Send indications, to an echo and relay to relay, on either port; an address in each family, of which it "+
+			"refreshes one or both; moving to another port by a ticket, over UDP and TCP; nothing lost")
 }
 
 // coturn's client goes where it is sent, and has its relays there.

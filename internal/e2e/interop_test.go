@@ -16,11 +16,29 @@ import (
 
 var interopPage = flag.String("interop", "", "write which clients were tried into this page")
 
-// trials are the rows of docs/interop.md that this run has made, by client.
+// trials are what this run puts into docs/interop.md, by client: a row, and the ways that it went.
 var trials = struct {
 	sync.Mutex
 	rows map[string]string
-}{rows: map[string]string{}}
+	ways map[string][]way
+}{rows: map[string]string{}, ways: map[string][]way{}}
+
+// way is how a client came to the server, by udp, tcp, tls or dtls and the IPv4 or IPv6 of its address, and the family of the
+// relayed address that it got.
+type way struct{ transport, path, relayed string }
+
+func (w way) String() string { return strings.TrimSpace(w.transport + " " + w.path + " " + w.relayed) }
+
+// went notes for docs/interop.md that a client was relayed in this way, if nothing has failed.
+func went(t *testing.T, client string, w way) {
+	t.Helper()
+	if t.Failed() {
+		return
+	}
+	trials.Lock()
+	defer trials.Unlock()
+	trials.ways[client] = append(trials.ways[client], w)
+}
 
 // tried notes for docs/interop.md what a client did, if nothing has failed. It comes last in a test.
 func tried(t *testing.T, client, version, what string) {
@@ -36,27 +54,64 @@ func tried(t *testing.T, client, version, what string) {
 
 // writeTrials puts the rows of this run into the page, by client. Clients that it did not try keep their older rows.
 func writeTrials(page string) error {
-	text, err := os.ReadFile(page)
+	b, err := os.ReadFile(page)
 	if err != nil {
 		return err
 	}
-	before, rest, ok := strings.Cut(string(text), "<!-- tried: make interop -->\n")
-	table, after, closed := strings.Cut(rest, "<!-- /tried -->")
-	if !ok || !closed {
-		return fmt.Errorf("%s has no place for the table", page)
+	ways := make(map[string]string)
+	for client, went := range trials.ways {
+		ways[client] = waysRow(client, went)
 	}
+	text := string(b)
+	for place, rows := range map[string]map[string]string{"tried": trials.rows, "ways": ways} {
+		if text, err = withRows(text, place, rows); err != nil {
+			return fmt.Errorf("%s: %w", page, err)
+		}
+	}
+	return os.WriteFile(page, []byte(text), 0o644)
+}
+
+// waysRow is a client's row in the table of ways: the families of its paths by transport, and those of its relayed addresses.
+func waysRow(client string, went []way) string {
+	row := "| " + client + " |"
+	list := func(of func(way) string) {
+		var all []string
+		for _, w := range went {
+			if f := of(w); f != "" && !slices.Contains(all, f) {
+				all = append(all, f)
+			}
+		}
+		slices.Sort(all)
+		row += " " + strings.Join(all, ", ") + " |"
+	}
+	for _, transport := range []string{"udp", "tcp", "tls", "dtls"} {
+		list(func(w way) string {
+			if w.transport != transport {
+				return ""
+			}
+			return w.path
+		})
+	}
+	list(func(w way) string { return w.relayed })
+	return row
+}
+
+// withRows replaces rows of the table at a place of a page's text, and adds those that it lacks.
+func withRows(text, place string, made map[string]string) (string, error) {
+	opening, closing := "<!-- "+place+": make interop -->\n", "<!-- /"+place+" -->"
+	before, rest, ok := strings.Cut(text, opening)
+	table, after, closed := strings.Cut(rest, closing)
 	lines := strings.Split(strings.TrimSpace(table), "\n")
-	if len(lines) < 2 {
-		return fmt.Errorf("%s has a table without its two first lines", page)
+	if !ok || !closed || len(lines) < 2 {
+		return "", fmt.Errorf("no table with two first lines between %s and %s", strings.TrimSpace(opening), closing)
 	}
 	head, rows := lines[:2], lines[2:]
-	for client, row := range trials.rows {
+	for client, row := range made {
 		rows = slices.DeleteFunc(rows, func(old string) bool { return strings.HasPrefix(old, "| "+client+" |") })
 		rows = append(rows, row)
 	}
 	slices.SortFunc(rows, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
-	table = "\n" + strings.Join(append(head, rows...), "\n") + "\n\n"
-	return os.WriteFile(page, []byte(before+"<!-- tried: make interop -->\n"+table+"<!-- /tried -->"+after), 0o644)
+	return before + opening + "\n" + strings.Join(append(head, rows...), "\n") + "\n\n" + closing + after, nil
 }
 
 // npmVersion is the version of a package that is installed in a folder.

@@ -16,10 +16,15 @@ import (
 // trust has Chromium trust a root, in a home of the test's own.
 func (r *root) trust(t *testing.T) {
 	t.Helper()
-	certutil := program(t, "certutil")
 	home := t.TempDir()
 	t.Setenv("HOME", home)
-	store := home + "/.pki/nssdb"
+	r.trustIn(t, home+"/.pki/nssdb")
+}
+
+// trustIn has a browser trust a root, by its store of certificates.
+func (r *root) trustIn(t *testing.T, store string) {
+	t.Helper()
+	certutil := program(t, "certutil")
 	if err := os.MkdirAll(store, 0o700); err != nil {
 		t.Fatal(err)
 	}

@@ -50,6 +50,7 @@ var causes = map[Area]map[string]Cause{
 	Datagrams: {
 		"unanswered":    {"what comes in is not a request that can be answered", flood, mass},
 		"rate_limited":  {"requests without a credential are not answered: an address sends more than turn.limits.unauthenticated_per_second", "raise it if many Nodes are behind one address", many},
+		"nat_discovery": {"questions about NATs are not answered: an address wants more than 20 answers a second from elsewhere or to another port", flood, many},
 		"throttled":     {"a Node sends more requests than any client needs", look, many},
 		"no_permission": {"a peer's datagrams are dropped: it has no permission, or its permission has expired", "its client has to refresh the permission or the channel; the first ones of a call are normal", many},
 		"no_channel":    {"a client's datagrams are dropped: they are for a channel that is not bound", look, many},

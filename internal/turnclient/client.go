@@ -21,7 +21,6 @@ import (
 
 	"github.com/pion/dtls/v3"
 
-	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
@@ -66,6 +65,9 @@ type Options struct {
 	TLS       *tls.Config   // tls and dtls; nil does not verify the server
 	Timeout   time.Duration // of one request with its retransmissions; 0: 5 s
 	Queue     int           // datagrams kept for Receive, more are dropped; 0: 1024
+	// SHA256 has the client do as RFC 8489 says where the server offers it: a key by the first of PASSWORD-ALGORITHMS, and
+	// the name as USERHASH. Otherwise it is a client of RFC 5389.
+	SHA256 bool
 }
 
 // Datagram is one datagram from a peer.
@@ -85,6 +87,7 @@ type Client struct {
 	waiting map[[12]byte]chan []byte
 	realm   string
 	nonce   []byte
+	offer   offer // with Options.SHA256
 
 	data    chan Datagram
 	dropped atomic.Uint64
@@ -372,12 +375,6 @@ func (c *Client) Exchange(ctx context.Context, raw []byte) (*stunmsg.Message, er
 			return nil, ctx.Err()
 		}
 	}
-}
-
-// key is the long-term key for the realm that the server gave.
-func (c *Client) key() []byte {
-	k := credential.Key(c.o.Username, c.realm, c.o.Password)
-	return k[:]
 }
 
 // lifetime reads LIFETIME as a duration.

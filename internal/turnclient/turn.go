@@ -44,7 +44,7 @@ func (c *Client) Do(ctx context.Context, t stunmsg.Type, add func(*stunmsg.Build
 			return nil, err
 		}
 		err = asError(t, m)
-		if code := Code(err); (code == 401 && !c.signed(m) && try == 0 || code == 438) && try < 3 && c.learn(m) {
+		if code := Code(err); (code == 401 && !c.signed(m) || code == 438) && try < 3 && c.learn(m, code == 401 && try > 0) {
 			continue
 		}
 		return m, err
@@ -62,8 +62,7 @@ func (c *Client) Build(t stunmsg.Type, add func(*stunmsg.Builder)) []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.nonce != nil {
-		w.String(stunmsg.AttrUsername, c.o.Username).String(stunmsg.AttrRealm, c.realm).
-			Attr(stunmsg.AttrNonce, c.nonce).Integrity(c.key())
+		c.sign(w)
 	}
 	return w.Bytes()
 }
@@ -80,21 +79,6 @@ func (c *Client) Realm() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.realm
-}
-
-func (c *Client) signed(m *stunmsg.Message) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return m.CheckIntegrity(c.key())
-}
-
-func (c *Client) learn(m *stunmsg.Message) bool {
-	realm, okRealm := m.Get(stunmsg.AttrRealm)
-	nonce, okNonce := m.Get(stunmsg.AttrNonce)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.realm, c.nonce = string(realm), append([]byte(nil), nonce...)
-	return okRealm && okNonce
 }
 
 func asError(t stunmsg.Type, m *stunmsg.Message) error {

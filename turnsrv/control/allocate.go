@@ -138,7 +138,7 @@ func (r *request) allocateOptions() (o relay.OpenOptions, both bool, code int, c
 func (r *request) open(o relay.OpenOptions, both bool, txid [12]byte) {
 	c, now := r.c, r.c.now()
 	s := newSession(c, c.lastID.Add(1))
-	s.node, s.username, s.key, s.txid, s.started = r.node, r.username, r.key, txid, now
+	s.node, s.username, s.txid, s.started = r.node, r.username, txid, now
 	s.tables, s.mobile, s.over = o.Budget, o.Mobile, r.src.Transport
 	s.prove(r.proof)
 	s.until = r.latestEnd(now)

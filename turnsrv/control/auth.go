@@ -1,6 +1,8 @@
 package control
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"crypto/subtle"
 	"time"
 
@@ -19,17 +21,8 @@ const maxUsername = 508
 // else knows that nonce, so strangers cannot use the rate up. Any other request is checked against every secret, within
 // what its source may cost: see [sources.try].
 func (r *request) authenticate() bool {
-	username, hasUser := r.msg.Get(stunmsg.AttrUsername)
-	realm, hasRealm := r.msg.Get(stunmsg.AttrRealm)
-	nonce, hasNonce := r.msg.Get(stunmsg.AttrNonce)
-	switch {
-	case !r.msg.HasIntegrity():
-		return r.challenge(401, "no_credential")
-	case !hasUser || !hasRealm || !hasNonce:
-		return r.bad("incomplete_credential")
-	}
-	if len(username) > maxUsername {
-		username = username[:maxUsername+1] // no valid name is as long, so that it fails below
+	if !r.claims() {
+		return false
 	}
 	rel := r.src.Relay()
 	if rel == nil {
@@ -39,10 +32,14 @@ func (r *request) authenticate() bool {
 	if rel != nil {
 		r.session, _ = rel.Tag().(*session)
 	}
-	if s := r.session; s != nil && s.proven(r.src.Tuple, username, realm, nonce) {
+	if s := r.session; s != nil && s.proven(r.src.Tuple, &r.claim) {
 		return r.authenticateSession()
 	}
-	return r.authenticateStranger(string(username), string(realm), nonce)
+	if r.claim.unlisted {
+		// Only what has been chosen once from the whole list may be said without it, see proven.
+		return r.bad("password_algorithms")
+	}
+	return r.authenticateStranger()
 }
 
 // authenticateSession is for a request that almost certainly comes from the allocation's own client.
@@ -52,34 +49,37 @@ func (r *request) authenticateSession() bool {
 		return false
 	}
 	r.c.stats.checks.Add(1)
-	if !r.msg.CheckIntegrity(s.key) {
+	key := s.proof.Load().key
+	if !r.verify(key) {
 		return r.challenge(401, "wrong_credential")
 	}
 	if r.c.cfg.Nodes.Banned(s.node) {
 		return r.challenge(401, "banned")
 	}
-	r.username, r.node, r.key = s.username, s.node, s.key
+	r.username, r.node, r.key = s.username, s.node, key
 	return true
 }
 
 // authenticateStranger is for every other request. An unknown user, a wrong password, a malformed name, a banned Node
 // and an expired name, unless it has a live allocation here, all get the same 401 after the same number of HMACs.
-func (r *request) authenticateStranger(username, realm string, nonce []byte) bool {
+func (r *request) authenticateStranger() bool {
+	q := &r.claim
 	ip := r.src.Client.Addr()
 	cost := 1 + r.c.cfg.Keys.Len()
 	if !r.c.sources.try(ip, cost) {
 		r.c.stats.limited.Add(1)
 		return false
 	}
-	if !r.c.nonces.valid(r.src.Tuple, nonce) {
+	if promised, _ := featuresOf(q.nonce); (promised != 0) != r.modern || !r.c.nonces.valid(r.src.Tuple, q.nonce) {
 		r.c.sources.spare(ip, cost-1)
 		return r.challenge(438, "stale_nonce")
 	}
+	username := r.user()
 	r.username = username
 	name, badName := credential.Parse(username)
 	generation := r.c.cfg.Keys.Generation()
-	key, ok := r.c.match(username, r.msg.CheckIntegrity)
-	if !ok || badName != nil || realm != r.c.cfg.Realm {
+	key, ok := r.c.match(username, q.algorithm, r.verify)
+	if !ok || badName != nil || string(q.realm) != r.c.cfg.Realm {
 		return r.challenge(401, "wrong_credential")
 	}
 	if r.c.cfg.Nodes.Banned(name.Node) {
@@ -87,10 +87,7 @@ func (r *request) authenticateStranger(username, realm string, nonce []byte) boo
 	}
 	r.node = name.Node
 	// A live allocation outlasts its credential, also where its client moves: a call must not end because a password did.
-	s := r.session
-	if s == nil {
-		s = r.ticketed()
-	}
+	s := r.about()
 	mine := s != nil && s.username == username
 	if !mine && !r.mayBegin(name) {
 		return r.challenge(401, "expired")
@@ -106,7 +103,7 @@ func (r *request) authenticateStranger(username, realm string, nonce []byte) boo
 		return false
 	}
 	r.c.sources.spare(ip, cost)
-	r.key, r.proof = key, proof{tuple: r.src.Tuple, nonce: [nonceLen]byte(nonce), generation: generation}
+	r.key, r.proof = key, newProof(r.src.Tuple, q, key, generation)
 	if mine && s == r.session {
 		s.prove(r.proof)
 	}
@@ -117,19 +114,36 @@ func (r *request) authenticateStranger(username, realm string, nonce []byte) boo
 // proof is what a session's client last authenticated with.
 type proof struct {
 	tuple      relay.Tuple
-	nonce      [nonceLen]byte // valid for the 5-tuple
-	generation uint64         // of the secrets that were tried
+	key        []byte            // to check and sign with
+	nonce      [maxNonceLen]byte // valid for the 5-tuple
+	length     int               // of nonce
+	generation uint64            // of the secrets that were tried
+	algorithm  credential.Algorithm
+	chosen     bool
+	hash       *[sha256.Size]byte // USERHASH, nil for a client that says its name
 }
+
+func newProof(t relay.Tuple, q *claim, key []byte, generation uint64) proof {
+	p := proof{tuple: t, key: key, generation: generation, algorithm: q.algorithm, chosen: q.chosen}
+	p.length = copy(p.nonce[:], q.nonce)
+	if q.hash != nil {
+		p.hash = (*[sha256.Size]byte)(bytes.Clone(q.hash))
+	}
+	return p
+}
+
+func (p *proof) hasHash(hash []byte) bool { return p.hash != nil && bytes.Equal(p.hash[:], hash) }
 
 func (s *session) prove(p proof) { s.proof.Store(&p) }
 
-// proven reports whether a request names the session's user and has 5-tuple and nonce of its last proof, and that still
-// holds.
-func (s *session) proven(t relay.Tuple, username, realm, nonce []byte) bool {
+// proven reports whether a request names the session's user and has 5-tuple and nonce of its last proof, and that still holds.
+// A client of RFC 8489 has then said what it was given to choose from (§9.2.3.2 does not ask for that again).
+func (s *session) proven(t relay.Tuple, q *claim) bool {
 	p := s.proof.Load()
-	return p.tuple == t && len(nonce) == nonceLen && subtle.ConstantTimeCompare(p.nonce[:], nonce) == 1 &&
-		string(username) == s.username && string(realm) == s.c.cfg.Realm &&
-		p.generation == s.c.cfg.Keys.Generation() && s.c.nonces.fresh(nonce)
+	return p.tuple == t && subtle.ConstantTimeCompare(p.nonce[:p.length], q.nonce) == 1 &&
+		(q.hash == nil && string(q.username) == s.username || q.hash != nil && p.hasHash(q.hash)) &&
+		string(q.realm) == s.c.cfg.Realm && q.algorithm == p.algorithm && q.chosen == p.chosen &&
+		p.generation == s.c.cfg.Keys.Generation() && s.c.nonces.fresh(q.nonce)
 }
 
 // mayBegin reports whether the credential is good for a new allocation: unexpired, or of a Node that is connected.
@@ -145,8 +159,8 @@ func (r *request) mayBegin(name credential.Name) bool {
 
 // match tries every secret, whatever the outcome, so that neither time nor work shows which one fits or whether the
 // user exists. It counts them, so that tests can compare what refusals cost.
-func (c *Control) match(username string, check func([]byte) bool) ([]byte, bool) {
-	return c.cfg.Keys.Match(username, c.cfg.Realm, func(key []byte) bool {
+func (c *Control) match(username string, a credential.Algorithm, check func([]byte) bool) ([]byte, bool) {
+	return c.cfg.Keys.Match(username, c.cfg.Realm, a, func(key []byte) bool {
 		c.stats.checks.Add(1)
 		return check(key)
 	})
@@ -160,9 +174,13 @@ func (r *request) challenge(code int, cause string) bool {
 		r.c.stats.limited.Add(1)
 		return false
 	}
-	r.send(r.begin(r.msg.Type.Error()).ErrorCode(code).
+	w := r.begin(r.msg.Type.Error()).ErrorCode(code).
 		String(stunmsg.AttrRealm, r.c.cfg.Realm).
-		String(stunmsg.AttrNonce, r.c.nonces.make(r.src.Tuple)))
+		String(stunmsg.AttrNonce, r.c.nonces.make(r.src.Tuple, r.promise(code)))
+	if r.modern {
+		w.Attr(stunmsg.AttrPasswordAlgorithms, algorithms)
+	}
+	r.send(w)
 	return false
 }
 

@@ -8,10 +8,8 @@ package control
 import (
 	"errors"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"runtime/debug"
-	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -75,6 +73,9 @@ type Settings struct {
 	// Alternate are servers, at most one in each address family, that clients of that family on UDP and TCP are sent to
 	// when they ask for a new allocation. TLS and DTLS stay: the certificate's name would be lost (RFC 8489 §10).
 	Alternate []netip.AddrPort
+	// SHA256 offers what RFC 8489 has beyond RFC 5389: PASSWORD-ALGORITHMS with SHA-256, MESSAGE-INTEGRITY-SHA256, and,
+	// without Config.Elsewhere, USERHASH. Nonces are those of before or after a change alone: clients get 438 once.
+	SHA256 bool
 	// UnauthenticatedPerSecond bounds the answers to one source that has not proved who it is; 0: no bound.
 	UnauthenticatedPerSecond int
 }
@@ -119,6 +120,7 @@ type Control struct {
 	rates   *nodeRates
 	stats   stats
 	set     atomic.Pointer[Settings]
+	found   atomic.Pointer[[]Discovery] // see Discover
 	lastID  atomic.Uint64
 	changes atomic.Uint64 // of the peer policy, see Recheck
 	drain   atomic.Bool
@@ -199,6 +201,11 @@ func (c *Control) Apply(s Settings) {
 	}
 	c.quota.limits(s.Allocations, s.AllocationsPerNode, s.TableBytes)
 	c.sources.limit.Store(int64(s.UnauthenticatedPerSecond))
+	if s.SHA256 && c.resolves() {
+		c.cfg.Keys.Remember(c.cfg.Realm)
+	} else {
+		c.cfg.Keys.Remember("")
+	}
 	c.set.Store(&s)
 }
 
@@ -284,72 +291,6 @@ func (c *Control) ClientGone(r *relay.Relay, cause string) {
 	if s, ok := r.Tag().(*session); ok {
 		s.close(cause)
 	}
-}
-
-// Allocation is a snapshot of a live allocation.
-type Allocation struct {
-	ID        string
-	Node      string
-	Transport string
-	Client    netip.AddrPort
-	Relayed   netip.AddrPort
-	Also      netip.AddrPort // the other relayed address, of the other family; zero: there is none
-	Created   time.Time
-	Expires   time.Time
-	Stats     relay.Stats
-
-	Permissions, Channels int // in force
-}
-
-// Allocations lists the live allocations, oldest first.
-func (c *Control) Allocations() []Allocation {
-	all := c.sessions()
-	out := make([]Allocation, 0, len(all))
-	for _, s := range all {
-		out = append(out, s.snapshot())
-	}
-	return out
-}
-
-// Toward lists those of a Node's live allocations that let data through to and from one of these addresses: a permission
-// for it is in force.
-func (c *Control) Toward(node string, peers []netip.Addr) (out []Allocation) {
-	c.mu.Lock()
-	all := slices.Collect(maps.Values(c.byNode[node]))
-	c.mu.Unlock()
-	for _, s := range all {
-		if slices.ContainsFunc(peers, func(ip netip.Addr) bool {
-			r := s.toward(ip)
-			return r != nil && r.Permitted(ip) != 0
-		}) {
-			out = append(out, s.snapshot())
-		}
-	}
-	return out
-}
-
-func (s *session) snapshot() Allocation {
-	t := s.first.relay.Tuple()
-	a := Allocation{
-		ID: s.ID(), Node: s.node, Transport: t.Transport.String(), Client: t.Client,
-		Created: s.started, Expires: s.expires(), Stats: s.traffic(),
-	}
-	s.legs(func(l *leg) {
-		switch {
-		case l.ended.Load():
-		case !a.Relayed.IsValid():
-			a.Relayed = l.relay.Addr()
-		default:
-			a.Also = l.relay.Addr()
-		}
-		permissions, channels := l.relay.Counts()
-		a.Permissions += permissions
-		a.Channels += channels
-	})
-	if !a.Relayed.IsValid() { // it is just ending
-		a.Relayed = s.first.relay.Addr()
-	}
-	return a
 }
 
 func (c *Control) sessions() []*session {

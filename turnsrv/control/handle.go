@@ -2,6 +2,7 @@ package control
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
@@ -16,6 +17,7 @@ func (c *Control) HandleSTUN(src relay.Source, msg []byte) {
 		c.stats.dropped.Add(1)
 		return
 	}
+	r.begun()
 	switch r.msg.Type {
 	case stunmsg.BindingRequest:
 		r.binding()
@@ -35,8 +37,11 @@ type request struct {
 	src relay.Source
 	msg stunmsg.Message
 	buf [256]byte
+	// modern is Settings.SHA256 as it was when the request came: what only RFC 8489 has counts.
+	modern bool
 
-	node     string // from here on: set by authenticate
+	claim    claim // from here on: set by authenticate
+	node     string
 	username string
 	key      []byte
 	proof    proof
@@ -47,15 +52,32 @@ type request struct {
 	serial        uint32 // of the ticket
 }
 
-// binding answers with the source address and nothing else, which makes it of little use for amplification.
+// begun takes up a message that has been parsed.
+func (r *request) begun() {
+	if r.modern = r.c.set.Load().SHA256; r.modern {
+		r.msg.CutAtSHA256()
+	}
+}
+
+// binding answers with the source address and nothing else, which makes it of little use for amplification, but where
+// NATs can be found out about.
 func (r *request) binding() {
 	if !r.c.sources.allow(r.src.Client.Addr()) {
 		r.c.stats.limited.Add(1)
 		return
 	}
-	if unknown := r.unknownAttributes(); unknown != nil {
+	spot, offered := r.spot()
+	var more []uint16
+	if offered {
+		more = discoveryAttributes
+	}
+	if unknown := r.unknownAttributes(more...); unknown != nil {
 		r.c.stats.refused(420, "unknown_attribute")
 		r.send(r.begin(r.msg.Type.Error()).ErrorCode(420).Attr(stunmsg.AttrUnknownAttributes, unknown))
+		return
+	}
+	if offered {
+		r.discover(spot)
 		return
 	}
 	r.c.stats.bindings.Add(1)
@@ -99,8 +121,8 @@ func (r *request) authenticated() {
 }
 
 // knownAttribute reports whether this server understands an attribute or does not have to. It understands DONT-FRAGMENT
-// if the system can set the bit; if not, RFC 8656 §7.2 wants 420.
-func knownAttribute(t uint16) bool {
+// if the system can set the bit; if not, RFC 8656 §7.2 wants 420. What came with RFC 8489 it understands where modern says so.
+func knownAttribute(t uint16, modern bool) bool {
 	switch t {
 	case stunmsg.AttrMappedAddress, stunmsg.AttrUsername, stunmsg.AttrMessageIntegrity, stunmsg.AttrErrorCode,
 		stunmsg.AttrUnknownAttributes, stunmsg.AttrChannelNumber, stunmsg.AttrLifetime, stunmsg.AttrXORPeerAddress,
@@ -110,15 +132,17 @@ func knownAttribute(t uint16) bool {
 		return true
 	case stunmsg.AttrDontFragment:
 		return relay.CanDontFragment
+	case stunmsg.AttrPasswordAlgorithm, stunmsg.AttrUserhash, stunmsg.AttrMessageIntegritySHA256:
+		return modern
 	}
 	return t >= 0x8000
 }
 
-// unknownAttributes is the value of UNKNOWN-ATTRIBUTES for this request, nil if all are known. It names 16 at most, to
-// keep the answer small.
-func (r *request) unknownAttributes() (list []byte) {
+// unknownAttributes is the value of UNKNOWN-ATTRIBUTES for this request, nil if all are known, or among those that are
+// given. It names 16 at most, to keep the answer small.
+func (r *request) unknownAttributes(known ...uint16) (list []byte) {
 	r.msg.Each(func(t uint16, _ []byte) bool {
-		if !knownAttribute(t) {
+		if !knownAttribute(t, r.modern) && !slices.Contains(known, t) {
 			list = binary.BigEndian.AppendUint16(list, t)
 		}
 		return len(list) < 32
@@ -150,9 +174,17 @@ func (r *request) note(code int, cause, detail string) {
 	r.refuse(code, cause)
 }
 
-// send signs the answer if the client has authenticated, adds FINGERPRINT if the request had one, and sends it.
+// send signs the answer if the client has authenticated, adds FINGERPRINT if the request had one, and sends it. By RFC 8489
+// §9.2.4 the integrity is the one that goes with how the key was made. Clients are about that choose MD5, sign with
+// MESSAGE-INTEGRITY and look for nothing else, which no section forbids to send too.
 func (r *request) send(w *stunmsg.Builder) {
-	if r.key != nil {
+	switch {
+	case r.key == nil:
+	case r.claim.chosen && !r.claim.sha256:
+		w.Integrity(r.key).IntegritySHA256(r.key)
+	case r.claim.chosen:
+		w.IntegritySHA256(r.key)
+	default:
 		w.Integrity(r.key)
 	}
 	if r.msg.HasFingerprint() {

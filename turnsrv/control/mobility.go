@@ -21,6 +21,14 @@ type moves struct {
 	last [12]byte
 }
 
+// about is the session that the request is about: that of its 5-tuple, or that of its ticket.
+func (r *request) about() *session {
+	if r.session != nil {
+		return r.session
+	}
+	return r.ticketed()
+}
+
 // ticketed is the session that the ticket of a Refresh names, or nil. It says nothing about whether the ticket is good.
 func (r *request) ticketed() *session {
 	if r.msg.Type != stunmsg.RefreshRequest {

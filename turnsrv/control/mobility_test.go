@@ -366,17 +366,38 @@ func FuzzTicket(f *testing.F) {
 	})
 }
 
-// What is said of the client's transport is true of all that it did, and no counter goes back.
+// What is said of a client's transport is true of all that it did there, and no counter goes back.
 func TestMovedTraffic(t *testing.T) {
-	var s stats
-	one := &session{over: relay.UDP}
-	one.first.relay = &relay.Relay{}
-	s.opened(one)
-	one.counted.Up.Bytes = ^uint64(99) // as if 100 bytes had been relayed
-	s.move(one, relay.TLS)
-	s.closed(one)
-	s.closed(one)
-	if u, v := s.past[relay.UDP], s.past[relay.TLS]; u.Opened != 1 || u.Total.Up.Bytes != 100 || v.Opened != 0 || v.Total.Up.Bytes != 0 {
-		t.Errorf("UDP %+v, TLS %+v", u, v)
+	r := newRig(t, nil)
+	o := newRoaming(t, r, nil)
+	o.says(o.home, "12345")
+	if _, err := o.home.Binding(within(t)); err != nil { // what it has sent is counted then
+		t.Fatal(err)
 	}
+	one := r.sessions()[0]
+	check := func(what string, udp, tls Traffic) {
+		t.Helper()
+		got := r.Stats().Traffic
+		for tr, want := range map[relay.Transport]Traffic{relay.UDP: udp, relay.TLS: tls} {
+			if g := got[tr]; g.Live != want.Live || g.Opened != want.Opened || g.Total.Up.Bytes != want.Total.Up.Bytes {
+				t.Errorf("%s: %s %+v", what, tr, g)
+			}
+		}
+	}
+	five, eight := Traffic{}, Traffic{}
+	five.Total.Up.Bytes, eight.Total.Up.Bytes = 5, 8
+	udp, tls := five, Traffic{}
+	udp.Live, udp.Opened = 1, 1
+	check("before", udp, tls)
+	r.stats.move(one, relay.TLS)
+	udp.Live, tls.Live = 0, 1
+	check("moved", udp, tls)
+	o.says(o.home, "12345678")
+	if _, err := o.home.Refresh(within(t), 0); err != nil {
+		t.Fatal(err)
+	}
+	tls = eight
+	check("ended", udp, tls)
+	r.stats.move(one, relay.UDP) // too late
+	check("moved after its end", udp, tls)
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -17,7 +18,41 @@ const (
 	// nonceLen is short on purpose. With a realm of seven letters and a FINGERPRINT a 401 has 68 bytes, so that
 	// a spoofed request is no use for amplification.
 	nonceLen = 16
+	// nonceMark begins a nonce of RFC 8489; the features follow in base64, 24 bits of which two have a meaning (§9.2).
+	nonceMark   = "obMatJos2"
+	cookieLen   = len(nonceMark) + 4
+	maxNonceLen = cookieLen + nonceLen
 )
+
+// features are the security features that a nonce promises (RFC 8489 §18.1), the first 8 of 24 bits. A nonce without any is
+// one of RFC 5389.
+type features uint8
+
+const (
+	passwordAlgorithms features = 1 << 7 // bit 0: an algorithm is to be chosen of PASSWORD-ALGORITHMS
+	usernameAnonymity  features = 1 << 6 // bit 1: the name is to be sent as USERHASH
+)
+
+// cookie is what a nonce with the features begins with.
+func (f features) cookie() string {
+	switch f {
+	case 0:
+		return ""
+	case passwordAlgorithms:
+		return nonceMark + "gAAA"
+	}
+	return nonceMark + "wAAA"
+}
+
+// featuresOf returns the features that a nonce of this server promises, and what follows the cookie.
+func featuresOf(nonce []byte) (features, []byte) {
+	for _, f := range [...]features{passwordAlgorithms, passwordAlgorithms | usernameAnonymity} {
+		if rest, ok := bytes.CutPrefix(nonce, []byte(f.cookie())); ok {
+			return f, rest
+		}
+	}
+	return 0, nonce
+}
 
 // nonces makes and checks nonces that hold for one 5-tuple and this process only, so that a request captured on one
 // path is of no use on another (RFC 8489 §9.2 leaves the contents to the server). It keeps no state per client.
@@ -33,30 +68,34 @@ func newNonces(now func() time.Time) *nonces {
 	return n
 }
 
-// make returns a nonce for t: 4 bytes of time, 8 bytes of MAC, base64url.
-func (n *nonces) make(t relay.Tuple) string {
-	return n.at(t, uint32(n.now().Sub(n.start)/time.Second))
+// make returns a nonce for t: the cookie of the features, 4 bytes of time, 8 bytes of MAC, base64url.
+func (n *nonces) make(t relay.Tuple, f features) string {
+	return n.at(t, f, uint32(n.now().Sub(n.start)/time.Second))
 }
 
-// valid reports whether nonce was made for t, by this process, within nonceLife. The comparison is in constant time.
+// valid reports whether nonce was made for t, by this process, within nonceLife, with the features that it has. The
+// comparison is in constant time.
 func (n *nonces) valid(t relay.Tuple, nonce []byte) bool {
-	made, ok := n.age(nonce)
-	return ok && hmac.Equal([]byte(n.at(t, made)), nonce)
+	f, rest := featuresOf(nonce)
+	made, ok := n.age(rest)
+	return ok && hmac.Equal([]byte(n.at(t, f, made)), nonce)
 }
 
 // fresh reports whether a nonce that was valid once is still within nonceLife. It computes no MAC.
 func (n *nonces) fresh(nonce []byte) bool {
-	_, ok := n.age(nonce)
+	_, rest := featuresOf(nonce)
+	_, ok := n.age(rest)
 	return ok
 }
 
-// age reads when a nonce claims to have been made, and reports whether that is within nonceLife.
-func (n *nonces) age(nonce []byte) (made uint32, ok bool) {
+// age reads when the part of a nonce behind the cookie claims to have been made, and reports whether that is within
+// nonceLife.
+func (n *nonces) age(rest []byte) (made uint32, ok bool) {
 	var raw [12]byte
-	if len(nonce) != nonceLen {
+	if len(rest) != nonceLen {
 		return 0, false
 	}
-	if _, err := base64.RawURLEncoding.Decode(raw[:], nonce); err != nil {
+	if _, err := base64.RawURLEncoding.Decode(raw[:], rest); err != nil {
 		return 0, false
 	}
 	made = binary.BigEndian.Uint32(raw[:])
@@ -64,18 +103,20 @@ func (n *nonces) age(nonce []byte) (made uint32, ok bool) {
 	return made, age >= -time.Second && age <= nonceLife
 }
 
-func (n *nonces) at(t relay.Tuple, seconds uint32) string {
-	var msg [4 + 1 + 16 + 2]byte
+func (n *nonces) at(t relay.Tuple, f features, seconds uint32) string {
+	var msg [4 + 1 + 16 + 2 + 1]byte
 	binary.BigEndian.PutUint32(msg[:], seconds)
 	msg[4] = byte(t.Transport)
 	ip := t.Client.Addr().As16()
 	copy(msg[5:], ip[:])
 	binary.BigEndian.PutUint16(msg[21:], t.Client.Port())
+	msg[23] = byte(f)
 	mac := hmac.New(sha256.New, n.key[:])
 	mac.Write(msg[:])
 	var sum [sha256.Size]byte
 	var raw [12]byte
 	copy(raw[:4], msg[:4])
 	copy(raw[4:], mac.Sum(sum[:0]))
-	return base64.RawURLEncoding.EncodeToString(raw[:])
+	var nonce [maxNonceLen]byte
+	return string(base64.RawURLEncoding.AppendEncode(append(nonce[:0], f.cookie()...), raw[:]))
 }

@@ -88,12 +88,14 @@ type rig struct {
 	nodes *directory
 	clock *clock
 
-	handled atomic.Uint64 // messages
+	handled atomic.Uint64                // messages
+	last    atomic.Pointer[relay.Source] // of the last one
 }
 
 // HandleSTUN counts what Control has handled.
 func (r *rig) HandleSTUN(src relay.Source, msg []byte) {
 	r.Control.HandleSTUN(src, msg)
+	r.last.Store(&src)
 	r.handled.Add(1)
 }
 

@@ -38,7 +38,6 @@ type session struct {
 
 	node     string
 	username string
-	key      []byte // the client's long-term key, to check and sign with
 	txid     [12]byte
 	granted  uint32 // seconds, as the Allocate was answered
 	started  time.Time

@@ -36,7 +36,7 @@ func TestNonceHoldsForOneSourceAndOneHour(t *testing.T) {
 	k := &clock{t: time.Unix(1e9, 0)}
 	n := newNonces(k.now)
 	a := tuple("192.0.2.9:1000")
-	nonce := []byte(n.make(a))
+	nonce := []byte(n.make(a, 0))
 	if len(nonce) != nonceLen {
 		t.Fatalf("nonce has %d bytes", len(nonce))
 	}

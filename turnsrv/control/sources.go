@@ -24,6 +24,7 @@ type source struct {
 	start   int64 // of the second, in Unix nanoseconds
 	answers int
 	tries   int
+	aside   int
 }
 
 func newSources(limit int, now func() time.Time) *sources {
@@ -52,6 +53,19 @@ func (s *sources) allow(ip netip.Addr) (ok bool) {
 	s.with(ip, func(v *source) {
 		v.answers++
 		ok = v.answers <= limit
+	})
+	return ok
+}
+
+// asidePerSecond is how many answers one source gets in a second elsewhere than where it asked, or from elsewhere. A
+// client that finds out about its NAT needs fewer than ten in all.
+const asidePerSecond = 20
+
+// allowAside counts one such answer, beside allow, and reports whether it may be sent.
+func (s *sources) allowAside(ip netip.Addr) (ok bool) {
+	s.with(ip, func(v *source) {
+		v.aside++
+		ok = v.aside <= asidePerSecond
 	})
 	return ok
 }

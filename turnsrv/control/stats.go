@@ -9,7 +9,7 @@ import (
 
 // stats counts what control did. Refusals are counted by code and cause, of which there is a fixed, small number.
 type stats struct {
-	bindings, allocated, ended, dropped, limited, throttled, checks atomic.Uint64
+	bindings, allocated, ended, dropped, limited, aside, throttled, checks atomic.Uint64
 
 	cut [2]atomic.Uint64 // allocations that Account ended: for the server's limit, and for their Node's
 
@@ -110,6 +110,7 @@ type Stats struct {
 	Ended     uint64 // allocations ended
 	Dropped   uint64 // messages that are not answered: malformed, no request, unknown method
 	Limited   uint64 // requests not answered, or not even checked, by turn.limits.unauthenticated_per_second
+	Aside     uint64 // requests not answered, of a source that wants too many answers elsewhere, see [Discovery]
 	Throttled uint64 // requests of Nodes that send more of them than any client needs
 	Checks    uint64 // message integrities computed for requests
 
@@ -127,7 +128,7 @@ func (c *Control) Stats() Stats {
 	out := Stats{
 		Live: c.Live(), Bindings: c.stats.bindings.Load(), Allocated: c.stats.allocated.Load(),
 		Ended: c.stats.ended.Load(), Dropped: c.stats.dropped.Load(), Limited: c.stats.limited.Load(),
-		Throttled: c.stats.throttled.Load(), Checks: c.stats.checks.Load(), Refusals: make(map[Refusal]uint64),
+		Aside: c.stats.aside.Load(), Throttled: c.stats.throttled.Load(), Checks: c.stats.checks.Load(), Refusals: make(map[Refusal]uint64),
 	}
 	out.Cut = map[Exhaustion]uint64{ServerExhausted: c.stats.cut[0].Load(), NodeExhausted: c.stats.cut[1].Load()}
 	out.TableBytes, out.TableBytesMost = c.quota.tables()

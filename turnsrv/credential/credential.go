@@ -1,12 +1,13 @@
 // Package credential issues and checks the time-limited credentials of the TURN REST scheme: the username is
 // "<unix expiry>:<node id>", the password base64(HMAC-SHA1(secret, username)), and the long-term key of RFC 8489
-// §9.2.2 is MD5(username ":" realm ":" password).
+// §9.2.2 is MD5(username ":" realm ":" password), or for a client that asks for it, SHA-256 of the same.
 package credential
 
 import (
 	"crypto/hmac"
 	"crypto/md5"  //nolint:gosec // the long-term key of RFC 8489 §9.2.2
 	"crypto/sha1" //nolint:gosec // what every TURN REST server uses
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"slices"
@@ -56,7 +57,10 @@ func Parse(username string) (Name, error) {
 
 // Keyring holds the secret that credentials are issued with and the previous ones that are still accepted. It is
 // safe for concurrent use.
-type Keyring struct{ current atomic.Pointer[secrets] }
+type Keyring struct {
+	current atomic.Pointer[secrets]
+	issued  atomic.Pointer[names] // nil: not kept, see Remember
+}
 
 type secrets struct {
 	all        []string // that for new credentials first
@@ -103,6 +107,9 @@ func (k *Keyring) Issue(node string, ttl time.Duration, now time.Time) (Credenti
 	node = nodeid.Canonical(node)
 	end := now.Add(ttl).Unix()
 	username := strconv.FormatInt(end, 10) + ":" + node
+	if issued := k.issued.Load(); issued != nil {
+		issued.add(username, now)
+	}
 	return Credential{
 		Node:     node,
 		Username: username,
@@ -121,22 +128,45 @@ func (k *Keyring) Len() int { return len(k.current.Load().all) }
 
 // Match calls check with the long-term key of each secret for the username and realm, and returns the key for which it
 // was true. It tries every secret whatever the outcome, so that the work does not show which one fits.
-func (k *Keyring) Match(username, realm string, check func(key []byte) bool) (key []byte, ok bool) {
+func (k *Keyring) Match(username, realm string, a Algorithm, check func(key []byte) bool) (key []byte, ok bool) {
 	for _, secret := range k.current.Load().all {
-		candidate := Key(username, realm, password(secret, username))
-		if check(candidate[:]) && !ok {
-			key, ok = candidate[:], true
+		candidate := a.Key(username, realm, password(secret, username))
+		if check(candidate) && !ok {
+			key, ok = candidate, true
 		}
 	}
 	return key, ok
 }
 
-// Key is the long-term credential key of RFC 8489 §9.2.2.
+// Algorithm is what makes a key of a password, by its number in the registry of RFC 8489 §18.5. Neither has parameters.
+type Algorithm uint16
+
+// The password algorithms. Clients of RFC 5389 know MD5 alone.
+const (
+	MD5    Algorithm = 1
+	SHA256 Algorithm = 2
+)
+
+// Key is the long-term credential key of RFC 8489 §9.2.2, for SHA256 that of §18.5.1.2.
+func (a Algorithm) Key(username, realm, password string) []byte {
+	if a == SHA256 {
+		key := sha256.Sum256(keyed(username, realm, password))
+		return key[:]
+	}
+	key := Key(username, realm, password)
+	return key[:]
+}
+
+// Key is the long-term credential key of RFC 8489 §9.2.2 with MD5.
 func Key(username, realm, password string) [md5.Size]byte {
+	return md5.Sum(keyed(username, realm, password)) //nolint:gosec // as above
+}
+
+func keyed(username, realm, password string) []byte {
 	b := make([]byte, 0, len(username)+len(realm)+len(password)+2)
 	b = append(append(b, username...), ':')
 	b = append(append(b, realm...), ':')
-	return md5.Sum(append(b, password...)) //nolint:gosec // as above
+	return append(b, password...)
 }
 
 func password(secret, username string) string {

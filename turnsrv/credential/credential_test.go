@@ -92,7 +92,7 @@ func TestMatchTriesEverySecretAndKeepsTheFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	tried := 0
-	key, ok := k.Match(c.Username, "r", func(b []byte) bool { tried++; return string(b) == string(want[:]) })
+	key, ok := k.Match(c.Username, "r", MD5, func(b []byte) bool { tried++; return string(b) == string(want[:]) })
 	if !ok || string(key) != string(want[:]) || tried != k.Len() {
 		t.Errorf("ok %v after %d of %d secrets", ok, tried, k.Len())
 	}
@@ -101,7 +101,7 @@ func TestMatchTriesEverySecretAndKeepsTheFirst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := k.Match(c.Username, "r", func(b []byte) bool { return string(b) == string(want[:]) }); ok {
+	if _, ok := k.Match(c.Username, "r", MD5, func(b []byte) bool { return string(b) == string(want[:]) }); ok {
 		t.Error("a secret that was taken away is still accepted")
 	}
 }
@@ -120,7 +120,7 @@ func TestPreparedUsername(t *testing.T) {
 			t.Errorf("%q: the client makes %q of %q: %v", id, prepared, c.Username, err)
 		}
 		sent := Key(prepared, "r", c.Password)
-		if _, ok := k.Match(prepared, "r", func(b []byte) bool { return string(b) == string(sent[:]) }); !ok {
+		if _, ok := k.Match(prepared, "r", MD5, func(b []byte) bool { return string(b) == string(sent[:]) }); !ok {
 			t.Errorf("%q is refused", id)
 		}
 		if n, err := Parse(prepared); err != nil || n.Node != nodeid.Canonical(id) || c.Node != n.Node {

@@ -36,6 +36,7 @@ type access struct {
 	budget  *Budget
 	charged int64 // of it
 	closed  bool
+	kernel  *kernelFlows // nil: none
 }
 
 type permission struct {
@@ -194,7 +195,7 @@ func (a *access) bind(number uint16, peer netip.AddrPort, e reach, until int64) 
 	n, p := a.channel(number), a.channelTo(peer)
 	if n != nil && n == p {
 		if n.reach.Load() != uint32(e) {
-			n.reach.Store(uint32(e))
+			a.extend(n, e)
 		}
 		a.chansBy.push(n, until)
 		return nil
@@ -223,6 +224,14 @@ func (a *access) bind(number uint16, peer netip.AddrPort, e reach, until int64) 
 	return nil
 }
 
+// extend gives a channel another reach.
+func (a *access) extend(c *route, e reach) {
+	c.reach.Store(uint32(e))
+	if a.kernel != nil {
+		a.kernel.leave(c)
+	}
+}
+
 func (a *access) unbind(c *route) {
 	a.unlink(c)
 	a.give(channelCost)
@@ -235,6 +244,9 @@ func (a *access) unlink(c *route) {
 	}
 	a.byNum.remove(numberKey(c.number))
 	a.byPeer.remove(peerKey(c.peer))
+	if a.kernel != nil {
+		a.kernel.leave(c)
+	}
 }
 
 func (a *access) sweepSome(now int64) (done bool) {

@@ -126,6 +126,9 @@ type Config struct {
 	// Plane's own UDP listeners count.
 	OwnListener func(peer netip.AddrPort) bool
 
+	// Kernel relays channels below the sockets, where it can. nil: nothing does. Linux engine only.
+	Kernel Kernel
+
 	// Sibling reports whether r may exchange data with a relay of another machine at peer. It is called for each datagram that
 	// [ScopeFleet] alone lets through, must be quick, and must not change the relay. If it is nil, r may not.
 	Sibling func(r *Relay, peer netip.AddrPort) bool

@@ -286,6 +286,15 @@ func (t *set) poll(events *[maxEvents]unix.EpollEvent) []unix.EpollEvent {
 	return events[:n]
 }
 
+// beside are the sockets of all listeners in u's set; where one has none there, of the first set, which has them all.
+func (u *udpSocket) beside() []*udpSocket {
+	sets := u.plane.engine.sets
+	if len(u.set.socks) < len(sets[0].socks) {
+		return sets[0].socks
+	}
+	return u.set.socks
+}
+
 // answer sends one datagram to a client, from the address that it asked. Any goroutine may call it.
 func (u *udpSocket) answer(t Tuple, b []byte) {
 	var to peerAddr

@@ -79,6 +79,7 @@ func (p *Plane) SetBitsPerSecond(n int64) {
 	next := *p.limits.Load()
 	next.each = newRate(max(0, n))
 	p.limits.Store(&next)
+	p.limited()
 }
 
 // SetTotalBitsPerSecond replaces Config.TotalBitsPerSecond, for live relays too.
@@ -88,11 +89,22 @@ func (p *Plane) SetTotalBitsPerSecond(n int64) {
 	if n = max(0, n); n != next.all.bitsPerSecond {
 		next.all, next.level = newRate(n), newRate(n)
 		p.limits.Store(&next)
+		p.limited()
 	}
 	p.fair.mu.Unlock()
 	select {
 	case p.fair.set <- struct{}{}:
 	default:
+	}
+}
+
+// Limited reports whether there is a limit of bits per second. While there is, nothing is relayed by Config.Kernel.
+func (p *Plane) Limited() bool { return !p.limits.Load().none() }
+
+// limited follows other limits: the kernel knows none.
+func (p *Plane) limited() {
+	if p.kernel != nil {
+		p.kernel.limit()
 	}
 }
 

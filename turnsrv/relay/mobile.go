@@ -184,6 +184,9 @@ func (r *Relay) both() []*Relay {
 func (r *Relay) lead(p *path) {
 	for _, one := range r.both() {
 		one.path.Store(p)
+		if k := r.plane.kernel; k != nil {
+			k.moved(one)
+		}
 	}
 }
 

@@ -29,6 +29,7 @@ func (t *tx) fromClient(src *Source, r *Relay, msg []byte) {
 		t.stun(src, r, msg)
 	case c >= 20 && c < 64:
 		if t.plane.cfg.DTLS != nil && src.udp != nil {
+			t.order()
 			t.leave()
 			t.plane.cfg.DTLS(*src, msg)
 			t.enter()
@@ -54,9 +55,17 @@ func (t *tx) stun(src *Source, r *Relay, msg []byte) {
 	if r != nil {
 		t.flush()
 	}
+	t.order()
 	t.leave()
 	t.plane.cfg.Handler.HandleSTUN(*src, msg)
 	t.enter()
+}
+
+// order sends what has been gathered, if the kernel waits for that before it takes a flow over.
+func (t *tx) order() {
+	if k := t.plane.kernel; k != nil && k.orderly() {
+		t.flush()
+	}
 }
 
 // channelUp relays one ChannelData message to its channel's peer.
@@ -119,6 +128,7 @@ func (t *tx) sendUp(r *Relay, msg []byte) {
 		return
 	}
 	p := t.plane
+	t.order()
 	t.leave()
 	ok = !p.barred(m.Peer) && (p.cfg.AllowSend == nil || p.cfg.AllowSend(r, m.Peer))
 	t.enter()

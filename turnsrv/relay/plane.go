@@ -34,6 +34,7 @@ type Plane struct {
 	buffers sync.Pool // *buffer
 	txs     sync.Pool // *tx
 	engine  engine
+	kernel  *kernelFlows // nil without Config.Kernel
 }
 
 // New checks the configuration. Nothing is bound yet: call ListenUDP, then Run, which is also what frees a Plane.
@@ -49,6 +50,7 @@ func New(cfg Config) (*Plane, error) {
 	p.limits.Store(&limits{each: newRate(cfg.BitsPerSecond), all: all, level: all})
 	p.fair.shares, p.fair.set = make(map[*Share]struct{}), make(chan struct{}, 1)
 	p.gate = newGate(2 * cfg.Workers)
+	p.kernel = newKernelFlows(p)
 	p.reserved.limit = cfg.MaxReservations
 	p.buffers.New = func() any { return new(buffer) }
 	for i, f := range [2]Family{cfg.IPv4, cfg.IPv6} {
@@ -89,6 +91,10 @@ func (p *Plane) Run(ctx context.Context) error {
 	if err == nil {
 		p.serving.Add(1)
 		go p.balancer(ctx)
+		if p.kernel != nil {
+			p.serving.Add(1)
+			go p.kernel.settle(ctx)
+		}
 		p.sweeper(ctx)
 	}
 	p.closed.Store(true)

@@ -191,6 +191,9 @@ func (u *udpSocket) asked(oob []byte) (a netip.Addr) {
 	return a.Unmap()
 }
 
+// beside are the sockets of all listeners.
+func (u *udpSocket) beside() []*udpSocket { return u.plane.engine.socks }
+
 // answer sends one datagram to a client, from the address that it asked.
 func (u *udpSocket) answer(t Tuple, b []byte) { u.write(t, b) }
 

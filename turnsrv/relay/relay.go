@@ -76,7 +76,7 @@ func (p *Plane) prepare(src Source, o OpenOptions) (*Relay, error) {
 	if r.share == nil {
 		r.share = NewShare()
 	}
-	r.access.budget = o.Budget
+	r.access.budget, r.access.kernel = o.Budget, p.kernel
 	if !r.access.take(relayCost) {
 		return nil, ErrBudget
 	}
@@ -169,6 +169,9 @@ func (r *Relay) publish() error {
 func (r *Relay) Close() {
 	r.ending.Do(func() {
 		r.leaveClient()
+		if r.plane.kernel != nil {
+			r.plane.kernel.leaveAll(r)
+		}
 		r.ports.leave(r)
 		r.plane.gate.wait()
 		r.sock.close()
@@ -200,7 +203,7 @@ func (r *Relay) Tuple() Tuple { return r.path.Load().Tuple }
 // [ScopeFleet], or 0 if it is denied. What is denied goes on between relays of this server only, and otherwise ends. within must
 // not block or call the Relay.
 func (r *Relay) Restrict(within func(netip.Addr) Scope) {
-	_ = r.change(func(a *access, _ int64) error {
+	_ = r.change(func(a *access, now int64) error {
 		for p := a.permsBy.first; p != nil; {
 			next := p.due.newer
 			switch s := within(p.ip); {
@@ -224,7 +227,10 @@ func (r *Relay) Restrict(within func(netip.Addr) Scope) {
 			if reach(scope) != old && scope == ScopeRelays && r.plane.RelayAt(c.peer) == nil {
 				a.unbind(c)
 			} else if e := r.reach(c.peer, scope); uint32(e) != c.reach.Load() {
-				c.reach.Store(uint32(e))
+				a.extend(c, e)
+				if a.kernel != nil {
+					a.kernel.bound(r, c, time.Duration(c.due.at-now))
+				}
 			}
 			c = next
 		}
@@ -258,7 +264,13 @@ func (r *Relay) permitHere(grants []Grant) error {
 // this peer, with or without a permission. Errors are [ErrChannels], [ErrBudget] and [ErrClosed].
 func (r *Relay) Bind(number uint16, peer netip.AddrPort, scope Scope) error {
 	e := r.reach(peer, scope)
-	return r.change(func(a *access, now int64) error { return a.bind(number, peer, e, now+int64(ChannelLife)) })
+	return r.change(func(a *access, now int64) error {
+		err := a.bind(number, peer, e, now+int64(ChannelLife))
+		if err == nil && a.kernel != nil {
+			a.kernel.bound(r, a.channel(number), ChannelLife)
+		}
+		return err
+	})
 }
 
 func (r *Relay) reach(peer netip.AddrPort, scope Scope) reach {
@@ -329,13 +341,22 @@ func (r *Relay) Counts() (permissions, channels int) {
 }
 
 // Stats reads the counters. They stay readable after Close.
-func (r *Relay) Stats() Stats { return Stats{Up: r.up.read(), Down: r.down.read()} }
+func (r *Relay) Stats() Stats {
+	if k := r.plane.kernel; k != nil {
+		return k.stats(r)
+	}
+	return r.stats()
+}
+
+// stats are the counters of what went by sockets.
+func (r *Relay) stats() Stats { return Stats{Up: r.up.read(), Down: r.down.read()} }
 
 // Wire reads how many bytes were passed on, as they are on the wire between the relay and its peers: payload and the
 // headers of IP and UDP. It stays readable after Close.
 func (r *Relay) Wire() (up, down uint64) {
 	head := uint64(headers(r.family.Bind))
-	return r.up.bytes.Load() + head*r.up.datagrams.Load(), r.down.bytes.Load() + head*r.down.datagrams.Load()
+	s := r.Stats()
+	return s.Up.Bytes + head*s.Up.Datagrams, s.Down.Bytes + head*s.Down.Datagrams
 }
 
 // headers is the size of a datagram's IP and UDP headers, in bytes.

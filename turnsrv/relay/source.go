@@ -22,6 +22,22 @@ func (s Source) Send(msg []byte) {
 	}
 }
 
+// From is the Source with whose Send a UDP client is answered from another listener of the Plane, at local. It is not ok
+// if no UDP listener is there, or the client is on a stream. Whether this machine has the address is the caller's to
+// know: a wildcard listener is at any.
+func (s Source) From(local netip.AddrPort) (_ Source, ok bool) {
+	if s.udp == nil {
+		return Source{}, false
+	}
+	for _, u := range s.udp.beside() {
+		if u.addr == local || u.wildcard && u.addr.Port() == local.Port() && u.addr.Addr().Is4() == local.Addr().Is4() {
+			s.udp, s.Server = u, local
+			return s, true
+		}
+	}
+	return Source{}, false
+}
+
 // Relay is the live relay of this 5-tuple, or nil.
 func (s Source) Relay() *Relay {
 	var r *Relay

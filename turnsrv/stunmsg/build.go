@@ -108,11 +108,21 @@ func (w *Builder) XORAddr(t uint16, a netip.AddrPort) *Builder {
 	return w
 }
 
-// Integrity appends MESSAGE-INTEGRITY over what is there so far. Nothing but Fingerprint may follow.
+// Integrity appends MESSAGE-INTEGRITY over what is there so far. Nothing but IntegritySHA256 and Fingerprint may follow.
 func (w *Builder) Integrity(key []byte) *Builder {
 	n := len(w.b)
 	if w.head(AttrMessageIntegrity, integritySize-4) {
 		w.b = integrityOf(w.b, key, w.b[:n])
+	}
+	return w
+}
+
+// IntegritySHA256 appends MESSAGE-INTEGRITY-SHA256, in full length, over what is there so far. Where a message has both
+// integrities this is the second. Nothing but Fingerprint may follow.
+func (w *Builder) IntegritySHA256(key []byte) *Builder {
+	n := len(w.b)
+	if w.head(AttrMessageIntegritySHA256, integrity256-4) {
+		w.b = integritySHA256Of(w.b, key, w.b[:n])
 	}
 	return w
 }

@@ -3,8 +3,10 @@ package stunmsg
 import (
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // RFC 8489 §14.5 prescribes HMAC-SHA1
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"hash"
 	"hash/crc32"
 	"net/netip"
 )
@@ -30,12 +32,13 @@ type Message struct {
 
 	end         int // where the attributes that count end: MESSAGE-INTEGRITY, FINGERPRINT or the message's end
 	integrity   int // offset of MESSAGE-INTEGRITY, 0 for none
+	sha256      int // offset of MESSAGE-INTEGRITY-SHA256, 0 for none
 	fingerprint int // offset of FINGERPRINT, 0 for none
 }
 
 // Parse reads one whole message from b, which may not have anything behind it. It checks the header and that every
-// attribute fits, and finds MESSAGE-INTEGRITY and FINGERPRINT. Attributes behind MESSAGE-INTEGRITY, but for
-// FINGERPRINT, are ignored (RFC 8489 §14.5).
+// attribute fits, and finds the integrities and FINGERPRINT. Attributes behind MESSAGE-INTEGRITY, but for those, are
+// ignored (RFC 8489 §9). MESSAGE-INTEGRITY-SHA256 is an attribute as any other until [Message.CutAtSHA256].
 func (m *Message) Parse(b []byte) error {
 	*m = Message{}
 	if !IsSTUN(b) {
@@ -62,6 +65,10 @@ func (m *Message) Parse(b []byte) error {
 			if m.integrity == 0 {
 				m.integrity, m.end = at, at
 			}
+		case AttrMessageIntegritySHA256:
+			if m.sha256 == 0 {
+				m.sha256 = at
+			}
 		case AttrFingerprint:
 			// It must be the last attribute (RFC 8489 §14.7).
 			if n != 4 || next != len(b) {
@@ -80,6 +87,23 @@ func (m *Message) TransactionID() []byte { return m.Raw[8:HeaderSize] }
 
 // HasIntegrity reports whether the message carries MESSAGE-INTEGRITY, right or wrong.
 func (m *Message) HasIntegrity() bool { return m.integrity != 0 }
+
+// CutAtSHA256 has what is behind MESSAGE-INTEGRITY-SHA256 ignored too, as RFC 8489 §9 wants it: whichever integrity is
+// checked, then, it covers every attribute that counts.
+func (m *Message) CutAtSHA256() {
+	if m.sha256 != 0 {
+		m.end = min(m.end, m.sha256)
+	}
+}
+
+// IntegritySHA256 returns the value of MESSAGE-INTEGRITY-SHA256, of whatever length, right or wrong.
+func (m *Message) IntegritySHA256() (value []byte, ok bool) {
+	if m.sha256 == 0 {
+		return nil, false
+	}
+	n := int(binary.BigEndian.Uint16(m.Raw[m.sha256+2:]))
+	return m.Raw[m.sha256+4 : m.sha256+4+n], true
+}
 
 // HasFingerprint reports whether the message carries FINGERPRINT.
 func (m *Message) HasFingerprint() bool { return m.fingerprint != 0 }
@@ -117,6 +141,17 @@ func (m *Message) CheckIntegrity(key []byte) bool {
 	return hmac.Equal(integrityOf(sum[:0], key, m.Raw[:m.integrity]), m.Raw[m.integrity+4:m.integrity+4+sha1.Size])
 }
 
+// CheckIntegritySHA256 reports, in constant time, whether the message carries the MESSAGE-INTEGRITY-SHA256 that key gives,
+// in its full length: TURN allows no shorter one (RFC 8489 §14.6).
+func (m *Message) CheckIntegritySHA256(key []byte) bool {
+	value, ok := m.IntegritySHA256()
+	if !ok {
+		return false
+	}
+	var sum [sha256.Size]byte
+	return hmac.Equal(integritySHA256Of(sum[:0], key, m.Raw[:m.sha256]), value)
+}
+
 // CheckFingerprint reports whether FINGERPRINT is absent or right.
 func (m *Message) CheckFingerprint() bool {
 	return m.fingerprint == 0 ||
@@ -146,15 +181,34 @@ func XORAddr(value, txid []byte) (netip.AddrPort, error) {
 	return netip.AddrPort{}, ErrAddress
 }
 
+// Addr decodes the value of an address attribute as MAPPED-ADDRESS has it (RFC 8489 §14.1), such as ALTERNATE-SERVER or
+// OTHER-ADDRESS.
+func Addr(value []byte) (netip.AddrPort, error) {
+	if len(value) >= 8 {
+		ip, ok := netip.AddrFromSlice(value[4:])
+		if ok && (value[1] == FamilyIPv4 && ip.Is4() || value[1] == FamilyIPv6 && ip.Is6()) {
+			return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(value[2:])), nil
+		}
+	}
+	return netip.AddrPort{}, ErrAddress
+}
+
 func padded(n int) int { return (n + 3) &^ 3 }
 
 // integrityOf appends the HMAC of a message whose bytes before MESSAGE-INTEGRITY are b. The header's length field
 // is taken as if the message ended with that attribute (RFC 8489 §14.5).
-func integrityOf(dst, key, b []byte) []byte {
+func integrityOf(dst, key, b []byte) []byte { return macOf(dst, sha1.New, key, b, integritySize) }
+
+// integritySHA256Of is integrityOf for MESSAGE-INTEGRITY-SHA256 (RFC 8489 §14.6).
+func integritySHA256Of(dst, key, b []byte) []byte {
+	return macOf(dst, sha256.New, key, b, integrity256)
+}
+
+func macOf(dst []byte, h func() hash.Hash, key, b []byte, size int) []byte {
 	var head [4]byte
 	copy(head[:2], b)
-	binary.BigEndian.PutUint16(head[2:], uint16(len(b)-HeaderSize+integritySize))
-	mac := hmac.New(sha1.New, key)
+	binary.BigEndian.PutUint16(head[2:], uint16(len(b)-HeaderSize+size))
+	mac := hmac.New(h, key)
 	mac.Write(head[:])
 	mac.Write(b[4:])
 	return mac.Sum(dst)

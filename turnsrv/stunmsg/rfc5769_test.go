@@ -207,6 +207,10 @@ func FuzzMessage(f *testing.F) {
 	f.Add(Begin(nil, AllocateRequest, make([]byte, 12)).String(AttrUsername, "u").Integrity([]byte("k")).Fingerprint().Bytes())
 	f.Add(Begin(nil, SendIndication, make([]byte, 12)).XORAddr(AttrXORPeerAddress, netip.MustParseAddrPort("192.0.2.7:1")).
 		Attr(AttrData, []byte("abc")).Bytes())
+	f.Add(Begin(nil, AllocateRequest, make([]byte, 12)).Attr(AttrUserhash, make([]byte, 32)).Attr(AttrPasswordAlgorithms, make([]byte, 8)).
+		Attr(AttrPasswordAlgorithm, make([]byte, 4)).Integrity([]byte("k")).IntegritySHA256([]byte("k")).Fingerprint().Bytes())
+	f.Add(Begin(nil, AllocateRequest, make([]byte, 12)).Attr(AttrMessageIntegritySHA256, make([]byte, 15)).Attr(AttrRealm, nil).
+		Integrity([]byte("k")).Bytes())
 	f.Add([]byte{0, 1, 0xff, 0xec, 0x21, 0x12, 0xa4, 0x42})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) >= 4 {
@@ -226,6 +230,10 @@ func FuzzMessage(f *testing.F) {
 		}
 		m.CheckFingerprint()
 		m.CheckIntegrity([]byte("k"))
+		if value, ok := m.IntegritySHA256(); m.CheckIntegritySHA256([]byte("k")) && (!ok || len(value) != 32) {
+			t.Errorf("an integrity of %d bytes is right", len(value))
+		}
+		m.CutAtSHA256()
 		m.Each(func(at uint16, v []byte) bool {
 			if at == AttrXORPeerAddress {
 				_, _ = XORAddr(v, m.TransactionID())

@@ -69,9 +69,10 @@ func (t Type) String() string {
 	return fmt.Sprintf("method 0x%03x", uint16(t&^classMask))
 }
 
-// Attribute types (RFC 8489 §14, RFC 8656 §18).
+// Attribute types (RFC 8489 §14, RFC 8656 §18, RFC 5780 §7).
 const (
 	AttrMappedAddress           uint16 = 0x0001
+	AttrChangeRequest           uint16 = 0x0003
 	AttrUsername                uint16 = 0x0006
 	AttrMessageIntegrity        uint16 = 0x0008
 	AttrErrorCode               uint16 = 0x0009
@@ -88,17 +89,30 @@ const (
 	AttrRequestedTransport      uint16 = 0x0019
 	AttrDontFragment            uint16 = 0x001a
 	AttrMessageIntegritySHA256  uint16 = 0x001c
+	AttrPasswordAlgorithm       uint16 = 0x001d
+	AttrUserhash                uint16 = 0x001e
 	AttrXORMappedAddress        uint16 = 0x0020
 	AttrReservationToken        uint16 = 0x0022
+	AttrPadding                 uint16 = 0x0026
+	AttrResponsePort            uint16 = 0x0027
 	AttrAdditionalAddressFamily uint16 = 0x8000
 	AttrAddressErrorCode        uint16 = 0x8001
+	AttrPasswordAlgorithms      uint16 = 0x8002
 	AttrSoftware                uint16 = 0x8022
 	AttrAlternateServer         uint16 = 0x8023
 	AttrFingerprint             uint16 = 0x8028
 	AttrMobilityTicket          uint16 = 0x8030 // RFC 8016
+	AttrResponseOrigin          uint16 = 0x802b
+	AttrOtherAddress            uint16 = 0x802c
 	// AttrAdditionalAddressFamilyDraft is AttrAdditionalAddressFamily as coturn's library has it up to 4.6, by a draft. No RFC
 	// has given the number to anything else.
 	AttrAdditionalAddressFamilyDraft uint16 = 0x8032
+)
+
+// The flags of CHANGE-REQUEST (RFC 5780 §7.2), in its last byte.
+const (
+	ChangeIP   = 0x04
+	ChangePort = 0x02
 )
 
 // Sizes and bounds of the wire format, in bytes.
@@ -110,6 +124,7 @@ const (
 	MaxChannel      = 0x7fff // RFC 5766 §11; clients of RFC 8656 §12 end at 0x4FFF
 	magicCookie     = 0x2112a442
 	integritySize   = 24
+	integrity256    = 36
 	fingerprintSize = 8
 )
 

@@ -43,6 +43,28 @@ func parseStat(stat string) (time.Duration, error) {
 	return time.Duration(user+system) * Tick, nil
 }
 
+// Thread is the time that one thread has spent so far, of a process or of the kernel, in nanoseconds' resolution.
+func Thread(tid int) (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", tid))
+	if err != nil {
+		return 0, fmt.Errorf("reading the CPU time of thread %d: %w", tid, err)
+	}
+	return parseSchedstat(string(b))
+}
+
+// parseSchedstat reads the first of three numbers (Documentation/scheduler/sched-stats.rst of Linux).
+func parseSchedstat(s string) (time.Duration, error) {
+	fields := strings.Fields(s)
+	if len(fields) != 3 {
+		return 0, ErrFormat
+	}
+	n, err := strconv.ParseInt(fields[0], 10, 64)
+	if err != nil {
+		return 0, ErrFormat
+	}
+	return time.Duration(n), nil
+}
+
 // RSS is the resident memory of a process in bytes.
 func RSS(pid int) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -13,6 +15,8 @@ import (
 type Network struct {
 	Server, Peer string // IP addresses of the server, and of the generator with its peers
 	Space        string // network namespace of the server; empty: that of this program
+	Device       string // the server's interface there
+	Threads      []int  // of the kernel, that take what arrives at Device
 }
 
 // Loopback is the network of 127.0.0.1.
@@ -39,8 +43,8 @@ func Ethernet(ctx context.Context) (n Network, remove func() error, err error) {
 		}
 	}
 	id := fmt.Sprintf("bench%d", os.Getpid())
-	n = Network{Server: ethernetServer, Peer: ethernetPeer, Space: id}
 	here, there := id+"a", id+"b"
+	n = Network{Server: ethernetServer, Peer: ethernetPeer, Space: id, Device: there}
 	remove = func() error { return tool(context.WithoutCancel(ctx), "ip", "netns", "delete", id) } // the interfaces go with it
 	defer func() {
 		if err != nil {
@@ -70,8 +74,33 @@ func Ethernet(ctx context.Context) (n Network, remove func() error, err error) {
 	if err = os.WriteFile("/sys/class/net/"+here+"/threaded", []byte("1"), 0); err != nil {
 		return n, remove, fmt.Errorf("receiving in a thread (Linux 5.12): %w", err)
 	}
-	err = tool(ctx, "ip", "netns", "exec", id, "sh", "-c", "echo 1 > /sys/class/net/"+there+"/threaded")
+	if err = tool(ctx, "ip", "netns", "exec", id, "sh", "-c", "echo 1 > /sys/class/net/"+there+"/threaded"); err == nil {
+		n.Threads, err = threads("napi/" + there + "-")
+	}
 	return n, remove, err
+}
+
+// threads are the kernel's threads whose name begins so.
+func threads(prefix string) (all []int, err error) {
+	files, err := filepath.Glob("/proc/[0-9]*/comm")
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range files {
+		name, err := os.ReadFile(f)
+		if err != nil || !strings.HasPrefix(string(name), prefix) {
+			continue // it has ended
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, pid)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no thread of the kernel is called %s…", prefix)
+	}
+	return all, nil
 }
 
 // tool runs a command that says nothing unless it fails.

@@ -14,8 +14,9 @@ import (
 
 // Ours is this repository's server.
 type Ours struct {
-	Path string // of the program
-	Root string // of the repository
+	Path   string // of the program
+	Root   string // of the repository
+	Kernel bool   // with turn.offload = "require"
 }
 
 const oursConfig = `data_dir = "data"
@@ -29,6 +30,7 @@ ipv4 = "%[1]s"
 ipv6 = "off"
 
 [turn]
+offload = "%[10]s"
 listen = ["%[1]s:%[3]d"]
 listen_tls = ["%[1]s:%[4]d"]
 relay_ports = "%[5]d-%[6]d"
@@ -78,7 +80,12 @@ func Compile(ctx context.Context, root, pkg, path, ldflags string) error {
 }
 
 // Name implements [Kind].
-func (Ours) Name() string { return "crolang-aio" }
+func (o Ours) Name() string {
+	if o.Kernel {
+		return "crolang-aio in the kernel"
+	}
+	return "crolang-aio"
+}
 
 // Streams implements [Kind].
 func (Ours) Streams() bool { return true }
@@ -94,7 +101,11 @@ func (o Ours) Version(ctx context.Context) string {
 // Command implements [Kind].
 func (o Ours) Command(ctx context.Context, dir string, a Addresses) (*exec.Cmd, error) {
 	file := filepath.Join(dir, "crolang-aio.toml")
-	text := fmt.Sprintf(oursConfig, a.Server, a.Peer, a.Plain, a.TLS, a.Low, a.High, a.Secret, a.Hooks, a.Admin)
+	offload := "off"
+	if o.Kernel {
+		offload = "require"
+	}
+	text := fmt.Sprintf(oursConfig, a.Server, a.Peer, a.Plain, a.TLS, a.Low, a.High, a.Secret, a.Hooks, a.Admin, offload)
 	if err := write(file, text); err != nil {
 		return nil, err
 	}

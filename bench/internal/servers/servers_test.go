@@ -34,6 +34,9 @@ func TestEthernet(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
+	if len(n.Threads) == 0 {
+		t.Error("nothing receives at the server's interface")
+	}
 	cmd := exec.CommandContext(t.Context(), "ip", "-brief", "address")
 	if err := n.move(cmd); err != nil {
 		t.Error(err)

@@ -6,6 +6,7 @@
 //	up:   client → ChannelData → server → datagram → peer
 //	down: peer → datagram → server → ChannelData → client
 //	echo: up, then down again
+//	back: peer → datagram → something that sends it back to the peer
 //
 // Every datagram carries when it was sent and a number, so loss, reordering, jitter and latency are those of the
 // datagrams that were sent while the measurement ran. Client and peer share a clock.
@@ -20,6 +21,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,11 +29,13 @@ import (
 	"github.com/crolang-p2p/crolang-aio/bench/internal/proc"
 )
 
-// Directions of traffic. Setup opens the allocations and sends nothing through them.
+// Directions of traffic. Setup opens the allocations and sends nothing through them. Back is for what is no relay, and sends
+// back what arrives at its relayed addresses: the least that a datagram can cost there.
 const (
 	Up    = "up"
 	Down  = "down"
 	Echo  = "echo"
+	Back  = "back"
 	Setup = "setup"
 )
 
@@ -57,7 +61,7 @@ type Config struct {
 	Secret             string
 	Username, Password string
 
-	Direction string // Up, Down, Echo or Setup
+	Direction string // Up, Down, Echo, Back or Setup
 	Clients   int
 	Size      int           // payload bytes of a datagram
 	Rate      int           // datagrams per second of all clients together; 0: as fast as possible
@@ -68,6 +72,7 @@ type Config struct {
 	Dialers   int           // allocations that are opened at the same time; 1 where 0
 	Peer      string        // local address of the peers; empty: the one that leads to the server's relays
 	PID       int           // the server's process on this machine; 0: not accounted
+	Threads   []int         // with PID: threads of the kernel that work for it, accounted beside it
 	Progress  func(string)  // told what is being done; may be nil
 }
 
@@ -91,8 +96,8 @@ func (c *Config) Validate() error {
 	_, _, err := net.SplitHostPort(c.Server)
 	check(err == nil, "server %q is not host:port", c.Server)
 	check(c.Transport == "udp" || c.Transport == "tcp" || c.Transport == "tls", "transport %q: udp, tcp or tls", c.Transport)
-	check(c.Direction == Up || c.Direction == Down || c.Direction == Echo || c.Direction == Setup,
-		"direction %q: up, down, echo or setup", c.Direction)
+	check(slices.Contains([]string{Up, Down, Echo, Back, Setup}, c.Direction),
+		"direction %q: up, down, echo, back or setup", c.Direction)
 	check(c.Secret != "" || c.Username != "", "neither a secret nor a user name to allocate with")
 	within := func(what string, v, least, most int) {
 		check(v >= least && v <= most, "%s %d: %d to %d", what, v, least, most)
@@ -167,6 +172,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 type snapshot struct {
 	at          time.Time
 	server, own time.Duration
+	kernel      time.Duration
 	rss         int64
 }
 
@@ -178,6 +184,13 @@ func (r *run) snapshot() (s snapshot, err error) {
 	}
 	if s.server, err = proc.CPU(r.PID); err != nil {
 		return s, err
+	}
+	for _, pid := range r.Threads {
+		d, err := proc.Thread(pid)
+		if err != nil {
+			return s, err
+		}
+		s.kernel += d
 	}
 	s.rss, err = proc.RSS(r.PID)
 	return s, err

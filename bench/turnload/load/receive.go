@@ -84,7 +84,7 @@ func (f *flow) done() {
 func (r *run) receive(c *client, wg *sync.WaitGroup) {
 	f := &flow{r: r}
 	switch r.Direction {
-	case Up:
+	case Up, Back:
 		wg.Go(func() {
 			r.datagrams(c.peerPackets, f.take)
 			f.done()
@@ -92,11 +92,12 @@ func (r *run) receive(c *client, wg *sync.WaitGroup) {
 	case Echo:
 		wg.Go(func() { r.echo(c.peerPackets) })
 	}
+	atPeer := r.Direction == Up || r.Direction == Back
 	take := func(b []byte, at int64) {
 		number, data, ok := stunmsg.ParseChannelData(b)
 		if !ok {
 			c.heard(b)
-		} else if r.Direction != Up && number == channel {
+		} else if !atPeer && number == channel {
 			f.take(data, at)
 		}
 	}
@@ -106,7 +107,7 @@ func (r *run) receive(c *client, wg *sync.WaitGroup) {
 		} else {
 			r.frames(c.conn, take)
 		}
-		if r.Direction != Up {
+		if !atPeer {
 			f.done()
 		}
 	})

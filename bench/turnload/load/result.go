@@ -55,7 +55,9 @@ type Process struct {
 	Cores float64 `json:"cores,omitempty"`
 	// CPU is µs per datagram that was delivered and per crossing of the server: an echo crosses it twice.
 	CPU float64 `json:"cpu_us_per_datagram,omitempty"`
-	RSS float64 `json:"rss_mb"`
+	// Kernel is the same of Config.Threads.
+	Kernel float64 `json:"kernel_us_per_datagram,omitempty"`
+	RSS    float64 `json:"rss_mb"`
 }
 
 func us(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
@@ -108,5 +110,6 @@ func (res *Result) traffic(r *run, before, after snapshot) {
 	res.Process = &Process{PID: r.PID, Cores: cores, RSS: float64(after.rss) / mb}
 	if t.arrived > 0 {
 		res.Process.CPU = cores * 1e6 / res.DeliveredPPS / crossings
+		res.Process.Kernel = (after.kernel - before.kernel).Seconds() / elapsed * 1e6 / res.DeliveredPPS / crossings
 	}
 }

@@ -49,7 +49,7 @@ func (r *run) sender(c *client, i int, begin int64) *sender {
 		}
 	}
 	switch {
-	case r.Direction == Down:
+	case r.Direction == Down || r.Direction == Back:
 		s.datagrams(c.peerPackets, 0, c.relayed)
 	case c.udp != nil:
 		s.datagrams(c.udp, stunmsg.ChannelHeader, nil)

@@ -16,7 +16,7 @@ type collector struct {
 	cfg Config
 	own *Metrics // has what is counted here
 
-	allocations, opened, connections, datagrams, bytes, refusals, challenges, drops, ports, portsUsed, panics, halfOpen, accepted, turnedAway, tables, mostTables,
+	allocations, opened, connections, datagrams, bytes, refusals, challenges, drops, ports, portsUsed, panics, offloaded, offloadOn, offloadWays, halfOpen, accepted, turnedAway, tables, mostTables,
 	known, connected, banned, forgotten, events, eventsLost,
 	limits, certificate, certificateOK, acme, upstream, messages, messagesQueued, tokensWatched, checksWaiting, checksRefused, refused, ready, draining,
 	cut, monthBytes, monthSeconds, monthAllocations, monthMessages, monthNodes, monthNear, monthExhausted, usageUnkept,
@@ -44,6 +44,9 @@ func newCollector(cfg Config, own *Metrics) *collector {
 		drops:       desc("turn", "dropped_total", "Datagrams and messages dropped without an answer, by cause.", "cause"),
 		ports:       desc("turn", "relay_ports", "Relay ports in the configured range."),
 		portsUsed:   desc("turn", "relay_ports_used", "Relay ports in use."),
+		offloaded:   desc("turn", "offload_datagrams_total", "Datagrams of channels that the kernel knows, by what it did: taken, or why they were left to the sockets.", "result"),
+		offloadOn:   desc("turn", "offload_on", "1 while turn.offload works."),
+		offloadWays: desc("turn", "offload_way", "Ways through the kernel from an interface to another, 1 each: state is untried, trial, doubted, trusted or condemned.", "in", "out", "mode", "state"),
 		panics:      desc("turn", "panics_total", "Messages that a mistake in the program would have ended it at; each was dropped alone."),
 
 		halfOpen:   desc("turn", "connections_half_open", "Client connections that have not said what they are, or not finished their handshake."),
@@ -279,6 +282,7 @@ func (c *collector) turn(s sink, st adminapi.TurnStats) {
 	s.causes(c.turnedAway, st.TurnedAway)
 	s.causes(c.cut, st.Cut)
 	s.counter(c.panics, st.Panics)
+	s.offload(c, st.Offload)
 	s.gauge(c.tables, float64(st.Tables))
 	s.gauge(c.mostTables, float64(st.MostTables))
 	if st.Ports > 0 {

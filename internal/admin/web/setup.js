@@ -54,6 +54,7 @@ export function show(main, _, signal) {
       ["Version", s.version],
       ["Commit", s.commit || "–"],
       ["Go", s.go],
+      ["Relaying in the kernel", offload(s.offload)],
     ]));
     reach.replaceChildren(facts([
       ["Nodes connect to", s.nodes_url ? h("code", { text: s.nodes_url }) : "a Broker elsewhere, with the lines below"],
@@ -73,6 +74,18 @@ export function show(main, _, signal) {
     did.hidden = Object.keys(s.policy ?? {}).length === 0; // its fixed rules need no counting
     limits.update(Object.entries(s.limits).sort());
   });
+}
+
+// offload says what the kernel relays, or why nothing.
+function offload(o) {
+  if (!o?.on) return "off" + (o?.reason && o.reason !== "turn.offload is off" ? ": " + o.reason : "");
+  if (o.reason) return "nothing: " + o.reason;
+  const left = Object.values(o.left ?? {}).reduce((a, b) => a + b, 0);
+  const share = o.taken + left ? `, ${Math.floor(100 * o.taken / (o.taken + left))} % of their datagrams` : "";
+  const at = o.interfaces?.length ? ` on ${and(o.interfaces)} (${o.mode})` : ", waiting for the first channel";
+  const proving = (o.ways ?? []).filter((w) => w.state !== "trusted" && w.state !== "condemned").map((w) => `; ${w.in} to ${w.out}: ${w.state}`).join("");
+  const failed = Object.entries(o.failed ?? {}).map(([i, why]) => `; not on ${i}: ${why}`).join("");
+  return `${count(o.flows)} flows${at}${share}${proving}${failed}`;
 }
 
 // listeners are those of a part at one address together, with the URLs that lead there.

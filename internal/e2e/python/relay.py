@@ -1,7 +1,8 @@
 """Two peers of aioice or aiortc in one process, relay to relay.
 
-Arguments: aioice or aiortc, then {"url", "count", "size", "users": [[username, password], twice]}. Prints one line of JSON and
-stays, with its relays, until standard input ends. SSL_CERT_FILE has the certificate to trust.
+Arguments: aioice or aiortc, then {"url", "count", "size", "every", "users": [[username, password], twice]}; every is in
+milliseconds, 0 for as fast as it goes. Prints one line of JSON and stays, with its relays, until standard input ends.
+SSL_CERT_FILE has the certificate to trust.
 """
 
 import asyncio
@@ -21,11 +22,12 @@ def payload(i, size):
     return bytes([i % 251]) * 4 + i.to_bytes(4, "big") + bytes(size - 8)
 
 
-async def with_aioice(url, users, count, size):
+async def with_aioice(url, users, count, size, every):
     """Datagrams, an echo each."""
     scheme, _, rest = url.partition(":")
     address, _, query = rest.partition("?")
     host, _, port = address.rpartition(":")
+    host = host.strip("[]")
     a, b = [
         aioice.Connection(
             ice_controlling=i == 0,
@@ -54,13 +56,14 @@ async def with_aioice(url, users, count, size):
     echoing = asyncio.ensure_future(echo())
     for i in range(count):
         await a.send(payload(i, size))
-        got = await asyncio.wait_for(a.recv(), 5)
+        got = await asyncio.wait_for(a.recv(), 30)
         assert got == payload(i, size), f"datagram {i} came back as another"
+        await asyncio.sleep(every / 1000)
     echoing.cancel()
     return [a.close, b.close]
 
 
-async def with_aiortc(url, users, count, size):
+async def with_aiortc(url, users, count, size, every):
     """Messages on a data channel, an echo each."""
     from aiortc import RTCConfiguration, RTCIceServer, RTCPeerConnection
 
@@ -98,6 +101,8 @@ async def with_aiortc(url, users, count, size):
     await asyncio.wait_for(opened.wait(), 30)
     for i in range(count):
         channel.send(payload(i, size))
+        if every:
+            await asyncio.sleep(every / 1000)
     await asyncio.wait_for(done.wait(), 30)
     assert back == [payload(i, size) for i in range(count)], "messages came back as others"
     return [a.close, b.close]
@@ -111,11 +116,12 @@ async def main():
 
         version = aiortc.__version__ + " on aioice " + version
     began = time.monotonic()
-    ends = await globals()["with_" + which](**arguments)
+    within = 60 + 1.25 * arguments["count"] * arguments["every"] / 1000
+    ends = await asyncio.wait_for(globals()["with_" + which](**arguments), within)
     print(json.dumps({"ok": True, "version": version, "ms": int(1000 * (time.monotonic() - began))}), flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     for end in ends:
         await end()
 
 
-asyncio.run(asyncio.wait_for(main(), 60))
+asyncio.run(main())

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/bench/internal/servers"
+	"github.com/crolang-p2p/crolang-aio/bench/turnload/load"
+)
+
+// whole is the CPU of a server's process and of the kernel's threads that take what arrives for it.
+func whole(title string, must float64) figure {
+	return figure{
+		key: "cpu", title: title, unit: "µs CPU", digits: 2, goal: goal{must: must},
+		of: func(r *load.Result) float64 { return r.Process.CPU + r.Process.Kernel },
+	}
+}
+
+// kernelRows are those of relaying in the kernel (turn.offload), across an interface. The ratio is that of the server with it.
+func kernelRows() []row {
+	flat := func(key, direction, title string) row {
+		more := delivered(title + ", delivered")
+		more.goal = goal{must: 2.2, more: true}
+		return row{
+			key: key, across: true, kernel: true, figures: []figure{whole(title, 0.20), more},
+			load: load.Config{Transport: "udp", Direction: direction, Clients: 4, Size: payload},
+		}
+	}
+	at := func(key, direction, title string) row {
+		return row{
+			key: key, across: true, kernel: true, figures: []figure{whole(title, 0.30)},
+			load: load.Config{Transport: "udp", Direction: direction, Clients: 8, Size: payload, Rate: paced},
+		}
+	}
+	return []row{
+		at("kernel-up", load.Up, "to the peer, 40 000/s, 8 clients"),
+		at("kernel-down", load.Down, "to the client, 40 000/s, 8 clients"),
+		flat("kernel-up-max", load.Up, "to the peer, as fast as possible, 4 clients"),
+		flat("kernel-down-max", load.Down, "to the client, as fast as possible, 4 clients"),
+		{
+			key: "kernel-echo", across: true, kernel: true,
+			load: load.Config{Transport: "udp", Direction: load.Echo, Clients: 50, Size: 160, Rate: 50 * 50},
+			figures: []figure{
+				whole("echo, 50 clients at 50/s each, 160 bytes", 0.30),
+				{
+					key: "p99", title: "echo, p99 of the round trip", unit: "µs", goal: goal{must: 0.6},
+					of: func(r *load.Result) float64 { return r.Latency.P99 },
+				},
+			},
+		},
+	}
+}
+
+// The table by number of flows and size.
+var (
+	gridFlows = []int{4, 100, 5000}
+	gridSizes = []int{64, 200, 1200}
+)
+
+// gridSpread is how much more a datagram may cost among the most flows than among the fewest.
+const gridSpread = 1.3
+
+func gridKey(flows, size int) string { return fmt.Sprintf("kernel-%dx%d", flows, size) }
+
+func gridRows() (all []row) {
+	for _, size := range gridSizes {
+		for _, flows := range gridFlows {
+			all = append(all, row{
+				key: gridKey(flows, size), across: true, kernel: true, grid: true,
+				figures: []figure{whole(fmt.Sprintf("%d flows of %d bytes", flows, size), 0)},
+				load:    load.Config{Transport: "udp", Direction: load.Up, Clients: flows, Size: size, Rate: paced, Dialers: 8},
+			})
+		}
+	}
+	return all
+}
+
+// reflector is bench/floor where it relays nothing: the kernel sends back what arrives.
+type reflector struct{ floor }
+
+// Name implements [servers.Kind].
+func (reflector) Name() string { return "sent back" }
+
+// Command implements [servers.Kind].
+func (f reflector) Command(ctx context.Context, _ string, a servers.Addresses) (*exec.Cmd, error) {
+	return exec.CommandContext(ctx, f.path, "-address", a.Server, "-port", strconv.Itoa(a.Plain), "-threads", "1", "-reflect", a.Device), nil //nolint:gosec // built by us
+}
+
+// provenIn is how long traffic there and back flows before the load: the kernel is trusted with an interface only after it.
+const provenIn = 5 * time.Second
+
+// prove has the server's kernel take flows over.
+func (c *comparison) prove(ctx context.Context, s *servers.Server) error {
+	_, err := load.Run(ctx, load.Config{
+		Server: s.Of("udp"), Secret: c.secret, Transport: "udp", Direction: load.Echo, Clients: 2, Size: 100, Rate: 200,
+		Warmup: provenIn, Duration: 100 * time.Millisecond,
+	})
+	return err
+}
+
+// withoutGrid are the outcomes that have a goal of their own.
+func withoutGrid(all []outcome) []outcome {
+	return slices.DeleteFunc(slices.Clone(all), func(o outcome) bool { return o.grid })
+}
+
+// kernelTable is the comparison with what the kernel relays, beside the same server on sockets and what only sends back.
+func kernelTable(all []outcome) [][]string {
+	rows := [][]string{{"", "", "coturn", "on sockets", "in the kernel", "sent back", "ratio", "must", "reached"}}
+	for _, o := range all {
+		if o.grid {
+			continue
+		}
+		rows = append(rows, []string{
+			o.title, o.unit, o.cell(o.peer, true), o.cell(o.sockets, true), o.cell(o.ours, true), o.cell(o.floor, true),
+			number(o.ratio(), 2), o.bound(o.goal.must), string(o.verdict()),
+		})
+	}
+	return rows
+}
+
+// gridTable is the cost of a datagram by number of flows and size.
+func gridTable(all []outcome) [][]string {
+	rows := [][]string{{"", "", "coturn", "on sockets", "in the kernel", "ratio"}}
+	for _, o := range all {
+		if o.grid {
+			rows = append(rows, []string{
+				o.title, o.unit, o.cell(o.peer, false), o.cell(o.sockets, false), o.cell(o.ours, true), number(o.ratio(), 2),
+			})
+		}
+	}
+	return rows
+}
+
+// spread says how much more the most flows cost than the fewest, and by how many sizes that is too much.
+func spread(all []outcome) (text string, misses int) {
+	cost := func(flows, size int) float64 {
+		for _, o := range all {
+			if o.row == gridKey(flows, size) {
+				return o.ours.median()
+			}
+		}
+		return sample(nil).median()
+	}
+	var said []string
+	for _, size := range gridSizes {
+		v := cost(gridFlows[len(gridFlows)-1], size) / cost(gridFlows[0], size)
+		if v != v { // not measured
+			return "", 0
+		}
+		if v > gridSpread {
+			misses++
+		}
+		said = append(said, fmt.Sprintf("%.2f times at %d bytes", v, size))
+	}
+	return fmt.Sprintf("In the kernel a datagram costs among %d flows %s what it costs among %d (must %.1f).",
+		gridFlows[len(gridFlows)-1], strings.Join(said, ", "), gridFlows[0], gridSpread), misses
+}

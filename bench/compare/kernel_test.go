@@ -1,0 +1,91 @@
+package main
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/bench/internal/servers"
+	"github.com/crolang-p2p/crolang-aio/bench/turnload/load"
+)
+
+func kernelOutcomes() (all []outcome) {
+	for _, r := range append(kernelRows()[2:3], gridRows()...) {
+		for _, f := range r.figures {
+			o := outcome{figure: f, row: r.key, grid: r.grid, ours: sample{1, 2, 3}, peer: sample{8}, sockets: sample{4}, floor: sample{0.5}}
+			if r.load.Clients == gridFlows[len(gridFlows)-1] {
+				o.ours = sample{2.5}
+			}
+			if r.load.Clients == 5000 && r.load.Size == 64 {
+				o.ours = sample{2.7}
+			}
+			all = append(all, o)
+		}
+	}
+	return all
+}
+
+func TestKernelTables(t *testing.T) {
+	all := kernelOutcomes()
+	want := "to the peer, as fast as possible, 4 clients|µs CPU|8.00|4.00|2.00 (1.00–3.00)|0.50|0.25|0.20|missed"
+	if got := strings.Join(kernelTable(all)[1], "|"); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if rows := gridTable(all); len(rows) != 1+len(gridRows()) || rows[1][0] != "4 flows of 64 bytes" || rows[1][5] != "0.25" {
+		t.Errorf("%q", rows)
+	}
+	text, misses := spread(all)
+	if misses != 1 || !strings.Contains(text, "1.35 times at 64 bytes, 1.25 times at 200 bytes") {
+		t.Errorf("%d: %s", misses, text)
+	}
+	if text, misses := spread(all[:3]); text != "" || misses != 0 {
+		t.Errorf("of rows that were not measured: %d: %s", misses, text)
+	}
+	r := testReport()
+	r.kernel = all
+	if doc := r.document(); !strings.Contains(doc, "## Relaying in the kernel") || !strings.Contains(doc, text) {
+		t.Error(doc)
+	}
+	if r.misses() < misses {
+		t.Error("what is missed in the kernel does not count")
+	}
+}
+
+// What the kernel sends back arrives, and its thread's time is counted.
+func TestSentBack(t *testing.T) {
+	n, remove, err := servers.Ethernet(t.Context())
+	if err != nil {
+		t.Skip(err)
+	}
+	defer func() {
+		if err := remove(); err != nil {
+			t.Error(err)
+		}
+	}()
+	dir := t.TempDir()
+	f, err := buildFloor(t.Context(), "../..", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &comparison{ethernet: n, dir: dir, secret: "s", pace: pace{1, time.Second, 100 * time.Millisecond}, progress: testWriter{t}}
+	row := kernelRows()[1]
+	row.load.Rate = 1000
+	res, err := c.one(t.Context(), reflector{f}, row)
+	if err != nil {
+		if strings.Contains(err.Error(), "not permitted") {
+			t.Skip(err)
+		}
+		t.Fatal(err)
+	}
+	if res.Direction != load.Back || res.Delivered == 0 || math.IsNaN(res.Process.Kernel) || res.Process.Kernel <= 0 {
+		t.Errorf("%+v, %+v", res, res.Process)
+	}
+}
+
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(b []byte) (int, error) {
+	w.t.Logf("%s", b)
+	return len(b), nil
+}

@@ -1,0 +1,41 @@
+package doctor
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+)
+
+// offloaded says whether the kernel relays, if it was asked to.
+func offloaded(n *notes, o adminapi.Offload) {
+	switch {
+	case !o.On && (o.Reason == "" || o.Reason == "turn.offload is off"):
+		return
+	case !o.On:
+		n.add(Warn, "offload", "the kernel relays nothing: "+o.Reason, "see docs/operations.md, Relaying in the kernel; or set turn.offload to off")
+		return
+	case o.Reason != "":
+		n.add(Warn, "offload", "the kernel relays nothing: "+o.Reason, "remove the limit, or set turn.offload to off")
+		return
+	}
+	left := uint64(0)
+	for _, c := range o.Left {
+		left += c
+	}
+	where := "no interface yet"
+	if len(o.Interfaces) > 0 {
+		where = strings.Join(o.Interfaces, ", ")
+	}
+	n.add(OK, "offload", fmt.Sprintf("the kernel relays (%s, %s): %d flows, %d datagrams taken, %d left to the sockets", o.Mode, where, o.Flows, o.Taken, left), "")
+	for _, w := range o.Ways {
+		if w.State != "trusted" && w.State != "condemned" {
+			n.add(OK, "offload", fmt.Sprintf("from %s to %s (%s) the sockets relay until the kernel's way was seen to work: %s", w.In, w.Out, w.Mode, w.State), "")
+		}
+	}
+	for _, i := range slices.Sorted(maps.Keys(o.Failed)) {
+		n.add(Warn, "offload", "the kernel does not relay what comes in on "+i+": "+o.Failed[i], "see the server's log; the sockets relay it")
+	}
+}

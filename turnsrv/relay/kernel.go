@@ -1,0 +1,33 @@
+package relay
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Kernel relays flows below the sockets: what arrives as one [Leg] says leaves as another does. What it cannot relay at the
+// moment, or what is odd, it leaves to the sockets. Its methods may be called from any goroutine, and must not block for long.
+type Kernel interface {
+	// Enter begins with a flow, which ends by itself after life unless [Kernel.Extend] is called. The first datagrams are left
+	// to the sockets until it is certain that none overtakes an earlier one. ok is false where the kernel never relays such a
+	// flow, or no more of them.
+	Enter(in, out Leg, life time.Duration) (flow int, ok bool)
+	// Extend lets a flow live for so long from now on.
+	Extend(flow int, life time.Duration)
+	// Leave ends a flow. When it returns, nothing of it is relayed by the kernel any more. It returns the last [Kernel.Count].
+	Leave(flow int) (datagrams, bytes uint64)
+	// Count is how much has been relayed of a flow, in bytes without TURN's framing.
+	Count(flow int) (datagrams, bytes uint64)
+	// Now is the clock of Settled.
+	Now() time.Duration
+	// Settling reports whether datagrams of the flow were just left to the sockets because of their order.
+	Settling(flow int) bool
+	// Settled says that the sockets have sent on everything of the flow that had arrived there at that time.
+	Settled(flow int, at time.Duration)
+}
+
+// Leg is a flow on one side of the server. The addresses are concrete.
+type Leg struct {
+	From, To netip.AddrPort
+	Channel  uint16 // of ChannelData, 0: plain datagrams
+}

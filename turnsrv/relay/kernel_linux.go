@@ -1,0 +1,364 @@
+//go:build !portable
+
+package relay
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// kernelFlows are the channels that Config.Kernel relays: those of clients on UDP, without a limit of bits per second, to
+// peers that anybody may be, or to the relay of another such client that has a channel back.
+//
+// A channel's flows are entered and ended under the lock of its access, so that what is in the kernel is never more than what
+// is open. mu comes after that lock.
+type kernelFlows struct {
+	k     Kernel
+	plane *Plane
+	wake  chan struct{} // has room for one; filled when there is a flow
+	now   atomic.Bool   // some flow is settling
+
+	mu     sync.Mutex
+	paths  map[*route]*kernelPath
+	byEnd  map[*Relay]map[*kernelPath]struct{}
+	pairs  map[ends]*kernelPath // paths between relays of this server, by both
+	flows  map[*kernelFlow]struct{}
+	relays map[*Relay]int // flows by the relay whose socket they would arrive at
+	socks  map[*udpSocket]int
+}
+
+// ends are a relay, and one that it has a channel to.
+type ends struct{ from, to *Relay }
+
+// kernelPath is what there is of one channel. flows is empty where the other relay has no channel back.
+type kernelPath struct {
+	r     *Relay
+	c     *route
+	to    *Relay // of this server, or nil
+	until time.Time
+	flows []*kernelFlow
+}
+
+type kernelFlow struct {
+	slot   int
+	paths  []*kernelPath // one, or two that share the flow
+	meters []*meter
+	r      *Relay     // whose socket it would arrive at, or
+	u      *udpSocket // the listener's
+}
+
+func newKernelFlows(p *Plane) *kernelFlows {
+	if p.cfg.Kernel == nil {
+		return nil
+	}
+	return &kernelFlows{
+		k: p.cfg.Kernel, plane: p, wake: make(chan struct{}, 1), paths: make(map[*route]*kernelPath),
+		byEnd: make(map[*Relay]map[*kernelPath]struct{}), pairs: make(map[ends]*kernelPath),
+		flows: make(map[*kernelFlow]struct{}), relays: make(map[*Relay]int), socks: make(map[*udpSocket]int),
+	}
+}
+
+// bound enters or extends what there can be of a channel that lives for so long from now on.
+func (k *kernelFlows) bound(r *Relay, c *route, life time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if r.path.Load().udp == nil || r.dead.Load() || !k.plane.limits.Load().none() {
+		return
+	}
+	until := time.Now().Add(life)
+	if p := k.paths[c]; p != nil {
+		p.until = until
+		for _, f := range p.flows {
+			k.k.Extend(f.slot, f.life())
+		}
+		return
+	}
+	e := reach(c.reach.Load())
+	p := &kernelPath{r: r, c: c, until: until}
+	switch {
+	case e.scope() == 0:
+		return
+	case e&reachOwn == 0 && e.scope() == ScopeAny:
+		k.add(p)
+		k.plain(p)
+	case e&reachOwn != 0:
+		// Both must have a channel to the address that the other one was told: the header names it.
+		if p.to = k.plane.RelayAt(c.peer); p.to == nil || p.to == r || p.to.Addr() != c.peer || p.to.path.Load().udp == nil {
+			return
+		}
+		k.add(p)
+		if back := k.pairs[ends{p.to, r}]; back != nil {
+			k.between(p, back)
+		}
+	}
+}
+
+func (k *kernelFlows) add(p *kernelPath) {
+	k.paths[p.c] = p
+	if k.byEnd[p.r] == nil {
+		k.byEnd[p.r] = make(map[*kernelPath]struct{})
+	}
+	k.byEnd[p.r][p] = struct{}{}
+	if p.to != nil {
+		k.pairs[ends{p.r, p.to}] = p
+	}
+}
+
+// remove ends what there is of a path.
+func (k *kernelFlows) remove(p *kernelPath) {
+	k.end(p)
+	delete(k.paths, p.c)
+	if delete(k.byEnd[p.r], p); len(k.byEnd[p.r]) == 0 {
+		delete(k.byEnd, p.r)
+	}
+	if p.to != nil && k.pairs[ends{p.r, p.to}] == p {
+		delete(k.pairs, ends{p.r, p.to})
+	}
+}
+
+// plain enters both directions between a client and a peer.
+func (k *kernelFlows) plain(p *kernelPath) {
+	r, s := p.r, p.r.path.Load()
+	t := s.Tuple
+	local := netip.AddrPortFrom(localTo(r.family.Bind, p.c.peer), r.port)
+	up := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.up}, u: s.udp}
+	down := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.down}, r: r}
+	if k.enter(up, Leg{t.Client, t.Server, p.c.number}, Leg{local, p.c.peer, 0}) {
+		k.enter(down, Leg{p.c.peer, local, 0}, Leg{t.Server, t.Client, p.c.number})
+	}
+}
+
+// between enters both directions between two clients.
+func (k *kernelFlows) between(a, b *kernelPath) {
+	for _, w := range [2][2]*kernelPath{{a, b}, {b, a}} {
+		from, to := w[0], w[1]
+		s, t := from.r.path.Load(), to.r.path.Load()
+		f := &kernelFlow{paths: []*kernelPath{a, b}, meters: []*meter{&from.r.up, &to.r.down}, u: s.udp}
+		if !k.enter(f, Leg{s.Client, s.Server, from.c.number}, Leg{t.Server, t.Client, to.c.number}) {
+			return
+		}
+	}
+}
+
+func (k *kernelFlows) enter(f *kernelFlow, in, out Leg) (ok bool) {
+	if f.slot, ok = k.k.Enter(in, out, f.life()); !ok {
+		return false
+	}
+	for _, p := range f.paths {
+		p.flows = append(p.flows, f)
+	}
+	k.flows[f] = struct{}{}
+	k.merge(f, +1)
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// merge counts the flows of a socket. While there are any, the kernel must not put together what arrives there (UDP_GRO): it
+// would do so before its program sees it.
+func (k *kernelFlows) merge(f *kernelFlow, n int) {
+	if f.r != nil {
+		if k.relays[f.r] += n; k.relays[f.r] == max(n, 0) {
+			_ = sysOption(f.r.sock.fd(), unix.IPPROTO_UDP, unix.UDP_GRO, 1-max(n, 0))
+		}
+		if k.relays[f.r] == 0 {
+			delete(k.relays, f.r)
+		}
+		return
+	}
+	if k.socks[f.u] += n; k.socks[f.u] == max(n, 0) {
+		f.u.mu.RLock()
+		if !f.u.closed {
+			_ = sysOption(f.u.fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1-max(n, 0))
+		}
+		f.u.mu.RUnlock()
+	}
+	if k.socks[f.u] == 0 {
+		delete(k.socks, f.u)
+	}
+}
+
+// fd is the socket that the flow would arrive at. It is open while there is the flow.
+func (f *kernelFlow) fd() int {
+	if f.r != nil {
+		return f.r.sock.fd()
+	}
+	return f.u.fd
+}
+
+// life is how long a flow may live: no longer than each channel that it needs.
+func (f *kernelFlow) life() time.Duration {
+	d := time.Until(f.paths[0].until)
+	for _, p := range f.paths[1:] {
+		d = min(d, time.Until(p.until))
+	}
+	return max(d, 0)
+}
+
+// leave ends what there is of a channel.
+func (k *kernelFlows) leave(c *route) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if p := k.paths[c]; p != nil {
+		k.remove(p)
+	}
+}
+
+// leaveAll ends what there is of a relay that is dead.
+func (k *kernelFlows) leaveAll(r *Relay) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for p := range k.byEnd[r] {
+		k.remove(p)
+	}
+}
+
+// end ends a path's flows, and adds what they counted to the meters.
+func (k *kernelFlows) end(p *kernelPath) {
+	for _, f := range p.flows {
+		datagrams, bytes := k.k.Leave(f.slot)
+		for _, m := range f.meters {
+			m.datagrams.Add(datagrams)
+			m.bytes.Add(bytes)
+		}
+		delete(k.flows, f)
+		k.merge(f, -1)
+	}
+	for _, f := range p.flows {
+		for _, o := range f.paths {
+			if o != p {
+				o.flows = nil // those that it shares with p are all it has
+			}
+		}
+	}
+	p.flows = nil
+}
+
+// moved ends what there is of a relay whose client has come over another path, and begins anew with that.
+func (k *kernelFlows) moved(r *Relay) {
+	_ = r.change(func(a *access, now int64) error {
+		for c := a.chansBy.first; c != nil; c = c.due.newer {
+			k.leave(c)
+			k.bound(r, c, time.Duration(c.due.at-now))
+		}
+		return nil
+	})
+}
+
+// limit ends everything if there is a limit of bits per second now.
+func (k *kernelFlows) limit() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.plane.limits.Load().none() {
+		return
+	}
+	for _, p := range k.paths {
+		k.remove(p)
+	}
+}
+
+// stats are a relay's counters with what the kernel has counted.
+func (k *kernelFlows) stats(r *Relay) Stats {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := r.stats()
+	for p := range k.byEnd[r] {
+		for _, f := range p.flows {
+			for _, m := range f.meters {
+				d := &s.Up
+				if m == &r.down {
+					d = &s.Down
+				} else if m != &r.up {
+					continue
+				}
+				datagrams, bytes := k.k.Count(f.slot)
+				d.Datagrams += datagrams
+				d.Bytes += bytes
+			}
+		}
+	}
+	return s
+}
+
+// localTo is the address that a socket bound to an address sends to a peer from.
+func localTo(bind netip.Addr, peer netip.AddrPort) netip.Addr {
+	if !bind.IsUnspecified() {
+		return bind
+	}
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(peer)) // sends nothing
+	if err != nil {
+		return netip.Addr{}
+	}
+	defer func() { _ = c.Close() }()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+}
+
+// settleEvery is how often it is looked whether flows can move into the kernel in order.
+const settleEvery = 10 * time.Millisecond
+
+// settle tells the kernel of flows of which the sockets have nothing left, until ctx ends.
+func (k *kernelFlows) settle(ctx context.Context) {
+	defer k.plane.serving.Done()
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for {
+		c := tick.C
+		k.mu.Lock()
+		idle := len(k.flows) == 0
+		k.mu.Unlock()
+		if idle {
+			tick.Stop()
+			c = nil
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.wake:
+			tick.Reset(settleEvery)
+		case <-c:
+			func() {
+				defer k.plane.contain()
+				k.look()
+			}()
+		}
+	}
+}
+
+// look finds the settling flows whose socket has nothing more to read, and then waits until nobody is in the middle of
+// sending on.
+func (k *kernelFlows) look() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var flows []*kernelFlow
+	var fds []unix.PollFd
+	for f := range k.flows {
+		if k.k.Settling(f.slot) {
+			flows = append(flows, f)
+			fds = append(fds, unix.PollFd{Fd: int32(f.fd()), Events: unix.POLLIN})
+		}
+	}
+	if was := k.now.Swap(len(flows) > 0); !was || len(flows) == 0 {
+		return // from now on, lanes are left in order
+	}
+	at := k.k.Now()
+	if _, err := unix.Poll(fds, 0); err != nil {
+		return
+	}
+	k.plane.gate.wait()
+	for i, f := range flows {
+		if fds[i].Revents == 0 {
+			k.k.Settled(f.slot, at)
+		}
+	}
+}
+
+// orderly reports whether what has been gathered must be sent before a lane of the gate is left, since some flow is settling.
+func (k *kernelFlows) orderly() bool { return k.now.Load() }

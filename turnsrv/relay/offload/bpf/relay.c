@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0
+//
+// ChannelData in the kernel (RFC 8656 §12): a program for tcx, where a datagram has just come in on an interface. It looks up
+// what arrives in the table of flows, and what it finds there leaves at once: without its ChannelData header toward a peer,
+// with one toward a client, with another between two clients of this server. Everything else, and everything odd, goes on to
+// the sockets untouched, which know all the rules. Package offload keeps the table.
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/in6.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define NEXT -1 // TCX_NEXT: to other programs, then to the sockets
+#define HEADER 4
+#define IN4 2 // AF_INET
+#define IN6 10 // AF_INET6
+#define FRAGMENT 0x3fff
+
+// What became of the datagrams of flows, and of those that could not be looked up.
+enum { TAKEN, SETTLING, EXPIRED, MERGED, LONG, ODD, FAILED, PROVING, CAUSES };
+
+struct address { __u32 w[4]; }; // IPv4: the first word, the rest 0
+
+struct key { // of a datagram as it arrives
+	struct address src, dst;
+	__be16 sport, dport;
+	__be16 channel; // 0: no ChannelData
+	__u16 family;
+};
+
+struct flow { // of a datagram as it leaves
+	struct address src, dst, hop; // hop: the neighbour to which it goes
+	__be16 sport, dport;
+	__be16 channel; // 0: no ChannelData
+	__u16 mtu;
+	__u32 interface;
+	__u32 slot;
+	__u64 expires; // bpf_ktime_get_ns
+};
+
+struct cell { __u64 datagrams, bytes; }; // of one CPU, payload without header
+
+struct state { // of a flow
+	__u64 last; // when a datagram was passed to the sockets
+	__u64 settled; // until when the sockets have sent on all that they were passed; user space writes it
+	__u64 passed;
+	__u32 taken; // the kernel relays the flow
+	__u32 held; // the sockets are to have all of it; user space writes it
+	__u32 requests, answers; // STUN's Binding (RFC 8489), by which ICE asks whether the other end lives
+	__u32 asked; // of the requests, those that the kernel relayed
+	__u32 pad[5]; // to a whole cache line
+};
+
+struct cpu {
+	__u64 entered, left; // runs of the program that have begun and ended
+	__u64 causes[CAUSES];
+	__u64 pad[6]; // to whole cache lines
+};
+
+struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct key); __type(value, struct flow); __uint(max_entries, 1); } flows SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, struct cell); __uint(max_entries, 1); } cells SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, struct state); __uint(max_entries, 1); } states SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, struct cpu); __uint(max_entries, 1); } cpus SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, __u64); __uint(max_entries, 1); } alive SEC(".maps");
+
+volatile const __u32 slots = 1;
+volatile const __u64 grace = 1000000000; // how old the sign of life of user space may be, ns
+volatile const __u64 quiet = 50000000; // after as long without a datagram the sockets have none left, ns
+volatile const __u64 queued = 20000; // how long a datagram may be on its way to its socket, ns
+
+struct sum { // what of a datagram its checksum covers and relaying changes
+	struct address src, dst;
+	__be16 sport, dport, length, length2;
+	__be16 channel, size;
+	__u8 pad[4];
+};
+
+struct parsed {
+	__u32 iph; // bytes of the IP header
+	__u32 whole; // bytes of the frame without what Ethernet adds
+	__u32 payload; // bytes behind the UDP header
+	__u32 data; // bytes of the payload that are data
+	__be16 check; // of UDP
+	__u8 tos, ttl;
+	__be32 first; // word of an IPv6 header
+	struct sum from;
+};
+
+static __always_inline __u32 fold(__u64 s)
+{
+	s = (s & 0xffffffff) + (s >> 32);
+	s = (s & 0xffff) + (s >> 16);
+	s = (s & 0xffff) + (s >> 16);
+	return (s & 0xffff) + (s >> 16);
+}
+
+static __always_inline __u32 header_sum(const struct iphdr *ip)
+{
+	const __u16 *p = (const __u16 *)ip;
+	__u32 s = 0;
+#pragma unroll
+	for (int i = 0; i < 10; i++)
+		s += p[i];
+	return fold(s);
+}
+
+// pseudo is the sum of the pseudo-header (RFC 768, RFC 8200 §8.1).
+static __always_inline __u32 pseudo(const struct sum *s)
+{
+	return fold((__u64)(__u32)bpf_csum_diff(0, 0, (__be32 *)s, 32, 0) + s->length + bpf_htons(IPPROTO_UDP));
+}
+
+// parse reads the headers, and reports false if the sockets are to have the datagram without further ado. key lacks the
+// channel.
+static __always_inline int parse(struct __sk_buff *skb, struct key *k, struct parsed *p)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct udphdr *udp;
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct iphdr *ip = data + ETH_HLEN;
+		udp = (void *)(ip + 1);
+		if ((void *)(udp + 1) > end || ip->version != 4 || ip->ihl != 5 || ip->protocol != IPPROTO_UDP)
+			return 0;
+		if ((ip->frag_off & bpf_htons(FRAGMENT)) || ip->ttl <= 1 || header_sum(ip) != 0xffff)
+			return 0;
+		k->family = IN4;
+		k->src.w[0] = ip->saddr;
+		k->dst.w[0] = ip->daddr;
+		p->iph = sizeof(*ip);
+		p->payload = bpf_ntohs(ip->tot_len) - sizeof(*ip);
+		p->tos = ip->tos;
+		p->ttl = ip->ttl;
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6hdr *ip = data + ETH_HLEN;
+		udp = (void *)(ip + 1);
+		if ((void *)(udp + 1) > end || ip->version != 6 || ip->nexthdr != IPPROTO_UDP || ip->hop_limit <= 1 || !udp->check)
+			return 0;
+		k->family = IN6;
+		__builtin_memcpy(&k->src, &ip->saddr, sizeof(k->src));
+		__builtin_memcpy(&k->dst, &ip->daddr, sizeof(k->dst));
+		p->iph = sizeof(*ip);
+		p->payload = bpf_ntohs(ip->payload_len);
+		p->first = *(__be32 *)ip;
+		p->ttl = ip->hop_limit;
+	} else {
+		return 0;
+	}
+	if (p->payload != bpf_ntohs(udp->len) || p->payload < sizeof(*udp) || ETH_HLEN + p->iph + p->payload > skb->len)
+		return 0;
+	p->whole = ETH_HLEN + p->iph + p->payload;
+	p->payload -= sizeof(*udp);
+	p->check = udp->check;
+	p->from.src = k->src;
+	p->from.dst = k->dst;
+	k->sport = p->from.sport = udp->source;
+	k->dport = p->from.dport = udp->dest;
+	p->from.length = p->from.length2 = udp->len;
+	return 1;
+}
+
+// channel reads the header of ChannelData as stunmsg.ParseChannelData does, except that no more may follow the data than what
+// pads it to whole words.
+static __always_inline int channel(struct __sk_buff *skb, struct parsed *p)
+{
+	__be16 head[2];
+	__u32 at = ETH_HLEN + p->iph + sizeof(struct udphdr);
+	if (p->payload < HEADER || bpf_skb_load_bytes(skb, at, head, sizeof(head)))
+		return 0;
+	if ((head[0] & bpf_htons(0xc000)) != bpf_htons(0x4000))
+		return 0;
+	__u32 n = bpf_ntohs(head[1]), behind = p->payload - HEADER - n;
+	if (n + HEADER > p->payload || (behind && behind != (-n & 3)))
+		return 0;
+	if (behind) { // it is cut off, and its sum with it
+		__u32 word = 0;
+		if (bpf_skb_load_bytes(skb, at + HEADER + (n & ~3), &word, sizeof(word)))
+			return 0;
+		__builtin_memcpy(p->from.pad, &word, sizeof(word));
+#pragma unroll
+		for (int i = 0; i < 3; i++)
+			if (i < (n & 3))
+				p->from.pad[i] = 0;
+	}
+	p->data = n;
+	p->from.channel = head[0];
+	p->from.size = head[1];
+	return 1;
+}
+
+#define CHUNK 512 // the most that bpf_csum_diff takes
+
+struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __uint(value_size, CHUNK + 4); __uint(max_entries, 1); } chunks SEC(".maps");
+
+#define NO_SUM (1ull << 32)
+
+// payload_sum is the sum of n bytes at offset at, or NO_SUM. It is a function of its own for the verifier's sake.
+__attribute__((noinline)) __u64 payload_sum(struct __sk_buff *skb, __u32 at, __u32 n)
+{
+	__u32 zero = 0;
+	__u8 *chunk = bpf_map_lookup_elem(&chunks, &zero);
+	__s64 s = 0;
+	if (!chunk)
+		return NO_SUM;
+	for (int i = 0; i < 18 && n; i++) {
+		__u64 size = n < CHUNK ? n : CHUNK;
+		asm volatile("" : "+r"(size)); // for the verifier, which is to see the same register compared and used
+		if (size < 1 || size > CHUNK)
+			return NO_SUM;
+		*(__u32 *)(chunk + (size & (CHUNK - 4))) = 0;
+		if (bpf_skb_load_bytes(skb, at, chunk, size))
+			return NO_SUM;
+		s = bpf_csum_diff(0, 0, (__be32 *)chunk, (size + 3) & 0x3fc, s);
+		at += size;
+		n -= size;
+	}
+	return n ? NO_SUM : fold((__u32)s);
+}
+
+struct out { // the headers of a datagram that leaves
+	union {
+		struct { struct iphdr ip; struct udphdr udp; __be16 channel, size; __u8 more[8]; } v4;
+		struct { struct ipv6hdr ip; struct udphdr udp; __be16 channel, size; __u8 more[8]; } v6;
+	};
+};
+
+// settled reports whether the kernel may relay the flow's next datagram without overtaking one that the sockets still have.
+static __always_inline int settled(struct state *s)
+{
+	if (s->taken)
+		return 1;
+	__u64 now = bpf_ktime_get_ns();
+	if (now - s->last > quiet || s->settled > s->last + queued) {
+		s->taken = 1;
+		return 1;
+	}
+	s->last = now;
+	__sync_fetch_and_add(&s->passed, 1);
+	return 0;
+}
+
+#define REQUEST 0x0001
+#define ANSWER 0x0101
+#define REFUSAL 0x0111
+
+// stun is the type of the STUN message that the data are, if they look like one of Binding; otherwise 0.
+static __always_inline __u32 stun(struct __sk_buff *skb, __u32 at, __u32 n)
+{
+	struct { __be16 type, length; __be32 cookie; } m;
+	if (n < 20 || bpf_skb_load_bytes(skb, at, &m, sizeof(m)) || m.cookie != bpf_htonl(0x2112a442) || m.length & bpf_htons(0xc003))
+		return 0;
+	return bpf_ntohs(m.type);
+}
+
+static __always_inline int relay(struct __sk_buff *skb, struct cpu *c, __u32 cpu)
+{
+	struct key k = {};
+	struct parsed p = {};
+	__u32 zero = 0;
+	if (!parse(skb, &k, &p))
+		return NEXT;
+	struct flow *f = 0;
+	if (channel(skb, &p)) {
+		k.channel = p.from.channel;
+		f = bpf_map_lookup_elem(&flows, &k);
+	}
+	if (!f) {
+		k.channel = p.from.channel = p.from.size = 0;
+		__builtin_memset(p.from.pad, 0, sizeof(p.from.pad));
+		p.data = p.payload;
+		if (!(f = bpf_map_lookup_elem(&flows, &k)))
+			return NEXT;
+	}
+	struct state *s = bpf_map_lookup_elem(&states, &f->slot);
+	__u32 at = cpu * slots + f->slot;
+	struct cell *cell = bpf_map_lookup_elem(&cells, &at);
+	__u64 *beat = bpf_map_lookup_elem(&alive, &zero);
+	if (!s || !cell || !beat)
+		return NEXT;
+	if (skb->gso_size) { // several in one piece
+		c->causes[MERGED]++;
+		goto pass;
+	}
+	__u64 now = bpf_ktime_get_coarse_ns();
+	if (now >= f->expires || now > *(volatile __u64 *)beat + grace) {
+		c->causes[EXPIRED]++;
+		goto pass;
+	}
+	__u32 type = stun(skb, ETH_HLEN + p.iph + sizeof(struct udphdr) + (k.channel ? HEADER : 0), p.data);
+	if (type == REQUEST)
+		__sync_fetch_and_add(&s->requests, 1);
+	else if (type == ANSWER || type == REFUSAL)
+		__sync_fetch_and_add(&s->answers, 1);
+	if (*(volatile __u32 *)&s->held) {
+		c->causes[PROVING]++;
+		goto pass;
+	}
+	if (!settled(s)) {
+		c->causes[SETTLING]++;
+		return NEXT;
+	}
+
+	__u32 head = f->channel ? HEADER : 0, length = sizeof(struct udphdr) + head + p.data;
+	__s32 delta = (__s32)head - (k.channel ? HEADER : 0);
+	if (p.iph + length > f->mtu) {
+		c->causes[LONG]++;
+		goto pass;
+	}
+	struct sum to = {
+		.src = f->src, .dst = f->dst, .sport = f->sport, .dport = f->dport,
+		.length = bpf_htons(length), .length2 = bpf_htons(length),
+		.channel = f->channel, .size = head ? bpf_htons(p.data) : 0,
+	};
+	// A sender on this machine leaves the checksum to the interface, and only the sum of the pseudo-header is there. By
+	// chance that is so for one in 65 536 others too: then the sum that is computed below is right as well.
+	int partial = p.check && fold(p.check) % 0xffff == pseudo(&p.from) % 0xffff;
+	__u32 sum = 0, gap = 0;
+	if (!p.check) {
+	} else if (!partial) {
+		sum = fold((__u32)bpf_csum_diff((__be32 *)&p.from, sizeof(p.from), (__be32 *)&to, sizeof(to), (__u16)~p.check));
+		sum = (__u16)~sum;
+	} else {
+		// Where its checksum belongs is noted in the buffer, and the note cannot be moved. Taking out what is in front of
+		// that place voids the note; what was taken out is put back below.
+		gap = p.iph + 16;
+		if (p.payload < 8 || p.iph + sizeof(struct udphdr) + p.payload < gap + p.iph) {
+			c->causes[ODD]++;
+			goto pass;
+		}
+		__u32 begin = ETH_HLEN + p.iph + sizeof(struct udphdr) + (k.channel ? HEADER : 0);
+		__u64 data = payload_sum(skb, begin, p.data);
+		if (data == NO_SUM) {
+			c->causes[ODD]++;
+			goto pass;
+		}
+		sum = fold(data + (__u32)bpf_csum_diff(0, 0, (__be32 *)&to, sizeof(to), 0) + bpf_htons(IPPROTO_UDP));
+		sum = (__u16)~sum;
+	}
+	if (p.check && !sum)
+		sum = 0xffff;
+
+	struct out o = {};
+	__u64 size;
+	__u8 *more;
+	if (p.iph == sizeof(struct iphdr)) {
+		o.v4.ip.version = 4;
+		o.v4.ip.ihl = 5;
+		o.v4.ip.tos = p.tos;
+		o.v4.ip.tot_len = bpf_htons(sizeof(struct iphdr) + length);
+		o.v4.ip.id = bpf_get_prandom_u32(); // DF is not set, as on sockets
+		o.v4.ip.ttl = p.ttl - 1;
+		o.v4.ip.protocol = IPPROTO_UDP;
+		o.v4.ip.saddr = f->src.w[0];
+		o.v4.ip.daddr = f->dst.w[0];
+		o.v4.ip.check = ~header_sum(&o.v4.ip);
+		o.v4.udp = (struct udphdr){ .source = f->sport, .dest = f->dport, .len = bpf_htons(length), .check = sum };
+		o.v4.channel = to.channel;
+		o.v4.size = to.size;
+		more = head ? o.v4.more : (__u8 *)&o.v4.channel;
+	} else {
+		*(__be32 *)&o.v6.ip = p.first;
+		o.v6.ip.payload_len = bpf_htons(length);
+		o.v6.ip.nexthdr = IPPROTO_UDP;
+		o.v6.ip.hop_limit = p.ttl - 1;
+		__builtin_memcpy(&o.v6.ip.saddr, &f->src, sizeof(f->src));
+		__builtin_memcpy(&o.v6.ip.daddr, &f->dst, sizeof(f->dst));
+		o.v6.udp = (struct udphdr){ .source = f->sport, .dest = f->dport, .len = bpf_htons(length), .check = sum };
+		o.v6.channel = to.channel;
+		o.v6.size = to.size;
+		more = head ? o.v6.more : (__u8 *)&o.v6.channel;
+	}
+	struct bpf_redir_neigh hop = { .nh_family = k.family };
+	__builtin_memcpy(hop.ipv6_nh, &f->hop, sizeof(hop.ipv6_nh));
+	__u32 interface = f->interface;
+	size = p.iph + sizeof(struct udphdr) + head;
+
+	// What is behind the data goes: padding, of ChannelData and of Ethernet.
+	__u32 whole = p.whole - (p.payload - (k.channel ? HEADER : 0) - p.data);
+	if (skb->len > whole && bpf_skb_change_tail(skb, whole, 0)) {
+		c->causes[FAILED]++;
+		goto pass;
+	}
+	if (gap) {
+		// The headers and the first 8 bytes behind them are taken out.
+		__u32 at = ETH_HLEN + p.iph + sizeof(struct udphdr), old = k.channel ? HEADER : 0;
+		int failed = old ? bpf_skb_load_bytes(skb, at + HEADER, more, 4) : bpf_skb_load_bytes(skb, at, more, 8);
+		if (failed || bpf_skb_adjust_room(skb, -(__s32)gap, BPF_ADJ_ROOM_MAC, 0)) {
+			c->causes[FAILED]++;
+			goto pass;
+		}
+		size += 8 - old;
+		if (bpf_skb_adjust_room(skb, (__s32)gap + delta, BPF_ADJ_ROOM_MAC, 0)) {
+			c->causes[FAILED]++;
+			return TC_ACT_SHOT;
+		}
+	} else if (delta && bpf_skb_adjust_room(skb, delta, BPF_ADJ_ROOM_MAC, 0)) {
+		c->causes[FAILED]++;
+		goto pass;
+	}
+	asm volatile("" : "+r"(size));
+	if (size < sizeof(struct iphdr) + sizeof(struct udphdr) || size > sizeof(o) ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN, &o, size, BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH)) {
+		c->causes[FAILED]++;
+		return TC_ACT_SHOT;
+	}
+	cell->datagrams++;
+	cell->bytes += p.data;
+	c->causes[TAKEN]++;
+	if (type == REQUEST)
+		__sync_fetch_and_add(&s->asked, 1);
+	return bpf_redirect_neigh(interface, &hop, sizeof(hop), 0);
+pass:
+	s->last = bpf_ktime_get_ns();
+	s->taken = 0;
+	__sync_fetch_and_add(&s->passed, 1);
+	return NEXT;
+}
+
+SEC("tcx/ingress") int turn(struct __sk_buff *skb)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct cpu *c = bpf_map_lookup_elem(&cpus, &cpu);
+	if (!c || skb->pkt_type || skb->vlan_present)
+		return NEXT;
+	// Fetching makes them full barriers: what user space sees as left has not seen what it took out of the table before.
+	__u64 runs = __sync_fetch_and_add(&c->entered, 1);
+	asm volatile("" ::"r"(runs));
+	int verdict = relay(skb, c, cpu);
+	runs = __sync_fetch_and_add(&c->left, 1);
+	asm volatile("" ::"r"(runs));
+	return verdict;
+}
+
+char _license[] SEC("license") = "GPL";

@@ -1,0 +1,79 @@
+// Package offload relays flows in the kernel: a program (bpf/relay.c) at the place where datagrams come in on an Ethernet
+// interface (tcx, Linux 6.6) looks up what arrives in a table that a [Kernel] keeps, changes headers and checksum, and sends it
+// on. What it does not find, and everything odd, goes on to the sockets.
+//
+// A way from interface to interface is trusted only once flows that moved there were seen to live on. Until then all are held
+// on the sockets but for a few that try it: such as had traffic in both directions, whose pauses are known. If answers stay out
+// for a second, or the answers to ICE's checks, the flows go back; if the sockets bring answers then, the way is condemned.
+//
+// The program hangs on links that end with the process. While the process gives no sign of life for a second, the program
+// leaves everything to the sockets.
+package offload
+
+import (
+	"errors"
+	"log/slog"
+)
+
+// Config configures a [Kernel].
+type Config struct {
+	// Flows is how many flows there may be; each channel has two. Default 32768, less on machines with very many processors.
+	Flows  int
+	Logger *slog.Logger // nil: discard
+}
+
+// ErrUnsupported is what [New] returns where there is no such thing as an offload, whatever the rights of the process.
+var ErrUnsupported = errors.New("relaying in the kernel needs Linux 6.6 on amd64, arm64 or riscv64")
+
+// Report says what a [Kernel] does. The numbers are of datagrams since it was made.
+type Report struct {
+	Mode       string            // how the program is attached: tcx
+	Interfaces []string          // with the program, sorted
+	Failed     map[string]string // interfaces that cannot have it, and why
+	Proofs     []Proof           // by interfaces
+	Flows      int               // that there are, those that wait for a route included
+	Taken      uint64            // relayed in the kernel
+	Left       [Causes]uint64    // datagrams of flows that were left to the sockets
+}
+
+// Proof says how far a way through the kernel is trusted. What is not, is relayed by the sockets.
+type Proof struct {
+	In, Out string // the interfaces
+	Mode    string // tcx
+	State   string // untried, trial, doubted (a flow fell silent there), trusted, or condemned
+	Reason  string // of condemned
+}
+
+// ByCause is Left by the names of the causes.
+func (r *Report) ByCause() map[string]uint64 {
+	out := make(map[string]uint64)
+	for c, n := range r.Left {
+		out[Cause(c).String()] = n
+	}
+	return out
+}
+
+// Cause is why a datagram of a flow was left to the sockets.
+type Cause uint8
+
+// The causes, in the program's order.
+const (
+	Settling Cause = iota // the sockets may still have earlier ones of the flow
+	Expired               // the flow has run out, or the process gave no sign of life
+	Merged                // the kernel had put several into one piece (GRO), or the sender had (GSO)
+	Long                  // too long for the way out
+	Odd                   // too short for what has to be done to it
+	Failed                // the kernel refused; what had been changed by then was dropped
+	Proving               // the way is not trusted yet, or the flow fell silent on it
+	Causes                // how many there are
+)
+
+var causeNames = [Causes]string{"settling", "expired", "merged", "long", "odd", "failed", "proving"}
+
+// String is the name that metrics use.
+func (c Cause) String() string {
+	if c < Causes {
+		return causeNames[c]
+	}
+	return "unknown"
+}

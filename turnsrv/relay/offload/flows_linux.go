@@ -1,0 +1,239 @@
+//go:build !portable && (amd64 || arm64 || riscv64)
+
+package offload
+
+import (
+	"errors"
+	"net/netip"
+	"runtime"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+// Enter implements [relay.Kernel].
+func (k *Kernel) Enter(in, out relay.Leg, life time.Duration) (slot int, ok bool) {
+	if !fits(in) || !fits(out) || in.To.Addr().Is4() != out.To.Addr().Is4() {
+		return 0, false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return 0, false
+	}
+	if len(k.free) == 0 {
+		if !k.full {
+			k.full = true
+			k.log.Warn("the kernel relays as many flows as it has room for; the others stay on the sockets", "flows", len(k.flows))
+		}
+		return 0, false
+	}
+	slot = k.free[len(k.free)-1]
+	f := &flow{slot: slot, in: in, out: out, expires: now() + uint64(life), key: keyOf(in)}
+	if err := k.place(slot, f); errors.Is(err, ebpf.ErrKeyExist) {
+		return 0, false
+	}
+	k.free = k.free[:len(k.free)-1]
+	k.flows[slot] = f
+	k.join(f)
+	return slot, true
+}
+
+// join finds the flow that brings the answers to this one.
+func (k *Kernel) join(f *flow) {
+	if k.byKey[f.key] == nil {
+		k.byKey[f.key] = f
+	}
+	if o := k.byKey[f.opposite()]; o != nil && o != f && o.back == nil && o.opposite() == f.key {
+		f.back, o.back = o, f
+	}
+}
+
+// part undoes join.
+func (k *Kernel) part(f *flow) {
+	if k.byKey[f.key] == f {
+		delete(k.byKey, f.key)
+	}
+	if f.back != nil {
+		f.back.back, f.back = nil, nil
+	}
+}
+
+// fits reports whether a leg has both addresses, of one family.
+func fits(l relay.Leg) bool {
+	a, b := l.From.Addr(), l.To.Addr()
+	return a.IsValid() && b.IsValid() && a.BitLen() == b.BitLen() && !a.IsUnspecified() && !b.IsUnspecified() && a.Zone() == "" && b.Zone() == "" &&
+		!a.Is4In6() && !b.Is4In6() && l.From.Port() != 0 && l.To.Port() != 0
+}
+
+// place brings the table into line with how a flow can be relayed now. An error says why it is not in the table.
+func (k *Kernel) place(slot int, f *flow) error {
+	r, err := k.way(f)
+	if err != nil {
+		k.unplace(f)
+		return err
+	}
+	k.assign(f, k.proven(k.net.byAddr[f.in.To.Addr()], r.index))
+	v := programFlow{Slot: uint32(slot), Expires: f.expires, Interface: uint32(r.index), Mtu: uint16(min(r.mtu, 65535))}
+	v.Src.W, v.Dst.W, v.Hop.W = words(f.out.From.Addr()), words(f.out.To.Addr()), words(r.hop)
+	v.Sport, v.Dport, v.Channel = big(f.out.From.Port()), big(f.out.To.Port()), big(f.out.Channel)
+	if f.placed && v == f.value {
+		return nil
+	}
+	flags := ebpf.UpdateExist
+	if !f.placed {
+		flags = ebpf.UpdateNoExist
+		s := &k.states[slot]
+		atomic.StoreUint64(&s.Settled, 0)
+		atomic.StoreUint64(&s.Last, now())
+		atomic.StoreUint64(&s.Passed, 0)
+		for _, n := range []*uint32{&s.Taken, &s.Requests, &s.Answers, &s.Asked} {
+			atomic.StoreUint32(n, 0)
+		}
+	}
+	if err := k.objects.Flows.Update(&f.key, &v, flags); err != nil {
+		k.unplace(f)
+		return err
+	}
+	f.value, f.placed = v, true
+	return nil
+}
+
+func (k *Kernel) unplace(f *flow) {
+	if f.placed {
+		_ = k.objects.Flows.Delete(&f.key)
+		f.placed = false
+	}
+}
+
+// way is how a flow leaves, if the program is where it comes in.
+func (k *Kernel) way(f *flow) (route, error) {
+	if err := k.attach(k.net.byAddr[f.in.To.Addr()]); err != nil {
+		return route{}, err
+	}
+	r, err := k.router.find(f.out.From.Addr(), f.out.To.Addr())
+	if err != nil {
+		return r, err
+	}
+	i, ok := k.net.byIndex[r.index]
+	if !ok || !ethernet(i) {
+		return r, errNoRoute
+	}
+	if r.mtu == 0 || r.mtu > i.MTU {
+		r.mtu = i.MTU
+	}
+	if r.hop.Is6() {
+		r.mtu = min(r.mtu, least6)
+	}
+	return r, nil
+}
+
+// Extend implements [relay.Kernel].
+func (k *Kernel) Extend(slot int, life time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return
+	}
+	f := k.flows[slot]
+	f.expires = now() + uint64(life)
+	_ = k.place(slot, f)
+}
+
+// Leave implements [relay.Kernel].
+func (k *Kernel) Leave(slot int) (datagrams, bytes uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return 0, 0
+	}
+	k.unplace(k.flows[slot])
+	k.wait()
+	datagrams, bytes = k.count(slot)
+	for at := slot; at < len(k.cells); at += len(k.flows) {
+		k.cells[at] = programCell{}
+	}
+	k.part(k.flows[slot])
+	k.flows[slot] = nil
+	k.free = append(k.free, slot)
+	return datagrams, bytes
+}
+
+// wait returns when every run of the program that may have seen the table as it was has ended. That is a matter of
+// microseconds, and no more than a few milliseconds if an interrupt takes its time.
+func (k *Kernel) wait() {
+	end := time.Now().Add(20 * time.Millisecond)
+	for i := range k.cpus {
+		for entered := atomic.LoadUint64(&k.cpus[i].Entered); atomic.LoadUint64(&k.cpus[i].Left) < entered; {
+			if time.Now().After(end) {
+				return
+			}
+			runtime.Gosched()
+		}
+	}
+}
+
+// Count implements [relay.Kernel].
+func (k *Kernel) Count(slot int) (datagrams, bytes uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return 0, 0
+	}
+	return k.count(slot)
+}
+
+func (k *Kernel) count(slot int) (datagrams, bytes uint64) {
+	for at := slot; at < len(k.cells); at += len(k.flows) {
+		datagrams += atomic.LoadUint64(&k.cells[at].Datagrams)
+		bytes += atomic.LoadUint64(&k.cells[at].Bytes)
+	}
+	return datagrams, bytes
+}
+
+// Settling implements [relay.Kernel].
+func (k *Kernel) Settling(slot int) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed || !k.flows[slot].placed || k.flows[slot].held {
+		return false
+	}
+	s := &k.states[slot] // what is settled needs no more
+	return atomic.LoadUint32(&s.Taken) == 0 && atomic.LoadUint64(&s.Settled) <= atomic.LoadUint64(&s.Last)+queued
+}
+
+// Settled implements [relay.Kernel].
+func (k *Kernel) Settled(slot int, at time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.closed {
+		atomic.StoreUint64(&k.states[slot].Settled, uint64(at))
+	}
+}
+
+// Now implements [relay.Kernel].
+func (*Kernel) Now() time.Duration { return time.Duration(now()) }
+
+func keyOf(l relay.Leg) programKey {
+	k := programKey{Sport: big(l.From.Port()), Dport: big(l.To.Port()), Channel: big(l.Channel), Family: unix.AF_INET}
+	if l.To.Addr().Is6() {
+		k.Family = unix.AF_INET6
+	}
+	k.Src.W, k.Dst.W = words(l.From.Addr()), words(l.To.Addr())
+	return k
+}
+
+// words are an address as it is in the program's memory: the bytes in the order of the wire.
+func words(a netip.Addr) (w [4]uint32) {
+	b := (*[16]byte)(unsafe.Pointer(&w))
+	copy(b[:], a.AsSlice())
+	return w
+}
+
+// big is a number in the order of the wire.
+func big(n uint16) uint16 { return n<<8 | n>>8 }

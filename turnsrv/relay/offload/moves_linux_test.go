@@ -1,0 +1,269 @@
+//go:build !portable && (amd64 || arm64 || riscv64)
+
+package offload
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+// Datagrams stay in order when their flow moves into the kernel and out again, and none is lost.
+func TestOrder(t *testing.T) {
+	families(t, func(t *testing.T, w *world) {
+		c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+		if err := c.r.Permit(relay.Grant{Addr: p.addr.Addr(), Scope: relay.ScopeAny}); err != nil {
+			t.Fatal(err)
+		}
+		c.bind(0x4000, p.addr, relay.ScopeAny)
+		for _, v := range []way{c.up(0x4000, p), c.down(0x4000, p)} {
+			const all = 3000
+			begun := w.kernel.Report().Taken
+			var sending sync.WaitGroup
+			sending.Go(func() {
+				data := make([]byte, 200)
+				for i := range uint32(all) {
+					switch i {
+					case 1000, 2000: // out, since a limit has come; and in again
+						w.SetBitsPerSecond(1 << 40)
+					case 1500, 2500:
+						w.SetBitsPerSecond(0)
+						c.bind(0x4000, p.addr, relay.ScopeAny)
+					}
+					binary.BigEndian.PutUint32(data, i)
+					_, _ = v.from.WriteToUDPAddrPort(v.send(data), v.dst)
+					time.Sleep(time.Duration(50+i%7*100) * time.Microsecond)
+				}
+			})
+			for i := range uint32(all) {
+				b, _ := v.to.next(patience)
+				if b == nil {
+					t.Fatalf("%d of %d are missing", all-i, all)
+				}
+				if got := binary.BigEndian.Uint32(b[len(b)-200:]); got != i {
+					t.Fatalf("got number %d, want %d", got, i)
+				}
+			}
+			sending.Wait()
+			if took := w.kernel.Report().Taken - begun; took < 100 {
+				t.Errorf("the kernel took %d of %d: %+v", took, all, w.kernel.Report())
+			}
+		}
+	})
+}
+
+// A limit of bits per second takes every flow out of the kernel before its setter returns.
+// Where a client goes, its flows go: to peers, and between two clients.
+func TestFlowsFollowTheirClient(t *testing.T) {
+	families(t, func(t *testing.T, w *world) {
+		c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+		c.bind(0x4000, p.addr, relay.ScopeAny)
+		d := w.client()
+		c.bind(0x4001, d.r.Addr(), relay.ScopeAny)
+		d.bind(0x4002, c.r.Addr(), relay.ScopeAny)
+		ways := func() []way {
+			return []way{c.up(0x4000, p), c.down(0x4000, p), c.over(0x4001, d, 0x4002), d.over(0x4002, c, 0x4001)}
+		}
+		for _, v := range ways() {
+			w.moved(v)
+		}
+		former, entries := *c, w.entries()
+		next, src := w.come()
+		if err := c.r.Await(src); err != nil {
+			t.Fatal(err)
+		}
+		former.down(0x4000, p).pass(random(50)) // it may still be there
+		c.endpoint = next
+		data := random(60)
+		next.to(w.server, framed(0x4000, data))
+		p.expect(c.r.Addr(), data)
+		await(t, "the client is at its new address", func() bool { return c.r.Tuple().Client == next.addr })
+		former.to(w.server, framed(0x4000, random(70))) // goes nowhere: what comes next at the peer is not that
+		for _, v := range ways() {
+			v.pass(random(80))
+			w.moved(v)
+		}
+		if n := w.entries(); n != entries {
+			t.Errorf("%d entries, before it went %d", n, entries)
+		}
+		if b, from := former.next(50 * time.Millisecond); b != nil {
+			t.Errorf("%q from %v came to where the client was", b, from)
+		}
+	})
+}
+
+func TestLimitTakesFlowsOut(t *testing.T) {
+	families(t, func(t *testing.T, w *world) {
+		c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+		for _, set := range []func(int64){w.SetBitsPerSecond, w.SetTotalBitsPerSecond} {
+			c.bind(0x4000, p.addr, relay.ScopeAny)
+			w.moved(c.up(0x4000, p))
+			set(1 << 40)
+			if n := w.entries(); n != 0 {
+				t.Errorf("%d entries under a limit", n)
+			}
+			c.up(0x4000, p).pass([]byte("by the sockets"))
+			c.bind(0x4000, p.addr, relay.ScopeAny)
+			if n := w.entries(); n != 0 {
+				t.Errorf("%d entries under a limit", n)
+			}
+			set(0)
+		}
+	})
+}
+
+// What has run out, by the kernel's own clock, is left to the sockets; so is everything when user space is silent.
+func TestExpiry(t *testing.T) {
+	families(t, func(t *testing.T, w *world) {
+		c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+		c.bind(0x4000, p.addr, relay.ScopeAny)
+		v := c.up(0x4000, p)
+		w.moved(v)
+		for slot, f := range w.kernel.flows {
+			if f != nil {
+				w.kernel.Extend(slot, 0)
+			}
+		}
+		time.Sleep(20 * time.Millisecond) // the program's clock has ticks
+		before := w.kernel.Report()
+		v.pass([]byte("too late"))
+		if r := w.kernel.Report(); r.Taken != before.Taken || r.Left[Expired] != before.Left[Expired]+1 {
+			t.Errorf("before %+v, after %+v", before, r)
+		}
+	})
+}
+
+// Another program on the interface stays, and sees what comes in first. An interface that goes takes its flows with it to the
+// sockets, and one that comes gives them back.
+func TestOthersAndChanges(t *testing.T) {
+	families(t, func(t *testing.T, w *world) {
+		name := fmt.Sprintf("c%d", w.family)
+		i, err := net.InterfaceByName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+			Type: ebpf.SchedCLS, Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()}, License: "GPL",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer other.Close()
+		l, err := link.AttachTCX(link.TCXOptions{Interface: i.Index, Program: other, Attach: ebpf.AttachTCXIngress})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+		c.bind(0x4000, p.addr, relay.ScopeAny)
+		w.moved(c.up(0x4000, p))
+		q, err := link.QueryPrograms(link.QueryOptions{Target: i.Index, Attach: ebpf.AttachTCXIngress})
+		if err != nil || len(q.Programs) != 2 {
+			t.Fatalf("%+v, %v: want two programs", q, err)
+		}
+		info, err := other.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id, _ := info.ID(); q.Programs[0].ID != id {
+			t.Error("the other program is not the first any more")
+		}
+		out := fmt.Sprintf("p%d", w.family)
+		run(t, "ip link set "+out+" down")
+		await(t, "no entry for what has no route", func() bool { return w.entries() < 2 })
+		run(t, "ip link set "+out+" up")
+		if w.family == 6 {
+			run(t, "ip address replace "+address(6, 26, 2).String()+"/64 dev "+out+" nodad") // it went with the link
+		}
+		await(t, "entries again", func() bool { return w.entries() == 2 })
+		w.moved(c.up(0x4000, p))
+	})
+}
+
+func await(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(2 * patience); !f(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("in vain: %s", what)
+		}
+	}
+}
+
+// A TCP download over the interface gets every byte while the program comes, relays and goes.
+func TestPassesTCPBy(t *testing.T) {
+	families(t, func(t *testing.T, w *world) {
+		a := net.TCPAddrFromAddrPort(netip.AddrPortFrom(address(w.family, 10+w.family, 1), 0))
+		var l *net.TCPListener
+		var err error
+		w.clients.in(func() { l, err = net.ListenTCP("tcp", a) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		const size = 64 << 20
+		var serving sync.WaitGroup
+		serving.Go(func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			b := make([]byte, 64<<10)
+			for range size / len(b) {
+				if _, err := c.Write(b); err != nil {
+					return
+				}
+			}
+		})
+		down, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer down.Close()
+		got := make(chan int64, 1)
+		serving.Go(func() {
+			n, _ := io.Copy(io.Discard, down)
+			got <- n
+		})
+		c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+		for range 5 {
+			c.bind(0x4000, p.addr, relay.ScopeAny)
+			w.moved(c.up(0x4000, p))
+			c.bind(0x4000, netip.AddrPortFrom(p.addr.Addr(), 9), relay.ScopeAny)
+		}
+		if n := <-got; n != size {
+			t.Errorf("%d bytes of %d came", n, size)
+		}
+		serving.Wait()
+	})
+}
+
+// Without the rights there is an error that names them, and no more harm.
+func TestSaysWhatIsMissing(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	runtime.LockOSThread() // and never unlocked: the thread has no rights any more
+	header, data := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		t.Fatal(err)
+	}
+	k, err := New(Config{})
+	if err == nil || k != nil || !strings.Contains(err.Error(), "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,158 @@
+//go:build !portable && (amd64 || arm64 || riscv64)
+
+package offload
+
+import (
+	"bytes"
+	"flag"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+var datagrams = flag.Int("datagrams", 20000, "how many random datagrams the program is given")
+
+// passOn and redirected are the program's verdicts: TCX_NEXT, TCX_REDIRECT.
+const (
+	passOn     = ^uint32(0)
+	redirected = 7
+)
+
+// The program says of any frame what the model says: random ones of known flows, padded, spoiled, cut off, garbage.
+func TestProgramAgainstModel(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	k, err := New(Config{Flows: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	k.lenient = true
+	hands := newSpace(t)
+	joined(t, "m0", 40, hands)
+	if err := k.refresh(); err != nil {
+		t.Fatal(err)
+	}
+	m := model{}
+	var legs []relay.Leg
+	enter := func(in, out relay.Leg) {
+		slot, ok := k.Enter(in, out, time.Hour)
+		if !ok || !k.flows[slot].placed {
+			t.Fatalf("the table does not take %v", in)
+		}
+		k.states[slot].Taken = 1
+		m[in] = out
+		legs = append(legs, in)
+	}
+	for _, family := range []int{4, 6} {
+		far, near := address(family, 40, 1), address(family, 40, 2)
+		at := func(a netip.Addr, port int) netip.AddrPort { return netip.AddrPortFrom(a, uint16(port)) }
+		client, server, local, peer := at(far, 5000), at(near, 3478), at(near, 50000), at(far, 6000)
+		enter(relay.Leg{From: client, To: server, Channel: 0x4000}, relay.Leg{From: local, To: peer})
+		enter(relay.Leg{From: peer, To: local}, relay.Leg{From: server, To: client, Channel: 0x4000})
+		enter(relay.Leg{From: client, To: server, Channel: 0x7fff}, relay.Leg{From: server, To: at(far, 5001), Channel: 0x4fff})
+	}
+	r := rand.New(rand.NewPCG(1, uint64(time.Now().UnixNano())))
+	taken, failed := 0, 0
+	for range *datagrams {
+		k.beat()
+		in := legs[r.IntN(len(legs))]
+		f := frame{in.From, in.To, byte(r.Uint32()), byte(r.Uint32()), make([]byte, r.IntN(1440))}
+		for j := range f.data {
+			f.data[j] = byte(r.Uint32())
+		}
+		if in.Channel != 0 {
+			f.data = framed(in.Channel, f.data)
+			f.data = append(f.data, make([]byte, r.IntN(5))...)
+			if r.IntN(2) == 0 {
+				copy(f.data[len(f.data)-min(len(f.data), 3):], []byte{1, 2, 3})
+			}
+		}
+		b := f.bytes()
+		if r.IntN(3) == 0 {
+			b = spoil(r, b)
+		}
+		before := b
+		ret, got, err := k.objects.Turn.Test(bytes.Clone(b))
+		if err != nil {
+			continue // the kernel takes no frame as short as that, or of that kind
+		}
+		for s := range k.states {
+			k.states[s].Taken = 1
+		}
+		parsed, good, none, ok := parseFrame(b, 1)
+		var want frame
+		if ok {
+			want, ok = m.relay(parsed, 1500)
+		}
+		if !ok {
+			if ret != passOn || !bytes.Equal(got, before) {
+				t.Fatalf("%x: verdict %d, and %x is left; the sockets should have had it as it was", b, ret, got)
+			}
+			continue
+		}
+		taken++
+		if ret == passOn { // by chance the checksum looked like one that is left to the interface
+			failed++
+			continue
+		}
+		out, right, zero, ok := parseFrame(got, 0)
+		if ret != redirected || !ok || right != good && !none || zero != none {
+			t.Fatalf("%x: verdict %d, %x, checksum %v %v, of the original %v %v", b, ret, got, right, zero, good, none)
+		}
+		if out.from != want.from || out.to != want.to || out.tos != want.tos || out.ttl != want.ttl || !bytes.Equal(out.data, want.data) {
+			t.Fatalf("%x\nleaves as %+v\nwant      %+v", b, out, want)
+		}
+	}
+	t.Logf("%d datagrams, %d taken, %d passed by chance", *datagrams, taken, failed)
+	if taken < *datagrams/4 || failed > 2+taken/5000 {
+		t.Errorf("%d of %d were taken, %d of them only by the model: %+v", taken, *datagrams, failed, k.Report())
+	}
+}
+
+// The program in the repository is what its source says.
+func TestProgramIsCompiled(t *testing.T) {
+	clang, err := exec.LookPath("clang-14")
+	if err != nil {
+		t.Skip("needs clang-14 (Debian: apt install clang-14 llvm libbpf-dev)")
+	}
+	dir := t.TempDir()
+	line, err := os.ReadFile("generate.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, flags, _ := strings.Cut(string(line), `-cflags "`)
+	flags, _, _ = strings.Cut(flags, `"`)
+	args := append(strings.Fields(flags), "-target", "bpfel", "-g", "-c", "bpf/relay.c", "-o", filepath.Join(dir, "relay.o"))
+	if out, err := exec.Command(clang, args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	text := func(file string) string {
+		sections := []string{"-O", "binary"}
+		var all bytes.Buffer
+		for _, s := range []string{"tcx/ingress", ".text", ".rodata", "license"} {
+			out := filepath.Join(dir, "section")
+			args := append(append([]string{}, sections...), "--only-section="+s, file, out)
+			if b, err := exec.Command("llvm-objcopy-14", args...).CombinedOutput(); err != nil {
+				t.Skipf("needs llvm-objcopy-14: %v %s", err, b)
+			}
+			b, err := os.ReadFile(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Write(b)
+		}
+		return all.String()
+	}
+	if text(filepath.Join(dir, "relay.o")) != text("program_bpfel.o") {
+		t.Error("program_bpfel.o is not what bpf/relay.c says: go generate ./turnsrv/relay/offload")
+	}
+}

@@ -1,0 +1,199 @@
+//go:build !portable && (amd64 || arm64 || riscv64)
+
+package offload
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
+)
+
+// A way from an interface to an interface is trusted only after flows that moved to it were seen to live on: frames can vanish
+// in silence, and the counters of whoever sent them would not say so. Until then its flows are held on the sockets, but for a
+// few that try it.
+
+// Of trying, in the nanoseconds of the monotonic clock.
+const (
+	again  = uint64(10 * time.Second) // when a pair that told nothing may try anew
+	pardon = uint64(time.Hour)        // when an interface that was given up may
+)
+
+const (
+	candidates = 4    // pairs that try a way at once
+	watches    = 256  // pairs that are watched at once, those of trusted ways included
+	scanned    = 8192 // slots that are looked at in a tick
+	strikes    = 3    // flows of a trusted way that fell silent one after the other before it has to prove itself anew
+)
+
+var trustNames = [...]string{untried: "untried", trying: "trial", doubted: "doubted", trusted: "trusted", condemned: "condemned"}
+
+const (
+	untried = iota
+	trying
+	doubted // a flow fell silent; it is looked whether the sockets bring it back
+	trusted
+	condemned
+)
+
+// passage is how flows come in, and where they leave.
+type passage struct {
+	in, out int // indexes of interfaces
+}
+
+// proof is what has been seen of a passage.
+type proof struct {
+	passage
+	trust   int
+	reason  string // of condemned
+	trials  int    // pairs that try it now
+	strikes int
+}
+
+// proven is what there is to know of how a flow passes.
+func (k *Kernel) proven(in, out int) *proof {
+	at := passage{in, out}
+	p := k.proofs[at]
+	if p == nil {
+		p = &proof{passage: at}
+		if k.lenient {
+			p.trust = trusted
+		}
+		k.proofs[at] = p
+	}
+	return p
+}
+
+// assign gives a flow the proof of its passage, and holds it if that asks for it.
+func (k *Kernel) assign(f *flow, p *proof) {
+	if f.proof != p {
+		f.proof, f.chosen, f.apart, f.watched, f.retry, f.strikes = p, false, false, false, 0, 0
+	}
+	k.settle(f)
+}
+
+// settle holds a flow on the sockets, or lets it go.
+func (k *Kernel) settle(f *flow) {
+	f.held = f.apart || f.proof.trust != trusted && !f.chosen
+	held := uint32(0)
+	if f.held {
+		held = 1
+	}
+	if s := &k.states[f.slot]; atomic.LoadUint32(&s.Held) != held {
+		atomic.StoreUint32(&s.Held, held)
+	}
+}
+
+// settleAll does so with every flow of a passage.
+func (k *Kernel) settleAll(p *proof) {
+	for _, f := range k.flows {
+		if f != nil && f.proof == p {
+			k.settle(f)
+		}
+	}
+}
+
+// prove goes on with what is being tried, and looks for more to try. It has k.mu.
+func (k *Kernel) prove(now uint64) {
+	if k.closed || k.lenient {
+		return
+	}
+	k.pairs = slices.DeleteFunc(k.pairs, func(p *pair) bool {
+		if !k.step(p, now) {
+			return false
+		}
+		k.retire(p, now)
+		return true
+	})
+	for range min(scanned, len(k.flows)) {
+		k.cursor = (k.cursor + 1) % len(k.flows)
+		if f := k.flows[k.cursor]; f != nil && f.placed {
+			k.consider(f, now)
+		}
+	}
+}
+
+// consider begins to watch a flow if it should be.
+func (k *Kernel) consider(f *flow, now uint64) {
+	if f.apart && now >= f.retry {
+		f.apart, f.watched = false, false
+		k.settle(f)
+	}
+	b := f.back
+	if b == nil || !b.placed || f.watched || b.watched || f.apart || b.apart {
+		return
+	}
+	s, o := &k.states[f.slot], &k.states[b.slot]
+	u, v := f.proof, b.proof
+	switch {
+	case u.trust == trusted && v.trust == trusted:
+		// Who was silent before the move says nothing by being silent after it.
+		if atomic.LoadUint32(&s.Taken) != 0 && ago(now, atomic.LoadUint64(&o.Last)) < lives && len(k.pairs) < watches {
+			k.watch(f, b, now, true)
+		}
+	case atomic.LoadUint64(&s.Passed) != 0 && ago(now, atomic.LoadUint64(&s.Last)) < recent && k.heard(b):
+		if u.tries() && v.tries() && now >= f.retry && now >= b.retry {
+			k.watch(f, b, now, false)
+		}
+	}
+}
+
+// ago is how long before now a time was that the program may have set since.
+func ago(now, t uint64) uint64 { return now - min(now, t) }
+
+// tries reports whether a passage is trusted, or another pair may try it.
+func (p *proof) tries() bool {
+	return p.trust == trusted || (p.trust == untried || p.trust == trying) && p.trials < candidates
+}
+
+// heard reports whether a flow has ever had a datagram.
+func (k *Kernel) heard(f *flow) bool {
+	s := k.sample(f)
+	return s.all() > 0
+}
+
+// condemn gives an interface up: what comes in there stays on the sockets.
+func (k *Kernel) condemn(p *proof, reason string) {
+	p.trust, p.reason = condemned, reason
+	if l := k.links[p.in]; l != nil {
+		_ = l.Close()
+		delete(k.links, p.in)
+	}
+	k.failed[p.in] = failure{errors.New(reason), now() + pardon}
+	k.log.Warn("what the kernel relayed from this interface did not arrive; the sockets relay it again",
+		"interface", k.name(p.in), "to", k.name(p.out), "mode", "tcx", "reason", reason)
+	for slot, f := range k.flows {
+		if f != nil && f.proof != nil && f.proof.in == p.in {
+			_ = k.place(slot, f)
+		}
+	}
+}
+
+// forget drops what has been seen of an interface that is not what it was.
+func (k *Kernel) forget(index int) {
+	delete(k.failed, index)
+	for at := range k.proofs {
+		if at.in == index || at.out == index {
+			delete(k.proofs, at)
+		}
+	}
+}
+
+func (k *Kernel) name(index int) string { return k.net.byIndex[index].Name }
+
+// report lists the proofs by their interfaces.
+func (k *Kernel) report() (all []Proof) {
+	for at, p := range k.proofs {
+		all = append(all, Proof{k.name(at.in), k.name(at.out), "tcx", trustNames[p.trust], p.reason})
+	}
+	slices.SortFunc(all, func(a, b Proof) int { return cmp.Or(cmp.Compare(a.In, b.In), cmp.Compare(a.Out, b.Out)) })
+	return all
+}
+
+// opposite is the key of the flow that brings the answers to this one.
+func (f *flow) opposite() programKey {
+	return keyOf(relay.Leg{From: f.out.To, To: f.out.From, Channel: f.out.Channel})
+}

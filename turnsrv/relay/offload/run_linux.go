@@ -1,0 +1,107 @@
+//go:build !portable && (amd64 || arm64 || riscv64)
+
+package offload
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/netwatch"
+)
+
+const (
+	// beatEvery is how often the process gives a sign of life. The program waits a second for one.
+	beatEvery = 100 * time.Millisecond
+	// lookEvery is for what the kernel does not tell of, such as another MTU.
+	lookEvery = 5 * time.Second
+)
+
+// Run keeps the program going, and follows changed addresses, routes and interfaces, until ctx ends.
+func (k *Kernel) Run(ctx context.Context) error {
+	changed := make(chan struct{}, 1)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- netwatch.Run(ctx, func() {
+			select {
+			case changed <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	following := make(chan struct{})
+	go func() {
+		defer close(following)
+		look := time.NewTicker(lookEvery)
+		defer look.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			case <-look.C:
+			}
+			k.follow()
+		}
+	}()
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			<-following
+			return <-ended
+		case <-tick.C:
+			k.mu.Lock()
+			k.beat()
+			k.prove(now())
+			k.mu.Unlock()
+		}
+	}
+}
+
+func (k *Kernel) beat() {
+	if !k.closed {
+		atomic.StoreUint64(k.alive, now())
+	}
+}
+
+// refresh looks at the interfaces, lets go of those that are gone, and forgets what was seen of those that have changed.
+func (k *Kernel) refresh() error {
+	n, err := look()
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	was := k.net
+	k.net = n
+	for i := range was.byIndex {
+		link, addrs := was.changed(n, i)
+		f, failed := k.failed[i]
+		if link || failed && (addrs || f.until != 0 && f.until < now()) {
+			k.forget(i)
+		}
+	}
+	for i, l := range k.links {
+		if _, ok := n.byIndex[i]; !ok {
+			_ = l.Close()
+			delete(k.links, i)
+		}
+	}
+	return nil
+}
+
+// follow places every flow anew. Others have their turn in between.
+func (k *Kernel) follow() {
+	if err := k.refresh(); err != nil {
+		return // the next look may fare better; until then routes are as they were
+	}
+	for slot := range k.flows {
+		k.mu.Lock()
+		if f := k.flows[slot]; f != nil && !k.closed {
+			_ = k.place(slot, f)
+		}
+		k.mu.Unlock()
+	}
+}

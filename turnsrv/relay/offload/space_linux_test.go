@@ -1,0 +1,181 @@
+//go:build !portable && (amd64 || arm64 || riscv64)
+
+package offload
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const patience = 5 * time.Second
+
+// alone runs the test in a process and a network namespace of its own, and reports whether this is that process. Where there
+// are no rights for that, or the kernel is too old, it skips the test and says why.
+//
+// Those that mostly wait are told so, and run beside each other.
+func alone(t *testing.T, waits ...bool) bool {
+	t.Helper()
+	const mark = "CROLANG_OFFLOAD_ALONE"
+	if os.Getenv(mark) == t.Name() {
+		run(t, "ip link set lo up")
+		return true
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: programs in the kernel, network namespaces")
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("needs ip (Debian: apt install iproute2)")
+	}
+	k, err := New(Config{Flows: 4})
+	if err != nil {
+		t.Skipf("needs a kernel that lets it: %v", err)
+	}
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(waits) > 0 {
+		t.Parallel()
+	}
+	args := []string{"-test.run", "^" + t.Name() + "$", "-test.v=" + fmt.Sprint(testing.Verbose()), "-test.timeout", "10m", "-datagrams", fmt.Sprint(*datagrams)}
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), mark+"="+t.Name())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	} else if testing.Verbose() {
+		t.Logf("%s", out)
+	}
+	return false
+}
+
+func run(t testing.TB, line string) {
+	t.Helper()
+	words := strings.Fields(line)
+	if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", line, err, out)
+	}
+}
+
+// space is a network namespace with a thread in it.
+type space struct {
+	testing.TB
+	tid  int
+	work chan func()
+}
+
+func newSpace(t testing.TB) *space {
+	t.Helper()
+	s := &space{TB: t, work: make(chan func())}
+	begun := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		s.tid = unix.Gettid()
+		begun <- err
+		for f := range s.work {
+			f()
+		}
+	}()
+	if err := <-begun; err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { close(s.work) })
+	s.run("ip link set lo up")
+	return s
+}
+
+// in calls f in the namespace.
+func (s *space) in(f func()) {
+	done := make(chan struct{})
+	s.work <- func() { defer close(done); f() }
+	<-done
+}
+
+func (s *space) run(line string) {
+	s.Helper()
+	s.in(func() { run(s, line) })
+}
+
+// joined joins this namespace and another by a veth pair, with the addresses ending in 2 here and in 1 there.
+func joined(t testing.TB, name string, number int, to *space) {
+	t.Helper()
+	there := name + "x"
+	t.Cleanup(func() { _ = exec.Command("ip", "link", "delete", name).Run() }) // the namespaces linger
+	run(t, fmt.Sprintf("ip link add %s type veth peer name %s netns %d", name, there, to.tid))
+	run(t, fmt.Sprintf("ip address add 198.18.%d.2/24 dev %s", number, name))
+	run(t, fmt.Sprintf("ip address add fd00:0:0:%d::2/64 dev %s nodad", number, name))
+	run(t, "ip link set "+name+" up")
+	to.run(fmt.Sprintf("ip address add 198.18.%d.1/24 dev %s", number, there))
+	to.run(fmt.Sprintf("ip address add fd00:0:0:%d::1/64 dev %s nodad", number, there))
+	to.run("ip link set " + there + " up")
+}
+
+func address(family, number, host int) netip.Addr {
+	if family == 4 {
+		return netip.MustParseAddr(fmt.Sprintf("198.18.%d.%d", number, host))
+	}
+	return netip.MustParseAddr(fmt.Sprintf("fd00:0:0:%d::%d", number, host))
+}
+
+// endpoint is a UDP socket in a namespace.
+type endpoint struct {
+	testing.TB
+	*net.UDPConn
+	addr netip.AddrPort
+}
+
+func (s *space) endpoint(ip netip.Addr) *endpoint {
+	s.Helper()
+	var c *net.UDPConn
+	var err error
+	s.in(func() { c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 0))) })
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { _ = c.Close() })
+	_ = c.SetReadBuffer(4 << 20)
+	return &endpoint{s.TB, c, netip.AddrPortFrom(ip, c.LocalAddr().(*net.UDPAddr).AddrPort().Port())}
+}
+
+func (e *endpoint) to(a netip.AddrPort, b []byte) {
+	e.Helper()
+	if _, err := e.WriteToUDPAddrPort(b, a); err != nil {
+		e.Fatal(err)
+	}
+}
+
+// next is the next datagram within a time, and where it came from; nil: there is none.
+func (e *endpoint) next(within time.Duration) ([]byte, netip.AddrPort) {
+	e.Helper()
+	b := make([]byte, 64<<10)
+	_ = e.SetReadDeadline(time.Now().Add(within))
+	n, from, err := e.ReadFromUDPAddrPort(b)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, from
+	}
+	if err != nil {
+		e.Fatal(err)
+	}
+	return b[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+}
+
+func (e *endpoint) expect(from netip.AddrPort, want []byte) {
+	e.Helper()
+	got, a := e.next(patience)
+	if a != from || !bytes.Equal(got, want) {
+		e.Fatalf("got %d bytes %.40x from %s, want %d bytes %.40x from %s", len(got), got, a, len(want), want, from)
+	}
+}
