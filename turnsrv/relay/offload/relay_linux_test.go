@@ -22,13 +22,18 @@ import (
 type world struct {
 	testing.TB
 	*relay.Plane
-	kernel        *Kernel
-	clients, peer *space
-	family        int
-	server        netip.AddrPort
+	kernel           *Kernel
+	clients, peer    *space
+	family           int
+	way              Way
+	ways             []Way      // where way is auto
+	clientAt, peerAt netip.Addr // of clients and peers
+	flows            int        // the most
+	server           netip.AddrPort
 
 	mu   sync.Mutex
-	seen map[netip.AddrPort]relay.Source
+	seen map[netip.AddrPort]relay.Source // by what the server sees of a client
+	last relay.Source                    // of these
 	log  bytes.Buffer
 }
 
@@ -48,34 +53,65 @@ func (w *world) said(text string) int {
 
 func (w *world) HandleSTUN(src relay.Source, msg []byte) {
 	w.mu.Lock()
-	w.seen[src.Client] = src
+	w.seen[src.Client], w.last = src, src
 	w.mu.Unlock()
 	src.Send(msg)
 }
 
-// newWorld makes one in which every way is trusted.
-func newWorld(t *testing.T, family int, change ...func(*relay.Config)) *world {
+// auto is no way: the Kernel is to choose.
+const auto = numWays
+
+// newWorld makes one in which every way is trusted. It has peers behind another interface than clients, or, for XDP, behind
+// the same one.
+func newWorld(t *testing.T, family int, v Way, change ...func(*relay.Config)) *world {
 	t.Helper()
-	w := newProvingWorld(t, family, change...)
+	w := newProvingWorld(t, family, v, change...)
 	w.kernel.mu.Lock()
 	w.kernel.lenient = true
 	w.kernel.mu.Unlock()
 	return w
 }
 
-func newProvingWorld(t *testing.T, family int, change ...func(*relay.Config)) *world {
+func newProvingWorld(t *testing.T, family int, v Way, change ...func(*relay.Config)) *world {
 	t.Helper()
-	w := &world{TB: t, family: family, seen: map[netip.AddrPort]relay.Source{}}
-	w.clients, w.peer = newSpace(t), newSpace(t)
+	w := newBareWorld(t, family)
+	w.way = v
+	w.clients = newSpace(t)
+	w.peer = w.clients
 	joined(t, fmt.Sprintf("c%d", family), 10+family, w.clients)
-	joined(t, fmt.Sprintf("p%d", family), 20+family, w.peer)
+	if v == TCX {
+		w.peer = newSpace(t)
+		joined(t, fmt.Sprintf("p%d", family), 20+family, w.peer)
+	} else {
+		w.clients.run(fmt.Sprintf("ethtool -K c%dx gro on", family))
+	}
+	w.peerAt = address(family, w.number(), 1)
+	w.start(t, netip.AddrPortFrom(address(family, 10+family, 2), 0), relay.Family{Bind: address(family, w.number(), 2)}, change...)
+	return w
+}
+
+// newBareWorld has no network yet, and does not run.
+func newBareWorld(t *testing.T, family int) *world {
+	t.Helper()
+	w := &world{TB: t, family: family, way: auto, flows: 256, seen: map[netip.AddrPort]relay.Source{}}
+	w.clientAt, w.peerAt = address(family, 10+family, 1), address(family, 20+family, 1)
+	return w
+}
+
+// start begins with serving, at an address and with relays in a place.
+func (w *world) start(t *testing.T, listen netip.AddrPort, place relay.Family, change ...func(*relay.Config)) {
+	t.Helper()
 	var err error
-	if w.kernel, err = New(Config{Flows: 256, Logger: slog.New(slog.NewTextHandler(w, nil))}); err != nil {
+	ours := Config{Flows: w.flows, Logger: slog.New(slog.NewTextHandler(w, nil))}
+	ours.Ways = w.ways
+	if w.way != auto {
+		ours.Ways = []Way{w.way}
+	}
+	if w.kernel, err = New(ours); err != nil {
 		t.Fatal(err)
 	}
 	cfg := relay.Config{Handler: w, PortMin: 30000, PortMax: 32000, Workers: 2, Kernel: w.kernel}
-	place := relay.Family{Bind: address(family, 20+family, 2)}
-	if family == 4 {
+	if w.family == 4 {
 		cfg.IPv4 = place
 	} else {
 		cfg.IPv6 = place
@@ -86,7 +122,7 @@ func newProvingWorld(t *testing.T, family int, change ...func(*relay.Config)) *w
 	if w.Plane, err = relay.New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	if w.server, err = w.ListenUDP(netip.AddrPortFrom(address(family, 10+family, 2), 0)); err != nil {
+	if w.server, err = w.ListenUDP(listen); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -111,7 +147,20 @@ func newProvingWorld(t *testing.T, family int, change ...func(*relay.Config)) *w
 			t.Error(err)
 		}
 	})
-	return w
+}
+
+// number is that of the link to the peers.
+func (w *world) number() int {
+	if w.way == TCX {
+		return 20 + w.family
+	}
+	return 10 + w.family
+}
+
+// far is a peer.
+func (w *world) far() *endpoint {
+	w.Helper()
+	return w.peer.endpoint(w.peerAt)
 }
 
 // entries counts those of the kernel's table.
@@ -133,7 +182,7 @@ type client struct {
 // come is an end in the clients' network that the server knows, and its path.
 func (w *world) come() (*endpoint, relay.Source) {
 	w.Helper()
-	e := w.clients.endpoint(address(w.family, 10+w.family, 1))
+	e := w.clients.endpoint(w.clientAt)
 	msg := make([]byte, 20)
 	binary.BigEndian.PutUint16(msg, 1)
 	binary.BigEndian.PutUint32(msg[4:], 0x2112A442)
@@ -141,7 +190,11 @@ func (w *world) come() (*endpoint, relay.Source) {
 	e.expect(w.server, msg)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return e, w.seen[e.addr]
+	src, ok := w.seen[e.addr]
+	if !ok {
+		src = w.last // behind a NAT
+	}
+	return e, src
 }
 
 func (w *world) client() *client {
@@ -215,7 +268,9 @@ func families(t *testing.T, f func(t *testing.T, w *world)) {
 		return
 	}
 	for _, family := range []int{4, 6} {
-		t.Run(fmt.Sprintf("IPv%d", family), func(t *testing.T) { f(t, newWorld(t, family)) })
+		for _, v := range []Way{TCX, Native} {
+			t.Run(fmt.Sprintf("IPv%d %s", family, v), func(t *testing.T) { f(t, newWorld(t, family, v)) })
+		}
 	}
 }
 
@@ -233,8 +288,10 @@ func TestRelays(t *testing.T) {
 	families(t, func(t *testing.T, w *world) {
 		for _, offloaded := range []string{"on", "off"} {
 			w.clients.run(fmt.Sprintf("ethtool -K c%dx tx %s", w.family, offloaded))
-			w.peer.run(fmt.Sprintf("ethtool -K p%dx tx %s", w.family, offloaded))
-			c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+			if w.way == TCX {
+				w.peer.run(fmt.Sprintf("ethtool -K p%dx tx %s", w.family, offloaded))
+			}
+			c, p := w.client(), w.far()
 			c.bind(0x4abc, p.addr, relay.ScopeAny)
 			testWay(t, w, c.up(0x4abc, p), func() relay.Direction { return c.r.Stats().Up })
 			testWay(t, w, c.down(0x4abc, p), func() relay.Direction { return c.r.Stats().Down })
@@ -313,7 +370,7 @@ func TestEndsAtOnce(t *testing.T) {
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
-				c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+				c, p := w.client(), w.far()
 				c.bind(0x4000, p.addr, relay.ScopeAny)
 				v := c.down(0x4000, p)
 				w.moved(v)

@@ -19,7 +19,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const patience = 5 * time.Second
+const (
+	patience = 5 * time.Second
+	quick    = 20 * time.Millisecond
+)
 
 // alone runs the test in a process and a network namespace of its own, and reports whether this is that process. Where there
 // are no rights for that, or the kernel is too old, it skips the test and says why.
@@ -48,7 +51,7 @@ func alone(t *testing.T, waits ...bool) bool {
 	if len(waits) > 0 {
 		t.Parallel()
 	}
-	args := []string{"-test.run", "^" + t.Name() + "$", "-test.v=" + fmt.Sprint(testing.Verbose()), "-test.timeout", "10m", "-datagrams", fmt.Sprint(*datagrams)}
+	args := []string{"-test.run", "^" + t.Name() + "$", "-test.v=" + fmt.Sprint(testing.Verbose()), "-test.timeout", "2h", "-datagrams", fmt.Sprint(*datagrams), "-churn", churn.String()}
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), mark+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
