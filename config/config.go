@@ -66,6 +66,7 @@ type Turn struct {
 	// Alternate has at most one address and port of each family, with a comma between; see [AddrPorts].
 	Alternate string
 	TCPRelays bool
+	Mobility  bool
 	SHA256    bool
 	// NATDiscovery has none or two addresses of each family; see [Outlets].
 	NATDiscovery []string

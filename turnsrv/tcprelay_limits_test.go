@@ -367,3 +367,17 @@ func TestTCPRelayWhereTheBrokerAuthorises(t *testing.T) {
 	_, err := same.Connect(within(t), a.Relayed)
 	wantCode(t, "Connect to a relay of one's own, without a permission there", err, 447)
 }
+
+// A client that asks for a mobility ticket too has its relay for TCP, and no ticket.
+func TestTCPRelayHasNoTicket(t *testing.T) {
+	s := startServer(t, func(c *Config) { offersTCP(c); c.Settings.Mobility = true })
+	c := s.client(t, "tcp", s.plain, "n")
+	m := must(c.Do(within(t), stunmsg.AllocateRequest, func(w *stunmsg.Builder) {
+		w.Attr(stunmsg.AttrRequestedTransport, []byte{6, 0, 0, 0}).Attr(stunmsg.AttrMobilityTicket, nil)
+	}))(t)
+	if v, ok := m.Get(stunmsg.AttrMobilityTicket); ok {
+		t.Errorf("a ticket: %x", v)
+	}
+	c.Close()
+	eventually(t, "the allocation is gone", func() bool { return s.Live() == 0 })
+}

@@ -18,6 +18,7 @@ type Allocation struct {
 	Mapped   netip.AddrPort
 	Lifetime time.Duration
 	Token    []byte // RESERVATION-TOKEN, if one was given
+	Ticket   []byte // MOBILITY-TICKET, if one was given; see [Mobile]
 }
 
 // Binding asks for the client's own address as the server sees it, without a credential.
@@ -85,7 +86,11 @@ func asError(t stunmsg.Type, m *stunmsg.Message) error {
 		return nil
 	}
 	if v, ok := m.Get(stunmsg.AttrErrorCode); ok && len(v) >= 4 && m.Type == t.Error() {
-		return &Error{Request: t, Code: int(v[2]&7)*100 + int(v[3]), Reason: string(v[4:])}
+		e := &Error{Request: t, Code: int(v[2]&7)*100 + int(v[3]), Reason: string(v[4:])}
+		if to, ok := m.Get(stunmsg.AttrAlternateServer); ok && e.Code == 300 {
+			e.Alternate, _ = stunmsg.Addr(to)
+		}
+		return e
 	}
 	if m.Type == t.Error() {
 		return &Error{Request: t} // package pion's answer to a peer that it refuses
@@ -127,12 +132,26 @@ func (c *Client) allocate(ctx context.Context, protocol byte, more func(*stunmsg
 		return a, fmt.Errorf("the answer to Allocate has no mapped address: %w", err)
 	}
 	a.Token, _ = m.Get(stunmsg.AttrReservationToken)
+	a.Ticket, _ = m.Get(stunmsg.AttrMobilityTicket)
 	return a, nil
 }
 
 // Both asks for a relayed address in each family (RFC 8656 §7.1): it is for Allocate.
 func Both(w *stunmsg.Builder) {
 	w.Attr(stunmsg.AttrAdditionalAddressFamily, []byte{stunmsg.FamilyIPv6, 0, 0, 0})
+}
+
+// Mobile asks for a ticket (RFC 8016 §3.1.1): it is for Allocate.
+func Mobile(w *stunmsg.Builder) { w.Attr(stunmsg.AttrMobilityTicket, nil) }
+
+// Move brings the allocation that a ticket is for to this client, and returns the next ticket (RFC 8016 §3.2.1).
+func (c *Client) Move(ctx context.Context, ticket []byte) (next []byte, err error) {
+	m, err := c.Do(ctx, stunmsg.RefreshRequest, func(w *stunmsg.Builder) { w.Attr(stunmsg.AttrMobilityTicket, ticket) })
+	if err != nil {
+		return nil, err
+	}
+	next, _ = m.Get(stunmsg.AttrMobilityTicket)
+	return next, nil
 }
 
 // Refresh asks for a lifetime; 0 gives the allocation back. It returns what was granted.

@@ -32,10 +32,11 @@ type Directory interface {
 	Banned(node string) bool
 	// Connected reports whether the Node is connected to a Broker.
 	Connected(node string) bool
-	// Opened, Ended, Refused and Observed add an event to the Node's why-record: an allocation was opened or has ended,
-	// or something was refused or would be under another setting. They are called only for Nodes that have
-	// authenticated. One Ended follows each Opened.
+	// Opened, Moved, Ended, Refused and Observed add an event to the Node's why-record: an allocation was opened, has
+	// another address of its client, or has ended, or something was refused or would be under another setting. They are
+	// called only for Nodes that have authenticated. One Ended follows each Opened.
 	Opened(node, detail string)
+	Moved(node, detail string)
 	Ended(node, detail string)
 	Refused(node, detail string)
 	Observed(node, detail string)
@@ -68,6 +69,7 @@ type Settings struct {
 	PeerMode           PeerMode
 	AuthorizedFor      time.Duration // how long an authorisation counts, with PeerMode
 	TCPRelays          bool          // RFC 6062, see [peertcp.Supported]; live allocations stay as they are
+	Mobility           bool          // clients may have tickets, and move by them (RFC 8016)
 	TableBytes         int64         // memory that may be kept for one Node's allocations, by estimate; default 16 MiB
 	Software           string        // SOFTWARE attribute of successful answers; empty: none
 	// Alternate are servers, at most one in each address family, that clients of that family on UDP and TCP are sent to
@@ -114,6 +116,7 @@ type Control struct {
 	plane   Plane
 	engines []*engine
 	nonces  *nonces
+	tickets *tickets
 	sources *sources
 	quota   *quota
 	rates   *nodeRates
@@ -172,6 +175,10 @@ func New(cfg Config) (*Control, error) {
 		rates:   newNodeRates(cfg.Now),
 		live:    make(map[uint64]*session),
 		byNode:  make(map[string]map[uint64]*session),
+	}
+	var err error
+	if c.tickets, err = newTickets(); err != nil {
+		return nil, err
 	}
 	c.Apply(cfg.Settings)
 	for range max(1, cfg.Engines) {
