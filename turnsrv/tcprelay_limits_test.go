@@ -1,6 +1,7 @@
 package turnsrv
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -223,13 +224,20 @@ func TestTCPRelayAttemptsThatNeverConnect(t *testing.T) {
 	})
 	port := blackhole(t)
 	before := s.traces(t)
-	c := s.client(t, "tcp", s.plain, "n")
-	must(c.AllocateTCP(within(t), nil))(t)
+	cred := must(s.keys.Issue("n", time.Hour, time.Now()))(t)
+	// So many requests have to wait for their turn, and the last answers for the clock.
+	all, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c := must(turnclient.Dial(all, turnclient.Options{
+		Transport: "tcp", Addr: s.plain, Username: cred.Username, Password: cred.Password, Timeout: time.Minute,
+	}))(t)
+	defer c.Close()
+	must(c.AllocateTCP(all, nil))(t)
 	idle := tracesNow()
 	codes := make(chan int, 1000)
 	for i := range 1000 {
 		go func() {
-			_, err := c.Connect(within(t), netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 1 + byte(i>>8), byte(i)}), port))
+			_, err := c.Connect(all, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 1 + byte(i>>8), byte(i)}), port))
 			codes <- turnclient.Code(err)
 		}()
 	}
