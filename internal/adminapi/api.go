@@ -273,15 +273,20 @@ type TurnStats struct {
 
 // Offload is what the kernel relays of channels.
 type Offload struct {
-	On         bool              `json:"on"`
-	Reason     string            `json:"reason,omitempty"` // why it is not on, or relays nothing
-	Mode       string            `json:"mode,omitempty"`   // tcx
-	Interfaces []string          `json:"interfaces,omitempty"`
-	Failed     map[string]string `json:"failed,omitempty"` // interfaces that cannot have it, and why
-	Ways       []OffloadWay      `json:"ways,omitempty"`   // how far they are trusted
-	Flows      int               `json:"flows"`            // two for each channel
-	Taken      uint64            `json:"taken"`            // datagrams relayed in the kernel
-	Left       map[string]uint64 `json:"left,omitempty"`   // datagrams of flows that were left to the sockets, by cause
+	On         bool               `json:"on"`
+	Reason     string             `json:"reason,omitempty"` // why it is not on, or relays nothing
+	Interfaces []OffloadInterface `json:"interfaces,omitempty"`
+	Ways       []OffloadWay       `json:"ways,omitempty"` // how far they are trusted
+	Flows      int                `json:"flows"`          // two for each channel
+	Taken      uint64             `json:"taken"`          // datagrams relayed in the kernel
+	Left       map[string]uint64  `json:"left,omitempty"` // datagrams of flows that were left to the sockets, by cause
+}
+
+// OffloadInterface is one on which datagrams of channels come in.
+type OffloadInterface struct {
+	Name   string            `json:"name"`
+	Modes  []string          `json:"modes,omitempty"`  // in which the kernel relays them: tcx, xdp native; none: only the sockets do
+	Failed map[string]string `json:"failed,omitempty"` // modes that are passed over, and why
 }
 
 // OffloadWay is a way through the kernel from an interface to another. Only what is trusted relays more than a trial.

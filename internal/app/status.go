@@ -120,8 +120,16 @@ func (r *reporter) turnStats() adminapi.TurnStats {
 
 // offloaded brings what the kernel relays to the admin API.
 func offloaded(o turnsrv.OffloadReport) adminapi.Offload {
-	out := adminapi.Offload{
-		On: o.On, Reason: o.Reason, Mode: o.Mode, Interfaces: o.Interfaces, Failed: o.Failed, Flows: o.Flows, Taken: o.Taken, Left: o.ByCause(),
+	out := adminapi.Offload{On: o.On, Reason: o.Reason, Flows: o.Flows, Taken: o.Taken, Left: o.ByCause()}
+	for _, i := range o.Interfaces {
+		at := adminapi.OffloadInterface{Name: i.Name, Failed: make(map[string]string)}
+		for _, w := range i.Ways {
+			at.Modes = append(at.Modes, w.String())
+		}
+		for w, why := range i.Failed {
+			at.Failed[w.String()] = why
+		}
+		out.Interfaces = append(out.Interfaces, at)
 	}
 	for _, p := range o.Proofs {
 		out.Ways = append(out.Ways, adminapi.OffloadWay(p))

@@ -301,7 +301,8 @@ func cell(text string) string {
 
 // internalOnly are messages that no configuration and no machine can bring about: a mistake in the program itself.
 var internalOnly = map[string]string{
-	"can't load program: …":                                  "the program is part of the binary",
+	"can't load program: …": "the program is part of the binary",
+	"the driver is not known to lose nothing when a program comes or goes": "such an interface has tcx alone, and nobody is told",
 	"no route by Ethernet":                                   "such a flow stays on the sockets",
 	"another machine asks the CA, or has":                    "waited for, and said to nobody",
 	"asked for … values Redis answered …":                    "no Redis does that; the fleet's finding has it",

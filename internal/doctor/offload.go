@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,17 +26,26 @@ func offloaded(n *notes, o adminapi.Offload) {
 	for _, c := range o.Left {
 		left += c
 	}
-	where := "no interface yet"
+	where := []string{"no interface yet"}
 	if len(o.Interfaces) > 0 {
-		where = strings.Join(o.Interfaces, ", ")
+		where = nil
 	}
-	n.add(OK, "offload", fmt.Sprintf("the kernel relays (%s, %s): %d flows, %d datagrams taken, %d left to the sockets", o.Mode, where, o.Flows, o.Taken, left), "")
+	for _, i := range o.Interfaces {
+		where = append(where, fmt.Sprintf("%s: %s", i.Name, cmp.Or(strings.Join(i.Modes, " and "), "not at all")))
+	}
+	n.add(OK, "offload", fmt.Sprintf("the kernel relays (%s): %d flows, %d datagrams taken, %d left to the sockets", strings.Join(where, ", "), o.Flows, o.Taken, left), "")
 	for _, w := range o.Ways {
 		if w.State != "trusted" && w.State != "condemned" {
 			n.add(OK, "offload", fmt.Sprintf("from %s to %s (%s) the sockets relay until the kernel's way was seen to work: %s", w.In, w.Out, w.Mode, w.State), "")
 		}
 	}
-	for _, i := range slices.Sorted(maps.Keys(o.Failed)) {
-		n.add(Warn, "offload", "the kernel does not relay what comes in on "+i+": "+o.Failed[i], "see the server's log; the sockets relay it")
+	for _, i := range o.Interfaces {
+		for _, mode := range slices.Sorted(maps.Keys(i.Failed)) {
+			level, remedy := OK, ""
+			if len(i.Modes) == 0 {
+				level, remedy = Warn, "see the server's log; the sockets relay it"
+			}
+			n.add(level, "offload", fmt.Sprintf("not by %s on %s: %s", mode, i.Name, i.Failed[mode]), remedy)
+		}
 	}
 }

@@ -82,9 +82,12 @@ function offload(o) {
   if (o.reason) return "nothing: " + o.reason;
   const left = Object.values(o.left ?? {}).reduce((a, b) => a + b, 0);
   const share = o.taken + left ? `, ${Math.floor(100 * o.taken / (o.taken + left))} % of their datagrams` : "";
-  const at = o.interfaces?.length ? ` on ${and(o.interfaces)} (${o.mode})` : ", waiting for the first channel";
-  const proving = (o.ways ?? []).filter((w) => w.state !== "trusted" && w.state !== "condemned").map((w) => `; ${w.in} to ${w.out}: ${w.state}`).join("");
-  const failed = Object.entries(o.failed ?? {}).map(([i, why]) => `; not on ${i}: ${why}`).join("");
+  const all = o.interfaces ?? [];
+  const on = all.filter((i) => i.modes?.length).map((i) => `${i.name} (${and(i.modes)})`);
+  const at = on.length ? ` on ${and(on)}` : all.length ? "" : ", waiting for the first channel";
+  const failed = all.flatMap((i) => Object.entries(i.failed ?? {}).map(([mode, why]) => `; not by ${mode} on ${i.name}: ${why}`)).join("");
+  const proving = (o.ways ?? []).filter((w) => w.state !== "trusted" && w.state !== "condemned")
+    .map((w) => `; ${w.in} to ${w.out} by ${w.mode}: ${w.state}`).join("");
   return `${count(o.flows)} flows${at}${share}${proving}${failed}`;
 }
 

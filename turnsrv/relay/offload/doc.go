@@ -1,13 +1,13 @@
-// Package offload relays flows in the kernel: a program (bpf/relay.c) at the place where datagrams come in on an Ethernet
-// interface (tcx, Linux 6.6) looks up what arrives in a table that a [Kernel] keeps, changes headers and checksum, and sends it
-// on. What it does not find, and everything odd, goes on to the sockets.
+// Package offload relays flows in the kernel: programs (bpf/relay.c) at the place where datagrams come in on an Ethernet
+// interface look up what arrives in a table that a [Kernel] keeps, change headers and checksum, and send it on. What they do
+// not find, and everything odd, goes on to the sockets. Which program takes a flow is its [Way].
 //
 // A way from interface to interface is trusted only once flows that moved there were seen to live on. Until then all are held
 // on the sockets but for a few that try it: such as had traffic in both directions, whose pauses are known. If answers stay out
 // for a second, or the answers to ICE's checks, the flows go back; if the sockets bring answers then, the way is condemned.
 //
-// The program hangs on links that end with the process. While the process gives no sign of life for a second, the program
-// leaves everything to the sockets.
+// The programs hang on links that end with the process. While the process gives no sign of life for a second, they leave
+// everything to the sockets.
 package offload
 
 import (
@@ -20,6 +20,33 @@ type Config struct {
 	// Flows is how many flows there may be; each channel has two. Default 32768, less on machines with very many processors.
 	Flows  int
 	Logger *slog.Logger // nil: discard
+	// Ways are those that may be taken, in this order; Native then on any interface. Default: Native on interfaces that are
+	// known to lose nothing by it (veth), then TCX.
+	Ways []Way
+}
+
+// Way is where the kernel comes by the datagrams of a flow.
+type Way uint8
+
+const (
+	// TCX is behind the driver and what puts datagrams together (tcx, Linux 6.6). It takes any flow.
+	TCX Way = iota
+	// Native is XDP in the driver. It takes flows that leave on the interface on which they come in, to a known neighbour.
+	Native
+	// Generic is XDP behind the driver, for comparison: it sees datagrams that were put together (GRO) as one, and takes none
+	// whose checksum is left to the interface.
+	Generic
+	numWays
+)
+
+var wayNames = [numWays]string{"tcx", "xdp native", "xdp generic"}
+
+// String is the name that logs and reports use.
+func (w Way) String() string {
+	if w < numWays {
+		return wayNames[w]
+	}
+	return "unknown"
 }
 
 // ErrUnsupported is what [New] returns where there is no such thing as an offload, whatever the rights of the process.
@@ -27,13 +54,18 @@ var ErrUnsupported = errors.New("relaying in the kernel needs Linux 6.6 on amd64
 
 // Report says what a [Kernel] does. The numbers are of datagrams since it was made.
 type Report struct {
-	Mode       string            // how the program is attached: tcx
-	Interfaces []string          // with the program, sorted
-	Failed     map[string]string // interfaces that cannot have it, and why
-	Proofs     []Proof           // by interfaces
-	Flows      int               // that there are, those that wait for a route included
-	Taken      uint64            // relayed in the kernel
-	Left       [Causes]uint64    // datagrams of flows that were left to the sockets
+	Interfaces []Interface    // on which flows come in, sorted by name
+	Proofs     []Proof        // by interfaces
+	Flows      int            // that there are, those that wait for a route included
+	Taken      uint64         // relayed in the kernel
+	Left       [Causes]uint64 // datagrams of flows that were left to the sockets
+}
+
+// Interface is one on which flows come in.
+type Interface struct {
+	Name   string
+	Ways   []Way          // by which the kernel relays there
+	Failed map[Way]string // which it does not take any more, and why
 }
 
 // Proof says how far a way through the kernel is trusted. What is not, is relayed by the sockets.

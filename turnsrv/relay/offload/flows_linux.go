@@ -36,6 +36,7 @@ func (k *Kernel) Enter(in, out relay.Leg, life time.Duration) (slot int, ok bool
 	slot = k.free[len(k.free)-1]
 	f := &flow{slot: slot, in: in, out: out, expires: now() + uint64(life), key: keyOf(in)}
 	if err := k.place(slot, f); errors.Is(err, ebpf.ErrKeyExist) {
+		k.depart(slot, f)
 		return 0, false
 	}
 	k.free = k.free[:len(k.free)-1]
@@ -73,17 +74,24 @@ func fits(l relay.Leg) bool {
 
 // place brings the table into line with how a flow can be relayed now. An error says why it is not in the table.
 func (k *Kernel) place(slot int, f *flow) error {
-	r, err := k.way(f)
+	r, err := k.route(f)
 	if err != nil {
 		k.unplace(f)
 		return err
 	}
-	k.assign(f, k.proven(k.net.byAddr[f.in.To.Addr()], r.index))
 	v := programFlow{Slot: uint32(slot), Expires: f.expires, Interface: uint32(r.index), Mtu: uint16(min(r.mtu, 65535))}
+	if err := k.choose(slot, f, r, &v); err != nil {
+		k.unplace(f)
+		return err
+	}
+	k.assign(f, k.proven(passage{k.net.byAddr[f.in.To.Addr()], r.index, Way(v.Way)}))
 	v.Src.W, v.Dst.W, v.Hop.W = words(f.out.From.Addr()), words(f.out.To.Addr()), words(r.hop)
 	v.Sport, v.Dport, v.Channel = big(f.out.From.Port()), big(f.out.To.Port()), big(f.out.Channel)
 	if f.placed && v == f.value {
 		return nil
+	}
+	if f.placed && v.Way != f.value.Way {
+		k.unplace(f) // the new way is not to overtake the old one: the flow begins with the sockets again
 	}
 	flags := ebpf.UpdateExist
 	if !f.placed {
@@ -111,11 +119,8 @@ func (k *Kernel) unplace(f *flow) {
 	}
 }
 
-// way is how a flow leaves, if the program is where it comes in.
-func (k *Kernel) way(f *flow) (route, error) {
-	if err := k.attach(k.net.byAddr[f.in.To.Addr()]); err != nil {
-		return route{}, err
-	}
+// route is how a flow leaves.
+func (k *Kernel) route(f *flow) (route, error) {
 	r, err := k.router.find(f.out.From.Addr(), f.out.To.Addr())
 	if err != nil {
 		return r, err
@@ -153,6 +158,7 @@ func (k *Kernel) Leave(slot int) (datagrams, bytes uint64) {
 		return 0, 0
 	}
 	k.unplace(k.flows[slot])
+	k.depart(slot, k.flows[slot])
 	k.wait()
 	datagrams, bytes = k.count(slot)
 	for at := slot; at < len(k.cells); at += len(k.flows) {

@@ -6,14 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
@@ -35,6 +35,9 @@ type Kernel struct {
 	log     *slog.Logger
 	objects programObjects
 	router  *router
+	news    *os.File // of neighbours
+	ways    []Way    // in the order in which they are taken
+	forced  bool     // they are the configuration's
 	mapped  [][]byte
 	cells   []programCell // by CPU and slot
 	states  []programState
@@ -44,8 +47,8 @@ type Kernel struct {
 	mu     sync.Mutex
 	closed bool
 	net    network
-	links  map[int]link.Link // by the index of their interface
-	failed map[int]failure
+	ports  map[int]*port // by the index of their interface
+	near   map[hop]*neighbour
 	free   []int
 	flows  []*flow // by slot
 	byKey  map[programKey]*flow
@@ -57,12 +60,6 @@ type Kernel struct {
 	lenient bool    // tests: every way is trusted from the beginning
 }
 
-// failure is why an interface is left to the sockets.
-type failure struct {
-	error
-	until uint64 // 0: until it changes
-}
-
 // flow is one direction of a channel.
 type flow struct {
 	slot    int
@@ -72,6 +69,7 @@ type flow struct {
 	key     programKey
 	value   programFlow // as it is in the table
 	placed  bool        // it is in the table
+	near    *neighbour  // the next hop, where XDP may take the flow
 
 	proof   *proof // of how it passes
 	held    bool   // on the sockets, by the program's own table
@@ -84,7 +82,10 @@ type flow struct {
 
 // New loads the program. It attaches it to interfaces as flows come. The error says what is missing.
 func New(cfg Config) (*Kernel, error) {
-	k := &Kernel{log: cfg.Logger, links: map[int]link.Link{}, failed: map[int]failure{}, byKey: map[programKey]*flow{}, proofs: map[passage]*proof{}}
+	k := &Kernel{log: cfg.Logger, ports: map[int]*port{}, near: map[hop]*neighbour{}, byKey: map[programKey]*flow{}, proofs: map[passage]*proof{}, ways: cfg.Ways, forced: len(cfg.Ways) > 0}
+	if !k.forced {
+		k.ways = []Way{Native, TCX}
+	}
 	if k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)
 	}
@@ -141,6 +142,9 @@ func (k *Kernel) load(slots, cpus int) error {
 	}
 	var alive []uint64
 	if k.router, err = newRouter(); err == nil {
+		k.news, err = openNews()
+	}
+	if err == nil {
 		k.cells, err = mapped[programCell](k, k.objects.Cells)
 	}
 	if err == nil {
@@ -170,29 +174,6 @@ func mapped[T any](k *Kernel, m *ebpf.Map) ([]T, error) {
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n), nil
 }
 
-// try finds out whether the program can be attached, on the first interface that there is, and takes it off again.
-func (k *Kernel) try() error {
-	for _, i := range k.net.byIndex {
-		if ethernet(i) && i.Flags&net.FlagUp != 0 {
-			l, err := k.attachTo(i.Index)
-			if err != nil {
-				return err
-			}
-			return l.Close()
-		}
-	}
-	return nil
-}
-
-// attachTo attaches the program behind those that are there already. They see what comes in first.
-func (k *Kernel) attachTo(index int) (link.Link, error) {
-	l, err := link.AttachTCX(link.TCXOptions{Interface: index, Program: k.objects.Turn, Attach: ebpf.AttachTCXIngress, Anchor: link.Tail()})
-	if err != nil {
-		return nil, fmt.Errorf("attach the program: %w", err)
-	}
-	return l, nil
-}
-
 // Close detaches the program and frees everything. What it relayed is lost: relays leave first.
 func (k *Kernel) Close() error {
 	k.mu.Lock()
@@ -202,11 +183,14 @@ func (k *Kernel) Close() error {
 	}
 	k.closed = true
 	var errs []error
-	for _, l := range k.links {
-		errs = append(errs, l.Close())
+	for _, p := range k.ports {
+		errs = append(errs, p.close())
 	}
 	for _, b := range k.mapped {
 		errs = append(errs, unix.Munmap(b))
+	}
+	if k.news != nil {
+		errs = append(errs, k.news.Close())
 	}
 	if k.router != nil {
 		errs = append(errs, k.router.close())
@@ -224,44 +208,18 @@ func now() uint64 {
 	return uint64(t.Nano())
 }
 
-// attach attaches the program to an interface, unless it is there or could not be.
-func (k *Kernel) attach(index int) error {
-	if _, ok := k.links[index]; ok {
-		return nil
-	}
-	if f, ok := k.failed[index]; ok {
-		return f
-	}
-	i, ok := k.net.byIndex[index]
-	if !ok || !ethernet(i) {
-		return errNoRoute
-	}
-	l, err := k.attachTo(index)
-	if err != nil {
-		k.failed[index] = failure{error: err}
-		k.log.Warn("the kernel does not relay what comes in on this interface; the sockets do", "interface", i.Name, "error", err)
-		return err
-	}
-	k.links[index] = l
-	k.log.Info("the kernel can relay what comes in on this interface, once flows were seen to live on there", "interface", i.Name, "mode", "tcx")
-	return nil
-}
-
 // Report says what has been done so far.
 func (k *Kernel) Report() Report {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	out := Report{Mode: "tcx", Failed: map[string]string{}}
+	var out Report
 	if k.closed {
 		return out
 	}
-	for i := range k.links {
-		out.Interfaces = append(out.Interfaces, k.net.byIndex[i].Name)
+	for i, p := range k.ports {
+		out.Interfaces = append(out.Interfaces, p.report(k.net.byIndex[i].Name))
 	}
-	slices.Sort(out.Interfaces)
-	for i, err := range k.failed {
-		out.Failed[k.net.byIndex[i].Name] = err.Error()
-	}
+	slices.SortFunc(out.Interfaces, func(a, b Interface) int { return strings.Compare(a.Name, b.Name) })
 	out.Proofs = k.report()
 	out.Flows = len(k.flows) - len(k.free)
 	for i := range k.cpus {

@@ -3,6 +3,7 @@
 package offload
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
@@ -66,11 +67,11 @@ func (f *frame) bytes() []byte {
 }
 
 // parseFrame is what the program makes of a frame; ok is false for what it does not look up. good is whether the UDP checksum
-// is right, and none whether there is none. A TTL of most is too low.
-func parseFrame(b []byte, most byte) (f frame, good, none, ok bool) {
+// is right, and none whether there is none. A TTL of most is too low, and another station than the one given is not looked at.
+func parseFrame(b, station []byte, most byte) (f frame, good, none, ok bool) {
 	var udp []byte
 	switch {
-	case len(b) < 42 || [6]byte(b) != [6]byte{}: // too short, or to another station than that of the test run
+	case len(b) < 42 || !bytes.Equal(b[:6], station):
 		return f, false, false, false
 	case b[12] == 8 && b[13] == 0:
 		ip := b[14:]

@@ -4,13 +4,14 @@ package offload
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,7 +26,7 @@ import (
 // Datagrams stay in order when their flow moves into the kernel and out again, and none is lost.
 func TestOrder(t *testing.T) {
 	families(t, func(t *testing.T, w *world) {
-		c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+		c, p := w.client(), w.far()
 		if err := c.r.Permit(relay.Grant{Addr: p.addr.Addr(), Scope: relay.ScopeAny}); err != nil {
 			t.Fatal(err)
 		}
@@ -66,11 +67,10 @@ func TestOrder(t *testing.T) {
 	})
 }
 
-// A limit of bits per second takes every flow out of the kernel before its setter returns.
 // Where a client goes, its flows go: to peers, and between two clients.
 func TestFlowsFollowTheirClient(t *testing.T) {
 	families(t, func(t *testing.T, w *world) {
-		c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+		c, p := w.client(), w.far()
 		c.bind(0x4000, p.addr, relay.ScopeAny)
 		d := w.client()
 		c.bind(0x4001, d.r.Addr(), relay.ScopeAny)
@@ -106,9 +106,10 @@ func TestFlowsFollowTheirClient(t *testing.T) {
 	})
 }
 
+// A limit of bits per second takes every flow out of the kernel before its setter returns.
 func TestLimitTakesFlowsOut(t *testing.T) {
 	families(t, func(t *testing.T, w *world) {
-		c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+		c, p := w.client(), w.far()
 		for _, set := range []func(int64){w.SetBitsPerSecond, w.SetTotalBitsPerSecond} {
 			c.bind(0x4000, p.addr, relay.ScopeAny)
 			w.moved(c.up(0x4000, p))
@@ -129,7 +130,7 @@ func TestLimitTakesFlowsOut(t *testing.T) {
 // What has run out, by the kernel's own clock, is left to the sockets; so is everything when user space is silent.
 func TestExpiry(t *testing.T) {
 	families(t, func(t *testing.T, w *world) {
-		c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+		c, p := w.client(), w.far()
 		c.bind(0x4000, p.addr, relay.ScopeAny)
 		v := c.up(0x4000, p)
 		w.moved(v)
@@ -147,7 +148,7 @@ func TestExpiry(t *testing.T) {
 	})
 }
 
-// Another program on the interface stays, and sees what comes in first. An interface that goes takes its flows with it to the
+// Another program (tcx) on the interface stays, and sees what comes in first. An interface that goes takes its flows with it to the
 // sockets, and one that comes gives them back.
 func TestOthersAndChanges(t *testing.T) {
 	families(t, func(t *testing.T, w *world) {
@@ -168,12 +169,12 @@ func TestOthersAndChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+		c, p := w.client(), w.far()
 		c.bind(0x4000, p.addr, relay.ScopeAny)
 		w.moved(c.up(0x4000, p))
 		q, err := link.QueryPrograms(link.QueryOptions{Target: i.Index, Attach: ebpf.AttachTCXIngress})
-		if err != nil || len(q.Programs) != 2 {
-			t.Fatalf("%+v, %v: want two programs", q, err)
+		if want := 2 - int(w.way); err != nil || len(q.Programs) != want {
+			t.Fatalf("%+v, %v: want %d programs", q, err, want)
 		}
 		info, err := other.Info()
 		if err != nil {
@@ -182,14 +183,25 @@ func TestOthersAndChanges(t *testing.T) {
 		if id, _ := info.ID(); q.Programs[0].ID != id {
 			t.Error("the other program is not the first any more")
 		}
-		out := fmt.Sprintf("p%d", w.family)
+		out := name
+		if w.way == TCX {
+			out = fmt.Sprintf("p%d", w.family)
+		}
 		run(t, "ip link set "+out+" down")
 		await(t, "no entry for what has no route", func() bool { return w.entries() < 2 })
 		run(t, "ip link set "+out+" up")
 		if w.family == 6 {
-			run(t, "ip address replace "+address(6, 26, 2).String()+"/64 dev "+out+" nodad") // it went with the link
+			run(t, "ip address replace "+address(6, w.number(), 2).String()+"/64 dev "+out+" nodad") // it went with the link
 		}
-		await(t, "entries again", func() bool { return w.entries() == 2 })
+		await(t, "entries again", func() bool {
+			if w.way == Native { // the sockets are to ask who is there
+				_, _ = c.WriteToUDPAddrPort(framed(0x4000, []byte("a")), w.server)
+			}
+			return w.entries() == 2
+		})
+		for b, _ := p.next(50 * time.Millisecond); b != nil; b, _ = p.next(50 * time.Millisecond) {
+			// of those just sent
+		}
 		w.moved(c.up(0x4000, p))
 	})
 }
@@ -214,17 +226,24 @@ func TestPassesTCPBy(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		const size = 64 << 20
-		var serving sync.WaitGroup
-		serving.Go(func() {
+		stop := make(chan struct{})
+		var sent, got atomic.Int64
+		var running sync.WaitGroup
+		running.Go(func() {
 			c, err := l.Accept()
 			if err != nil {
 				return
 			}
 			defer c.Close()
-			b := make([]byte, 64<<10)
-			for range size / len(b) {
-				if _, err := c.Write(b); err != nil {
+			for b := make([]byte, 64<<10); ; {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				n, err := c.Write(b)
+				if sent.Add(int64(n)); err != nil {
+					t.Errorf("the download broke off: %v", err)
 					return
 				}
 			}
@@ -234,21 +253,38 @@ func TestPassesTCPBy(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer down.Close()
-		got := make(chan int64, 1)
-		serving.Go(func() {
-			n, _ := io.Copy(io.Discard, down)
-			got <- n
+		running.Go(func() {
+			for b := make([]byte, 64<<10); ; {
+				n, err := down.Read(b)
+				if got.Add(int64(n)); err != nil {
+					return
+				}
+			}
 		})
-		c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+		goesOn := func() {
+			t.Helper()
+			want := got.Load() + 4<<20
+			await(t, "the download goes on", func() bool { return got.Load() > want })
+		}
+		goesOn()
+		c, p := w.client(), w.far()
 		for range 5 {
 			c.bind(0x4000, p.addr, relay.ScopeAny)
 			w.moved(c.up(0x4000, p))
 			c.bind(0x4000, netip.AddrPortFrom(p.addr.Addr(), 9), relay.ScopeAny)
+			goesOn()
 		}
-		if n := <-got; n != size {
-			t.Errorf("%d bytes of %d came", n, size)
+		w.kernel.mu.Lock()
+		for i := range w.kernel.ports {
+			w.kernel.giveUp(i, w.way, failure{error: errors.New("a test")})
 		}
-		serving.Wait()
+		w.kernel.mu.Unlock()
+		goesOn()
+		close(stop)
+		running.Wait()
+		if sent.Load() != got.Load() {
+			t.Errorf("%d bytes of %d came", got.Load(), sent.Load())
+		}
 	})
 }
 

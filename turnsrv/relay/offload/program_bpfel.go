@@ -48,6 +48,9 @@ type programFlow struct {
 	Interface uint32
 	Slot      uint32
 	Expires   uint64
+	There     [3]uint16
+	Here      [3]uint16
+	Way       uint32
 }
 
 type programKey struct {
@@ -83,17 +86,18 @@ type programState struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	programMapAlive  = "alive"
-	programMapCells  = "cells"
-	programMapChunks = "chunks"
-	programMapCpus   = "cpus"
-	programMapFlows  = "flows"
-	programMapStates = "states"
-	programProgTurn  = "turn"
-	programVarGrace  = "grace"
-	programVarQueued = "queued"
-	programVarQuiet  = "quiet"
-	programVarSlots  = "slots"
+	programMapAlive    = "alive"
+	programMapCells    = "cells"
+	programMapChunks   = "chunks"
+	programMapCpus     = "cpus"
+	programMapFlows    = "flows"
+	programMapStates   = "states"
+	programProgTurn    = "turn"
+	programProgTurnXdp = "turn_xdp"
+	programVarGrace    = "grace"
+	programVarQueued   = "queued"
+	programVarQuiet    = "quiet"
+	programVarSlots    = "slots"
 )
 
 // loadProgram returns the embedded CollectionSpec for program.
@@ -138,7 +142,8 @@ type programSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programProgramSpecs struct {
-	Turn *ebpf.ProgramSpec `ebpf:"turn"`
+	Turn    *ebpf.ProgramSpec `ebpf:"turn"`
+	TurnXdp *ebpf.ProgramSpec `ebpf:"turn_xdp"`
 }
 
 // programMapSpecs contains maps before they are loaded into the kernel.
@@ -216,12 +221,14 @@ type programVariables struct {
 //
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programPrograms struct {
-	Turn *ebpf.Program `ebpf:"turn"`
+	Turn    *ebpf.Program `ebpf:"turn"`
+	TurnXdp *ebpf.Program `ebpf:"turn_xdp"`
 }
 
 func (p *programPrograms) Close() error {
 	return _ProgramClose(
 		p.Turn,
+		p.TurnXdp,
 	)
 }
 

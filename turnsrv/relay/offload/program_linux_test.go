@@ -5,7 +5,9 @@ package offload
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -14,33 +16,63 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
 var datagrams = flag.Int("datagrams", 20000, "how many random datagrams the program is given")
-
-// passOn and redirected are the program's verdicts: TCX_NEXT, TCX_REDIRECT.
-const (
-	passOn     = ^uint32(0)
-	redirected = 7
-)
 
 // The program says of any frame what the model says: random ones of known flows, padded, spoiled, cut off, garbage.
 func TestProgramAgainstModel(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	k, err := New(Config{Flows: 64})
+	hands := newSpace(t)
+	joined(t, "m0", 40, hands)
+	hands.run("ethtool -K m0x gro on")
+	for _, v := range []Way{TCX, Native, Generic} {
+		t.Run(v.String(), func(t *testing.T) { testAgainstModel(t, v) })
+	}
+}
+
+// program runs the program of a way with a frame. It returns what the frame is then, and whether it leaves or goes on to the
+// sockets.
+func (k *Kernel) program(v Way, frame []byte, index int) (out []byte, leaves, goesOn bool, err error) {
+	if v == TCX {
+		ret, out, err := k.objects.Turn.Test(frame)
+		return out, ret == 7, ret == ^uint32(0), err // TCX_REDIRECT, TCX_NEXT
+	}
+	ctx := struct{ data, end, meta, ingress, queue, egress uint32 }{end: uint32(len(frame)), ingress: uint32(index)}
+	o := ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+64), Context: ctx}
+	ret, err := k.objects.TurnXdp.Run(&o)
+	return o.DataOut, ret == 4, ret == 2, err // XDP_REDIRECT, XDP_PASS
+}
+
+func testAgainstModel(t *testing.T, v Way) {
+	k, err := New(Config{Flows: 64, Ways: []Way{v}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer k.Close()
 	k.lenient = true
-	hands := newSpace(t)
-	joined(t, "m0", 40, hands)
 	if err := k.refresh(); err != nil {
 		t.Fatal(err)
 	}
+	i, err := net.InterfaceByName("m0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range []int{4, 6} {
+		run(t, fmt.Sprintf("ip neighbour replace %s lladdr 02:03:04:05:06:07 dev m0", address(family, 40, 1)))
+	}
+	addressed := func(b []byte) []byte { // to this interface, as it leaves from there
+		if v != TCX {
+			copy(b, i.HardwareAddr)
+		}
+		return b
+	}
+	mine := addressed(make([]byte, 6))
 	m := model{}
 	var legs []relay.Leg
 	enter := func(in, out relay.Leg) {
@@ -76,37 +108,41 @@ func TestProgramAgainstModel(t *testing.T) {
 				copy(f.data[len(f.data)-min(len(f.data), 3):], []byte{1, 2, 3})
 			}
 		}
-		b := f.bytes()
+		b := addressed(f.bytes())
 		if r.IntN(3) == 0 {
 			b = spoil(r, b)
 		}
 		before := b
-		ret, got, err := k.objects.Turn.Test(bytes.Clone(b))
+		got, leaves, goesOn, err := k.program(v, bytes.Clone(b), i.Index)
 		if err != nil {
 			continue // the kernel takes no frame as short as that, or of that kind
 		}
 		for s := range k.states {
 			k.states[s].Taken = 1
 		}
-		parsed, good, none, ok := parseFrame(b, 1)
+		parsed, good, none, ok := parseFrame(b, mine, 1)
 		var want frame
 		if ok {
 			want, ok = m.relay(parsed, 1500)
 		}
 		if !ok {
-			if ret != passOn || !bytes.Equal(got, before) {
-				t.Fatalf("%x: verdict %d, and %x is left; the sockets should have had it as it was", b, ret, got)
+			if !goesOn || !bytes.Equal(got, before) {
+				t.Fatalf("%x: %x is left; the sockets should have had it as it was", b, got)
 			}
 			continue
 		}
 		taken++
-		if ret == passOn { // by chance the checksum looked like one that is left to the interface
+		if goesOn { // by chance the checksum looked like one that is left to the interface
 			failed++
 			continue
 		}
-		out, right, zero, ok := parseFrame(got, 0)
-		if ret != redirected || !ok || right != good && !none || zero != none {
-			t.Fatalf("%x: verdict %d, %x, checksum %v %v, of the original %v %v", b, ret, got, right, zero, good, none)
+		station := mine
+		if v != TCX {
+			station = []byte{2, 3, 4, 5, 6, 7}
+		}
+		out, right, zero, ok := parseFrame(got, station, 0)
+		if !leaves || !ok || right != good && !none || zero != none || v != TCX && !bytes.Equal(got[6:12], i.HardwareAddr) {
+			t.Fatalf("%x: leaves %v, %x, checksum %v %v, of the original %v %v", b, leaves, got, right, zero, good, none)
 		}
 		if out.from != want.from || out.to != want.to || out.tos != want.tos || out.ttl != want.ttl || !bytes.Equal(out.data, want.data) {
 			t.Fatalf("%x\nleaves as %+v\nwant      %+v", b, out, want)
@@ -138,7 +174,7 @@ func TestProgramIsCompiled(t *testing.T) {
 	text := func(file string) string {
 		sections := []string{"-O", "binary"}
 		var all bytes.Buffer
-		for _, s := range []string{"tcx/ingress", ".text", ".rodata", "license"} {
+		for _, s := range []string{"tcx/ingress", "xdp", ".text", ".rodata", "license"} {
 			out := filepath.Join(dir, "section")
 			args := append(append([]string{}, sections...), "--only-section="+s, file, out)
 			if b, err := exec.Command("llvm-objcopy-14", args...).CombinedOutput(); err != nil {

@@ -42,6 +42,7 @@ const (
 // passage is how flows come in, and where they leave.
 type passage struct {
 	in, out int // indexes of interfaces
+	way     Way
 }
 
 // proof is what has been seen of a passage.
@@ -54,8 +55,7 @@ type proof struct {
 }
 
 // proven is what there is to know of how a flow passes.
-func (k *Kernel) proven(in, out int) *proof {
-	at := passage{in, out}
+func (k *Kernel) proven(at passage) *proof {
 	p := k.proofs[at]
 	if p == nil {
 		p = &proof{passage: at}
@@ -155,26 +155,19 @@ func (k *Kernel) heard(f *flow) bool {
 	return s.all() > 0
 }
 
-// condemn gives an interface up: what comes in there stays on the sockets.
+// condemn gives up a way for what comes in on an interface: it goes by the next one, or stays on the sockets.
 func (k *Kernel) condemn(p *proof, reason string) {
 	p.trust, p.reason = condemned, reason
-	if l := k.links[p.in]; l != nil {
-		_ = l.Close()
-		delete(k.links, p.in)
-	}
-	k.failed[p.in] = failure{errors.New(reason), now() + pardon}
 	k.log.Warn("what the kernel relayed from this interface did not arrive; the sockets relay it again",
-		"interface", k.name(p.in), "to", k.name(p.out), "mode", "tcx", "reason", reason)
-	for slot, f := range k.flows {
-		if f != nil && f.proof != nil && f.proof.in == p.in {
-			_ = k.place(slot, f)
-		}
-	}
+		"interface", k.name(p.in), "to", k.name(p.out), "mode", p.way, "reason", reason)
+	k.giveUp(p.in, p.way, failure{errors.New(reason), now() + pardon})
 }
 
 // forget drops what has been seen of an interface that is not what it was.
 func (k *Kernel) forget(index int) {
-	delete(k.failed, index)
+	if p := k.ports[index]; p != nil {
+		p.failed = [numWays]failure{}
+	}
 	for at := range k.proofs {
 		if at.in == index || at.out == index {
 			delete(k.proofs, at)
@@ -187,9 +180,11 @@ func (k *Kernel) name(index int) string { return k.net.byIndex[index].Name }
 // report lists the proofs by their interfaces.
 func (k *Kernel) report() (all []Proof) {
 	for at, p := range k.proofs {
-		all = append(all, Proof{k.name(at.in), k.name(at.out), "tcx", trustNames[p.trust], p.reason})
+		all = append(all, Proof{k.name(at.in), k.name(at.out), at.way.String(), trustNames[p.trust], p.reason})
 	}
-	slices.SortFunc(all, func(a, b Proof) int { return cmp.Or(cmp.Compare(a.In, b.In), cmp.Compare(a.Out, b.Out)) })
+	slices.SortFunc(all, func(a, b Proof) int {
+		return cmp.Or(cmp.Compare(a.In, b.In), cmp.Compare(a.Out, b.Out), cmp.Compare(a.Mode, b.Mode))
+	})
 	return all
 }
 

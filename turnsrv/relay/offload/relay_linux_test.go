@@ -25,6 +25,7 @@ type world struct {
 	kernel        *Kernel
 	clients, peer *space
 	family        int
+	way           Way
 	server        netip.AddrPort
 
 	mu   sync.Mutex
@@ -53,28 +54,42 @@ func (w *world) HandleSTUN(src relay.Source, msg []byte) {
 	src.Send(msg)
 }
 
-// newWorld makes one in which every way is trusted.
-func newWorld(t *testing.T, family int, change ...func(*relay.Config)) *world {
+// auto is no way: the Kernel is to choose.
+const auto = numWays
+
+// newWorld makes one in which every way is trusted. It has peers behind another interface than clients, or, for XDP, behind
+// the same one.
+func newWorld(t *testing.T, family int, v Way, change ...func(*relay.Config)) *world {
 	t.Helper()
-	w := newProvingWorld(t, family, change...)
+	w := newProvingWorld(t, family, v, change...)
 	w.kernel.mu.Lock()
 	w.kernel.lenient = true
 	w.kernel.mu.Unlock()
 	return w
 }
 
-func newProvingWorld(t *testing.T, family int, change ...func(*relay.Config)) *world {
+func newProvingWorld(t *testing.T, family int, v Way, change ...func(*relay.Config)) *world {
 	t.Helper()
-	w := &world{TB: t, family: family, seen: map[netip.AddrPort]relay.Source{}}
-	w.clients, w.peer = newSpace(t), newSpace(t)
+	w := &world{TB: t, family: family, way: v, seen: map[netip.AddrPort]relay.Source{}}
+	w.clients = newSpace(t)
+	w.peer = w.clients
 	joined(t, fmt.Sprintf("c%d", family), 10+family, w.clients)
-	joined(t, fmt.Sprintf("p%d", family), 20+family, w.peer)
+	if v == TCX {
+		w.peer = newSpace(t)
+		joined(t, fmt.Sprintf("p%d", family), 20+family, w.peer)
+	} else {
+		w.clients.run(fmt.Sprintf("ethtool -K c%dx gro on", family))
+	}
 	var err error
-	if w.kernel, err = New(Config{Flows: 256, Logger: slog.New(slog.NewTextHandler(w, nil))}); err != nil {
+	ours := Config{Flows: 256, Logger: slog.New(slog.NewTextHandler(w, nil))}
+	if v != auto {
+		ours.Ways = []Way{v}
+	}
+	if w.kernel, err = New(ours); err != nil {
 		t.Fatal(err)
 	}
 	cfg := relay.Config{Handler: w, PortMin: 30000, PortMax: 32000, Workers: 2, Kernel: w.kernel}
-	place := relay.Family{Bind: address(family, 20+family, 2)}
+	place := relay.Family{Bind: address(family, w.number(), 2)}
 	if family == 4 {
 		cfg.IPv4 = place
 	} else {
@@ -112,6 +127,20 @@ func newProvingWorld(t *testing.T, family int, change ...func(*relay.Config)) *w
 		}
 	})
 	return w
+}
+
+// number is that of the link to the peers.
+func (w *world) number() int {
+	if w.way == TCX {
+		return 20 + w.family
+	}
+	return 10 + w.family
+}
+
+// far is a peer.
+func (w *world) far() *endpoint {
+	w.Helper()
+	return w.peer.endpoint(address(w.family, w.number(), 1))
 }
 
 // entries counts those of the kernel's table.
@@ -215,7 +244,9 @@ func families(t *testing.T, f func(t *testing.T, w *world)) {
 		return
 	}
 	for _, family := range []int{4, 6} {
-		t.Run(fmt.Sprintf("IPv%d", family), func(t *testing.T) { f(t, newWorld(t, family)) })
+		for _, v := range []Way{TCX, Native} {
+			t.Run(fmt.Sprintf("IPv%d %s", family, v), func(t *testing.T) { f(t, newWorld(t, family, v)) })
+		}
 	}
 }
 
@@ -233,8 +264,10 @@ func TestRelays(t *testing.T) {
 	families(t, func(t *testing.T, w *world) {
 		for _, offloaded := range []string{"on", "off"} {
 			w.clients.run(fmt.Sprintf("ethtool -K c%dx tx %s", w.family, offloaded))
-			w.peer.run(fmt.Sprintf("ethtool -K p%dx tx %s", w.family, offloaded))
-			c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+			if w.way == TCX {
+				w.peer.run(fmt.Sprintf("ethtool -K p%dx tx %s", w.family, offloaded))
+			}
+			c, p := w.client(), w.far()
 			c.bind(0x4abc, p.addr, relay.ScopeAny)
 			testWay(t, w, c.up(0x4abc, p), func() relay.Direction { return c.r.Stats().Up })
 			testWay(t, w, c.down(0x4abc, p), func() relay.Direction { return c.r.Stats().Down })
@@ -313,7 +346,7 @@ func TestEndsAtOnce(t *testing.T) {
 			},
 		} {
 			t.Run(name, func(t *testing.T) {
-				c, p := w.client(), w.peer.endpoint(address(w.family, 20+w.family, 1))
+				c, p := w.client(), w.far()
 				c.bind(0x4000, p.addr, relay.ScopeAny)
 				v := c.down(0x4000, p)
 				w.moved(v)

@@ -26,11 +26,12 @@ type route struct {
 
 var errNoRoute = errors.New("no route by Ethernet")
 
-// router asks the kernel for routes (rtnetlink(7)).
+// router asks the kernel for routes, neighbours and interfaces (rtnetlink(7)).
 type router struct {
-	mu  sync.Mutex
-	fd  int
-	seq uint32
+	mu     sync.Mutex
+	fd     int
+	seq    uint32
+	answer [16 << 10]byte
 }
 
 func newRouter() (*router, error) {
@@ -47,39 +48,61 @@ func newRouter() (*router, error) {
 
 func (r *router) close() error { return unix.Close(r.fd) }
 
-const routeMessage = unix.SizeofNlMsghdr + unix.SizeofRtMsg
+// ask sends a request with one answer, and returns what is behind the answer's netlink header. The answer is good until the
+// next call, so mu is held over both.
+func (r *router) ask(kind, answer, flags uint16, body []byte) ([]byte, error) {
+	r.seq++
+	b := make([]byte, unix.SizeofNlMsghdr, unix.SizeofNlMsghdr+len(body))
+	binary.NativeEndian.PutUint32(b, uint32(unix.SizeofNlMsghdr+len(body)))
+	binary.NativeEndian.PutUint16(b[4:], kind)
+	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|flags)
+	binary.NativeEndian.PutUint32(b[8:], r.seq)
+	if err := unix.Sendto(r.fd, append(b, body...), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return nil, os.NewSyscallError("sendto", err)
+	}
+	for {
+		n, _, err := unix.Recvfrom(r.fd, r.answer[:], 0)
+		if err != nil {
+			return nil, os.NewSyscallError("recvfrom", err)
+		}
+		got := r.answer[:n]
+		if n < unix.SizeofNlMsghdr+4 || binary.NativeEndian.Uint32(got[8:]) != r.seq {
+			continue // the answer to one given up
+		}
+		switch body := got[unix.SizeofNlMsghdr:]; binary.NativeEndian.Uint16(got[4:]) {
+		case answer:
+			return body, nil
+		case unix.NLMSG_ERROR:
+			if errno := -int32(binary.NativeEndian.Uint32(body)); errno != 0 {
+				return nil, unix.Errno(errno)
+			}
+			return nil, nil // an acknowledgement
+		default:
+			return nil, errNoRoute
+		}
+	}
+}
 
 // find asks for the route of what a socket bound to from sends to an address.
 func (r *router) find(from, to netip.Addr) (route, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.seq++
-	b := make([]byte, routeMessage, 128)
-	b[routeMessage-unix.SizeofRtMsg] = unix.AF_INET
-	if to.Is6() {
-		b[routeMessage-unix.SizeofRtMsg] = unix.AF_INET6
-	}
-	b[routeMessage-unix.SizeofRtMsg+1] = byte(to.BitLen())
-	b[routeMessage-unix.SizeofRtMsg+2] = byte(from.BitLen())
+	b := make([]byte, unix.SizeofRtMsg, 64)
+	b[0], b[1], b[2] = family(to), byte(to.BitLen()), byte(from.BitLen())
 	b = attribute(b, unix.RTA_DST, to.AsSlice())
 	b = attribute(b, unix.RTA_SRC, from.AsSlice())
-	binary.NativeEndian.PutUint32(b, uint32(len(b)))
-	binary.NativeEndian.PutUint16(b[4:], unix.RTM_GETROUTE)
-	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST)
-	binary.NativeEndian.PutUint32(b[8:], r.seq)
-	if err := unix.Sendto(r.fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return route{}, os.NewSyscallError("sendto", err)
+	answer, err := r.ask(unix.RTM_GETROUTE, unix.RTM_NEWROUTE, 0, b)
+	if err != nil {
+		return route{}, fmt.Errorf("%w: %w", errNoRoute, err)
 	}
-	answer := make([]byte, 4096)
-	for {
-		n, _, err := unix.Recvfrom(r.fd, answer, 0)
-		if err != nil {
-			return route{}, os.NewSyscallError("recvfrom", err)
-		}
-		if n >= unix.SizeofNlMsghdr && binary.NativeEndian.Uint32(answer[8:]) == r.seq { // else the answer to one given up
-			return parseRoute(answer[:n], to)
-		}
+	return parseRoute(answer, to)
+}
+
+func family(a netip.Addr) byte {
+	if a.Is6() {
+		return unix.AF_INET6
 	}
+	return unix.AF_INET
 }
 
 func attribute(b []byte, kind uint16, data []byte) []byte {
@@ -89,18 +112,11 @@ func attribute(b []byte, kind uint16, data []byte) []byte {
 }
 
 func parseRoute(b []byte, to netip.Addr) (route, error) {
-	if binary.NativeEndian.Uint16(b[4:]) != unix.RTM_NEWROUTE || len(b) < routeMessage {
-		if len(b) >= unix.SizeofNlMsghdr+4 && binary.NativeEndian.Uint16(b[4:]) == unix.NLMSG_ERROR {
-			errno := -int32(binary.NativeEndian.Uint32(b[unix.SizeofNlMsghdr:]))
-			return route{}, fmt.Errorf("%w: %w", errNoRoute, unix.Errno(errno))
-		}
-		return route{}, errNoRoute
-	}
-	if b[unix.SizeofNlMsghdr+7] != unix.RTN_UNICAST {
+	if len(b) < unix.SizeofRtMsg || b[7] != unix.RTN_UNICAST {
 		return route{}, errNoRoute // this machine's own address, a broadcast
 	}
 	out := route{hop: to}
-	err := attributes(b[routeMessage:], func(kind uint16, data []byte) error {
+	err := attributes(b[unix.SizeofRtMsg:], func(kind uint16, data []byte) error {
 		switch kind {
 		case unix.RTA_OIF:
 			if len(data) == 4 {

@@ -4,6 +4,7 @@ package offload
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,9 +30,9 @@ func (k *Kernel) Run(ctx context.Context) error {
 			}
 		})
 	}()
-	following := make(chan struct{})
-	go func() {
-		defer close(following)
+	var following sync.WaitGroup
+	following.Go(func() { k.watchNeighbours(ctx) })
+	following.Go(func() {
 		look := time.NewTicker(lookEvery)
 		defer look.Stop()
 		for {
@@ -40,16 +41,17 @@ func (k *Kernel) Run(ctx context.Context) error {
 				return
 			case <-changed:
 			case <-look.C:
+				k.ask()
 			}
 			k.follow()
 		}
-	}()
+	})
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			<-following
+			following.Wait()
 			return <-ended
 		case <-tick.C:
 			k.mu.Lock()
@@ -78,15 +80,14 @@ func (k *Kernel) refresh() error {
 	k.net = n
 	for i := range was.byIndex {
 		link, addrs := was.changed(n, i)
-		f, failed := k.failed[i]
-		if link || failed && (addrs || f.until != 0 && f.until < now()) {
+		if link || k.ports[i].spent(addrs) {
 			k.forget(i)
 		}
 	}
-	for i, l := range k.links {
+	for i, p := range k.ports {
 		if _, ok := n.byIndex[i]; !ok {
-			_ = l.Close()
-			delete(k.links, i)
+			_ = p.close()
+			delete(k.ports, i)
 		}
 	}
 	return nil
@@ -98,10 +99,15 @@ func (k *Kernel) follow() {
 		return // the next look may fare better; until then routes are as they were
 	}
 	for slot := range k.flows {
-		k.mu.Lock()
-		if f := k.flows[slot]; f != nil && !k.closed {
-			_ = k.place(slot, f)
-		}
-		k.mu.Unlock()
+		k.again(slot)
+	}
+}
+
+// again places a flow anew.
+func (k *Kernel) again(slot int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if f := k.flows[slot]; f != nil && !k.closed {
+		_ = k.place(slot, f)
 	}
 }

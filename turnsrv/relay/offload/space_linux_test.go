@@ -19,7 +19,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const patience = 5 * time.Second
+const (
+	patience = 5 * time.Second
+	quick    = 20 * time.Millisecond
+)
 
 // alone runs the test in a process and a network namespace of its own, and reports whether this is that process. Where there
 // are no rights for that, or the kernel is too old, it skips the test and says why.

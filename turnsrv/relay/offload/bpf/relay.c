@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0
 //
-// ChannelData in the kernel (RFC 8656 §12): a program for tcx, where a datagram has just come in on an interface. It looks up
-// what arrives in the table of flows, and what it finds there leaves at once: without its ChannelData header toward a peer,
+// ChannelData in the kernel (RFC 8656 §12): two programs for where a datagram has just come in on an interface. They look up
+// what arrives in the table of flows, and what they find there leaves at once: without its ChannelData header toward a peer,
 // with one toward a client, with another between two clients of this server. Everything else, and everything odd, goes on to
 // the sockets untouched, which know all the rules. Package offload keeps the table.
+//
+// A flow that leaves where it came in may be XDP's, in the driver or behind it; all others are tcx's. What is written for both
+// has xdp as a constant, and ctx is a struct xdp_md or a struct __sk_buff by it.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -16,7 +19,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define NEXT -1 // TCX_NEXT: to other programs, then to the sockets
+#define NEXT (xdp ? XDP_PASS : -1) // TCX_NEXT: to other programs, then to the sockets
 #define HEADER 4
 #define IN4 2 // AF_INET
 #define IN6 10 // AF_INET6
@@ -42,7 +45,11 @@ struct flow { // of a datagram as it leaves
 	__u32 interface;
 	__u32 slot;
 	__u64 expires; // bpf_ktime_get_ns
+	__u16 there[3], here[3]; // of XDP: the neighbour's station, the interface's own
+	__u32 way;
 };
+
+enum { TCX, NATIVE, GENERIC }; // ways of flows
 
 struct cell { __u64 datagrams, bytes; }; // of one CPU, payload without header
 
@@ -82,6 +89,8 @@ struct sum { // what of a datagram its checksum covers and relaying changes
 };
 
 struct parsed {
+	__u32 frame; // bytes that there are
+	__u16 station[3]; // to which it was sent
 	__u32 iph; // bytes of the IP header
 	__u32 whole; // bytes of the frame without what Ethernet adds
 	__u32 payload; // bytes behind the UDP header
@@ -118,11 +127,18 @@ static __always_inline __u32 pseudo(const struct sum *s)
 
 // parse reads the headers, and reports false if the sockets are to have the datagram without further ado. key lacks the
 // channel.
-static __always_inline int parse(struct __sk_buff *skb, struct key *k, struct parsed *p)
+static __always_inline int parse(void *ctx, const int xdp, struct key *k, struct parsed *p)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct __sk_buff *skb = ctx;
+	struct xdp_md *md = ctx;
+	void *data = (void *)(long)(xdp ? md->data : skb->data), *end = (void *)(long)(xdp ? md->data_end : skb->data_end);
+	struct ethhdr *eth = data;
 	struct udphdr *udp;
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+	if ((void *)(eth + 1) > end)
+		return 0;
+	p->frame = xdp ? end - data : skb->len;
+	__builtin_memcpy(p->station, eth->h_dest, sizeof(p->station));
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
 		struct iphdr *ip = data + ETH_HLEN;
 		udp = (void *)(ip + 1);
 		if ((void *)(udp + 1) > end || ip->version != 4 || ip->ihl != 5 || ip->protocol != IPPROTO_UDP)
@@ -136,7 +152,7 @@ static __always_inline int parse(struct __sk_buff *skb, struct key *k, struct pa
 		p->payload = bpf_ntohs(ip->tot_len) - sizeof(*ip);
 		p->tos = ip->tos;
 		p->ttl = ip->ttl;
-	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
 		struct ipv6hdr *ip = data + ETH_HLEN;
 		udp = (void *)(ip + 1);
 		if ((void *)(udp + 1) > end || ip->version != 6 || ip->nexthdr != IPPROTO_UDP || ip->hop_limit <= 1 || !udp->check)
@@ -151,7 +167,7 @@ static __always_inline int parse(struct __sk_buff *skb, struct key *k, struct pa
 	} else {
 		return 0;
 	}
-	if (p->payload != bpf_ntohs(udp->len) || p->payload < sizeof(*udp) || ETH_HLEN + p->iph + p->payload > skb->len)
+	if (p->payload != bpf_ntohs(udp->len) || p->payload < sizeof(*udp) || ETH_HLEN + p->iph + p->payload > p->frame)
 		return 0;
 	p->whole = ETH_HLEN + p->iph + p->payload;
 	p->payload -= sizeof(*udp);
@@ -164,13 +180,18 @@ static __always_inline int parse(struct __sk_buff *skb, struct key *k, struct pa
 	return 1;
 }
 
+static __always_inline long load(void *ctx, const int xdp, __u32 at, void *to, __u32 n)
+{
+	return xdp ? bpf_xdp_load_bytes(ctx, at, to, n) : bpf_skb_load_bytes(ctx, at, to, n);
+}
+
 // channel reads the header of ChannelData as stunmsg.ParseChannelData does, except that no more may follow the data than what
 // pads it to whole words.
-static __always_inline int channel(struct __sk_buff *skb, struct parsed *p)
+static __always_inline int channel(void *ctx, const int xdp, struct parsed *p)
 {
 	__be16 head[2];
 	__u32 at = ETH_HLEN + p->iph + sizeof(struct udphdr);
-	if (p->payload < HEADER || bpf_skb_load_bytes(skb, at, head, sizeof(head)))
+	if (p->payload < HEADER || load(ctx, xdp, at, head, sizeof(head)))
 		return 0;
 	if ((head[0] & bpf_htons(0xc000)) != bpf_htons(0x4000))
 		return 0;
@@ -179,7 +200,7 @@ static __always_inline int channel(struct __sk_buff *skb, struct parsed *p)
 		return 0;
 	if (behind) { // it is cut off, and its sum with it
 		__u32 word = 0;
-		if (bpf_skb_load_bytes(skb, at + HEADER + (n & ~3), &word, sizeof(word)))
+		if (load(ctx, xdp, at + HEADER + (n & ~3), &word, sizeof(word)))
 			return 0;
 		__builtin_memcpy(p->from.pad, &word, sizeof(word));
 #pragma unroll
@@ -199,8 +220,8 @@ struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __uint(val
 
 #define NO_SUM (1ull << 32)
 
-// payload_sum is the sum of n bytes at offset at, or NO_SUM. It is a function of its own for the verifier's sake.
-__attribute__((noinline)) __u64 payload_sum(struct __sk_buff *skb, __u32 at, __u32 n)
+// payload_sum is the sum of n bytes at offset at, or NO_SUM.
+static __always_inline __u64 payload_sum(void *ctx, const int xdp, __u32 at, __u32 n)
 {
 	__u32 zero = 0;
 	__u8 *chunk = bpf_map_lookup_elem(&chunks, &zero);
@@ -213,7 +234,7 @@ __attribute__((noinline)) __u64 payload_sum(struct __sk_buff *skb, __u32 at, __u
 		if (size < 1 || size > CHUNK)
 			return NO_SUM;
 		*(__u32 *)(chunk + (size & (CHUNK - 4))) = 0;
-		if (bpf_skb_load_bytes(skb, at, chunk, size))
+		if (load(ctx, xdp, at, chunk, size))
 			return NO_SUM;
 		s = bpf_csum_diff(0, 0, (__be32 *)chunk, (size + 3) & 0x3fc, s);
 		at += size;
@@ -222,7 +243,12 @@ __attribute__((noinline)) __u64 payload_sum(struct __sk_buff *skb, __u32 at, __u
 	return n ? NO_SUM : fold((__u32)s);
 }
 
+// They are functions of their own for the verifier's sake.
+__attribute__((noinline)) __u64 skb_sum(struct __sk_buff *ctx, __u32 at, __u32 n) { return payload_sum(ctx, 0, at, n); }
+__attribute__((noinline)) __u64 xdp_sum(struct xdp_md *ctx, __u32 at, __u32 n) { return payload_sum(ctx, 1, at, n); }
+
 struct out { // the headers of a datagram that leaves
+	__u16 pad, there[3], here[3], proto; // Ethernet, of XDP
 	union {
 		struct { struct iphdr ip; struct udphdr udp; __be16 channel, size; __u8 more[8]; } v4;
 		struct { struct ipv6hdr ip; struct udphdr udp; __be16 channel, size; __u8 more[8]; } v6;
@@ -249,23 +275,25 @@ static __always_inline int settled(struct state *s)
 #define REFUSAL 0x0111
 
 // stun is the type of the STUN message that the data are, if they look like one of Binding; otherwise 0.
-static __always_inline __u32 stun(struct __sk_buff *skb, __u32 at, __u32 n)
+static __always_inline __u32 stun(void *ctx, const int xdp, __u32 at, __u32 n)
 {
 	struct { __be16 type, length; __be32 cookie; } m;
-	if (n < 20 || bpf_skb_load_bytes(skb, at, &m, sizeof(m)) || m.cookie != bpf_htonl(0x2112a442) || m.length & bpf_htons(0xc003))
+	if (n < 20 || load(ctx, xdp, at, &m, sizeof(m)) || m.cookie != bpf_htonl(0x2112a442) || m.length & bpf_htons(0xc003))
 		return 0;
 	return bpf_ntohs(m.type);
 }
 
-static __always_inline int relay(struct __sk_buff *skb, struct cpu *c, __u32 cpu)
+static __always_inline int relay(void *ctx, const int xdp, struct cpu *c, __u32 cpu)
 {
+	struct __sk_buff *skb = ctx;
+	struct xdp_md *md = ctx;
 	struct key k = {};
 	struct parsed p = {};
 	__u32 zero = 0;
-	if (!parse(skb, &k, &p))
+	if (!parse(ctx, xdp, &k, &p))
 		return NEXT;
 	struct flow *f = 0;
-	if (channel(skb, &p)) {
+	if (channel(ctx, xdp, &p)) {
 		k.channel = p.from.channel;
 		f = bpf_map_lookup_elem(&flows, &k);
 	}
@@ -276,13 +304,18 @@ static __always_inline int relay(struct __sk_buff *skb, struct cpu *c, __u32 cpu
 		if (!(f = bpf_map_lookup_elem(&flows, &k)))
 			return NEXT;
 	}
+	// XDP has seen what comes in where its flows leave, and other stations' frames too.
+	if ((f->way != TCX && f->interface == (xdp ? md->ingress_ifindex : skb->ifindex)) != xdp)
+		return NEXT;
+	if (xdp && ((p.station[0] ^ f->here[0]) | (p.station[1] ^ f->here[1]) | (p.station[2] ^ f->here[2])))
+		return NEXT;
 	struct state *s = bpf_map_lookup_elem(&states, &f->slot);
 	__u32 at = cpu * slots + f->slot;
 	struct cell *cell = bpf_map_lookup_elem(&cells, &at);
 	__u64 *beat = bpf_map_lookup_elem(&alive, &zero);
 	if (!s || !cell || !beat)
 		return NEXT;
-	if (skb->gso_size) { // several in one piece
+	if (!xdp && skb->gso_size) { // several in one piece
 		c->causes[MERGED]++;
 		goto pass;
 	}
@@ -291,7 +324,7 @@ static __always_inline int relay(struct __sk_buff *skb, struct cpu *c, __u32 cpu
 		c->causes[EXPIRED]++;
 		goto pass;
 	}
-	__u32 type = stun(skb, ETH_HLEN + p.iph + sizeof(struct udphdr) + (k.channel ? HEADER : 0), p.data);
+	__u32 type = stun(ctx, xdp, ETH_HLEN + p.iph + sizeof(struct udphdr) + (k.channel ? HEADER : 0), p.data);
 	if (type == REQUEST)
 		__sync_fetch_and_add(&s->requests, 1);
 	else if (type == ANSWER || type == REFUSAL)
@@ -326,14 +359,13 @@ static __always_inline int relay(struct __sk_buff *skb, struct cpu *c, __u32 cpu
 		sum = (__u16)~sum;
 	} else {
 		// Where its checksum belongs is noted in the buffer, and the note cannot be moved. Taking out what is in front of
-		// that place voids the note; what was taken out is put back below.
-		gap = p.iph + 16;
-		if (p.payload < 8 || p.iph + sizeof(struct udphdr) + p.payload < gap + p.iph) {
-			c->causes[ODD]++;
-			goto pass;
-		}
+		// that place voids the note; what was taken out is put back below. A driver's frame has no note. Behind the driver
+		// it is kept, out of XDP's reach, and several in one piece look like that, too.
 		__u32 begin = ETH_HLEN + p.iph + sizeof(struct udphdr) + (k.channel ? HEADER : 0);
-		__u64 data = payload_sum(skb, begin, p.data);
+		__u64 data = NO_SUM;
+		gap = p.iph + 16;
+		if (xdp ? f->way == NATIVE : p.payload >= 8 && p.iph + sizeof(struct udphdr) + p.payload >= gap + p.iph)
+			data = xdp ? xdp_sum(ctx, begin, p.data) : skb_sum(ctx, begin, p.data);
 		if (data == NO_SUM) {
 			c->causes[ODD]++;
 			goto pass;
@@ -376,12 +408,29 @@ static __always_inline int relay(struct __sk_buff *skb, struct cpu *c, __u32 cpu
 	}
 	struct bpf_redir_neigh hop = { .nh_family = k.family };
 	__builtin_memcpy(hop.ipv6_nh, &f->hop, sizeof(hop.ipv6_nh));
+	__builtin_memcpy(o.there, f->there, sizeof(o.there));
+	__builtin_memcpy(o.here, f->here, sizeof(o.here));
+	o.proto = k.family == IN4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 	__u32 interface = f->interface;
 	size = p.iph + sizeof(struct udphdr) + head;
 
 	// What is behind the data goes: padding, of ChannelData and of Ethernet.
 	__u32 whole = p.whole - (p.payload - (k.channel ? HEADER : 0) - p.data);
-	if (skb->len > whole && bpf_skb_change_tail(skb, whole, 0)) {
+	if (xdp) {
+		if (delta && bpf_xdp_adjust_head(md, -delta)) {
+			c->causes[FAILED]++;
+			goto pass;
+		}
+		asm volatile("" : "+r"(size));
+		if ((p.frame > whole && bpf_xdp_adjust_tail(md, (__s32)(whole - p.frame))) ||
+		    size < sizeof(struct iphdr) + sizeof(struct udphdr) || size > sizeof(o) - 16 ||
+		    bpf_xdp_store_bytes(md, 0, o.there, ETH_HLEN + size)) {
+			c->causes[FAILED]++;
+			return XDP_DROP;
+		}
+		goto taken;
+	}
+	if (p.frame > whole && bpf_skb_change_tail(skb, whole, 0)) {
 		c->causes[FAILED]++;
 		goto pass;
 	}
@@ -403,17 +452,19 @@ static __always_inline int relay(struct __sk_buff *skb, struct cpu *c, __u32 cpu
 		goto pass;
 	}
 	asm volatile("" : "+r"(size));
-	if (size < sizeof(struct iphdr) + sizeof(struct udphdr) || size > sizeof(o) ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN, &o, size, BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH)) {
+	if (size < sizeof(struct iphdr) + sizeof(struct udphdr) || size > sizeof(o) - 16 ||
+	    bpf_skb_store_bytes(skb, ETH_HLEN, &o.v4, size, BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH)) {
 		c->causes[FAILED]++;
 		return TC_ACT_SHOT;
 	}
+taken:
 	cell->datagrams++;
 	cell->bytes += p.data;
 	c->causes[TAKEN]++;
 	if (type == REQUEST)
 		__sync_fetch_and_add(&s->asked, 1);
-	return bpf_redirect_neigh(interface, &hop, sizeof(hop), 0);
+	// Of what XDP_TX sends, a veth does not tell its other end.
+	return xdp ? bpf_redirect(interface, 0) : bpf_redirect_neigh(interface, &hop, sizeof(hop), 0);
 pass:
 	s->last = bpf_ktime_get_ns();
 	s->taken = 0;
@@ -421,19 +472,23 @@ pass:
 	return NEXT;
 }
 
-SEC("tcx/ingress") int turn(struct __sk_buff *skb)
+static __always_inline int run(void *ctx, const int xdp)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct cpu *c = bpf_map_lookup_elem(&cpus, &cpu);
-	if (!c || skb->pkt_type || skb->vlan_present)
+	if (!c)
 		return NEXT;
 	// Fetching makes them full barriers: what user space sees as left has not seen what it took out of the table before.
 	__u64 runs = __sync_fetch_and_add(&c->entered, 1);
 	asm volatile("" ::"r"(runs));
-	int verdict = relay(skb, c, cpu);
+	int verdict = relay(ctx, xdp, c, cpu);
 	runs = __sync_fetch_and_add(&c->left, 1);
 	asm volatile("" ::"r"(runs));
 	return verdict;
 }
+
+SEC("tcx/ingress") int turn(struct __sk_buff *skb) { return skb->pkt_type || skb->vlan_present ? -1 : run(skb, 0); }
+
+SEC("xdp") int turn_xdp(struct xdp_md *md) { return run(md, 1); }
 
 char _license[] SEC("license") = "GPL";
