@@ -62,6 +62,7 @@ type Turn struct {
 	ProxyProtocol []string
 	Offload       string // off, auto or require
 	Software      string
+	ICMP          bool
 	// Alternate has at most one address and port of each family, with a comma between; see [AddrPorts].
 	Alternate string
 	SHA256    bool

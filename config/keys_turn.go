@@ -33,6 +33,9 @@ func turnTables() []Table {
 					"by the firewall: off, auto (where it can) or require (which refuses to start where it cannot). See docs/operations.md.").restart(),
 			define("turn.software", "", text(notLonger(127)), func(c *Config) *string { return &c.Turn.Software },
 				"Server name in its answers. Empty: none, which keeps answers to strangers small."),
+			define("turn.icmp", false, boolean(), func(c *Config) *bool { return &c.Turn.ICMP },
+				"Whether clients of new allocations are told what ICMP says of the datagrams that they had sent to peers (RFC 8656 §11.5), on "+
+					"Linux. Off, since clients that are made with pion stop reading when they are told. See docs/operations.md."),
 			define("turn.alternate", "", text(alternate), func(c *Config) *string { return &c.Turn.Alternate },
 				"Another TURN server, with the same secret, that clients are sent to when they ask for a new allocation (ALTERNATE-SERVER): "+
 					"an IP address and port, or one of each family with a comma between. Live allocations stay, and so do clients on "+

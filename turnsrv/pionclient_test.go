@@ -59,6 +59,11 @@ func TestPionClient(t *testing.T) {
 			_ = peer.SetDeadline(time.Now().Add(20 * time.Second))
 			_ = relayed.SetReadDeadline(time.Now().Add(20 * time.Second))
 			buf := make([]byte, 100)
+			// Nobody is there, and ICMP says so: told of that, pion's client would not read on.
+			gone := closedPort(t)
+			if _, err := relayed.WriteTo([]byte("ping"), gone); err != nil {
+				t.Fatal(err)
+			}
 			// Longer than 4 bytes: pion's framing waits for a ninth byte of every frame.
 			for range 3 { // an indication first, a channel later
 				if _, err := relayed.WriteTo([]byte("ping"), peer.LocalAddr()); err != nil {
@@ -81,4 +86,15 @@ func TestPionClient(t *testing.T) {
 			eventually(t, "the allocation is given back", func() bool { return s.Live() == 0 })
 		})
 	}
+}
+
+// closedPort is one that nobody listens on.
+func closedPort(t *testing.T) net.Addr {
+	t.Helper()
+	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = c.Close()
+	return c.LocalAddr()
 }

@@ -27,6 +27,7 @@ func (s *Server) bind(workers int) error {
 		BitsPerSecond: s.cfg.Settings.BitsPerSecond,
 
 		TotalBitsPerSecond: s.cfg.Settings.TotalBitsPerSecond,
+		ICMP:               s.cfg.Settings.ICMP,
 
 		OwnListener: s.ownListener,
 		AllowSend:   s.control.AllowSend,

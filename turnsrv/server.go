@@ -76,6 +76,7 @@ type Settings struct {
 	BitsPerSecond int64         // per allocation, each way; 0: no limit
 	// TotalBitsPerSecond is of all allocations, both ways, divided fairly among Nodes; 0: no limit.
 	TotalBitsPerSecond int64
+	ICMP               bool // tells clients of new allocations what ICMP says of their datagrams, see [relay.Config]
 	ConnectionsPerIP   int  // TCP and TLS together, and as many with DTLS; 0: no limit
 	HTTP               bool // HTTP is answered at ListenTLS, by Config.HTTP
 	// Discovery has addresses of this machine, two of a family, at which clients can find out how the NATs on their way behave
@@ -229,6 +230,7 @@ func (s *Server) Prepare(next Settings) (change.Change, error) {
 		s.control.Apply(next.Settings)
 		s.plane.SetBitsPerSecond(next.BitsPerSecond)
 		s.plane.SetTotalBitsPerSecond(next.TotalBitsPerSecond)
+		s.plane.SetICMP(next.ICMP)
 		s.streams.limit(next.ConnectionsPerIP)
 		s.streams.serveHTTP(next.HTTP)
 		s.streams.believe(next.Proxies)

@@ -89,7 +89,7 @@ func turnSettings(cfg *config.Config) turnsrv.Settings {
 			SHA256: cfg.Turn.SHA256,
 		},
 		DrainTimeout: cfg.DrainTimeout, BitsPerSecond: l.BitsPerSecond, TotalBitsPerSecond: l.TotalBitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
-		HTTP: len(cfg.HTTPS.Serve) > 0, Proxies: prefixes(cfg.Turn.ProxyProtocol),
+		ICMP: cfg.Turn.ICMP, HTTP: len(cfg.HTTPS.Serve) > 0, Proxies: prefixes(cfg.Turn.ProxyProtocol),
 		Discovery: discoveryIPs(cfg.Turn.NATDiscovery), OuterPorts: cfg.Turn.PublicPorts,
 	}
 }

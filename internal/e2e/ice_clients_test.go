@@ -170,6 +170,8 @@ func tellLibnice(s talk) []string {
 
 // pion5 builds the program of pion/turn v5, which is a module of its own.
 func pion5(t *testing.T) []string {
+	at := says("go", "list", "-C", "pion5", "-m", "-f", "{{.Dir}}", "github.com/pion/turn/v5") // empty or an error where it is not downloaded
+	peer(t, "the module github.com/pion/turn/v5", strings.HasPrefix(at, "/"))
 	made := filepath.Join(t.TempDir(), "pion5")
 	if out, err := run(t, "go", "build", "-C", "pion5", "-o", made, "."); err != nil {
 		t.Fatalf("%v\n%s", err, out)

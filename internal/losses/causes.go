@@ -58,6 +58,7 @@ var causes = map[Area]map[string]Cause{
 		"too_large":     {"datagrams are dropped that are too large for the rest of their path", look, many},
 		"malformed":     {"malformed datagrams are dropped", flood, mass},
 		"panicked":      {"a client was cut off by a bug in the program", report, 1},
+		"icmp":          {"ICMP errors are not passed on to clients: more than 10 a second for one, from peers without a permission, or of a type that TURN has no use for", look, many},
 		"unsent":        {"datagrams are dropped that the system did not send", "check the firewall and the routes of this machine", many},
 	},
 	Upstream: {

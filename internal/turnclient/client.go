@@ -35,6 +35,8 @@ type Error struct {
 	Request stunmsg.Type
 	Code    int    // 0: it named none
 	Reason  string // in the server's words, which may hold anything
+	// Alternate is where the server sends the client (ALTERNATE-SERVER of a 300), if it says so; whatever a stranger likes.
+	Alternate netip.AddrPort
 }
 
 // Error names the request and the code.
@@ -90,6 +92,7 @@ type Client struct {
 	offer   offer // with Options.SHA256
 
 	data    chan Datagram
+	errors  chan PeerError
 	dropped atomic.Uint64
 	strange atomic.Pointer[[]byte] // see Strange
 	ended   chan struct{}
@@ -110,7 +113,7 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	}
 	c := &Client{
 		o: o, conn: conn, packets: o.Transport == "udp" || o.Transport == "dtls",
-		waiting: make(map[[12]byte]chan []byte), data: make(chan Datagram, o.Queue), ended: make(chan struct{}),
+		waiting: make(map[[12]byte]chan []byte), data: make(chan Datagram, o.Queue), errors: make(chan PeerError, 16), ended: make(chan struct{}),
 	}
 	go c.read()
 	return c, nil
@@ -274,11 +277,7 @@ func (c *Client) take(b []byte) {
 		return
 	}
 	if m.Type == stunmsg.DataIndication {
-		addr, _ := m.Get(stunmsg.AttrXORPeerAddress)
-		data, ok := m.Get(stunmsg.AttrData)
-		if peer, err := stunmsg.XORAddr(addr, m.TransactionID()); err == nil && ok {
-			c.queue(Datagram{Peer: peer, Data: append([]byte(nil), data...)})
-		}
+		c.indicated(&m)
 		return
 	}
 	id := [12]byte(m.TransactionID())
@@ -321,14 +320,6 @@ func (c *Client) PeerCertificates() (chain [][]byte) {
 		}
 	}
 	return chain
-}
-
-func (c *Client) queue(d Datagram) {
-	select {
-	case c.data <- d:
-	default:
-		c.dropped.Add(1)
-	}
 }
 
 // NewID is a random transaction id.

@@ -25,15 +25,14 @@ type pattern struct {
 // patterns are as the libraries' sources have them, and as those that `make interop` tries were seen to do in sessions of
 // eleven minutes.
 var patterns = []pattern{
-	{"aioice, aiortc", 500 * time.Second, 0, 500 * time.Second, 0x4000, false},
-	{"werift", 500 * time.Second, 0, 300 * time.Second, 0x4000, false},
+	{"aioice, aiortc, werift", 500 * time.Second, 0, 500 * time.Second, 0x4000, false},
 	{"libjuice, libdatachannel", 540 * time.Second, 0, 300 * time.Second, 0x4abc, false}, // a random number
 	{"a permission that runs out as it is refreshed", 540 * time.Second, 300 * time.Second, 540 * time.Second, 0x4000, false},
 	{"libnice", 540 * time.Second, 240 * time.Second, 540 * time.Second, 0x4000, false},
-	{"libwebrtc", 540 * time.Second, 240 * time.Second, 540 * time.Second, 0x4001, false},
+	{"libwebrtc", 540 * time.Second, 0, 240 * time.Second, 0x4000, false}, // once more a permission after 240 s, and never again
 	{"pion/turn v4", 300 * time.Second, 120 * time.Second, 300 * time.Second, 0x4002, false},
 	{"pion/turn v5", 300 * time.Second, 120 * time.Second, 330 * time.Second, 0x4000, false},
-	{"PJNATH", 540 * time.Second, 285 * time.Second, 285 * time.Second, 0x4000, true},
+	{"PJNATH", 540 * time.Second, 0, 285 * time.Second, 0x4000, false},
 	{"Firefox", 590 * time.Second, 290 * time.Second, 0, 0, false}, // it has no channels
 	{"turnutils_uclient, RFC 5766", 300 * time.Second, 0, 590 * time.Second, 0x7abc, false},
 	{"Send indications alone", 300 * time.Second, 240 * time.Second, 0, 0, true},

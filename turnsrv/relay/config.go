@@ -126,6 +126,8 @@ type Config struct {
 	// Plane's own UDP listeners count.
 	OwnListener func(peer netip.AddrPort) bool
 
+	// ICMP tells clients what ICMP says of the datagrams that they had sent to peers (RFC 8656 §11.5). Linux only.
+	ICMP bool
 	// Kernel relays channels below the sockets, where it can. nil: nothing does. Linux engine only.
 	Kernel Kernel
 

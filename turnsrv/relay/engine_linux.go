@@ -70,7 +70,9 @@ type relaySocket struct{ fd1 int }
 
 func (s relaySocket) fd() int { return s.fd1 - 1 }
 
-func (s relaySocket) dontFragment(four, on bool) error { return dontFragment(s.fd(), four, on) }
+func (s relaySocket) dontFragment(four bool) error { return dontFragment(s.fd(), four, true) }
+
+func (s relaySocket) fragmentAgain(four bool) { fragmentAgain(s.fd(), four) }
 
 func (s relaySocket) close() {
 	if s.fd1 != 0 {
@@ -228,6 +230,9 @@ func (e *engine) stop() {
 func (p *Plane) bindRelay(a netip.AddrPort) (relaySocket, bool, error) {
 	fd, err := udpBound(a, func(fd int) error {
 		enlarge(fd, relayBuffer)
+		if p.icmp.Load() {
+			return keepErrors(fd, a.Addr().Is4())
+		}
 		return nil
 	})
 	switch {

@@ -26,6 +26,14 @@ func dontFragment(fd int, four, on bool) error {
 	return sysOption(fd, level, option, value)
 }
 
+// fragmentAgain is dontFragment off, for a socket that has sent with DF: the kernel still has to say what ICMP answers,
+// which it does not where it never sets DF (IP_PMTUDISC_DONT). With IP_PMTUDISC_OMIT it sets none either.
+func fragmentAgain(fd int, four bool) {
+	if !four || sysOption(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_OMIT) != nil {
+		_ = dontFragment(fd, four, false)
+	}
+}
+
 // sysOption sets an option of a socket. The system call is raw, since it never blocks: an ordinary one wakes the scheduler's
 // monitor, which for a new relay costs more than all else.
 func sysOption(fd, level, option, value int) error {

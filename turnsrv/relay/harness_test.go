@@ -66,7 +66,7 @@ func newWorld(t testing.TB, change ...func(*Config)) *world {
 	t.Helper()
 	w := &world{TB: t, control: &fakeControl{seen: make(chan Source, 1024)}, ended: make(chan error, 1)}
 	cfg := Config{
-		Handler: w.control, IPv4: Family{Bind: loopback4}, IPv6: Family{Bind: loopback6}, PortMin: 30000, PortMax: 32000, Workers: 2,
+		Handler: w.control, IPv4: Family{Bind: loopback4}, IPv6: Family{Bind: loopback6}, PortMin: 30000, PortMax: 32000, Workers: 2, ICMP: true,
 	}
 	for _, c := range change {
 		c(&cfg)
@@ -254,6 +254,33 @@ func dataOf(t testing.TB, b []byte) (netip.AddrPort, []byte) {
 		t.Fatal("a Data indication without data")
 	}
 	return peer, data
+}
+
+// icmpOf takes a Data indication with ICMP apart.
+func icmpOf(t testing.TB, b []byte) (netip.AddrPort, stunmsg.ICMP) {
+	t.Helper()
+	var m stunmsg.Message
+	if err := m.Parse(b); err != nil || m.Type != stunmsg.DataIndication {
+		t.Fatalf("%.60x is no Data indication: %v", b, err)
+	}
+	a, _ := m.Get(stunmsg.AttrXORPeerAddress)
+	peer, err := stunmsg.XORAddr(a, m.TransactionID())
+	v, _ := m.Get(stunmsg.AttrICMP)
+	e, ok := stunmsg.ParseICMP(v)
+	if _, data := m.Get(stunmsg.AttrData); err != nil || !ok || data {
+		t.Fatalf("%x: %v, ICMP %v, data %v", b, err, ok, data)
+	}
+	return peer, e
+}
+
+// isICMP reports whether b is a Data indication with ICMP.
+func isICMP(b []byte) bool {
+	var m stunmsg.Message
+	if m.Parse(b) != nil || m.Type != stunmsg.DataIndication {
+		return false
+	}
+	_, ok := m.Get(stunmsg.AttrICMP)
+	return ok
 }
 
 // counted waits for a relay's counters, which are written after the datagrams have left.

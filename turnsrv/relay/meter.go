@@ -19,11 +19,12 @@ const (
 	Malformed                 // no ChannelData, Send indication or datagram that could be passed on
 	Unsent                    // the system refused it, or the relay or its client's connection has ended
 	OverTotal                 // more than its Share of Config.TotalBitsPerSecond
+	UntoldICMP                // an ICMP message: without a permission, one too many, or of a type that clients are not told of
 	Causes                    // how many there are
 )
 
 var causeNames = [Causes]string{
-	"no_permission", "no_channel", "over_limit", "queue_full", "peer_denied", "too_large", "malformed", "unsent", "over_total",
+	"no_permission", "no_channel", "over_limit", "queue_full", "peer_denied", "too_large", "malformed", "unsent", "over_total", "icmp",
 }
 
 // String is the name that metrics use.

@@ -158,13 +158,13 @@ func (t *tx) sendUp(r *Relay, msg []byte) {
 // sends on a relay's socket, so nothing else leaves with DF.
 func (t *tx) probe(r *Relay, peer netip.AddrPort, data []byte) {
 	t.flush()
-	if r.dead.Load() || r.sock.dontFragment(r.family.Bind.Is4(), true) != nil {
+	if r.dead.Load() || r.sock.dontFragment(r.family.Bind.Is4()) != nil {
 		r.up.drop(Unsent, 1)
 		return
 	}
 	t.out(r, peer, nil, data)
 	t.flush()
-	_ = r.sock.dontFragment(r.family.Bind.Is4(), false)
+	r.sock.fragmentAgain(r.family.Bind.Is4())
 }
 
 // out sends data to a peer that is no relay of this server. dst is nil if the peer has no channel.

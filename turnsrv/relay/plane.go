@@ -34,6 +34,7 @@ type Plane struct {
 	buffers sync.Pool // *buffer
 	txs     sync.Pool // *tx
 	engine  engine
+	icmp    atomic.Bool  // as Config.ICMP
 	kernel  *kernelFlows // nil without Config.Kernel
 }
 
@@ -50,6 +51,7 @@ func New(cfg Config) (*Plane, error) {
 	p.limits.Store(&limits{each: newRate(cfg.BitsPerSecond), all: all, level: all})
 	p.fair.shares, p.fair.set = make(map[*Share]struct{}), make(chan struct{}, 1)
 	p.gate = newGate(2 * cfg.Workers)
+	p.icmp.Store(cfg.ICMP)
 	p.kernel = newKernelFlows(p)
 	p.reserved.limit = cfg.MaxReservations
 	p.buffers.New = func() any { return new(buffer) }

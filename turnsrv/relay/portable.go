@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -38,7 +39,18 @@ type udpSocket struct {
 // relaySocket is the socket behind a relayed transport address.
 type relaySocket struct{ conn *net.UDPConn }
 
-func (s relaySocket) dontFragment(four, on bool) error { return setFragmenting(s.conn, four, on) }
+func (s relaySocket) dontFragment(four bool) error { return setFragmenting(s.conn, four, true) }
+
+func (s relaySocket) fragmentAgain(four bool) {
+	s.control(func(fd int) { fragmentAgain(fd, four) })
+}
+
+// control calls f with the socket's descriptor, unless it is closed.
+func (s relaySocket) control(f func(fd int)) {
+	if raw, err := s.conn.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { f(int(fd)) })
+	}
+}
 
 // setFragmenting is dontFragment for a socket of package net.
 func setFragmenting(c *net.UDPConn, four, on bool) error {
@@ -125,8 +137,9 @@ func (e *engine) lane() *lane {
 }
 
 // read returns the next datagram, or false when the socket is closed. Errors that single datagrams leave on the
-// socket, such as an ICMP message's, are passed over.
-func read(c *net.UDPConn, b, oob []byte) (n, noob int, from netip.AddrPort, ok bool) {
+// socket, such as an ICMP message's, are passed over. If there is a function failed, it looks after them, and reports
+// whether there was anything to look after.
+func read(c *net.UDPConn, b, oob []byte, failed func() bool) (n, noob int, from netip.AddrPort, ok bool) {
 	for {
 		n, noob, _, from, err := c.ReadMsgUDPAddrPort(b, oob)
 		if err == nil {
@@ -135,7 +148,9 @@ func read(c *net.UDPConn, b, oob []byte) (n, noob int, from netip.AddrPort, ok b
 		if errors.Is(err, net.ErrClosed) {
 			return 0, 0, from, false
 		}
-		time.Sleep(time.Millisecond)
+		if failed == nil || !failed() {
+			time.Sleep(time.Millisecond)
+		}
 	}
 }
 
@@ -145,7 +160,7 @@ func (u *udpSocket) serve(l *lane) {
 	t := u.plane.borrow(l)
 	defer u.plane.giveBack(t)
 	for {
-		n, noob, from, ok := read(u.conn, buf, oob)
+		n, noob, from, ok := read(u.conn, buf, oob, nil)
 		if !ok {
 			return
 		}
@@ -221,7 +236,15 @@ func (p *Plane) bindRelay(a netip.AddrPort) (relaySocket, bool, error) {
 	c, err := net.ListenUDP(network(a.Addr()), net.UDPAddrFromAddrPort(a))
 	if err == nil {
 		prepare(c, a.Addr(), relayBuffer)
-		return relaySocket{c}, true, nil
+		s := relaySocket{c}
+		if p.icmp.Load() {
+			s.control(func(fd int) { err = keepErrors(fd, a.Addr().Is4()) })
+		}
+		if err != nil {
+			s.close()
+			return relaySocket{}, false, os.NewSyscallError("setsockopt", err)
+		}
+		return s, true, nil
 	}
 	if errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, wsaeaddrinuse) || errors.Is(err, wsaeacces) {
 		return relaySocket{}, false, nil
@@ -250,7 +273,7 @@ func (r *Relay) serve(l *lane) {
 	t := r.plane.borrow(l)
 	defer r.plane.giveBack(t)
 	for {
-		n, _, from, ok := read(r.sock.conn, buf, nil)
+		n, _, from, ok := read(r.sock.conn, buf, nil, func() bool { return t.socketFailed(r) })
 		if !ok {
 			return
 		}
@@ -266,6 +289,17 @@ func (t *tx) peerSent(r *Relay, from netip.AddrPort, b []byte) {
 	}
 	t.flush()
 	t.leave()
+}
+
+// socketFailed looks after what has made reading from r's socket fail, and reports whether that was ICMP.
+func (t *tx) socketFailed(r *Relay) (found bool) {
+	defer t.contain()
+	t.enter()
+	if !r.dead.Load() {
+		r.sock.control(func(fd int) { found = t.tellErrors(r, fd) })
+	}
+	t.leave()
+	return found
 }
 
 // lump is 0: there is a tx for each socket, and they would all keep some of what there is for all.
@@ -312,13 +346,26 @@ func (t *tx) flush() { t.flushStream() }
 func (t *tx) forget() { t.gathered = gathered{buf: t.buf[:0]} }
 
 func (t *tx) toPeer(r *Relay, peer netip.AddrPort, _ *peerAddr, data []byte) {
-	if !r.dead.Load() {
-		if _, err := r.sock.conn.WriteToUDPAddrPort(data, peer); err == nil {
-			r.up.passed(1, len(data))
-			return
-		}
+	if !r.dead.Load() && t.sendTo(r, peer, data) {
+		r.up.passed(1, len(data))
+		return
 	}
 	r.up.drop(Unsent, 1)
+}
+
+// sendTo sends on r's socket. An ICMP message whose error this takes away is not seen by who reads there, so it is looked
+// after here.
+func (t *tx) sendTo(r *Relay, peer netip.AddrPort, data []byte) bool {
+	_, err := r.sock.conn.WriteToUDPAddrPort(data, peer)
+	var errno syscall.Errno
+	if err == nil || !errors.As(err, &errno) || !ofICMP(errno) {
+		return err == nil
+	}
+	for tries := 1; err != nil && tries < icmpTries; tries++ {
+		_, err = r.sock.conn.WriteToUDPAddrPort(data, peer)
+	}
+	r.sock.control(func(fd int) { t.tellErrors(r, fd) })
+	return err == nil
 }
 
 func (t *tx) toClient(r *Relay, p *path, number uint16, from netip.AddrPort, data []byte) {

@@ -43,6 +43,7 @@ type Relay struct {
 	share  *Share
 	up     meter
 	down   meter
+	icmp   atomic.Int64 // as meter.full, of what the client is told of ICMP
 
 	sock relaySocket
 	io   relayIO // what the engine needs

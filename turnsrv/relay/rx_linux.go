@@ -76,6 +76,9 @@ func (x *rx) room() bool { return slots-x.used >= maxBatch }
 func (x *rx) receive(fd int) (first, n int) {
 	first = x.used
 	n, err := recvmmsg(fd, &x.hdrs[first], maxBatch)
+	for tries := 1; tries < icmpTries && ofICMP(err); tries++ {
+		n, err = recvmmsg(fd, &x.hdrs[first], maxBatch)
+	}
 	if err != 0 || n < 0 {
 		return first, 0
 	}

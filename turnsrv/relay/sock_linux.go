@@ -35,6 +35,17 @@ func sendmsg(fd int, m *unix.Msghdr) syscall.Errno {
 	return err
 }
 
+// causeOf is the cause to count for an error of the kernel.
+func causeOf(err syscall.Errno) Cause {
+	switch err {
+	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
+		return QueueFull
+	case unix.EMSGSIZE:
+		return TooLarge
+	}
+	return Unsent
+}
+
 // These calls never block, so the scheduler need not know of them: on an idle server each call that it knows of wakes
 // the runtime's monitor, which costs more than the call.
 

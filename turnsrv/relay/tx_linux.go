@@ -321,10 +321,12 @@ func (t *tx) part(b *byte, n int) {
 
 // transmit sends the messages that have been made. What a full buffer refuses is dropped.
 func (t *tx) transmit(fd int) {
+	tries := 0
 	for at := 0; at < t.nmsgs; {
 		n, err := sendmmsg(fd, &t.hdrs[at], t.nmsgs-at)
 		switch {
 		case err == 0:
+			tries = 0
 			for end := at + n; at < end; at++ {
 				s := &t.what[at]
 				s.r.meter(s.way).passed(s.count, s.bytes)
@@ -335,9 +337,12 @@ func (t *tx) transmit(fd int) {
 				s := &t.what[at]
 				s.r.meter(s.way).drop(QueueFull, s.count)
 			}
+		case t.what[at].way == up && ofICMP(err) && tries+1 < icmpTries:
+			tries++
 		default:
 			t.refused(fd, at, err)
 			at++
+			tries = 0
 		}
 	}
 	t.nmsgs, t.niovs = 0, 0
@@ -370,7 +375,11 @@ func (t *tx) refused(fd, at int, err syscall.Errno) {
 		t.iov(it)
 		h.Iov = &t.iovs[used]
 		h.SetIovlen(t.niovs - used)
-		if err := sendmsg(fd, &h); err == 0 {
+		err := sendmsg(fd, &h)
+		for tries := 1; tries < icmpTries && s.way == up && ofICMP(err); tries++ {
+			err = sendmsg(fd, &h)
+		}
+		if err == 0 {
 			m.passed(1, int(it.n))
 		} else {
 			m.drop(causeOf(err), 1)
@@ -378,17 +387,6 @@ func (t *tx) refused(fd, at int, err syscall.Errno) {
 		t.niovs = used
 		i = it.next
 	}
-}
-
-// causeOf is the cause to count for an error of the kernel.
-func causeOf(err syscall.Errno) Cause {
-	switch err {
-	case unix.EAGAIN, unix.ENOBUFS, unix.ENOMEM:
-		return QueueFull
-	case unix.EMSGSIZE:
-		return TooLarge
-	}
-	return Unsent
 }
 
 func (r *Relay) meter(way int) *meter {

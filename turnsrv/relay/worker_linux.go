@@ -56,17 +56,18 @@ func (w *worker) handle(t *set, events []unix.EpollEvent) {
 		}
 		w.set = t
 		w.ready++
-		t.handled += w.socket(t, number)
+		t.handled += w.socket(t, number, events[i].Events&unix.EPOLLERR != 0)
 	}
 }
 
-// socket handles what has come in on one socket, and returns how many datagrams that was.
-func (w *worker) socket(t *set, number int) int {
+// socket handles what has come in on one socket, and returns how many datagrams that was. failed is whether there are
+// errors too.
+func (w *worker) socket(t *set, number int, failed bool) int {
 	defer w.contain()
 	if number&listenerFlag != 0 {
 		return w.listening(t.socks[number&^listenerFlag])
 	}
-	return w.relaying(number>>16, uint16(number))
+	return w.relaying(number>>16, uint16(number), failed)
 }
 
 func (w *worker) sendOn() {
@@ -112,12 +113,15 @@ func (w *worker) listening(u *udpSocket) int {
 	return n
 }
 
-// relaying handles what peers have sent to the relay on a port. The event may be late, and the port in another set by
-// now.
-func (w *worker) relaying(family int, port uint16) int {
+// relaying handles what peers have sent to the relay on a port, and what ICMP says of what it has sent. The event may be
+// late, and the port in another set by now.
+func (w *worker) relaying(family int, port uint16, failed bool) int {
 	r := w.p.ports[family].at(port)
 	if r == nil || r.io.set != w.set {
 		return 0
+	}
+	if failed {
+		w.tx.tellErrors(r, r.sock.fd())
 	}
 	first, n := w.rx.receive(r.sock.fd())
 	for i := first; i < first+n; i++ {

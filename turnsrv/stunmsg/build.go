@@ -108,6 +108,11 @@ func (w *Builder) XORAddr(t uint16, a netip.AddrPort) *Builder {
 	return w
 }
 
+// ICMP appends ICMP (RFC 8656 §18.13).
+func (w *Builder) ICMP(e ICMP) *Builder {
+	return w.Attr(AttrICMP, binary.BigEndian.AppendUint32([]byte{0, 0, e.Type, e.Code}, e.MTU))
+}
+
 // Integrity appends MESSAGE-INTEGRITY over what is there so far. Nothing but IntegritySHA256 and Fingerprint may follow.
 func (w *Builder) Integrity(key []byte) *Builder {
 	n := len(w.b)

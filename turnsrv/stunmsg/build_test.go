@@ -1,6 +1,7 @@
 package stunmsg
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
@@ -93,6 +94,41 @@ func TestDataHeadersFit(t *testing.T) {
 	}
 	if PutChannelHeader(new([ChannelHeader]byte), MinChannel-1, 0) || PutChannelHeader(new([ChannelHeader]byte), MaxChannel+1, 0) {
 		t.Error("a number that is no channel's is taken")
+	}
+}
+
+// ICMP is on the wire as 16 bits of zeros, 8 of type, 8 of code, and 32 of MTU.
+func TestICMPWireFormat(t *testing.T) {
+	for _, c := range []struct {
+		e    ICMP
+		wire []byte
+	}{
+		{ICMP{Type: 3, Code: 3}, []byte{0, 0, 3, 3, 0, 0, 0, 0}},
+		{ICMP{Type: 3, Code: 4, MTU: 1400}, []byte{0, 0, 3, 4, 0, 0, 5, 0x78}},
+		{ICMP{Type: 11, Code: 255}, []byte{0, 0, 11, 255, 0, 0, 0, 0}},
+		{ICMP{Type: 127, Code: 255, MTU: 1<<32 - 1}, []byte{0, 0, 127, 255, 255, 255, 255, 255}},
+	} {
+		var m Message
+		err := m.Parse(Begin(nil, DataIndication, make([]byte, 12)).ICMP(c.e).Bytes())
+		v, ok := m.Get(AttrICMP)
+		if err != nil || !ok || !bytes.Equal(v, c.wire) {
+			t.Errorf("%+v is %x, %v", c.e, v, err)
+		}
+		if e, ok := ParseICMP(c.wire); !ok || e != c.e {
+			t.Errorf("%x reads as %+v, %v", c.wire, e, ok)
+		}
+		reserved := append([]byte{255, 255}, c.wire[2:]...) // "MUST be ignored when received"
+		if e, ok := ParseICMP(reserved); !ok || e != c.e {
+			t.Errorf("%x reads as %+v, %v", reserved, e, ok)
+		}
+		for n := range c.wire {
+			if _, ok := ParseICMP(c.wire[:n]); ok {
+				t.Errorf("%x is taken", c.wire[:n])
+			}
+		}
+	}
+	if e, ok := ParseICMP(make([]byte, 9)); ok {
+		t.Errorf("9 bytes read as %+v", e)
 	}
 }
 

@@ -115,6 +115,24 @@ func AppendDataHeader(dst []byte, peer netip.AddrPort, n int, txid *[12]byte) (b
 	return append(dst, byte(AttrData>>8), byte(AttrData&0xff), byte(n>>8), byte(n)), true
 }
 
+// ICMP is the value of ICMP in a Data indication without data (RFC 8656 §18.13): what an ICMP message said of a datagram
+// that was sent to the peer, in the numbers of ICMPv4 or ICMPv6 as the peer's address is of IPv4 or IPv6.
+//
+// Type and code are on the wire with the 8 bits that they have in ICMP, which is also how turn-proto has them. Figure 11 of the
+// RFC draws 7 and 9; its text gives no widths.
+type ICMP struct {
+	Type, Code uint8
+	MTU        uint32 // of the next link in bytes, where the datagram was too large for that; else 0
+}
+
+// ParseICMP reads the value of an ICMP attribute. ok is false if it is none.
+func ParseICMP(value []byte) (e ICMP, ok bool) {
+	if len(value) != 8 {
+		return e, false
+	}
+	return ICMP{value[2], value[3], binary.BigEndian.Uint32(value[4:])}, true
+}
+
 // PutChannelHeader writes the header of a ChannelData message with n bytes of data (RFC 8656 §12.4). It reports whether
 // there is such a message: with its padding it may have [MaxFrame] bytes at most.
 func PutChannelHeader(dst *[ChannelHeader]byte, number uint16, n int) bool {

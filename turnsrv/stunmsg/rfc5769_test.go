@@ -212,6 +212,7 @@ func FuzzMessage(f *testing.F) {
 	f.Add(Begin(nil, AllocateRequest, make([]byte, 12)).Attr(AttrMessageIntegritySHA256, make([]byte, 15)).Attr(AttrRealm, nil).
 		Integrity([]byte("k")).Bytes())
 	f.Add([]byte{0, 1, 0xff, 0xec, 0x21, 0x12, 0xa4, 0x42})
+	f.Add(Begin(nil, DataIndication, make([]byte, 12)).ICMP(ICMP{Type: 3, Code: 4, MTU: 1400}).Bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) >= 4 {
 			if n, err := FrameSize(b); err == nil && (n < 4 || n > MaxFrame) {
@@ -237,6 +238,12 @@ func FuzzMessage(f *testing.F) {
 		m.Each(func(at uint16, v []byte) bool {
 			if at == AttrXORPeerAddress {
 				_, _ = XORAddr(v, m.TransactionID())
+			}
+			if e, ok := ParseICMP(v); ok {
+				again, _ := ParseICMP(Begin(nil, DataIndication, make([]byte, 12)).ICMP(e).Bytes()[HeaderSize+4:])
+				if again != e {
+					t.Errorf("%+v reads as %+v when it is written", e, again)
+				}
 			}
 			return true
 		})

@@ -98,6 +98,7 @@ const (
 	AttrAdditionalAddressFamily uint16 = 0x8000
 	AttrAddressErrorCode        uint16 = 0x8001
 	AttrPasswordAlgorithms      uint16 = 0x8002
+	AttrICMP                    uint16 = 0x8004
 	AttrSoftware                uint16 = 0x8022
 	AttrAlternateServer         uint16 = 0x8023
 	AttrFingerprint             uint16 = 0x8028
