@@ -126,23 +126,23 @@ func TestAlternateServer(t *testing.T) {
 }
 
 // discovering starts a server whose UDP listeners are at two addresses and two ports, and returns the first port.
-func discovering(t *testing.T, one, other, conf string) (*server, string) {
+func discovering(t *testing.T, one, other string) (port string) {
 	t.Helper()
 	s := serveWith(t, func(s *server) {
 		_, port, _ := net.SplitHostPort(s.turn)
 		_, tlsPort, _ := net.SplitHostPort(s.tls)
-		s.env = append(s.env, fmt.Sprintf("CROLANG_AIO_TURN_LISTEN=%s:%s,%s:%s", one, port, other, port),
-			fmt.Sprintf("CROLANG_AIO_TURN_LISTEN_TLS=%s:%s,%s:%s", one, tlsPort, other, tlsPort),
+		s.env = append(s.env, "CROLANG_AIO_TURN_LISTEN="+net.JoinHostPort(one, port)+","+net.JoinHostPort(other, port),
+			"CROLANG_AIO_TURN_LISTEN_TLS="+net.JoinHostPort(one, tlsPort)+","+net.JoinHostPort(other, tlsPort),
 			"CROLANG_AIO_TURN_NAT_DISCOVERY="+one+","+other)
-	}, "[redis]", conf+"[redis]")
-	_, port, _ := net.SplitHostPort(s.turn)
-	return s, port
+	})
+	_, port, _ = net.SplitHostPort(s.turn)
+	return port
 }
 
 // coturn's own program finds out about the NAT that is not there, and is refused what would amplify.
 func TestTurnutilsNATDiscovery(t *testing.T) {
 	client := program(t, "turnutils_natdiscovery")
-	_, port := discovering(t, "127.0.0.1", "127.0.0.2", "")
+	port := discovering(t, "127.0.0.1", "127.0.0.2")
 	for _, c := range []struct {
 		args []string
 		want []string

@@ -140,7 +140,7 @@ func (r *request) open(o relay.OpenOptions, both bool, txid [12]byte) {
 	s := newSession(c, c.lastID.Add(1))
 	s.node, s.username, s.txid, s.started = r.node, r.username, txid, now
 	s.tables, s.mobile, s.over = o.Budget, o.Mobile, r.src.Transport
-	s.proof.Store(r.proof)
+	s.prove(r.proof)
 	s.until = r.latestEnd(now)
 	s.granted = s.grant(now)
 	if s.granted == 0 {

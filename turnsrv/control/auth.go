@@ -105,7 +105,7 @@ func (r *request) authenticateStranger() bool {
 	r.c.sources.spare(ip, cost)
 	r.key, r.proof = key, newProof(r.src.Tuple, q, key, generation)
 	if mine && s == r.session {
-		s.proof.Store(r.proof)
+		s.prove(r.proof)
 	}
 	r.src.MarkAuthenticated()
 	return true
@@ -133,6 +133,8 @@ func newProof(t relay.Tuple, q *claim, key []byte, generation uint64) *proof {
 }
 
 func (p *proof) hasHash(hash []byte) bool { return p.hash != nil && bytes.Equal(p.hash[:], hash) }
+
+func (s *session) prove(p *proof) { s.proof.Store(p) }
 
 // proven reports whether a request names the session's user and has 5-tuple and nonce of its last proof, and that still holds.
 // A client of RFC 8489 has then said what it was given to choose from (§9.2.3.2 does not ask for that again).

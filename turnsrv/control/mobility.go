@@ -111,7 +111,7 @@ func (r *request) await() bool {
 	m := &s.moves
 	m.held, m.issued, m.last = r.serial, r.serial+1, [12]byte(r.msg.TransactionID())
 	if r.proof != nil { // else it is the session's already
-		s.proof.Store(r.proof)
+		s.prove(r.proof)
 	}
 	return true
 }

@@ -77,8 +77,9 @@ func (k *kernelFlows) bound(r *Relay, c *route, life time.Duration) {
 		for _, f := range p.flows {
 			k.k.Extend(f.slot, f.life())
 		}
-		if len(p.flows) == 0 {
-			k.begin(p) // there may be room now
+		if len(p.flows) < 2 { // there may be room now, or a way
+			k.end(p)
+			k.begin(p)
 		}
 		return
 	}
@@ -100,16 +101,12 @@ func (k *kernelFlows) bound(r *Relay, c *route, life time.Duration) {
 	}
 }
 
-// begin enters the flows that a path can have now: both directions, or none.
+// begin enters the flows that a path can have now.
 func (k *kernelFlows) begin(p *kernelPath) {
-	whole := true
 	if p.to == nil {
-		whole = k.plain(p)
-	} else if back := k.pairs[ends{p.to, p.r}]; back != nil && len(back.flows) == 0 {
-		whole = k.between(p, back)
-	}
-	if !whole {
-		k.end(p)
+		k.plain(p)
+	} else if back := k.pairs[ends{p.to, p.r}]; back != nil {
+		k.between(p, back)
 	}
 }
 
@@ -137,32 +134,31 @@ func (k *kernelFlows) remove(p *kernelPath) {
 }
 
 // plain enters both directions between a client and a peer.
-func (k *kernelFlows) plain(p *kernelPath) (ok bool) {
+func (k *kernelFlows) plain(p *kernelPath) {
 	r, s := p.r, p.r.path.Load()
 	t := s.Tuple
 	local := netip.AddrPortFrom(localTo(r.family.Bind, p.c.peer), r.port)
 	up := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.up}, u: s.udp}
 	down := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.down}, r: r}
-	return k.enter(up, Leg{t.Client, t.Server, p.c.number}, Leg{local, p.c.peer, 0}) &&
-		k.enter(down, Leg{p.c.peer, local, 0}, Leg{t.Server, t.Client, p.c.number})
+	k.enter(up, Leg{t.Client, t.Server, p.c.number}, Leg{local, p.c.peer, 0})
+	k.enter(down, Leg{p.c.peer, local, 0}, Leg{t.Server, t.Client, p.c.number})
 }
 
 // between enters both directions between two clients.
-func (k *kernelFlows) between(a, b *kernelPath) (ok bool) {
+func (k *kernelFlows) between(a, b *kernelPath) {
 	for _, w := range [2][2]*kernelPath{{a, b}, {b, a}} {
 		from, to := w[0], w[1]
 		s, t := from.r.path.Load(), to.r.path.Load()
 		f := &kernelFlow{paths: []*kernelPath{a, b}, meters: []*meter{&from.r.up, &to.r.down}, u: s.udp}
-		if !k.enter(f, Leg{s.Client, s.Server, from.c.number}, Leg{t.Server, t.Client, to.c.number}) {
-			return false
-		}
+		k.enter(f, Leg{s.Client, s.Server, from.c.number}, Leg{t.Server, t.Client, to.c.number})
 	}
-	return true
 }
 
-func (k *kernelFlows) enter(f *kernelFlow, in, out Leg) (ok bool) {
+// enter enters one of them, if the kernel takes it.
+func (k *kernelFlows) enter(f *kernelFlow, in, out Leg) {
+	var ok bool
 	if f.slot, ok = k.k.Enter(in, out, f.life()); !ok {
-		return false
+		return
 	}
 	for _, p := range f.paths {
 		p.flows = append(p.flows, f)
@@ -173,7 +169,6 @@ func (k *kernelFlows) enter(f *kernelFlow, in, out Leg) (ok bool) {
 	case k.wake <- struct{}{}:
 	default:
 	}
-	return true
 }
 
 // merge counts the flows of a socket. While there are any, the kernel must not put together what arrives there (UDP_GRO): it

@@ -11,7 +11,7 @@ import (
 type OpenOptions struct {
 	Family   int  // 4 or 6
 	Tag      any  // kept for the caller: Relay.Tag
-	EvenPort bool // EVEN-PORT (RFC 8656 §18.6)
+	EvenPort bool // EVEN-PORT (RFC 8656 §18.7)
 	Reserve  bool // EVEN-PORT with its R bit: keep the next higher port for 30 s; implies EvenPort
 	HasToken bool // take the port reserved under Token; Family, EvenPort and Reserve do not count then
 	Token    [8]byte

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -35,7 +36,8 @@ func (k *Kernel) Enter(in, out relay.Leg, life time.Duration) (slot int, ok bool
 	}
 	slot = k.free[len(k.free)-1]
 	f := &flow{slot: slot, in: in, out: out, expires: now() + uint64(life), key: keyOf(in)}
-	if err := k.place(slot, f); errors.Is(err, ebpf.ErrKeyExist) {
+	// Where every way was given up, a flow would only keep the sockets from getting their datagrams in larger pieces.
+	if err := k.place(slot, f); errors.Is(err, ebpf.ErrKeyExist) || k.hopeless(in) {
 		k.depart(slot, f)
 		return 0, false
 	}
@@ -43,6 +45,12 @@ func (k *Kernel) Enter(in, out relay.Leg, life time.Duration) (slot int, ok bool
 	k.flows[slot] = f
 	k.join(f)
 	return slot, true
+}
+
+// hopeless reports whether there is no way any more for what arrives like this.
+func (k *Kernel) hopeless(in relay.Leg) bool {
+	p := k.ports[k.net.byAddr[in.To.Addr()]]
+	return p != nil && !slices.ContainsFunc(k.ways, func(w Way) bool { return p.failed[w].error == nil })
 }
 
 // join finds the flow that brings the answers to this one.

@@ -301,7 +301,18 @@ func TestTrustIsLost(t *testing.T) {
 	if w.said("prove itself anew") != 1 {
 		t.Errorf("said %s", w.log.String())
 	}
+	// A new channel has nothing there any more but the direction that is trusted.
+	flows := w.kernel.Report().Flows
+	c := w.client()
+	c.bind(0x4000, old.peer.addr, relay.ScopeAny)
+	if n := w.kernel.Report().Flows; n != flows+1 {
+		t.Errorf("%d flows more, want 1", n-flows)
+	}
 	// Another try comes with a change of the interface.
 	run(t, "ip address add 198.18.14.99/24 dev c4")
 	await(t, "it is forgotten", func() bool { return !w.is("c", "p", "condemned") })
+	c.bind(0x4000, old.peer.addr, relay.ScopeAny)
+	if n := w.kernel.Report().Flows; n != flows+2 {
+		t.Errorf("%d flows more, want 2", n-flows)
+	}
 }
