@@ -65,6 +65,7 @@ type Turn struct {
 	ICMP          bool
 	// Alternate has at most one address and port of each family, with a comma between; see [AddrPorts].
 	Alternate string
+	Mobility  bool
 	SHA256    bool
 	// NATDiscovery has none or two addresses of each family; see [Outlets].
 	NATDiscovery []string

@@ -41,6 +41,9 @@ func turnTables() []Table {
 					"an IP address and port, or one of each family with a comma between. Live allocations stay, and so do clients on "+
 					"TLS and DTLS and those of the other family. Empty: none is sent away.").
 				example(`"192.0.2.20:3478, [2001:db8::20]:3478"`),
+			define("turn.mobility", true, boolean(), func(c *Config) *bool { return &c.Turn.Mobility },
+				"Whether clients that ask for it keep their allocation, by a ticket, when their network or transport changes "+
+					"(RFC 8016). Such an allocation outlives its client's connection, until its lifetime ends."),
 			define("turn.sha256", false, boolean(), func(c *Config) *bool { return &c.Turn.SHA256 },
 				"Offer clients what RFC 8489 has for passwords: SHA-256 in place of MD5 and SHA-1, and names that only their hashes are sent "+
 					"of. Older clients go on as before, but a 401 has up to 96 bytes instead of 68. Over TLS and DTLS there is little to gain."),
@@ -50,32 +53,7 @@ func turnTables() []Table {
 					"one, a slash, and the machine's. There, answers to strangers are up to 2.5 times as long on the wire as their requests. Empty: off.").
 				example(`["192.0.2.10", "192.0.2.11"]`),
 		}},
-		{Name: "turn.limits", Doc: "0 means no limit.", Keys: []Key{
-			define("turn.limits.allocations", 0, limit(), func(c *Config) *int { return &c.Turn.Limits.Allocations },
-				"Total number of allocations at once."),
-			define("turn.limits.allocations_per_node", 128, limit(), func(c *Config) *int { return &c.Turn.Limits.AllocationsPerNode },
-				"Allocations of one Node at once, over all machines of a [fleet](fleet.md#limits)."),
-			define("turn.limits.bits_per_second", 0, number[int64](0, math.MaxInt64), func(c *Config) *int64 { return &c.Turn.Limits.BitsPerSecond },
-				"Bits per second of one allocation in each direction, including IP and UDP headers. Anything above that is dropped.").example("10_000_000"),
-			define("turn.limits.total_bits_per_second", 0, number[int64](0, math.MaxInt64),
-				func(c *Config) *int64 { return &c.Turn.Limits.TotalBitsPerSecond },
-				"Bits per second of all allocations together, in both directions, including IP and UDP headers. When Nodes want more, it is "+
-					"divided fairly: none gets more as long as another has less and wants more.").example("900_000_000"),
-			define("turn.limits.connections_per_ip", 4096, limit(), func(c *Config) *int { return &c.Turn.Limits.ConnectionsPerIP },
-				"TCP and TLS connections from one address at once."),
-			define("turn.limits.unauthenticated_per_second", 200, limit(), func(c *Config) *int { return &c.Turn.Limits.UnauthenticatedPerSecond },
-				"Answers per second to one address that has not authenticated yet, STUN included."),
-			define("turn.limits.allocation_lifetime", "10m", span(time.Second, time.Hour),
-				func(c *Config) *time.Duration { return &c.Turn.Limits.AllocationLifetime },
-				"How long an allocation lives without being refreshed: 1s to 1h."),
-			define("turn.limits.bytes_per_month", "0", size(0, math.MaxInt64), func(c *Config) *int64 { return &c.Turn.Limits.BytesPerMonth },
-				"Bytes relayed in a month of UTC for all Nodes together, in both directions, including IP and UDP headers. At the limit "+
-					"every relay ends, and new allocations are refused until the month is over. At 80 % there is a warning. All machines of a "+
-					"[fleet](fleet.md#limits) count.").example(`"2TB"`),
-			define("turn.limits.bytes_per_month_per_node", "0", size(0, math.MaxInt64),
-				func(c *Config) *int64 { return &c.Turn.Limits.BytesPerMonthPerNode },
-				"The same for each Node.").example(`"50GB"`),
-		}},
+		turnLimits(),
 		{Name: "turn.peers", Doc: "Which addresses relays may exchange data with. Relays of this server, and of a [fleet](fleet.md#between-machines), always reach each other.", Keys: []Key{
 			define("turn.peers.mode", "open", oneOf("open", "observe", "authorized"), func(c *Config) *string { return &c.Turn.Peers.Mode },
 				"open: any address that the lists below allow. authorized: only Nodes that a Broker was told may talk to each other. "+
@@ -87,4 +65,33 @@ func turnTables() []Table {
 				"Addresses and prefixes that are allowed despite deny.").example(`["192.168.1.0/24"]`),
 		}},
 	}
+}
+
+func turnLimits() Table {
+	return Table{Name: "turn.limits", Doc: "0 means no limit.", Keys: []Key{
+		define("turn.limits.allocations", 0, limit(), func(c *Config) *int { return &c.Turn.Limits.Allocations },
+			"Total number of allocations at once."),
+		define("turn.limits.allocations_per_node", 128, limit(), func(c *Config) *int { return &c.Turn.Limits.AllocationsPerNode },
+			"Allocations of one Node at once, over all machines of a [fleet](fleet.md#limits)."),
+		define("turn.limits.bits_per_second", 0, number[int64](0, math.MaxInt64), func(c *Config) *int64 { return &c.Turn.Limits.BitsPerSecond },
+			"Bits per second of one allocation in each direction, including IP and UDP headers. Anything above that is dropped.").example("10_000_000"),
+		define("turn.limits.total_bits_per_second", 0, number[int64](0, math.MaxInt64),
+			func(c *Config) *int64 { return &c.Turn.Limits.TotalBitsPerSecond },
+			"Bits per second of all allocations together, in both directions, including IP and UDP headers. When Nodes want more, it is "+
+				"divided fairly: none gets more as long as another has less and wants more.").example("900_000_000"),
+		define("turn.limits.connections_per_ip", 4096, limit(), func(c *Config) *int { return &c.Turn.Limits.ConnectionsPerIP },
+			"TCP and TLS connections from one address at once."),
+		define("turn.limits.unauthenticated_per_second", 200, limit(), func(c *Config) *int { return &c.Turn.Limits.UnauthenticatedPerSecond },
+			"Answers per second to one address that has not authenticated yet, STUN included."),
+		define("turn.limits.allocation_lifetime", "10m", span(time.Second, time.Hour),
+			func(c *Config) *time.Duration { return &c.Turn.Limits.AllocationLifetime },
+			"How long an allocation lives without being refreshed: 1s to 1h."),
+		define("turn.limits.bytes_per_month", "0", size(0, math.MaxInt64), func(c *Config) *int64 { return &c.Turn.Limits.BytesPerMonth },
+			"Bytes relayed in a month of UTC for all Nodes together, in both directions, including IP and UDP headers. At the limit "+
+				"every relay ends, and new allocations are refused until the month is over. At 80 % there is a warning. All machines of a "+
+				"[fleet](fleet.md#limits) count.").example(`"2TB"`),
+		define("turn.limits.bytes_per_month_per_node", "0", size(0, math.MaxInt64),
+			func(c *Config) *int64 { return &c.Turn.Limits.BytesPerMonthPerNode },
+			"The same for each Node.").example(`"50GB"`),
+	}}
 }

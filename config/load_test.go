@@ -24,7 +24,7 @@ func TestDefaults(t *testing.T) {
 		Public: Public{Host: "auto", IPv4: "auto", IPv6: "auto", STUN: []string{}},
 		Turn: Turn{
 			Realm: "crolang", Listen: []string{":3478"}, ListenTLS: []string{":5349"}, Transports: []string{"udp", "tcp", "tls", "dtls"},
-			Offload: "off", RelayPorts: PortRange{49152, 65535}, PublicPorts: map[uint16]uint16{}, ProxyProtocol: []string{}, NATDiscovery: []string{},
+			Offload: "off", RelayPorts: PortRange{49152, 65535}, PublicPorts: map[uint16]uint16{}, ProxyProtocol: []string{}, Mobility: true, NATDiscovery: []string{},
 			Limits: Limits{
 				AllocationsPerNode: 128, ConnectionsPerIP: 4096, UnauthenticatedPerSecond: 200, AllocationLifetime: 10 * time.Minute,
 			},

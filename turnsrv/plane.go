@@ -19,6 +19,8 @@ func (s *Server) bind(workers int) error {
 		Handler:       handler{s},
 		DTLS:          func(src relay.Source, b []byte) { s.streams.datagram(src, b) },
 		OnClientGone:  func(r *relay.Relay, cause string) { s.control.ClientGone(r, cause) },
+		OnClientAway:  func(r *relay.Relay, cause string) { s.control.ClientAway(r, cause) },
+		OnClientMoved: func(r *relay.Relay, from, to relay.Tuple) { s.control.ClientMoved(r, from, to) },
 		OnPanic:       s.stopped,
 		IPv4:          s.cfg.IPv4,
 		IPv6:          s.cfg.IPv6,

@@ -31,6 +31,7 @@ func (nobody) Connected(string) bool     { return false }
 func (nobody) Opened(_, _ string)        {}
 func (nobody) Ended(_, _ string)         {}
 func (nobody) Refused(_, _ string)       {}
+func (nobody) Moved(_, _ string)         {}
 func (nobody) Observed(_, _ string)      {}
 func (nobody) SeenAt(string, netip.Addr) {}
 func (nobody) AuthorizedSince(string, string, time.Time) bool {

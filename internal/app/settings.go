@@ -86,7 +86,7 @@ func turnSettings(cfg *config.Config) turnsrv.Settings {
 			StrictExpiry: cfg.Credentials.StrictExpiry, MaxSession: cfg.Credentials.MaxSession,
 			PeerMode: peerModes[cfg.Turn.Peers.Mode], AuthorizedFor: cfg.Credentials.TTL,
 			Software: cfg.Turn.Software, Alternate: config.AddrPorts(cfg.Turn.Alternate), UnauthenticatedPerSecond: l.UnauthenticatedPerSecond,
-			SHA256: cfg.Turn.SHA256,
+			SHA256: cfg.Turn.SHA256, Mobility: cfg.Turn.Mobility,
 		},
 		DrainTimeout: cfg.DrainTimeout, BitsPerSecond: l.BitsPerSecond, TotalBitsPerSecond: l.TotalBitsPerSecond, ConnectionsPerIP: l.ConnectionsPerIP,
 		ICMP: cfg.Turn.ICMP, HTTP: len(cfg.HTTPS.Serve) > 0, Proxies: prefixes(cfg.Turn.ProxyProtocol),

@@ -2,9 +2,14 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
 // namespace is a network of its own, held by a process that ends with the test.
@@ -63,7 +68,7 @@ func TestNATOfLinux(t *testing.T) {
 	for _, c := range []string{"ip addr add 10.9.0.2/24 dev c0", "ip link set c0 up", "ip route add default via 10.9.0.1"} {
 		client.runs(t, strings.Fields(c)...)
 	}
-	_, port := discovering(t, "198.51.100.1", "198.51.100.2", "")
+	port := discovering(t, "198.51.100.1", "198.51.100.2")
 	for _, c := range []struct {
 		rule, says, coturn string
 	}{
@@ -80,5 +85,30 @@ func TestNATOfLinux(t *testing.T) {
 		if err != nil || !strings.Contains(out, c.coturn) || !strings.Contains(out, "NAT with Address and Port Dependent Filtering!") {
 			t.Errorf("%s: %v\n%s", c.rule, err, tail(out))
 		}
+	}
+}
+
+// The same on IPv6, where answers have the size that docs/security.md says.
+func TestNATDiscoveryOnIPv6(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	for _, ip := range []string{"2001:db8::1/128", "2001:db8::2/128"} {
+		runs(t, "ip", "addr", "add", ip, "dev", "lo", "nodad")
+	}
+	at := net.JoinHostPort("2001:db8::1", discovering(t, "2001:db8::1", "2001:db8::2"))
+	if out, err := run(t, binary, "doctor", "--url", "stun:"+at); err != nil || !strings.Contains(out, "there is no NAT") || !strings.Contains(out, "direct connections work") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	c, err := net.Dial("udp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	id := turnclient.NewID()
+	must(c.Write(stunmsg.Begin(nil, stunmsg.BindingRequest, id[:]).Bytes()))(t)
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if n, err := c.Read(make([]byte, 1500)); n != 116 {
+		t.Errorf("%d bytes, %v", n, err)
 	}
 }

@@ -10,6 +10,9 @@ const (
 var causes = map[Area]map[string]Cause{
 	Requests: {
 		"alternate":        {"clients are sent to turn.alternate for new allocations", "normal while it is set; empty it to serve them here again", mass},
+		"mobility_off":     {"clients ask for mobility tickets", "set turn.mobility if they may have them", mass},
+		"ticket":           {"clients show mobility tickets that this server did not make", "normal after a restart; a load balancer has to keep a client on one server", many},
+		"ticket_stolen":    {"a mobility ticket comes with another credential than its allocation's", "nothing is lost; the Node that shows it has this in its story: `crolang-aio why NODE`", 1},
 		"server_full":      {"new allocations are refused: all of turn.limits.allocations are in use", "raise it, or see who holds them: `crolang-aio allocations`", 1},
 		"node_full":        {"a Node is refused allocations: it has as many as turn.limits.allocations_per_node lets it", "raise it, or see which it is: `crolang-aio nodes`", 1},
 		"server_bytes":     {"new allocations are refused: the month's turn.limits.bytes_per_month are used", "raise it, or see who used them: `crolang-aio usage`", 1},
@@ -59,7 +62,7 @@ var causes = map[Area]map[string]Cause{
 		"malformed":     {"malformed datagrams are dropped", flood, mass},
 		"panicked":      {"a client was cut off by a bug in the program", report, 1},
 		"icmp":          {"ICMP errors are not passed on to clients: more than 10 a second for one, from peers without a permission, or of a type that TURN has no use for", look, many},
-		"unsent":        {"datagrams are dropped that the system did not send", "check the firewall and the routes of this machine", many},
+		"unsent":        {"datagrams are dropped that the system did not send, or whose client is away", "check the firewall and the routes of this machine", many},
 	},
 	Upstream: {
 		"failed": {"your own webhook gives no usable answer", "look at its log; hooks.upstream.timeout is how long an answer may take", 1},

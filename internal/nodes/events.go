@@ -17,6 +17,7 @@ type Kind string
 // The kinds of events.
 const (
 	KindAllocated      Kind = "allocation"       // an allocation was opened
+	KindMoved          Kind = "allocation-moved" // an allocation's client has another address or connection, or none for now
 	KindClosed         Kind = "allocation-ended" // an allocation ended
 	KindRefused        Kind = "refused"          // the TURN server refused or dropped something
 	KindObserved       Kind = "observed"         // it would have refused something under another setting
@@ -41,6 +42,7 @@ const (
 var kept = [...]Kind{
 	KindAllocated, KindClosed, KindRefused, KindObserved, KindAuthentication, KindConfiguration, KindAuthorization,
 	KindValidity, KindCredential, KindConnected, KindBanned, KindUnbanned, KindLeft, KindSignal, KindTested,
+	KindMoved,
 }
 
 // Event is one thing that happened to a Node.
@@ -74,6 +76,9 @@ const (
 
 // Opened notes that an allocation was opened, and counts it as live.
 func (r *Registry) Opened(node, detail string) { r.note(node, stranger, KindAllocated, false, detail) }
+
+// Moved notes that an allocation's client has come from elsewhere, or is away.
+func (r *Registry) Moved(node, detail string) { r.note(node, stranger, KindMoved, false, detail) }
 
 // Ended notes that an allocation has ended, and counts it as gone.
 func (r *Registry) Ended(node, detail string) { r.note(node, stranger, KindClosed, false, detail) }

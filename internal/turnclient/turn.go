@@ -18,6 +18,7 @@ type Allocation struct {
 	Mapped   netip.AddrPort
 	Lifetime time.Duration
 	Token    []byte // RESERVATION-TOKEN, if one was given
+	Ticket   []byte // MOBILITY-TICKET, if one was given; see [Mobile]
 }
 
 // Binding asks for the client's own address as the server sees it, without a credential.
@@ -127,12 +128,26 @@ func (c *Client) Allocate(ctx context.Context, more func(*stunmsg.Builder)) (All
 		return a, fmt.Errorf("the answer to Allocate has no mapped address: %w", err)
 	}
 	a.Token, _ = m.Get(stunmsg.AttrReservationToken)
+	a.Ticket, _ = m.Get(stunmsg.AttrMobilityTicket)
 	return a, nil
 }
 
 // Both asks for a relayed address in each family (RFC 8656 §7.1): it is for Allocate.
 func Both(w *stunmsg.Builder) {
 	w.Attr(stunmsg.AttrAdditionalAddressFamily, []byte{stunmsg.FamilyIPv6, 0, 0, 0})
+}
+
+// Mobile asks for a ticket (RFC 8016 §3.1.1): it is for Allocate.
+func Mobile(w *stunmsg.Builder) { w.Attr(stunmsg.AttrMobilityTicket, nil) }
+
+// Move brings the allocation that a ticket is for to this client, and returns the next ticket (RFC 8016 §3.2.1).
+func (c *Client) Move(ctx context.Context, ticket []byte) (next []byte, err error) {
+	m, err := c.Do(ctx, stunmsg.RefreshRequest, func(w *stunmsg.Builder) { w.Attr(stunmsg.AttrMobilityTicket, ticket) })
+	if err != nil {
+		return nil, err
+	}
+	next, _ = m.Get(stunmsg.AttrMobilityTicket)
+	return next, nil
 }
 
 // Refresh asks for a lifetime; 0 gives the allocation back. It returns what was granted.

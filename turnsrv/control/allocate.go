@@ -102,6 +102,15 @@ func (r *request) allocateOptions() (o relay.OpenOptions, both bool, code int, c
 		hasToken && (hasFamily || hasEven || both) {
 		return o, false, 400, "malformed"
 	}
+	if ticket, ok := r.msg.Get(stunmsg.AttrMobilityTicket); ok {
+		if len(ticket) != 0 {
+			return o, false, 400, "malformed"
+		}
+		if !r.c.set.Load().Mobility {
+			return o, false, 405, "mobility_off"
+		}
+		o.Mobile = true
+	}
 	o.EvenPort = hasEven
 	o.Reserve = hasEven && even[0]&0x80 != 0
 	// IPv6 is the only family that may be asked for in addition, and neither another way to choose one nor a second port
@@ -129,8 +138,9 @@ func (r *request) allocateOptions() (o relay.OpenOptions, both bool, code int, c
 func (r *request) open(o relay.OpenOptions, both bool, txid [12]byte) {
 	c, now := r.c, r.c.now()
 	s := newSession(c, c.lastID.Add(1))
-	s.node, s.username, s.key, s.txid, s.started = r.node, r.username, r.key, txid, now
-	s.proof, s.tables = r.proof, o.Budget
+	s.node, s.username, s.txid, s.started = r.node, r.username, txid, now
+	s.tables, s.mobile, s.over = o.Budget, o.Mobile, r.src.Transport
+	s.prove(r.proof)
 	s.until = r.latestEnd(now)
 	s.granted = s.grant(now)
 	if s.granted == 0 {
@@ -294,10 +304,14 @@ func (r *request) answerAllocate(s *session) {
 	if s.missing.Code != 0 {
 		w.AddressError(s.missing)
 	}
+	if s.mobile {
+		w.String(stunmsg.AttrMobilityTicket, r.c.tickets.seal(s.id, 0))
+	}
 	r.send(r.software(w))
 }
 
-// refresh is RFC 8656 §8.2. It is for one leg if it names a family, else for all that live.
+// refresh is RFC 8656 §8.2. It is for one leg if it names a family, else for all that live. A client that moves does so
+// with all.
 func (r *request) refresh() {
 	s, now := r.session, r.c.now()
 	lifetime, hasLifetime := r.msg.Get(stunmsg.AttrLifetime)
@@ -328,6 +342,9 @@ func (r *request) refresh() {
 		r.refuse(437, "session_over")
 		return
 	}
+	if r.moving && !r.await() {
+		return
+	}
 	done := 0
 	s.legs(func(l *leg) {
 		if (one == nil || l == one) && !l.ended.Load() && l.refresh(now, granted) {
@@ -339,5 +356,9 @@ func (r *request) refresh() {
 		return
 	}
 	r.c.cfg.Nodes.SeenAt(s.node, r.src.Client.Addr()) // an address counts for as long as it is used
-	r.send(r.begin(r.msg.Type.Success()).Uint32(stunmsg.AttrLifetime, granted))
+	w := r.begin(r.msg.Type.Success()).Uint32(stunmsg.AttrLifetime, granted)
+	if r.moving {
+		w.String(stunmsg.AttrMobilityTicket, r.c.tickets.seal(s.id, s.moves.issued))
+	}
+	r.send(w)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
@@ -23,10 +24,15 @@ func (r *request) authenticate() bool {
 	if !r.claims() {
 		return false
 	}
-	if rel := r.src.Relay(); rel != nil {
+	rel := r.src.Relay()
+	if rel == nil {
+		rel = r.src.Awaited()
+		r.awaited = rel != nil
+	}
+	if rel != nil {
 		r.session, _ = rel.Tag().(*session)
 	}
-	if s := r.session; s != nil && s.proven(&r.claim) {
+	if s := r.session; s != nil && s.proven(r.src.Tuple, &r.claim) {
 		return r.authenticateSession()
 	}
 	if r.claim.unlisted {
@@ -43,13 +49,14 @@ func (r *request) authenticateSession() bool {
 		return false
 	}
 	r.c.stats.checks.Add(1)
-	if !r.verify(s.key) {
+	key := s.proof.Load().key
+	if !r.verify(key) {
 		return r.challenge(401, "wrong_credential")
 	}
 	if r.c.cfg.Nodes.Banned(s.node) {
 		return r.challenge(401, "banned")
 	}
-	r.username, r.node, r.key = s.username, s.node, s.key
+	r.username, r.node, r.key = s.username, s.node, key
 	return true
 }
 
@@ -79,26 +86,26 @@ func (r *request) authenticateStranger() bool {
 		return r.challenge(401, "banned")
 	}
 	r.node = name.Node
-	// A live allocation outlasts its credential: a call must not end because a password did.
-	mine := r.session != nil && r.session.username == username
+	// A live allocation outlasts its credential, also where its client moves: a call must not end because a password did.
+	s := r.about()
+	mine := s != nil && s.username == username
 	if !mine && !r.mayBegin(name) {
 		return r.challenge(401, "expired")
 	}
 	n := units(len(r.msg.Raw))
-	if r.msg.Type == stunmsg.AllocateRequest {
+	if _, moves := r.msg.Get(stunmsg.AttrMobilityTicket); moves || r.msg.Type == stunmsg.AllocateRequest {
 		n += allocateUnits - 1
 	}
-	var s *session
-	if mine {
-		s = r.session
+	if !mine {
+		s = nil
 	}
 	if !r.withinRate(s, name.Node, n) {
 		return false
 	}
 	r.c.sources.spare(ip, cost)
-	r.key, r.proof = key, newProof(q, generation)
-	if mine {
-		s.key, s.proof = key, r.proof
+	r.key, r.proof = key, newProof(r.src.Tuple, q, key, generation)
+	if mine && s == r.session {
+		s.prove(r.proof)
 	}
 	r.src.MarkAuthenticated()
 	return true
@@ -106,6 +113,8 @@ func (r *request) authenticateStranger() bool {
 
 // proof is what a session's client last authenticated with.
 type proof struct {
+	tuple      relay.Tuple
+	key        []byte            // to check and sign with
 	nonce      [maxNonceLen]byte // valid for the 5-tuple
 	length     int               // of nonce
 	generation uint64            // of the secrets that were tried
@@ -114,8 +123,8 @@ type proof struct {
 	hash       *[sha256.Size]byte // USERHASH, nil for a client that says its name
 }
 
-func newProof(q *claim, generation uint64) *proof {
-	p := &proof{generation: generation, algorithm: q.algorithm, chosen: q.chosen}
+func newProof(t relay.Tuple, q *claim, key []byte, generation uint64) *proof {
+	p := &proof{tuple: t, key: key, generation: generation, algorithm: q.algorithm, chosen: q.chosen}
 	p.length = copy(p.nonce[:], q.nonce)
 	if q.hashed {
 		p.hash = (*[sha256.Size]byte)(bytes.Clone(q.name))
@@ -125,11 +134,13 @@ func newProof(q *claim, generation uint64) *proof {
 
 func (p *proof) hasHash(hash []byte) bool { return p.hash != nil && bytes.Equal(p.hash[:], hash) }
 
-// proven reports whether a request names the session's user and has the nonce of its last proof, and that still holds.
+func (s *session) prove(p *proof) { s.proof.Store(p) }
+
+// proven reports whether a request names the session's user and has 5-tuple and nonce of its last proof, and that still holds.
 // A client of RFC 8489 has then said what it was given to choose from (§9.2.3.2 does not ask for that again).
-func (s *session) proven(q *claim) bool {
-	p := s.proof
-	return subtle.ConstantTimeCompare(p.nonce[:p.length], q.nonce) == 1 &&
+func (s *session) proven(t relay.Tuple, q *claim) bool {
+	p := s.proof.Load()
+	return p.tuple == t && subtle.ConstantTimeCompare(p.nonce[:p.length], q.nonce) == 1 &&
 		(!q.hashed && string(q.name) == s.username || q.hashed && p.hasHash(q.name)) &&
 		string(q.realm) == s.c.cfg.Realm && q.algorithm == p.algorithm && q.chosen == p.chosen &&
 		p.generation == s.c.cfg.Keys.Generation() && s.c.nonces.fresh(q.nonce)

@@ -106,7 +106,7 @@ func (r *request) user() string {
 	if !r.claim.hashed {
 		return string(r.claim.name)
 	}
-	if s := r.session; s != nil && s.proof.hasHash(r.claim.name) {
+	if s := r.about(); s != nil && s.proof.Load().hasHash(r.claim.name) {
 		return s.username
 	}
 	if name, ok := r.c.cfg.Keys.Named(r.claim.name); ok {

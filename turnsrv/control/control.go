@@ -8,10 +8,8 @@ package control
 import (
 	"errors"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"runtime/debug"
-	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -33,10 +31,11 @@ type Directory interface {
 	Banned(node string) bool
 	// Connected reports whether the Node is connected to a Broker.
 	Connected(node string) bool
-	// Opened, Ended, Refused and Observed add an event to the Node's why-record: an allocation was opened or has ended,
-	// or something was refused or would be under another setting. They are called only for Nodes that have
-	// authenticated. One Ended follows each Opened.
+	// Opened, Moved, Ended, Refused and Observed add an event to the Node's why-record: an allocation was opened, has
+	// another address of its client, or has ended, or something was refused or would be under another setting. They are
+	// called only for Nodes that have authenticated. One Ended follows each Opened.
 	Opened(node, detail string)
+	Moved(node, detail string)
 	Ended(node, detail string)
 	Refused(node, detail string)
 	Observed(node, detail string)
@@ -68,6 +67,7 @@ type Settings struct {
 	MaxSession         time.Duration // from the Allocate on; 0: none
 	PeerMode           PeerMode
 	AuthorizedFor      time.Duration // how long an authorisation counts, with PeerMode
+	Mobility           bool          // clients may have tickets, and move by them (RFC 8016)
 	TableBytes         int64         // memory that may be kept for one Node's allocations, by estimate; default 16 MiB
 	Software           string        // SOFTWARE attribute of successful answers; empty: none
 	// Alternate are servers, at most one in each address family, that clients of that family on UDP and TCP are sent to
@@ -114,6 +114,7 @@ type Control struct {
 	plane   Plane
 	engines []*engine
 	nonces  *nonces
+	tickets *tickets
 	sources *sources
 	quota   *quota
 	rates   *nodeRates
@@ -170,6 +171,10 @@ func New(cfg Config) (*Control, error) {
 		rates:   newNodeRates(cfg.Now),
 		live:    make(map[uint64]*session),
 		byNode:  make(map[string]map[uint64]*session),
+	}
+	var err error
+	if c.tickets, err = newTickets(); err != nil {
+		return nil, err
 	}
 	c.Apply(cfg.Settings)
 	for range max(1, cfg.Engines) {
@@ -286,72 +291,6 @@ func (c *Control) ClientGone(r *relay.Relay, cause string) {
 	if s, ok := r.Tag().(*session); ok {
 		s.close(cause)
 	}
-}
-
-// Allocation is a snapshot of a live allocation.
-type Allocation struct {
-	ID        string
-	Node      string
-	Transport string
-	Client    netip.AddrPort
-	Relayed   netip.AddrPort
-	Also      netip.AddrPort // the other relayed address, of the other family; zero: there is none
-	Created   time.Time
-	Expires   time.Time
-	Stats     relay.Stats
-
-	Permissions, Channels int // in force
-}
-
-// Allocations lists the live allocations, oldest first.
-func (c *Control) Allocations() []Allocation {
-	all := c.sessions()
-	out := make([]Allocation, 0, len(all))
-	for _, s := range all {
-		out = append(out, s.snapshot())
-	}
-	return out
-}
-
-// Toward lists those of a Node's live allocations that let data through to and from one of these addresses: a permission
-// for it is in force.
-func (c *Control) Toward(node string, peers []netip.Addr) (out []Allocation) {
-	c.mu.Lock()
-	all := slices.Collect(maps.Values(c.byNode[node]))
-	c.mu.Unlock()
-	for _, s := range all {
-		if slices.ContainsFunc(peers, func(ip netip.Addr) bool {
-			r := s.toward(ip)
-			return r != nil && r.Permitted(ip) != 0
-		}) {
-			out = append(out, s.snapshot())
-		}
-	}
-	return out
-}
-
-func (s *session) snapshot() Allocation {
-	t := s.first.relay.Tuple()
-	a := Allocation{
-		ID: s.ID(), Node: s.node, Transport: t.Transport.String(), Client: t.Client,
-		Created: s.started, Expires: s.expires(), Stats: s.traffic(),
-	}
-	s.legs(func(l *leg) {
-		switch {
-		case l.ended.Load():
-		case !a.Relayed.IsValid():
-			a.Relayed = l.relay.Addr()
-		default:
-			a.Also = l.relay.Addr()
-		}
-		permissions, channels := l.relay.Counts()
-		a.Permissions += permissions
-		a.Channels += channels
-	})
-	if !a.Relayed.IsValid() { // it is just ending
-		a.Relayed = s.first.relay.Addr()
-	}
-	return a
 }
 
 func (c *Control) sessions() []*session {

@@ -46,6 +46,10 @@ type request struct {
 	key      []byte
 	proof    *proof
 	session  *session // of this 5-tuple, or nil
+	awaited  bool     // session's client is elsewhere, and awaited here
+
+	moving, again bool   // a Refresh with a ticket, see move
+	serial        uint32 // of the ticket
 }
 
 // begun takes up a message that has been parsed.
@@ -86,6 +90,13 @@ func (r *request) authenticated() {
 		r.c.stats.refused(420, "unknown_attribute")
 		r.send(r.begin(r.msg.Type.Error()).ErrorCode(420).Attr(stunmsg.AttrUnknownAttributes, unknown))
 		return
+	}
+	if ticket, ok := r.msg.Get(stunmsg.AttrMobilityTicket); ok && r.msg.Type == stunmsg.RefreshRequest {
+		r.move(ticket)
+		return
+	}
+	if r.awaited && r.session.username == r.username {
+		r.arrive()
 	}
 	switch r.msg.Type {
 	case stunmsg.AllocateRequest:

@@ -49,6 +49,7 @@ func (d *directory) SeenPartner(n string, a netip.Addr, since time.Time) bool {
 }
 
 func (d *directory) Opened(n, detail string)   { d.note(n, detail) }
+func (d *directory) Moved(n, detail string)    { d.note(n, detail) }
 func (d *directory) Ended(n, detail string)    { d.note(n, detail) }
 func (d *directory) Refused(n, detail string)  { d.note(n, detail) }
 func (d *directory) Observed(n, detail string) { d.note(n, detail) }
@@ -115,7 +116,7 @@ func newRig(t testing.TB, edit func(*Config, *relay.Config)) *rig {
 		CheckPeer: func(ip netip.Addr) (bool, string) {
 			return allowed.Contains(ip) || ip == netip.IPv6Loopback(), "denied by the test"
 		},
-		Settings: Settings{MaxSession: 24 * time.Hour},
+		Settings: Settings{MaxSession: 24 * time.Hour, Mobility: true},
 	}
 	lo := netip.MustParseAddr("127.0.0.1")
 	rcfg := relay.Config{
@@ -133,6 +134,8 @@ func newRig(t testing.TB, edit func(*Config, *relay.Config)) *rig {
 	rcfg.AllowSend = r.AllowSend
 	rcfg.Sibling = r.Sibling
 	rcfg.OnClientGone = func(x *relay.Relay, cause string) { r.ClientGone(x, cause) }
+	rcfg.OnClientAway = func(x *relay.Relay, cause string) { r.ClientAway(x, cause) }
+	rcfg.OnClientMoved = func(x *relay.Relay, from, to relay.Tuple) { r.ClientMoved(x, from, to) }
 	plane, err := relay.New(rcfg)
 	if err != nil {
 		t.Fatal(err)

@@ -38,15 +38,20 @@ type session struct {
 
 	node     string
 	username string
-	key      []byte // the client's long-term key, to check and sign with
 	txid     [12]byte
 	granted  uint32 // seconds, as the Allocate was answered
 	started  time.Time
 	until    time.Time // the latest end that any refresh may reach
 	ended    atomic.Bool
 
-	proof *proof // only for the goroutine that handles its client
+	proof atomic.Pointer[proof] // never nil
 	rate  sessionRate
+
+	mobile bool // the client has a ticket
+	moves  moves
+	// over is the transport that the traffic counts for which is not in counted. The lock of Control's stats is for both.
+	over    relay.Transport
+	counted relay.Stats
 
 	bills bills
 

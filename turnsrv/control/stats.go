@@ -44,13 +44,37 @@ func (s *stats) traffic(t relay.Transport) *Traffic {
 func (s *stats) opened(one *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.traffic(one.first.relay.Tuple().Transport).Opened++
+	s.traffic(one.over).Opened++
 }
 
 func (s *stats) closed(one *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.traffic(one.first.relay.Tuple().Transport).add(one.traffic())
+	s.count(one)
+}
+
+// move has what a session does from now on count for another transport.
+func (s *stats) move(one *session, to relay.Transport) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.count(one)
+	one.over = to
+}
+
+// count adds what the session has done to what its transport did. The lock is held.
+func (s *stats) count(one *session) {
+	done := one.uncounted()
+	s.traffic(one.over).add(done)
+	one.counted.Up.Add(done.Up)
+	one.counted.Down.Add(done.Down)
+}
+
+// uncounted is what the session has done over its transport. The lock of stats is held.
+func (s *session) uncounted() relay.Stats {
+	t := s.traffic()
+	t.Up.Sub(s.counted.Up)
+	t.Down.Sub(s.counted.Down)
+	return t
 }
 
 // Refusal is an error code and the cause under which it was counted.
@@ -116,11 +140,10 @@ func (c *Control) Stats() Stats {
 		out.Traffic[t] = *past
 	}
 	for _, s := range live {
-		t := s.first.relay.Tuple().Transport
-		sum := out.Traffic[t]
+		sum := out.Traffic[s.over]
 		sum.Live++
-		sum.add(s.traffic())
-		out.Traffic[t] = sum
+		sum.add(s.uncounted())
+		out.Traffic[s.over] = sum
 	}
 	for k, n := range c.stats.refusals {
 		out.Refusals[k] = n.Load()

@@ -41,7 +41,7 @@ func (t Transport) String() string {
 	return fmt.Sprintf("transport %d", uint8(t))
 }
 
-// Tuple is the 5-tuple of RFC 8656 §3.2. Its addresses are never IPv4-mapped IPv6 ones, so that it can be compared.
+// Tuple is the 5-tuple of RFC 8656 §2. Its addresses are never IPv4-mapped IPv6 ones, so that it can be compared.
 type Tuple struct {
 	Transport      Transport
 	Client, Server netip.AddrPort

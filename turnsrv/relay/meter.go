@@ -17,7 +17,7 @@ const (
 	PeerDenied                // the peer policy, a listener of this server, or an address that only relays may have
 	TooLarge                  // it fits into no datagram or message of the way that is left
 	Malformed                 // no ChannelData, Send indication or datagram that could be passed on
-	Unsent                    // the system refused it, or the relay or its client's connection has ended
+	Unsent                    // the system refused it, the relay or its client's connection has ended, or the client has just moved
 	OverTotal                 // more than its Share of Config.TotalBitsPerSecond
 	UntoldICMP                // an ICMP message: without a permission, one too many, or of a type that clients are not told of
 	Causes                    // how many there are
@@ -55,6 +55,16 @@ func (d *Direction) Add(o Direction) {
 	d.Dropped += o.Dropped
 	for i, n := range o.Drops {
 		d.Drops[i] += n
+	}
+}
+
+// Sub takes away what it counted at an earlier time.
+func (d *Direction) Sub(o Direction) {
+	d.Datagrams -= o.Datagrams
+	d.Bytes -= o.Bytes
+	d.Dropped -= o.Dropped
+	for i, n := range o.Drops {
+		d.Drops[i] -= n
 	}
 }
 

@@ -1,6 +1,13 @@
 package relay
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
+
+// AwaitLife is how long a client may take to send something from where it is awaited: RFC 8489 §6.2.1 has it send a request
+// for 40 s. After that somebody else may have its address.
+const AwaitLife = time.Minute
 
 // path is how a relay reaches its client. It never changes: a client that moves is given another one.
 type path struct {
@@ -28,8 +35,9 @@ func (p *path) is(src Source) bool { return p.Tuple == src.Tuple && p.stream == 
 
 // Await lets the relay's client come over another path, with the other relay of a pair (RFC 8016 §3.2.2). The present path
 // goes on in both directions until the client sends something at src: data, or what makes the Handler call
-// [Source.Arrive]. Then the present path ends, and a stream with it. Whoever was awaited elsewhere is not any more. Where the
-// present path has ended already, what peers send goes to src at once. Errors are [ErrClosed], and [ErrInUse] if src has
+// [Source.Arrive]. Then the present path ends, and a stream with it. It has [AwaitLife] for that from the last Await on. Where it
+// was awaited before, it is not any more. Where the present path has ended already, what peers send goes to src at once,
+// and it has all the relay's time. Errors are [ErrClosed], and [ErrInUse] if src has
 // a relay or another one's client is awaited there.
 func (r *Relay) Await(src Source) error {
 	defer r.lock().Unlock()
@@ -39,6 +47,7 @@ func (r *Relay) Await(src Source) error {
 	}
 	former := r.awaited
 	if former != nil && former.is(src) {
+		r.await(former)
 		return nil
 	}
 	if src.Relay() != nil {
@@ -48,11 +57,11 @@ func (r *Relay) Await(src Source) error {
 	if err := next.expect(r); err != nil {
 		return err
 	}
-	r.await(next)
 	if now := r.path.Load(); now == former || now.isAway() {
 		r.lead(next)
 		r.plane.gate.wait()
 	}
+	r.await(next)
 	return nil
 }
 
@@ -131,6 +140,7 @@ func (r *Relay) left(s *stream) {
 	if p := r.path.Load(); p.stream == s {
 		if r.awaited != nil {
 			r.lead(r.awaited)
+			r.await(r.awaited)
 		} else {
 			r.lead(p.away())
 		}
@@ -180,13 +190,28 @@ func (r *Relay) lead(p *path) {
 	}
 }
 
-// await makes p, which may be nil, the path on which the client is awaited; it is entered already. The lock is held.
+// await makes p, which may be nil, the path on which the client is awaited, from now on; it is entered already. The lock is
+// held.
 func (r *Relay) await(p *path) {
-	if former := r.awaited; former != nil {
+	if former := r.awaited; former != nil && former != p {
 		former.handAwaited(r, nil)
+	}
+	until := int64(0)
+	if p != nil && p != r.path.Load() {
+		until = r.plane.served() + int64(AwaitLife)
 	}
 	for _, one := range r.both() {
 		one.awaited = p
+		one.until.Store(until)
+	}
+}
+
+// giveUp ends the waiting for a client that has not come by now.
+func (r *Relay) giveUp(now int64) {
+	defer r.lock().Unlock()
+	r = r.atClient()
+	if at := r.until.Load(); at != 0 && at <= now {
+		r.await(nil)
 	}
 }
 

@@ -241,6 +241,42 @@ func TestAwait(t *testing.T) {
 	}
 }
 
+// A client that does not come within a minute is awaited no longer, and one whose relay has no other path for longer.
+func TestAwaitEnds(t *testing.T) {
+	var clock atomic.Int64
+	begun := time.Now()
+	w := newWorld(t, func(c *Config) { c.Now = func() time.Time { return begun.Add(time.Duration(clock.Load())) } })
+	pass := func(d time.Duration) {
+		clock.Add(int64(d))
+		w.Sweep()
+	}
+	at := w.paths(t)["udp"]
+	for _, both := range []bool{false, true} {
+		home, next := at(), at()
+		r := openMobile(t, w, home.src, both)
+		must(r.Await(next.src))
+		pass(AwaitLife - time.Second)
+		must(r.Await(next.src)) // it has not had the answer
+		pass(AwaitLife - time.Second)
+		if next.src.Awaited() != r {
+			t.Fatal("it had more time")
+		}
+		pass(2 * time.Second)
+		if next.src.Awaited() != nil {
+			t.Error("it is still awaited")
+		}
+		next.src.Arrive()
+		c := newCall(t, r)
+		c.up(home)
+		c.down(home)
+		must(r.Await(next.src))
+		c.up(next)
+		c.down(next)
+		pass(2 * AwaitLife)
+		c.down(next)
+	}
+}
+
 // A mobile relay outlives its client's stream: the client comes back on another one, and gets what peers send from Await on.
 func TestClientAway(t *testing.T) {
 	w, moved, away := mobileWorld(t)

@@ -11,7 +11,7 @@ import (
 type OpenOptions struct {
 	Family   int  // 4 or 6
 	Tag      any  // kept for the caller: Relay.Tag
-	EvenPort bool // EVEN-PORT (RFC 8656 §18.6)
+	EvenPort bool // EVEN-PORT (RFC 8656 §18.7)
 	Reserve  bool // EVEN-PORT with its R bit: keep the next higher port for 30 s; implies EvenPort
 	HasToken bool // take the port reserved under Token; Family, EvenPort and Reserve do not count then
 	Token    [8]byte
@@ -34,8 +34,9 @@ type Relay struct {
 	token  *[8]byte
 	pair   *pair // with the relay of the other family, if the client has both; else nil
 
-	moving  sync.Mutex // of changing path and awaited; of a pair it is the pair's mu: see lock
-	awaited *path      // where the client is awaited, nil: nowhere
+	moving  sync.Mutex   // of changing path and awaited; of a pair it is the pair's mu: see lock
+	awaited *path        // where the client is awaited, nil: nowhere
+	until   atomic.Int64 // when it is awaited no longer, see [Plane.served]; 0: no time is set
 
 	dead   atomic.Bool
 	ending sync.Once
@@ -300,8 +301,11 @@ func (r *Relay) change(f func(a *access, now int64) error) error {
 // sweepMost is how many permissions and channels a sweep takes out before others can have the lock.
 const sweepMost = 256
 
-// sweep ends the permissions and channels that have run out by now.
+// sweep ends the permissions and channels that have run out by now, and the waiting for a client that has not come.
 func (r *Relay) sweep(now int64) {
+	if at := r.until.Load(); at != 0 && at <= now {
+		r.giveUp(now)
+	}
 	a := &r.access
 	for done := false; !done; {
 		if next := a.next.Load(); next == 0 || next > now {

@@ -102,6 +102,7 @@ const (
 	AttrSoftware                uint16 = 0x8022
 	AttrAlternateServer         uint16 = 0x8023
 	AttrFingerprint             uint16 = 0x8028
+	AttrMobilityTicket          uint16 = 0x8030 // RFC 8016
 	AttrResponseOrigin          uint16 = 0x802b
 	AttrOtherAddress            uint16 = 0x802c
 	// AttrAdditionalAddressFamilyDraft is AttrAdditionalAddressFamily as coturn's library has it up to 4.6, by a draft. No RFC

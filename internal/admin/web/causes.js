@@ -34,6 +34,12 @@ const WORDS = {
   channel_conflict: "A channel number or peer that is bound to another.",
   malformed: "A request that lacks something or has it in a wrong form: a faulty client, or a scanner.",
   unknown_attribute: "An attribute that must be understood and is not.",
+  mobility_off: "A mobility ticket was asked for or shown, and turn.mobility is off.",
+  ticket: "A mobility ticket that this server did not make since it was started.",
+  ticket_used: "A mobility ticket that is used up: a faulty client, or one that did not hear for long.",
+  ticket_over: "A mobility ticket of an allocation that has ended.",
+  ticket_stolen: "A mobility ticket with another credential than its allocation's: see the events of the Node that showed it.",
+  not_moved: "A mobility ticket where its client is already: a faulty client.",
   alternate: "Clients are sent to the server that turn.alternate names.",
   engine: "A mistake in crolang-aio: please report it with the log.",
 };

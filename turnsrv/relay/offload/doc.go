@@ -20,8 +20,8 @@ type Config struct {
 	// Flows is how many flows there may be; each channel has two. Default 32768, less on machines with very many processors.
 	Flows  int
 	Logger *slog.Logger // nil: discard
-	// Ways are those that may be taken, in this order; Native then on any interface. Default: Native on interfaces that are
-	// known to lose nothing by it (veth), then TCX.
+	// Ways are those that may be taken, in this order; Native then on any interface. Default: TCX, then Native on interfaces
+	// that are known to lose nothing by it (veth).
 	Ways []Way
 }
 

@@ -84,7 +84,7 @@ type flow struct {
 func New(cfg Config) (*Kernel, error) {
 	k := &Kernel{log: cfg.Logger, ports: map[int]*port{}, near: map[hop]*neighbour{}, byKey: map[programKey]*flow{}, proofs: map[passage]*proof{}, ways: cfg.Ways, forced: len(cfg.Ways) > 0}
 	if !k.forced {
-		k.ways = []Way{Native, TCX}
+		k.ways = []Way{TCX, Native} // on a veth, the only one of native XDP, tcx costs no more, and TCP keeps its long segments
 	}
 	if k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)

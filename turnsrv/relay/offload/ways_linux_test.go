@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -37,8 +38,15 @@ func each(t *testing.T, v Way, f func(t *testing.T, w *world)) {
 	}
 }
 
-// On a veth whose other end loses what XDP sends there, and where another XDP program is, flows go by tcx; where neither is so,
-// by XDP. A way that is given up is followed by the next one, and the calls live on.
+// giveUp is as if a way had been condemned.
+func (w *world) giveUp(index int, v Way) {
+	w.kernel.mu.Lock()
+	defer w.kernel.mu.Unlock()
+	w.kernel.giveUp(index, v, failure{error: errors.New("a test")})
+}
+
+// A way that is given up is followed by the next one, and the calls live on. XDP is not taken where another program of its kind
+// is, nor on a veth whose other end loses what XDP sends there.
 func TestWaysInOrder(t *testing.T) {
 	each(t, auto, func(t *testing.T, w *world) {
 		name := fmt.Sprintf("c%d", w.family)
@@ -46,74 +54,64 @@ func TestWaysInOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		start := func() way {
-			t.Helper()
-			c, p := w.client(), w.far()
-			c.bind(0x4000, p.addr, relay.ScopeAny)
-			w.moved(c.up(0x4000, p))
-			w.moved(c.down(0x4000, p))
-			return c.up(0x4000, p)
-		}
-		v := start()
-		if at := w.sole(); fmt.Sprint(at.Ways) != "[xdp native]" || len(at.Failed) != 0 {
-			t.Errorf("got %+v, want native XDP", at)
-		}
-		w.kernel.mu.Lock()
-		w.kernel.giveUp(i.Index, Native, failure{error: errors.New("a test")})
-		w.kernel.mu.Unlock()
-		v.pass([]byte("right after"))
-		w.moved(v)
-		if at := w.sole(); fmt.Sprint(at.Ways) != "[tcx]" || at.Failed[Native] != "a test" {
-			t.Errorf("got %+v, want tcx", at)
-		}
-		afresh := func() { // as if the interface had come anew
-			w.kernel.mu.Lock()
-			defer w.kernel.mu.Unlock()
-			if err := w.kernel.ports[i.Index].close(); err != nil {
-				t.Error(err)
-			}
-			delete(w.kernel.ports, i.Index)
-		}
-		afresh()
-		w.clients.run("ethtool -K " + name + "x gro off")
-		start()
-		if at := w.sole(); fmt.Sprint(at.Ways) != "[tcx]" || !strings.Contains(at.Failed[Native], "the other end loses") {
-			t.Errorf("got %+v, want tcx where frames get lost", at)
-		}
-		afresh()
-		other := xdpProgram(t, i.Index)
-		start()
-		if at := w.sole(); fmt.Sprint(at.Ways) != "[tcx]" || !strings.Contains(at.Failed[Native], "another XDP program") {
-			t.Errorf("got %+v, want tcx where there is another program", at)
-		}
-		if info, err := other.Info(); err != nil || info.XDP().Ifindex != uint32(i.Index) {
-			t.Errorf("the other program is gone: %+v, %v", info, err)
-		}
-	})
-}
-
-// XDP does not see the tag that an interface has taken off, so VLANs keep it away.
-func TestVLANs(t *testing.T) {
-	each(t, auto, func(t *testing.T, w *world) {
-		name := fmt.Sprintf("c%d", w.family)
-		if out, err := exec.Command("ip", "link", "add", "link", name, "name", "tagged", "type", "vlan", "id", "5").CombinedOutput(); err != nil {
-			t.Skipf("needs a kernel with VLANs: %s", out)
-		}
-		defer run(t, "ip link delete tagged")
-		if err := w.kernel.refresh(); err != nil {
-			t.Fatal(err)
-		}
 		c, p := w.client(), w.far()
 		c.bind(0x4000, p.addr, relay.ScopeAny)
-		w.moved(c.up(0x4000, p))
-		if at := w.sole(); fmt.Sprint(at.Ways) != "[tcx]" || !strings.Contains(at.Failed[Native], "VLANs") {
-			t.Errorf("got %+v, want tcx where there are VLANs", at)
+		up := c.up(0x4000, p)
+		w.moved(up)
+		w.moved(c.down(0x4000, p))
+		if at := w.sole(); fmt.Sprint(at.Ways) != "[tcx]" || len(at.Failed) != 0 {
+			t.Errorf("got %+v, want tcx", at)
+		}
+		w.giveUp(i.Index, TCX)
+		up.pass([]byte("right after"))
+		w.moved(up)
+		w.moved(c.down(0x4000, p))
+		if at := w.sole(); fmt.Sprint(at.Ways) != "[xdp native]" || at.Failed[TCX] != "a test" {
+			t.Errorf("got %+v, want native XDP", at)
+		}
+		w.giveUp(i.Index, Native)
+		up.pass([]byte("right after"))
+		if at := w.sole(); len(at.Ways) != 0 || w.entries() != 0 {
+			t.Errorf("got %+v and %d entries, want the sockets", at, w.entries())
+		}
+		for want, spoil := range map[string]func() (mend func()){
+			"the other end loses": func() func() {
+				w.clients.run("ethtool -K " + name + "x gro off")
+				return func() { w.clients.run("ethtool -K " + name + "x gro on") }
+			},
+			"another XDP program": func() func() { return xdpProgram(t, i.Index) },
+			"VLANs": func() func() {
+				if exec.Command("ip", "link", "add", "link", name, "name", "tagged", "type", "vlan", "id", "5").Run() != nil {
+					return nil // a kernel without them
+				}
+				return func() { run(t, "ip link delete tagged") }
+			},
+		} {
+			mend := spoil()
+			if mend == nil {
+				t.Logf("not tried: %s", want)
+				continue
+			}
+			w.kernel.mu.Lock()
+			w.kernel.forget(i.Index)
+			w.kernel.mu.Unlock()
+			if err := w.kernel.refresh(); err != nil {
+				t.Fatal(err)
+			}
+			c.bind(0x4000, p.addr, relay.ScopeAny)
+			w.moved(up)
+			w.giveUp(i.Index, TCX)
+			up.pass([]byte("by the sockets"))
+			if at := w.sole(); len(at.Ways) != 0 || !strings.Contains(at.Failed[Native], want) {
+				t.Errorf("got %+v, want the sockets: %s", at, want)
+			}
+			mend()
 		}
 	})
 }
 
-// xdpProgram has a program of somebody else's on an interface.
-func xdpProgram(t *testing.T, index int) link.Link {
+// xdpProgram has a program of somebody else's on an interface. It is still there when it is taken off in the end.
+func xdpProgram(t *testing.T, index int) (takeOff func()) {
 	t.Helper()
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()}})
 	if err != nil {
@@ -123,12 +121,14 @@ func xdpProgram(t *testing.T, index int) link.Link {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	return func() {
+		if info, err := l.Info(); err != nil || info.XDP().Ifindex != uint32(index) {
+			t.Errorf("the other program is gone: %+v, %v", info, err)
+		}
 		if err := errors.Join(l.Close(), p.Close()); err != nil {
 			t.Error(err)
 		}
-	})
-	return l
+	}
 }
 
 // A neighbour whose station changes is found again, whether it tells (gratuitous ARP, an unsolicited advertisement) or not.
@@ -189,4 +189,49 @@ func TestNeighbourMoves(t *testing.T) {
 			t.Errorf("%d neighbours are left", n)
 		}
 	})
+}
+
+// A way that loses frames in silence is followed by the next, until there is one that works; in the end those are the sockets.
+func TestEndsInAWayThatWorks(t *testing.T) {
+	if !alone(t, true) {
+		return
+	}
+	for name, c := range map[string]struct {
+		family int
+		way    Way
+		spoil  func(w *world, name string)
+		want   map[Way]string // states
+	}{
+		"tcx loses, XDP does not":              {4, auto, func(w *world, name string) { swallow(t, name) }, map[Way]string{TCX: "condemned", Native: "trusted"}},
+		"XDP alone":                            {6, Native, func(*world, string) {}, map[Way]string{Native: "trusted"}},
+		"the other end of the veth has no GRO": {4, Native, func(w *world, name string) { w.clients.run("ethtool -K " + name + "x gro off") }, map[Way]string{Native: "condemned"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newProvingWorld(t, c.family, c.way)
+			c.spoil(w, fmt.Sprint("c", w.family))
+			talk := w.echo()
+			for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+				states := map[string]string{}
+				for _, p := range w.kernel.Report().Proofs {
+					states[p.Mode] = p.State
+				}
+				reached := true
+				for v, s := range c.want {
+					reached = reached && states[v.String()] == s
+				}
+				if reached {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatalf("got %v, want %v: %s", states, c.want, w.log.String())
+				}
+			}
+			at := time.Now().UnixNano()
+			await(t, "answers", func() bool { return talk.heard.Load() > at })
+			talk.end()
+			if pause := time.Duration(talk.pause.Load()); pause > 3*time.Second {
+				t.Errorf("no answers for %v", pause)
+			}
+		})
+	}
 }

@@ -85,14 +85,13 @@ struct sum { // what of a datagram its checksum covers and relaying changes
 	struct address src, dst;
 	__be16 sport, dport, length, length2;
 	__be16 channel, size;
-	__u8 pad[4];
+	__be32 pad;
 };
 
 struct parsed {
 	__u32 frame; // bytes that there are
 	__u16 station[3]; // to which it was sent
 	__u32 iph; // bytes of the IP header
-	__u32 whole; // bytes of the frame without what Ethernet adds
 	__u32 payload; // bytes behind the UDP header
 	__u32 data; // bytes of the payload that are data
 	__be16 check; // of UDP
@@ -169,7 +168,6 @@ static __always_inline int parse(void *ctx, const int xdp, struct key *k, struct
 	}
 	if (p->payload != bpf_ntohs(udp->len) || p->payload < sizeof(*udp) || ETH_HLEN + p->iph + p->payload > p->frame)
 		return 0;
-	p->whole = ETH_HLEN + p->iph + p->payload;
 	p->payload -= sizeof(*udp);
 	p->check = udp->check;
 	p->from.src = k->src;
@@ -202,11 +200,7 @@ static __always_inline int channel(void *ctx, const int xdp, struct parsed *p)
 		__u32 word = 0;
 		if (load(ctx, xdp, at + HEADER + (n & ~3), &word, sizeof(word)))
 			return 0;
-		__builtin_memcpy(p->from.pad, &word, sizeof(word));
-#pragma unroll
-		for (int i = 0; i < 3; i++)
-			if (i < (n & 3))
-				p->from.pad[i] = 0;
+		p->from.pad = word & bpf_htonl(0xffffffff >> (n & 3) * 8);
 	}
 	p->data = n;
 	p->from.channel = head[0];
@@ -247,11 +241,13 @@ static __always_inline __u64 payload_sum(void *ctx, const int xdp, __u32 at, __u
 __attribute__((noinline)) __u64 skb_sum(struct __sk_buff *ctx, __u32 at, __u32 n) { return payload_sum(ctx, 0, at, n); }
 __attribute__((noinline)) __u64 xdp_sum(struct xdp_md *ctx, __u32 at, __u32 n) { return payload_sum(ctx, 1, at, n); }
 
+struct rest { struct udphdr udp; __be16 channel, size; __u8 more[8]; };
+
 struct out { // the headers of a datagram that leaves
 	__u16 pad, there[3], here[3], proto; // Ethernet, of XDP
 	union {
-		struct { struct iphdr ip; struct udphdr udp; __be16 channel, size; __u8 more[8]; } v4;
-		struct { struct ipv6hdr ip; struct udphdr udp; __be16 channel, size; __u8 more[8]; } v6;
+		struct { struct iphdr ip; struct rest rest; } v4;
+		struct { struct ipv6hdr ip; struct rest rest; } v6;
 	};
 };
 
@@ -270,9 +266,7 @@ static __always_inline int settled(struct state *s)
 	return 0;
 }
 
-#define REQUEST 0x0001
-#define ANSWER 0x0101
-#define REFUSAL 0x0111
+enum { REQUEST = 0x0001, ANSWER = 0x0101, REFUSAL = 0x0111 };
 
 // stun is the type of the STUN message that the data are, if they look like one of Binding; otherwise 0.
 static __always_inline __u32 stun(void *ctx, const int xdp, __u32 at, __u32 n)
@@ -282,6 +276,8 @@ static __always_inline __u32 stun(void *ctx, const int xdp, __u32 at, __u32 n)
 		return 0;
 	return bpf_ntohs(m.type);
 }
+
+#define PASS(cause) do { c->causes[cause]++; goto pass; } while (0)
 
 static __always_inline int relay(void *ctx, const int xdp, struct cpu *c, __u32 cpu)
 {
@@ -298,16 +294,14 @@ static __always_inline int relay(void *ctx, const int xdp, struct cpu *c, __u32 
 		f = bpf_map_lookup_elem(&flows, &k);
 	}
 	if (!f) {
-		k.channel = p.from.channel = p.from.size = 0;
-		__builtin_memset(p.from.pad, 0, sizeof(p.from.pad));
+		k.channel = p.from.channel = p.from.size = p.from.pad = 0;
 		p.data = p.payload;
 		if (!(f = bpf_map_lookup_elem(&flows, &k)))
 			return NEXT;
 	}
 	// XDP has seen what comes in where its flows leave, and other stations' frames too.
-	if ((f->way != TCX && f->interface == (xdp ? md->ingress_ifindex : skb->ifindex)) != xdp)
-		return NEXT;
-	if (xdp && ((p.station[0] ^ f->here[0]) | (p.station[1] ^ f->here[1]) | (p.station[2] ^ f->here[2])))
+	if ((f->way != TCX && f->interface == (xdp ? md->ingress_ifindex : skb->ifindex)) != xdp ||
+	    (xdp && ((p.station[0] ^ f->here[0]) | (p.station[1] ^ f->here[1]) | (p.station[2] ^ f->here[2]))))
 		return NEXT;
 	struct state *s = bpf_map_lookup_elem(&states, &f->slot);
 	__u32 at = cpu * slots + f->slot;
@@ -315,35 +309,28 @@ static __always_inline int relay(void *ctx, const int xdp, struct cpu *c, __u32 
 	__u64 *beat = bpf_map_lookup_elem(&alive, &zero);
 	if (!s || !cell || !beat)
 		return NEXT;
-	if (!xdp && skb->gso_size) { // several in one piece
-		c->causes[MERGED]++;
-		goto pass;
-	}
+	if (!xdp && skb->gso_size) // several in one piece
+		PASS(MERGED);
 	__u64 now = bpf_ktime_get_coarse_ns();
-	if (now >= f->expires || now > *(volatile __u64 *)beat + grace) {
-		c->causes[EXPIRED]++;
-		goto pass;
-	}
-	__u32 type = stun(ctx, xdp, ETH_HLEN + p.iph + sizeof(struct udphdr) + (k.channel ? HEADER : 0), p.data);
+	if (now >= f->expires || now > *(volatile __u64 *)beat + grace)
+		PASS(EXPIRED);
+	__u32 old = k.channel ? HEADER : 0, begin = ETH_HLEN + p.iph + sizeof(struct udphdr) + old;
+	__u32 type = stun(ctx, xdp, begin, p.data);
 	if (type == REQUEST)
 		__sync_fetch_and_add(&s->requests, 1);
 	else if (type == ANSWER || type == REFUSAL)
 		__sync_fetch_and_add(&s->answers, 1);
-	if (*(volatile __u32 *)&s->held) {
-		c->causes[PROVING]++;
-		goto pass;
-	}
+	if (*(volatile __u32 *)&s->held)
+		PASS(PROVING);
 	if (!settled(s)) {
 		c->causes[SETTLING]++;
 		return NEXT;
 	}
 
 	__u32 head = f->channel ? HEADER : 0, length = sizeof(struct udphdr) + head + p.data;
-	__s32 delta = (__s32)head - (k.channel ? HEADER : 0);
-	if (p.iph + length > f->mtu) {
-		c->causes[LONG]++;
-		goto pass;
-	}
+	__s32 delta = (__s32)head - (__s32)old;
+	if (p.iph + length > f->mtu)
+		PASS(LONG);
 	struct sum to = {
 		.src = f->src, .dst = f->dst, .sport = f->sport, .dport = f->dport,
 		.length = bpf_htons(length), .length2 = bpf_htons(length),
@@ -353,32 +340,25 @@ static __always_inline int relay(void *ctx, const int xdp, struct cpu *c, __u32 
 	// chance that is so for one in 65 536 others too: then the sum that is computed below is right as well.
 	int partial = p.check && fold(p.check) % 0xffff == pseudo(&p.from) % 0xffff;
 	__u32 sum = 0, gap = 0;
-	if (!p.check) {
-	} else if (!partial) {
+	if (p.check && !partial) {
 		sum = fold((__u32)bpf_csum_diff((__be32 *)&p.from, sizeof(p.from), (__be32 *)&to, sizeof(to), (__u16)~p.check));
-		sum = (__u16)~sum;
-	} else {
+	} else if (partial) {
 		// Where its checksum belongs is noted in the buffer, and the note cannot be moved. Taking out what is in front of
 		// that place voids the note; what was taken out is put back below. A driver's frame has no note. Behind the driver
 		// it is kept, out of XDP's reach, and several in one piece look like that, too.
-		__u32 begin = ETH_HLEN + p.iph + sizeof(struct udphdr) + (k.channel ? HEADER : 0);
 		__u64 data = NO_SUM;
 		gap = p.iph + 16;
 		if (xdp ? f->way == NATIVE : p.payload >= 8 && p.iph + sizeof(struct udphdr) + p.payload >= gap + p.iph)
 			data = xdp ? xdp_sum(ctx, begin, p.data) : skb_sum(ctx, begin, p.data);
-		if (data == NO_SUM) {
-			c->causes[ODD]++;
-			goto pass;
-		}
+		if (data == NO_SUM)
+			PASS(ODD);
 		sum = fold(data + (__u32)bpf_csum_diff(0, 0, (__be32 *)&to, sizeof(to), 0) + bpf_htons(IPPROTO_UDP));
-		sum = (__u16)~sum;
 	}
-	if (p.check && !sum)
+	if (p.check && !(sum = (__u16)~sum))
 		sum = 0xffff;
 
 	struct out o = {};
-	__u64 size;
-	__u8 *more;
+	struct rest *rest;
 	if (p.iph == sizeof(struct iphdr)) {
 		o.v4.ip.version = 4;
 		o.v4.ip.ihl = 5;
@@ -390,10 +370,7 @@ static __always_inline int relay(void *ctx, const int xdp, struct cpu *c, __u32 
 		o.v4.ip.saddr = f->src.w[0];
 		o.v4.ip.daddr = f->dst.w[0];
 		o.v4.ip.check = ~header_sum(&o.v4.ip);
-		o.v4.udp = (struct udphdr){ .source = f->sport, .dest = f->dport, .len = bpf_htons(length), .check = sum };
-		o.v4.channel = to.channel;
-		o.v4.size = to.size;
-		more = head ? o.v4.more : (__u8 *)&o.v4.channel;
+		rest = &o.v4.rest;
 	} else {
 		*(__be32 *)&o.v6.ip = p.first;
 		o.v6.ip.payload_len = bpf_htons(length);
@@ -401,62 +378,46 @@ static __always_inline int relay(void *ctx, const int xdp, struct cpu *c, __u32 
 		o.v6.ip.hop_limit = p.ttl - 1;
 		__builtin_memcpy(&o.v6.ip.saddr, &f->src, sizeof(f->src));
 		__builtin_memcpy(&o.v6.ip.daddr, &f->dst, sizeof(f->dst));
-		o.v6.udp = (struct udphdr){ .source = f->sport, .dest = f->dport, .len = bpf_htons(length), .check = sum };
-		o.v6.channel = to.channel;
-		o.v6.size = to.size;
-		more = head ? o.v6.more : (__u8 *)&o.v6.channel;
+		rest = &o.v6.rest;
 	}
+	rest->udp = (struct udphdr){ .source = f->sport, .dest = f->dport, .len = bpf_htons(length), .check = sum };
+	rest->channel = to.channel;
+	rest->size = to.size;
 	struct bpf_redir_neigh hop = { .nh_family = k.family };
 	__builtin_memcpy(hop.ipv6_nh, &f->hop, sizeof(hop.ipv6_nh));
-	__builtin_memcpy(o.there, f->there, sizeof(o.there));
-	__builtin_memcpy(o.here, f->here, sizeof(o.here));
+	__builtin_memcpy(o.there, f->there, sizeof(o.there) + sizeof(o.here));
 	o.proto = k.family == IN4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 	__u32 interface = f->interface;
-	size = p.iph + sizeof(struct udphdr) + head;
+	__u64 size = p.iph + sizeof(struct udphdr) + head;
 
 	// What is behind the data goes: padding, of ChannelData and of Ethernet.
-	__u32 whole = p.whole - (p.payload - (k.channel ? HEADER : 0) - p.data);
+	__u32 whole = begin + p.data;
 	if (xdp) {
-		if (delta && bpf_xdp_adjust_head(md, -delta)) {
-			c->causes[FAILED]++;
-			goto pass;
-		}
-		asm volatile("" : "+r"(size));
+		if (delta && bpf_xdp_adjust_head(md, -delta))
+			PASS(FAILED);
+		asm volatile("" : "+r"(size)); // for the verifier, as above
 		if ((p.frame > whole && bpf_xdp_adjust_tail(md, (__s32)(whole - p.frame))) ||
 		    size < sizeof(struct iphdr) + sizeof(struct udphdr) || size > sizeof(o) - 16 ||
-		    bpf_xdp_store_bytes(md, 0, o.there, ETH_HLEN + size)) {
-			c->causes[FAILED]++;
-			return XDP_DROP;
-		}
+		    bpf_xdp_store_bytes(md, 0, o.there, ETH_HLEN + size))
+			goto drop;
 		goto taken;
 	}
-	if (p.frame > whole && bpf_skb_change_tail(skb, whole, 0)) {
-		c->causes[FAILED]++;
-		goto pass;
-	}
+	if (p.frame > whole && bpf_skb_change_tail(skb, whole, 0))
+		PASS(FAILED);
 	if (gap) {
 		// The headers and the first 8 bytes behind them are taken out.
-		__u32 at = ETH_HLEN + p.iph + sizeof(struct udphdr), old = k.channel ? HEADER : 0;
-		int failed = old ? bpf_skb_load_bytes(skb, at + HEADER, more, 4) : bpf_skb_load_bytes(skb, at, more, 8);
-		if (failed || bpf_skb_adjust_room(skb, -(__s32)gap, BPF_ADJ_ROOM_MAC, 0)) {
-			c->causes[FAILED]++;
-			goto pass;
-		}
+		__u8 *more = head ? rest->more : (__u8 *)&rest->channel;
+		if ((old ? bpf_skb_load_bytes(skb, begin, more, 4) : bpf_skb_load_bytes(skb, begin, more, 8)) || bpf_skb_adjust_room(skb, -(__s32)gap, BPF_ADJ_ROOM_MAC, 0))
+			PASS(FAILED);
 		size += 8 - old;
-		if (bpf_skb_adjust_room(skb, (__s32)gap + delta, BPF_ADJ_ROOM_MAC, 0)) {
-			c->causes[FAILED]++;
-			return TC_ACT_SHOT;
-		}
-	} else if (delta && bpf_skb_adjust_room(skb, delta, BPF_ADJ_ROOM_MAC, 0)) {
-		c->causes[FAILED]++;
-		goto pass;
-	}
+		if (bpf_skb_adjust_room(skb, (__s32)gap + delta, BPF_ADJ_ROOM_MAC, 0))
+			goto drop;
+	} else if (delta && bpf_skb_adjust_room(skb, delta, BPF_ADJ_ROOM_MAC, 0))
+		PASS(FAILED);
 	asm volatile("" : "+r"(size));
 	if (size < sizeof(struct iphdr) + sizeof(struct udphdr) || size > sizeof(o) - 16 ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN, &o.v4, size, BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH)) {
-		c->causes[FAILED]++;
-		return TC_ACT_SHOT;
-	}
+	    bpf_skb_store_bytes(skb, ETH_HLEN, &o.v4, size, BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH))
+		goto drop;
 taken:
 	cell->datagrams++;
 	cell->bytes += p.data;
@@ -465,6 +426,9 @@ taken:
 		__sync_fetch_and_add(&s->asked, 1);
 	// Of what XDP_TX sends, a veth does not tell its other end.
 	return xdp ? bpf_redirect(interface, 0) : bpf_redirect_neigh(interface, &hop, sizeof(hop), 0);
+drop:
+	c->causes[FAILED]++;
+	return xdp ? XDP_DROP : TC_ACT_SHOT;
 pass:
 	s->last = bpf_ktime_get_ns();
 	s->taken = 0;
