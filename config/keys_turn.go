@@ -47,8 +47,7 @@ func turnTables() []Table {
 				"Whether clients that ask for it keep their allocation, by a ticket, when their network or transport changes "+
 					"(RFC 8016). Such an allocation outlives its client's connection, until its lifetime ends."),
 			define("turn.sha256", false, boolean(), func(c *Config) *bool { return &c.Turn.SHA256 },
-				"Offer clients what RFC 8489 has for passwords: SHA-256 in place of MD5 and SHA-1, and names that only their hashes are sent "+
-					"of. Older clients go on as before, but a 401 has up to 96 bytes instead of 68. Over TLS and DTLS there is little to gain."),
+				"Offer clients SHA-256 instead of MD5, and outside fleets hashed user names (RFC 8489). A 401 then has 96 bytes, not 68."),
 			define("turn.nat_discovery", none(), atMost(4, list(text(outlet))), func(c *Config) *[]string { return &c.Turn.NATDiscovery },
 				"Two addresses of this machine at which clients can find out over UDP what kind of NAT they are behind (RFC 5780), or two of "+
 					"each family. A listener must be at both, on two ports. Behind a NAT that gives each a public address of its own: the public "+
