@@ -17,7 +17,7 @@ import (
 func TestTurnutilsUclient(t *testing.T) {
 	client := program(t, "turnutils_uclient")
 	echo := program(t, "turnutils_peer")
-	s, _, _ := serveBoth(t, "allow = []", `allow = ["127.0.0.1", "::1"]`)
+	s, _, _ := serveBoth(t, "allow = []", `allow = ["127.0.0.1", "::1"]`, "[turn]\n", "[turn]\ntcp_relays = true\n")
 	_, port, _ := net.SplitHostPort(s.turn)
 	_, tlsPort, _ := net.SplitHostPort(s.tls)
 	peerPort := fmt.Sprint(freePort(t))
@@ -78,13 +78,15 @@ func TestTurnutilsUclient(t *testing.T) {
 		try(c.name+", channels", "127.0.0.1", c.port, c.args...)
 		try(c.name+", indications", "127.0.0.1", c.port, append([]string{"-s"}, c.args...)...)
 	}
+	try("TCP relay to relay of TCP", "127.0.0.1", port, "-T") // one connects, the other is connected to
+	try("TLS relay to relay of TCP", "127.0.0.1", tlsPort, "-T", "-S")
 	_ = all.Wait()
 	for _, w := range ways {
 		went(t, "coturn's turnutils_uclient", w)
 	}
 	tried(t, "coturn's turnutils_uclient", says("dpkg-query", "-W", "-f", "${Version}", "coturn"),
 		"channels and Send indications, to an echo and relay to relay, on either port; an address in each family, of which it "+
-			"refreshes one or both; nothing lost")
+			"refreshes one or both; TCP relays, relay to relay; nothing lost")
 }
 
 // coturn's client goes where it is sent, and has its relays there.
