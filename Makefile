@@ -14,6 +14,7 @@ EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 # Of a release, separated by commas; empty: all.
 PLATFORMS ?=
 FUZZTIME ?= 5s
+CHURN ?= 2m
 BENCH ?= .
 TOOL := $(GO) tool -modfile=tools/go.mod
 
@@ -21,7 +22,7 @@ TOOL := $(GO) tool -modfile=tools/go.mod
 export GOFLAGS ?= -buildvcs=false
 
 .NOTPARALLEL:
-.PHONY: help build test unit e2e interop portable peers lint lint-fix lengths house ci release release-test elsewhere fuzz bench vuln clean
+.PHONY: help build test unit e2e interop portable peers lint lint-fix lengths house ci release release-test elsewhere fuzz churn bench vuln clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -45,6 +46,9 @@ interop: export CROLANG_AIO_REQUIRE_PEERS = 1
 interop: peers ## try the clients of docs/interop.md, and write there how it went
 	$(GO) test -count=1 -timeout 15m -run 'TestICEClients|TestJVM|TestChromium|TestFirefox|TestTCPRelaysOfPion|TestTurnutils|TestTurnClientProto|TestSocketIO|TestRestartLosesNoCallOfAxios' ./internal/e2e -args -interop $(CURDIR)/docs/interop.md
 
+churn: ## relays, channels and interfaces come and go below the kernel's relaying for CHURN (2m); root
+	$(GO) test -race -count=1 -timeout 2h -v -run '^TestChurn$$' ./turnsrv/relay/offload -churn $(CHURN)
+
 peers: ## install what the tests talk to
 	./tools/peers.sh
 
@@ -66,7 +70,7 @@ house:
 ci: export CROLANG_AIO_REQUIRE_PEERS = 1
 # Both engines, both word sizes, all kinds of packages; a tag builds every platform.
 ci: PLATFORMS = linux/amd64,linux/arm/7,windows/amd64
-ci: test lint release elsewhere release-test fuzz ## everything that must pass
+ci: test churn lint release elsewhere release-test fuzz ## everything that must pass
 
 release: ## programs, archives, packages, image, checksums and SBOM into dist/, the same bytes each time
 	$(GO) run -C tools/release . -source '$(CURDIR)' -out '$(CURDIR)/dist' -version '$(VERSION)' -commit '$(COMMIT)' -time '$(EPOCH)' $(if $(PLATFORMS),-platforms '$(PLATFORMS)')

@@ -32,6 +32,7 @@ need redis-server redis-server
 need redis-sentinel redis-sentinel
 need iproute2 ip
 need ethtool ethtool
+need iptables iptables
 need nodejs node
 need npm npm
 need bash bash

@@ -170,7 +170,7 @@ func doctorLocal(c *cli.Context) (*doctor.Local, error) {
 	l := &doctor.Local{
 		Realm: cfg.Turn.Realm, Listen: slices.Concat(cfg.Turn.Listen, cfg.Turn.ListenTLS), DataDir: cfg.DataDir, Node: c.String("node"),
 		PortMin: cfg.Turn.RelayPorts.Min, PortMax: cfg.Turn.RelayPorts.Max, CertFile: cfg.Certs.CertFile, KeyFile: cfg.Certs.KeyFile,
-		Upstreams: upstreams(cfg.Hooks),
+		Upstreams: upstreams(cfg.Hooks), STUN: cfg.Public.STUN,
 	}
 	if l.CertFile == "" {
 		l.CertFile = filepath.Join(cfg.DataDir, certs.SelfSignedFile)

@@ -16,7 +16,7 @@ import (
 // and so does what two of them send to each other, which never leaves the process.
 func (p *probe) arrival(ctx context.Context, a turnclient.Allocation) {
 	l := p.cfg.Local
-	if l == nil || l.status == nil || l.Admin == nil || !slices.Contains(l.status.URLs, p.u.text) {
+	if l == nil || p.sent || l.status == nil || l.Admin == nil || !slices.Contains(l.status.URLs, p.u.text) {
 		return
 	}
 	step, cancel := context.WithTimeout(ctx, p.cfg.Patience)

@@ -70,22 +70,24 @@ func (l *local) relayOf(ctx context.Context, n *brokerNode) *brokerRelay {
 		return r
 	}
 	addrs, why := r.resolve(ctx)
-	if why == nil {
-		r.client, why = r.dial(ctx, netip.AddrPortFrom(addrs[0], r.u.port))
-	}
 	if why != nil {
 		r.why = why
 		return r
 	}
-	a, err := r.client.Allocate(ctx, nil)
-	if err != nil {
-		x := r.explainCode(ctx, err, r.client)
-		r.why = &failure{"relay", x.detail, x.remedy}
-		_ = r.client.Close()
-		r.client = nil
+	r.probe.at = netip.AddrPortFrom(addrs[0], r.u.port)
+	first, why := r.dial(ctx, r.probe.at)
+	if why != nil {
+		r.why = why
 		return r
 	}
-	r.at = a.Relayed
+	r.opened = append(r.opened, first)
+	a, client, ok := r.allocateSomewhere(ctx, first)
+	if !ok {
+		last := r.out[len(r.out)-1]
+		r.why = &failure{"relay", last.Detail, last.Remedy}
+		return r
+	}
+	r.client, r.at = client, a.Relayed
 	return r
 }
 
@@ -93,7 +95,9 @@ func (l *local) relayOf(ctx context.Context, n *brokerNode) *brokerRelay {
 func (r *brokerRelay) close(ctx context.Context) {
 	if r.client != nil {
 		r.release(ctx, r.client)
-		_ = r.client.Close()
+	}
+	if r.probe != nil {
+		r.probe.close()
 	}
 }
 

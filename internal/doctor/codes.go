@@ -19,7 +19,7 @@ type explanation struct{ detail, remedy string }
 
 // codes are the answers whose meaning does not depend on the request (RFC 8489 §14.8, RFC 8656 §19).
 var codes = map[int]explanation{
-	300: {"it asks to use another server (300 Try Alternate)", "put that server into the URLs, or take the redirection out"},
+	300: {"it sends clients to another server, but does not say which (300 Try Alternate)", "correct the redirection there (turn.alternate; coturn: alternate-server), or take it out"},
 	400: {"it calls the request malformed (400)", "look at the server's log; something on the way may change STUN messages, such as an ALG of a router: turn it off, or use TLS"},
 	403: {"it is forbidden (403)", "allow it in the server's peer policy (turn.peers.allow; coturn: allowed-peer-ip)"},
 	405: {"it does not allow this method (405)", "check that it is a TURN server and not STUN alone"},

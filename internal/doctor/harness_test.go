@@ -194,6 +194,8 @@ type fake struct {
 	relayed  netip.AddrPort
 	always   bool // 438 to everything, also what has the nonce
 	lifetime uint32
+	// alternate is where a 300 sends clients.
+	alternate netip.AddrPort
 }
 
 func (f fake) serve(t *testing.T) string {
@@ -232,9 +234,13 @@ func (f fake) answer(m *stunmsg.Message, from netip.AddrPort) []byte {
 		if nonce == "" {
 			nonce = "abc"
 		}
-		return stunmsg.Begin(nil, m.Type.Error(), m.TransactionID()).Attr(stunmsg.AttrErrorCode,
+		w := stunmsg.Begin(nil, m.Type.Error(), m.TransactionID()).Attr(stunmsg.AttrErrorCode,
 			append([]byte{0, 0, byte(code / 100), byte(code % 100)}, "so it is"...)).
-			String(stunmsg.AttrRealm, realm).String(stunmsg.AttrNonce, nonce).Bytes()
+			String(stunmsg.AttrRealm, realm).String(stunmsg.AttrNonce, nonce)
+		if code == 300 && f.alternate.IsValid() {
+			w.Addr(stunmsg.AttrAlternateServer, f.alternate)
+		}
+		return w.Bytes()
 	}
 	ok := stunmsg.Begin(nil, m.Type.Success(), m.TransactionID())
 	switch {

@@ -22,6 +22,9 @@ type probe struct {
 	u   iceURL
 	at  netip.AddrPort // the address that answered
 	out []Finding
+
+	sent   bool                 // the server has sent clients elsewhere, and at is there
+	opened []*turnclient.Client // to be closed at the end
 }
 
 // probeURL tries a URL as far as it goes: its name, connecting, the certificate, Binding, and for TURN allocations and what
@@ -32,12 +35,19 @@ func probeURL(ctx context.Context, cfg *Config, t Target) []Finding {
 		return []Finding{{Check: "url", Status: Fail, URL: t.URL, Detail: err.Error(), Remedy: "correct the URL"}}
 	}
 	p := &probe{cfg: cfg, t: t, u: u}
+	defer p.close()
 	p.run(ctx)
 	if ctx.Err() != nil {
 		// What was said after the end is about the end, not about the server.
 		p.out = append(slices.DeleteFunc(p.out, func(f Finding) bool { return f.Status != OK }), unfinished(ctx, t.URL))
 	}
 	return p.out
+}
+
+func (p *probe) close() {
+	for _, c := range p.opened {
+		_ = c.Close()
+	}
 }
 
 func (p *probe) add(status Status, check, detail, remedy string) {
@@ -59,10 +69,11 @@ func (p *probe) run(ctx context.Context) {
 	if client == nil {
 		return
 	}
-	defer client.Close()
+	p.opened = append(p.opened, client)
 	if p.u.secure() {
 		p.certificate(client.PeerCertificates())
 	}
+	p.nat(ctx)
 	if p.u.turn {
 		p.turn(ctx, client)
 	}

@@ -26,9 +26,10 @@ type Local struct {
 	HooksURL   string // of the webhooks, such as http://127.0.0.1:8083
 	HooksToken string // empty: none is asked for
 
-	Redis         string // host:port; empty: it is off
-	RedisPassword string // empty: none is asked for
-	FleetRedis    string // URL of the one that machines share; a secret; empty: this machine is alone
+	Redis         string   // host:port; empty: it is off
+	RedisPassword string   // empty: none is asked for
+	STUN          []string // public.stun
+	FleetRedis    string   // URL of the one that machines share; a secret; empty: this machine is alone
 
 	Realm    string
 	Listen   []string // TURN listeners of the configuration
@@ -88,9 +89,9 @@ func runLocal(ctx context.Context, cfg *Config, emit func(Finding)) []Target {
 		emit(f)
 	}
 	targets = append(targets, more...)
-	sections := []section{l.fleetRedis, l.certificateFiles, l.upstreams, l.files}
+	sections := []section{l.fleetRedis, l.certificateFiles, l.natHere, l.upstreams, l.files}
 	if l.status != nil {
-		sections = []section{l.nodes, l.listeners, l.web, l.certificate, l.public, l.relayPorts, l.redis, l.fleetRedis, l.upstreams, l.files}
+		sections = []section{l.nodes, l.listeners, l.web, l.certificate, l.public, l.natHere, l.relayPorts, l.redis, l.fleetRedis, l.upstreams, l.files}
 	}
 	for i, s := range sections {
 		sections[i] = func(ctx context.Context) []Finding {

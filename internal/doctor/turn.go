@@ -12,7 +12,7 @@ import (
 
 // turn makes two allocations, sends through them, and gives them back.
 func (p *probe) turn(ctx context.Context, first *turnclient.Client) {
-	a, ok := p.allocate(ctx, first)
+	a, first, ok := p.allocateSomewhere(ctx, first)
 	if !ok {
 		return
 	}
@@ -47,24 +47,28 @@ func (p *probe) turn(ctx context.Context, first *turnclient.Client) {
 	p.judgeRelays(ctx, a, pair, peer)
 }
 
-// allocate makes the first allocation and judges its address.
-func (p *probe) allocate(ctx context.Context, c *turnclient.Client) (turnclient.Allocation, bool) {
+// allocate makes the first allocation and judges its address. With to the server sends the client there.
+func (p *probe) allocate(ctx context.Context, c *turnclient.Client) (a turnclient.Allocation, to netip.AddrPort, ok bool) {
 	start := time.Now()
 	a, err := c.Allocate(ctx, nil)
 	if skew, known := nonceClock(c.Nonce(), p.cfg.Now()); known && skew.Abs() > 2*time.Minute {
 		p.add(Warn, "clock", fmt.Sprintf("by its nonce the server's clock is %s", aheadOrBehind(skew)), "set both clocks by NTP: credentials end by the server's")
 	}
+	var e *turnclient.Error
+	if errors.As(err, &e) && e.Alternate.IsValid() {
+		return a, e.Alternate, false
+	}
 	if err != nil {
 		why := p.explainCode(ctx, err, c)
 		p.add(Fail, "allocate", why.detail, why.remedy)
-		return a, false
+		return a, to, false
 	}
 	detail := fmt.Sprintf("relayed address %s for %s, in %s", a.Relayed, a.Lifetime, max(time.Since(start), 100*time.Microsecond).Round(100*time.Microsecond))
 	p.add(OK, "allocate", detail, "")
 	if why := judgeRelayed(p.at.Addr(), a.Relayed.Addr()); why != nil {
 		p.add(Fail, why.check, why.detail, why.remedy)
 	}
-	return a, true
+	return a, to, true
 }
 
 // judgeRelayed compares the address that peers are told with the one under which the server was reached.

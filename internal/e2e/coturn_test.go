@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -111,6 +112,60 @@ func TestAlternateServer(t *testing.T) {
 			t.Errorf("%s server: %v\n%s", name, err, out)
 		}
 	}
+	// doctor goes where they go, says so, and looks at what is there.
+	out, err := run(t, binary, "doctor", "--config", s.config)
+	if err != nil || strings.Count(out, "sends this client to "+other.turn) != 2 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// discovering starts a server whose UDP listeners are at two addresses and two ports, and returns the first port.
+func discovering(t *testing.T, one, other, conf string) (*server, string) {
+	t.Helper()
+	s := serveWith(t, func(s *server) {
+		_, port, _ := net.SplitHostPort(s.turn)
+		_, tlsPort, _ := net.SplitHostPort(s.tls)
+		s.env = append(s.env, fmt.Sprintf("CROLANG_AIO_TURN_LISTEN=%s:%s,%s:%s", one, port, other, port),
+			fmt.Sprintf("CROLANG_AIO_TURN_LISTEN_TLS=%s:%s,%s:%s", one, tlsPort, other, tlsPort),
+			"CROLANG_AIO_TURN_NAT_DISCOVERY="+one+","+other)
+	}, "[redis]", conf+"[redis]")
+	_, port, _ := net.SplitHostPort(s.turn)
+	return s, port
+}
+
+// coturn's own program finds out about the NAT that is not there, and is refused what would amplify.
+func TestTurnutilsNATDiscovery(t *testing.T) {
+	client := program(t, "turnutils_natdiscovery")
+	_, port := discovering(t, "127.0.0.1", "127.0.0.2", "")
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"-m"}, []string{"NAT with Endpoint Independent Mapping!", "No ALG: Mapped == XOR-Mapped", "Response origin: : 127.0.0.2:" + port}},
+		{[]string{"-f"}, []string{"NAT with Endpoint Independent Filtering!"}},
+		{[]string{"-t", "-T", "1"}, []string{"RFC 5780 response 2"}}, // to another port than it comes from
+		{[]string{"-m", "-P"}, []string{"The response is an error 420"}},
+	} {
+		out, err := run(t, client, append(c.args, "-p", port, "127.0.0.1")...)
+		for _, text := range c.want {
+			if err != nil || !strings.Contains(out, text) {
+				t.Errorf("%v: %v, no %q in\n%s", c.args, err, text, tail(out))
+			}
+		}
+	}
+	out, err := run(t, binary, "doctor", "--url", "stun:127.0.0.2:"+port)
+	if err != nil || !strings.Contains(out, "there is no NAT on the way to it") || !strings.Contains(out, "direct connections work") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	// Of its own machine doctor asks a server elsewhere, which public.stun names.
+	asks := serveWith(t, func(s *server) { s.env = append(s.env, "CROLANG_AIO_PUBLIC_STUN=stun:127.0.0.1:"+port) })
+	cmd := exec.Command(binary, "doctor", "--config", asks.config)
+	cmd.Env = append(os.Environ(), asks.env...)
+	if b, err := cmd.Output(); err != nil || strings.Count(string(b), "nat          stun:127.0.0.1:"+port+"  there is no NAT") != 1 {
+		t.Errorf("%v\n%s", err, b)
+	}
+	tried(t, "coturn's turnutils_natdiscovery", says("dpkg-query", "-W", "-f", "${Version}", "coturn"),
+		"finds out about mapping, filtering and the lifetime of a mapping (RFC 5780), without a NAT and behind Linux's; its PADDING is refused")
 }
 
 func tail(s string) string {

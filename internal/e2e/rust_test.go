@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -59,7 +60,32 @@ func TestTurnClientProto(t *testing.T) {
 			})
 		}
 	}
-	tried(t, "turn-client-proto (Rust)", "0.7.3", "a channel to an echo over UDP and TCP, with SHA-256 and USERHASH (`turn.sha256`) and without: 200 messages of 1000 bytes there and back")
+	toldOfICMP(t, client)
+	tried(t, "turn-client-proto (Rust)", "0.7.3", "a channel to an echo over UDP and TCP, with SHA-256 and USERHASH (`turn.sha256`) and without: 200 messages of 1000 bytes there and back; "+
+		"it reads what ICMP says (`turn.icmp`)")
+}
+
+// toldOfICMP has the client send where nobody listens: it says what it is told, and ends.
+func toldOfICMP(t *testing.T, client string) {
+	if runtime.GOOS != "linux" {
+		return
+	}
+	gone, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = gone.Close()
+	s := serve(t, "allow = []", `allow = ["127.0.0.1"]`, "[turn]", "[turn]\nicmp = true")
+	for _, transport := range []string{"udp", "tcp"} {
+		t.Run("ICMP over "+transport, func(t *testing.T) {
+			user, pass := s.credentials(t, "proto ICMP")
+			out, err := run(t, client, transport, s.turn, gone.LocalAddr().String(), user, pass, "sha1", "200")
+			told := fmt.Sprintf("peer: %s, icmp_type: 3, icmp_code: 3, icmp_data: 0 }", gone.LocalAddr())
+			if err == nil || !strings.Contains(out, "PeerIcmp {") || !strings.Contains(out, told) {
+				t.Errorf("%v\n%s\n%s", err, tail(strings.ReplaceAll(out, pass, "…")), tail(s.logs()))
+			}
+		})
+	}
 }
 
 // refusals counts those with wrong_credential.

@@ -35,6 +35,8 @@ type Error struct {
 	Request stunmsg.Type
 	Code    int    // 0: it named none
 	Reason  string // in the server's words, which may hold anything
+	// Alternate is where the server sends the client (ALTERNATE-SERVER of a 300), if it says so; whatever a stranger likes.
+	Alternate netip.AddrPort
 }
 
 // Error names the request and the code.

@@ -85,7 +85,11 @@ func asError(t stunmsg.Type, m *stunmsg.Message) error {
 		return nil
 	}
 	if v, ok := m.Get(stunmsg.AttrErrorCode); ok && len(v) >= 4 && m.Type == t.Error() {
-		return &Error{Request: t, Code: int(v[2]&7)*100 + int(v[3]), Reason: string(v[4:])}
+		e := &Error{Request: t, Code: int(v[2]&7)*100 + int(v[3]), Reason: string(v[4:])}
+		if to, ok := m.Get(stunmsg.AttrAlternateServer); ok && e.Code == 300 {
+			e.Alternate, _ = stunmsg.Addr(to)
+		}
+		return e
 	}
 	if m.Type == t.Error() {
 		return &Error{Request: t} // package pion's answer to a peer that it refuses

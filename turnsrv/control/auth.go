@@ -63,7 +63,7 @@ func (r *request) authenticateStranger() bool {
 		r.c.stats.limited.Add(1)
 		return false
 	}
-	if promised, _ := featuresOf(q.nonce); (promised != 0) != r.modern || !r.c.nonces.valid(r.src.Tuple, q.nonce) {
+	if (q.promised != 0) != r.modern || !r.c.nonces.valid(r.src.Tuple, q.nonce) {
 		r.c.sources.spare(ip, cost-1)
 		return r.challenge(438, "stale_nonce")
 	}
@@ -114,11 +114,11 @@ type proof struct {
 	hash       *[sha256.Size]byte // USERHASH, nil for a client that says its name
 }
 
-func newProof(q *claim, generation uint64) proof {
-	p := proof{generation: generation, algorithm: q.algorithm, chosen: q.chosen}
+func newProof(q *claim, generation uint64) *proof {
+	p := &proof{generation: generation, algorithm: q.algorithm, chosen: q.chosen}
 	p.length = copy(p.nonce[:], q.nonce)
-	if q.hash != nil {
-		p.hash = (*[sha256.Size]byte)(bytes.Clone(q.hash))
+	if q.hashed {
+		p.hash = (*[sha256.Size]byte)(bytes.Clone(q.name))
 	}
 	return p
 }
@@ -128,9 +128,9 @@ func (p *proof) hasHash(hash []byte) bool { return p.hash != nil && bytes.Equal(
 // proven reports whether a request names the session's user and has the nonce of its last proof, and that still holds.
 // A client of RFC 8489 has then said what it was given to choose from (§9.2.3.2 does not ask for that again).
 func (s *session) proven(q *claim) bool {
-	p := &s.proof
+	p := s.proof
 	return subtle.ConstantTimeCompare(p.nonce[:p.length], q.nonce) == 1 &&
-		(q.hash == nil && string(q.username) == s.username || q.hash != nil && p.hasHash(q.hash)) &&
+		(!q.hashed && string(q.name) == s.username || q.hashed && p.hasHash(q.name)) &&
 		string(q.realm) == s.c.cfg.Realm && q.algorithm == p.algorithm && q.chosen == p.chosen &&
 		p.generation == s.c.cfg.Keys.Generation() && s.c.nonces.fresh(q.nonce)
 }

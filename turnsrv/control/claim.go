@@ -13,84 +13,103 @@ import (
 var algorithms = []byte{0, byte(credential.SHA256), 0, 0, 0, byte(credential.MD5), 0, 0}
 
 // claim is what a request says about who has sent it. Without Settings.SHA256 that is what RFC 5389 has: a username, and
-// MESSAGE-INTEGRITY with a key of MD5. Its slices point into the request.
+// MESSAGE-INTEGRITY with a key of MD5. Its slices point into the request; an attribute that is not there is nil.
 type claim struct {
-	username, realm, nonce []byte
-	// hash is USERHASH, 32 bytes, in place of a username; nil: there is a username.
-	hash      []byte
-	algorithm credential.Algorithm
+	name, realm, nonce []byte
+	promised           features // by the nonce, if it is ours
+	hashed             bool     // name is USERHASH, 32 bytes
+	sha256             bool     // the integrity to check is MESSAGE-INTEGRITY-SHA256
 	// chosen says that the client has chosen the algorithm: it is a client of RFC 8489, and is answered with
 	// MESSAGE-INTEGRITY-SHA256.
 	chosen bool
 	// unlisted says that it did not repeat what it has chosen from, PASSWORD-ALGORITHMS.
-	unlisted bool
-	sha256   bool // the integrity to check is MESSAGE-INTEGRITY-SHA256
+	unlisted  bool
+	algorithm credential.Algorithm
 }
 
 // claims reads the claim of a request, as far as RFC 8489 §9.2.4 asks no more than what is there. It reports false if the
 // request has been answered, or dropped.
 func (r *request) claims() bool {
-	q := &r.claim
-	q.algorithm = credential.MD5
-	var hasUser, hasRealm, hasNonce, hasHash, hasSHA256 bool
+	var q claim
+	var hash, all, one []byte
+	r.msg.Each(func(t uint16, v []byte) bool {
+		to := &q.name
+		switch t {
+		case stunmsg.AttrUsername:
+		case stunmsg.AttrRealm:
+			to = &q.realm
+		case stunmsg.AttrNonce:
+			to = &q.nonce
+		case stunmsg.AttrUserhash:
+			to = &hash
+		case stunmsg.AttrPasswordAlgorithms:
+			to = &all
+		case stunmsg.AttrPasswordAlgorithm:
+			to = &one
+		default:
+			return true
+		}
+		if *to == nil { // a repeated attribute counts once
+			*to = v
+		}
+		return true
+	})
+	var integrity []byte
 	if r.modern {
-		q.hash, hasHash = r.msg.Get(stunmsg.AttrUserhash)
-		_, hasSHA256 = r.msg.IntegritySHA256()
+		integrity, q.sha256 = r.msg.IntegritySHA256()
+	} else {
+		hash = nil
 	}
-	q.username, hasUser = r.msg.Get(stunmsg.AttrUsername)
-	q.realm, hasRealm = r.msg.Get(stunmsg.AttrRealm)
-	q.nonce, hasNonce = r.msg.Get(stunmsg.AttrNonce)
 	switch {
-	case !r.msg.HasIntegrity() && !hasSHA256:
-		*q = claim{} // nobody has claimed anything
+	case !r.msg.HasIntegrity() && !q.sha256:
 		return r.challenge(401, "no_credential")
-	case hasUser == hasHash || !hasRealm || !hasNonce:
+	case (q.name == nil) == (hash == nil) || q.realm == nil || q.nonce == nil:
 		return r.bad("incomplete_credential")
 	}
-	if len(q.username) > maxUsername {
-		q.username = q.username[:maxUsername+1] // no valid name is as long, so that it fails below
+	if len(q.name) > maxUsername {
+		q.name = q.name[:maxUsername+1] // no valid name is as long, so that it fails below
 	}
-	return !r.modern || r.claimsOfRFC8489()
-}
-
-// claimsOfRFC8489 is the rest of claims for what RFC 5389 has not.
-func (r *request) claimsOfRFC8489() bool {
-	q := &r.claim
-	integrity, sum := r.msg.IntegritySHA256()
-	if sum && len(integrity) != sha256.Size || q.hash != nil && len(q.hash) != sha256.Size {
+	q.promised, _ = featuresOf(q.nonce)
+	q.algorithm = credential.MD5
+	if hash != nil {
+		q.name, q.hashed = hash, true
+	}
+	r.claim = q
+	if !r.modern {
+		return true
+	}
+	if q.sha256 && len(integrity) != sha256.Size || q.hashed && len(hash) != sha256.Size {
 		return r.bad("malformed")
 	}
-	q.sha256 = sum
-	if f, _ := featuresOf(q.nonce); f&passwordAlgorithms == 0 {
-		return true // it is not a nonce of ours
+	if q.promised == 0 || all == nil && one == nil {
+		return true // a nonce that is not of now, or a client of RFC 5389
 	}
-	all, listed := r.msg.Get(stunmsg.AttrPasswordAlgorithms)
-	one, chosen := r.msg.Get(stunmsg.AttrPasswordAlgorithm)
-	switch {
-	case !listed && !chosen:
-		return true
-	case !chosen || len(one) != 4 || listed && !bytes.Equal(all, algorithms):
+	return r.chooses(all, one)
+}
+
+// chooses reads PASSWORD-ALGORITHMS and PASSWORD-ALGORITHM, of which one is there at least.
+func (r *request) chooses(all, one []byte) bool {
+	if len(one) != 4 || all != nil && !bytes.Equal(all, algorithms) {
 		return r.bad("password_algorithms")
 	}
-	switch a := credential.Algorithm(binary.BigEndian.Uint16(one)); {
-	case one[2] != 0 || one[3] != 0 || a != credential.MD5 && a != credential.SHA256:
+	a := credential.Algorithm(binary.BigEndian.Uint16(one))
+	if one[2] != 0 || one[3] != 0 || a != credential.MD5 && a != credential.SHA256 {
 		return r.bad("password_algorithms")
-	default:
-		q.algorithm, q.chosen, q.unlisted = a, true, !listed
 	}
+	r.claim.algorithm, r.claim.chosen, r.claim.unlisted = a, true, all == nil
 	return true
 }
 
 // user is the name that the claim is about. A USERHASH that this process does not know is a name that nobody has, so that
 // its request costs what any other does.
 func (r *request) user() string {
-	if r.claim.hash == nil {
-		return string(r.claim.username)
+	if !r.claim.hashed {
+		return string(r.claim.name)
 	}
-	if s := r.session; s != nil && s.proof.hasHash(r.claim.hash) {
+	if s := r.session; s != nil && s.proof.hasHash(r.claim.name) {
 		return s.username
 	}
-	if name, ok := r.c.cfg.Keys.Named(r.claim.hash); ok {
+	if name, ok := r.c.cfg.Keys.Named(r.claim.name); ok {
 		return name
 	}
 	return nobody
@@ -114,7 +133,7 @@ func (r *request) promise(code int) features {
 	switch {
 	case !r.modern:
 		return 0
-	case !r.c.resolves() || r.claim.nonce != nil && (code != 438 || r.claim.hash == nil):
+	case !r.c.resolves() || r.claim.nonce != nil && (code != 438 || !r.claim.hashed):
 		return passwordAlgorithms
 	}
 	return passwordAlgorithms | usernameAnonymity

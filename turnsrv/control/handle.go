@@ -44,7 +44,7 @@ type request struct {
 	node     string
 	username string
 	key      []byte
-	proof    proof
+	proof    *proof
 	session  *session // of this 5-tuple, or nil
 }
 

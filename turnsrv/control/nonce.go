@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -46,9 +45,11 @@ func (f features) cookie() string {
 
 // featuresOf returns the features that a nonce of this server promises, and what follows the cookie.
 func featuresOf(nonce []byte) (features, []byte) {
-	for _, f := range [...]features{passwordAlgorithms, passwordAlgorithms | usernameAnonymity} {
-		if rest, ok := bytes.CutPrefix(nonce, []byte(f.cookie())); ok {
-			return f, rest
+	if len(nonce) == maxNonceLen && string(nonce[:len(nonceMark)]) == nonceMark {
+		for _, f := range [...]features{passwordAlgorithms, passwordAlgorithms | usernameAnonymity} {
+			if string(nonce[:cookieLen]) == f.cookie() {
+				return f, nonce[cookieLen:]
+			}
 		}
 	}
 	return 0, nonce

@@ -45,7 +45,7 @@ type session struct {
 	until    time.Time // the latest end that any refresh may reach
 	ended    atomic.Bool
 
-	proof proof // only for the goroutine that handles its client
+	proof *proof // only for the goroutine that handles its client
 	rate  sessionRate
 
 	bills bills

@@ -77,6 +77,9 @@ func (k *kernelFlows) bound(r *Relay, c *route, life time.Duration) {
 		for _, f := range p.flows {
 			k.k.Extend(f.slot, f.life())
 		}
+		if len(p.flows) == 0 {
+			k.begin(p) // there may be room now
+		}
 		return
 	}
 	e := reach(c.reach.Load())
@@ -86,16 +89,27 @@ func (k *kernelFlows) bound(r *Relay, c *route, life time.Duration) {
 		return
 	case e&reachOwn == 0 && e.scope() == ScopeAny:
 		k.add(p)
-		k.plain(p)
+		k.begin(p)
 	case e&reachOwn != 0:
 		// Both must have a channel to the address that the other one was told: the header names it.
 		if p.to = k.plane.RelayAt(c.peer); p.to == nil || p.to == r || p.to.Addr() != c.peer || p.to.path.Load().udp == nil {
 			return
 		}
 		k.add(p)
-		if back := k.pairs[ends{p.to, r}]; back != nil {
-			k.between(p, back)
-		}
+		k.begin(p)
+	}
+}
+
+// begin enters the flows that a path can have now: both directions, or none.
+func (k *kernelFlows) begin(p *kernelPath) {
+	whole := true
+	if p.to == nil {
+		whole = k.plain(p)
+	} else if back := k.pairs[ends{p.to, p.r}]; back != nil && len(back.flows) == 0 {
+		whole = k.between(p, back)
+	}
+	if !whole {
+		k.end(p)
 	}
 }
 
@@ -123,27 +137,27 @@ func (k *kernelFlows) remove(p *kernelPath) {
 }
 
 // plain enters both directions between a client and a peer.
-func (k *kernelFlows) plain(p *kernelPath) {
+func (k *kernelFlows) plain(p *kernelPath) (ok bool) {
 	r, s := p.r, p.r.path.Load()
 	t := s.Tuple
 	local := netip.AddrPortFrom(localTo(r.family.Bind, p.c.peer), r.port)
 	up := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.up}, u: s.udp}
 	down := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.down}, r: r}
-	if k.enter(up, Leg{t.Client, t.Server, p.c.number}, Leg{local, p.c.peer, 0}) {
+	return k.enter(up, Leg{t.Client, t.Server, p.c.number}, Leg{local, p.c.peer, 0}) &&
 		k.enter(down, Leg{p.c.peer, local, 0}, Leg{t.Server, t.Client, p.c.number})
-	}
 }
 
 // between enters both directions between two clients.
-func (k *kernelFlows) between(a, b *kernelPath) {
+func (k *kernelFlows) between(a, b *kernelPath) (ok bool) {
 	for _, w := range [2][2]*kernelPath{{a, b}, {b, a}} {
 		from, to := w[0], w[1]
 		s, t := from.r.path.Load(), to.r.path.Load()
 		f := &kernelFlow{paths: []*kernelPath{a, b}, meters: []*meter{&from.r.up, &to.r.down}, u: s.udp}
 		if !k.enter(f, Leg{s.Client, s.Server, from.c.number}, Leg{t.Server, t.Client, to.c.number}) {
-			return
+			return false
 		}
 	}
+	return true
 }
 
 func (k *kernelFlows) enter(f *kernelFlow, in, out Leg) (ok bool) {

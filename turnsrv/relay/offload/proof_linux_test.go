@@ -163,22 +163,22 @@ func binding(kind uint16) []byte {
 	return b
 }
 
-// state is that of the way from one interface to another.
-func (w *world) state(in, out string) string {
+// is reports whether a way from one interface to another has a state.
+func (w *world) is(in, out, state string) bool {
 	for _, p := range w.kernel.Report().Proofs {
-		if p.In == fmt.Sprint(in, w.family) && p.Out == fmt.Sprint(out, w.family) {
-			return p.State
+		if p.In == fmt.Sprint(in, w.family) && p.Out == fmt.Sprint(out, w.family) && p.State == state {
+			return true
 		}
 	}
-	return ""
+	return false
 }
 
-// becomes waits until the way has come to a state.
+// becomes waits until a way has come to a state.
 func (w *world) becomes(in, out, state string) {
 	w.Helper()
-	for end := time.Now().Add(30 * time.Second); w.state(in, out) != state; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !w.is(in, out, state); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			w.Fatalf("%s to %s is %q, not %q: %+v\n%s", in, out, w.state(in, out), state, w.kernel.Report(), w.log.String())
+			w.Fatalf("%s to %s is not %s: %+v\n%s", in, out, state, w.kernel.Report(), w.log.String())
 		}
 	}
 }
@@ -268,7 +268,7 @@ func TestPeerThatGoes(t *testing.T) {
 	talk := w.echo()
 	await(t, "the flow has moved", func() bool { return w.taken() > 0 })
 	talk.silent.Store(true)
-	await(t, "the silence is noticed", func() bool { return w.state("c", "p") == "doubted" || w.state("p", "c") == "doubted" })
+	await(t, "the silence is noticed", func() bool { return w.is("c", "p", "doubted") || w.is("p", "c", "doubted") })
 	other := w.echo()
 	w.becomes("c", "p", "trusted")
 	w.becomes("p", "c", "trusted")
@@ -303,5 +303,5 @@ func TestTrustIsLost(t *testing.T) {
 	}
 	// Another try comes with a change of the interface.
 	run(t, "ip address add 198.18.14.99/24 dev c4")
-	await(t, "it is forgotten", func() bool { return w.state("c", "p") != "condemned" })
+	await(t, "it is forgotten", func() bool { return !w.is("c", "p", "condemned") })
 }

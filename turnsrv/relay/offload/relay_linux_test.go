@@ -22,14 +22,18 @@ import (
 type world struct {
 	testing.TB
 	*relay.Plane
-	kernel        *Kernel
-	clients, peer *space
-	family        int
-	way           Way
-	server        netip.AddrPort
+	kernel           *Kernel
+	clients, peer    *space
+	family           int
+	way              Way
+	ways             []Way      // where way is auto
+	clientAt, peerAt netip.Addr // of clients and peers
+	flows            int        // the most
+	server           netip.AddrPort
 
 	mu   sync.Mutex
-	seen map[netip.AddrPort]relay.Source
+	seen map[netip.AddrPort]relay.Source // by what the server sees of a client
+	last relay.Source                    // of these
 	log  bytes.Buffer
 }
 
@@ -49,7 +53,7 @@ func (w *world) said(text string) int {
 
 func (w *world) HandleSTUN(src relay.Source, msg []byte) {
 	w.mu.Lock()
-	w.seen[src.Client] = src
+	w.seen[src.Client], w.last = src, src
 	w.mu.Unlock()
 	src.Send(msg)
 }
@@ -70,7 +74,8 @@ func newWorld(t *testing.T, family int, v Way, change ...func(*relay.Config)) *w
 
 func newProvingWorld(t *testing.T, family int, v Way, change ...func(*relay.Config)) *world {
 	t.Helper()
-	w := &world{TB: t, family: family, way: v, seen: map[netip.AddrPort]relay.Source{}}
+	w := newBareWorld(t, family)
+	w.way = v
 	w.clients = newSpace(t)
 	w.peer = w.clients
 	joined(t, fmt.Sprintf("c%d", family), 10+family, w.clients)
@@ -80,17 +85,33 @@ func newProvingWorld(t *testing.T, family int, v Way, change ...func(*relay.Conf
 	} else {
 		w.clients.run(fmt.Sprintf("ethtool -K c%dx gro on", family))
 	}
+	w.peerAt = address(family, w.number(), 1)
+	w.start(t, netip.AddrPortFrom(address(family, 10+family, 2), 0), relay.Family{Bind: address(family, w.number(), 2)}, change...)
+	return w
+}
+
+// newBareWorld has no network yet, and does not run.
+func newBareWorld(t *testing.T, family int) *world {
+	t.Helper()
+	w := &world{TB: t, family: family, way: auto, flows: 256, seen: map[netip.AddrPort]relay.Source{}}
+	w.clientAt, w.peerAt = address(family, 10+family, 1), address(family, 20+family, 1)
+	return w
+}
+
+// start begins with serving, at an address and with relays in a place.
+func (w *world) start(t *testing.T, listen netip.AddrPort, place relay.Family, change ...func(*relay.Config)) {
+	t.Helper()
 	var err error
-	ours := Config{Flows: 256, Logger: slog.New(slog.NewTextHandler(w, nil))}
-	if v != auto {
-		ours.Ways = []Way{v}
+	ours := Config{Flows: w.flows, Logger: slog.New(slog.NewTextHandler(w, nil))}
+	ours.Ways = w.ways
+	if w.way != auto {
+		ours.Ways = []Way{w.way}
 	}
 	if w.kernel, err = New(ours); err != nil {
 		t.Fatal(err)
 	}
 	cfg := relay.Config{Handler: w, PortMin: 30000, PortMax: 32000, Workers: 2, Kernel: w.kernel}
-	place := relay.Family{Bind: address(family, w.number(), 2)}
-	if family == 4 {
+	if w.family == 4 {
 		cfg.IPv4 = place
 	} else {
 		cfg.IPv6 = place
@@ -101,7 +122,7 @@ func newProvingWorld(t *testing.T, family int, v Way, change ...func(*relay.Conf
 	if w.Plane, err = relay.New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	if w.server, err = w.ListenUDP(netip.AddrPortFrom(address(family, 10+family, 2), 0)); err != nil {
+	if w.server, err = w.ListenUDP(listen); err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
@@ -126,7 +147,6 @@ func newProvingWorld(t *testing.T, family int, v Way, change ...func(*relay.Conf
 			t.Error(err)
 		}
 	})
-	return w
 }
 
 // number is that of the link to the peers.
@@ -140,7 +160,7 @@ func (w *world) number() int {
 // far is a peer.
 func (w *world) far() *endpoint {
 	w.Helper()
-	return w.peer.endpoint(address(w.family, w.number(), 1))
+	return w.peer.endpoint(w.peerAt)
 }
 
 // entries counts those of the kernel's table.
@@ -162,7 +182,7 @@ type client struct {
 // come is an end in the clients' network that the server knows, and its path.
 func (w *world) come() (*endpoint, relay.Source) {
 	w.Helper()
-	e := w.clients.endpoint(address(w.family, 10+w.family, 1))
+	e := w.clients.endpoint(w.clientAt)
 	msg := make([]byte, 20)
 	binary.BigEndian.PutUint16(msg, 1)
 	binary.BigEndian.PutUint32(msg[4:], 0x2112A442)
@@ -170,7 +190,11 @@ func (w *world) come() (*endpoint, relay.Source) {
 	e.expect(w.server, msg)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return e, w.seen[e.addr]
+	src, ok := w.seen[e.addr]
+	if !ok {
+		src = w.last // behind a NAT
+	}
+	return e, src
 }
 
 func (w *world) client() *client {

@@ -51,7 +51,7 @@ func alone(t *testing.T, waits ...bool) bool {
 	if len(waits) > 0 {
 		t.Parallel()
 	}
-	args := []string{"-test.run", "^" + t.Name() + "$", "-test.v=" + fmt.Sprint(testing.Verbose()), "-test.timeout", "10m", "-datagrams", fmt.Sprint(*datagrams)}
+	args := []string{"-test.run", "^" + t.Name() + "$", "-test.v=" + fmt.Sprint(testing.Verbose()), "-test.timeout", "2h", "-datagrams", fmt.Sprint(*datagrams), "-churn", churn.String()}
 	cmd := exec.Command(os.Args[0], args...)
 	cmd.Env = append(os.Environ(), mark+"="+t.Name())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
