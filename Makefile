@@ -44,7 +44,7 @@ e2e: ## tests of the program against coturn, browsers, ICE stacks and npm packag
 
 interop: export CROLANG_AIO_REQUIRE_PEERS = 1
 interop: peers ## try the clients of docs/interop.md, and write there how it went
-	$(GO) test -count=1 -timeout 15m -run 'TestICEClients|TestJVM|TestChromium|TestFirefox|TestTurnutils|TestTurnClientProto|TestSocketIO|TestRestartLosesNoCallOfAxios' ./internal/e2e -args -interop $(CURDIR)/docs/interop.md
+	$(GO) test -count=1 -timeout 15m -run 'TestICEClients|TestJVM|TestChromium|TestFirefox|TestTCPRelaysOfPion|TestTurnutils|TestTurnClientProto|TestSocketIO|TestRestartLosesNoCallOfAxios' ./internal/e2e -args -interop $(CURDIR)/docs/interop.md
 
 churn: ## relays, channels and interfaces come and go below the kernel's relaying for CHURN (2m); root
 	$(GO) test -race -count=1 -timeout 2h -v -run '^TestChurn$$' ./turnsrv/relay/offload -churn $(CHURN)

@@ -102,6 +102,7 @@ type talk struct {
 	Size   int          `json:"size"`
 	Every  int          `json:"every"`
 	Family string       `json:"family,omitempty"` // of the relayed address, of clients that can choose
+	Relays string       `json:"relays,omitempty"` // tcp: of RFC 6062
 	Users  [2][2]string `json:"users"`
 }
 
@@ -238,6 +239,21 @@ func TestICEClients(t *testing.T) {
 			})
 		})
 	}
+}
+
+// One client of pion connects to the TCP relay of another by its own (RFC 6062). Over TLS pion has none.
+func TestTCPRelaysOfPion(t *testing.T) {
+	s, six, _ := serveBoth(t, "[turn]\n", "[turn]\ntcp_relays = true\n")
+	client := iceClient{name: "pion/turn v5, TCP relays"}
+	command, trusted, version := pion5(t), s.trusted(t), ""
+	for _, w := range append(over("tcp"), sixes("tcp")...) {
+		t.Run(w.String(), func(t *testing.T) {
+			at := map[string]string{"IPv4": s.turn, "IPv6": six}[w.path]
+			told := talk{URL: "turn:" + at + "?transport=tcp", Family: w.relayed, Relays: "tcp", Count: 200, Size: 1000}
+			version = client.relay(t, s, command, trusted, w, told)
+		})
+	}
+	tried(t, "pion/turn v5, TCP relays", version, "connects from one TCP relay to another: 200 messages of 1000 bytes there and back")
 }
 
 // relay runs the client, and looks at its relays while they live.

@@ -1,8 +1,8 @@
 // Pion5 has two clients of pion/turn v5 talk, relay to relay. It is a module of its own: the program has v4, for its tests.
 //
-// The argument is {"url", "count", "size", "every", "family", "users": [[username, password], twice]}; every is in milliseconds,
-// 0 for as fast as it goes, and family, IPv4 or IPv6, is that of the relayed addresses. It prints one line of JSON and stays,
-// with its relays, until standard input ends. SSL_CERT_FILE has the certificate to trust.
+// The argument is {"url", "count", "size", "every", "family", "relays", "users": [[username, password], twice]}; every is in
+// milliseconds, 0 for as fast as it goes; family, IPv4 or IPv6, is that of the relayed addresses; relays are udp or tcp. It
+// prints one line of JSON and stays, with its relays, until standard input ends. SSL_CERT_FILE has the certificate to trust.
 package main
 
 import (
@@ -30,6 +30,7 @@ type arguments struct {
 	Size   int
 	Every  int
 	Family string
+	Relays string
 	Users  [2][2]string
 }
 
@@ -61,49 +62,70 @@ func main() {
 
 // end is one of the two: its relay, and what is below.
 type end struct {
-	relayed net.PacketConn
 	client  *turn.Client
 	conn    io.Closer
+	relay   io.Closer
+	address net.Addr       // of the relay
+	packets net.PacketConn // of a UDP relay
+	// Of a TCP relay: data is a new connection to the server each time, which becomes one to a peer.
+	dial   func(data net.Conn, to net.Addr) (net.Conn, error)
+	accept func(data net.Conn) (net.Conn, error)
 }
 
 func (e end) close() {
-	_ = e.relayed.Close()
+	if e.relay != nil {
+		_ = e.relay.Close()
+	}
 	e.client.Close()
 	_ = e.conn.Close()
 }
 
-func relay(text string) (ends [2]end, err error) {
+func relay(text string) (ends []end, err error) {
 	var a arguments
 	if err := json.Unmarshal([]byte(text), &a); err != nil {
-		return ends, err
+		return nil, err
 	}
-	for i, user := range a.Users {
-		if ends[i], err = allocate(a, user[0], user[1]); err != nil {
+	if a.Relays == "tcp" {
+		return tcpRelays(a)
+	}
+	return udpRelays(a)
+}
+
+// permit has each of two let the other in.
+func permit(x, y end) error {
+	return errors.Join(x.client.CreatePermission(y.address), y.client.CreatePermission(x.address))
+}
+
+func message(i, size int) []byte { return bytes.Repeat([]byte{byte(i % 251)}, size) }
+
+func udpRelays(a arguments) (ends []end, err error) {
+	for i := range a.Users {
+		e, err := allocate(a, i)
+		if err != nil {
 			return ends, err
 		}
+		ends = append(ends, e)
 	}
 	x, y := ends[0], ends[1]
-	for _, p := range [][2]end{{x, y}, {y, x}} {
-		if err := p[0].client.CreatePermission(p[1].relayed.LocalAddr()); err != nil {
-			return ends, err
-		}
+	if err := permit(x, y); err != nil {
+		return ends, err
 	}
 	echoing := make(chan error, 1)
-	go func() { echoing <- echo(y.relayed) }()
+	go func() { echoing <- echo(y.packets) }()
 	buf := make([]byte, a.Size+1)
 	for i := range a.Count {
-		want := bytes.Repeat([]byte{byte(i % 251)}, a.Size)
-		if _, err := x.relayed.WriteTo(want, y.relayed.LocalAddr()); err != nil {
+		want := message(i, a.Size)
+		if _, err := x.packets.WriteTo(want, y.address); err != nil {
 			return ends, fmt.Errorf("datagram %d: %w", i, err)
 		}
-		if err := x.relayed.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		if err := x.packets.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 			return ends, err
 		}
-		n, from, err := x.relayed.ReadFrom(buf)
+		n, from, err := x.packets.ReadFrom(buf)
 		if err != nil {
 			return ends, errors.Join(fmt.Errorf("datagram %d does not come back: %w", i, err), state(echoing))
 		}
-		if from.String() != y.relayed.LocalAddr().String() || !bytes.Equal(buf[:n], want) {
+		if from.String() != y.address.String() || !bytes.Equal(buf[:n], want) {
 			return ends, fmt.Errorf("datagram %d came back as another", i)
 		}
 		time.Sleep(time.Duration(a.Every) * time.Millisecond)
@@ -133,7 +155,21 @@ func state(ended <-chan error) error {
 	}
 }
 
-func allocate(a arguments, user, password string) (end, error) {
+func allocate(a arguments, i int) (end, error) {
+	e, err := connect(a, i)
+	if err != nil {
+		return end{}, err
+	}
+	if e.packets, err = e.client.Allocate(); err != nil {
+		e.close()
+		return end{}, err
+	}
+	e.relay, e.address = e.packets, e.packets.LocalAddr()
+	return e, nil
+}
+
+// connect makes the client of a user.
+func connect(a arguments, i int) (end, error) {
 	packets, server, err := dial(a.URL)
 	if err != nil {
 		return end{}, err
@@ -143,7 +179,7 @@ func allocate(a arguments, user, password string) (end, error) {
 		family = turn.RequestedAddressFamilyIPv6
 	}
 	client, err := turn.NewClient(&turn.ClientConfig{
-		TURNServerAddr: server, Conn: packets, Username: user, Password: password, RequestedAddressFamily: family,
+		TURNServerAddr: server, Conn: packets, Username: a.Users[i][0], Password: a.Users[i][1], RequestedAddressFamily: family,
 	})
 	if err == nil {
 		err = client.Listen()
@@ -152,13 +188,7 @@ func allocate(a arguments, user, password string) (end, error) {
 		packets.Close()
 		return end{}, err
 	}
-	relayed, err := client.Allocate()
-	if err != nil {
-		client.Close()
-		packets.Close()
-		return end{}, err
-	}
-	return end{relayed, client, packets}, nil
+	return end{client: client, conn: packets}, nil
 }
 
 // dial reaches the server of a turn: or turns: URL.
