@@ -63,7 +63,7 @@ const auto = numWays
 
 // newWorld makes one in which every way is trusted. It has peers behind another interface than clients, or, for XDP, behind
 // the same one.
-func newWorld(t *testing.T, family int, v Way, change ...func(*relay.Config)) *world {
+func newWorld(t *testing.T, family int, v Way, change ...func(*world) func(*relay.Config)) *world {
 	t.Helper()
 	w := newProvingWorld(t, family, v, change...)
 	w.kernel.mu.Lock()
@@ -72,7 +72,7 @@ func newWorld(t *testing.T, family int, v Way, change ...func(*relay.Config)) *w
 	return w
 }
 
-func newProvingWorld(t *testing.T, family int, v Way, change ...func(*relay.Config)) *world {
+func newProvingWorld(t *testing.T, family int, v Way, change ...func(*world) func(*relay.Config)) *world {
 	t.Helper()
 	w := newBareWorld(t, family)
 	w.way = v
@@ -99,7 +99,7 @@ func newBareWorld(t *testing.T, family int) *world {
 }
 
 // start begins with serving, at an address and with relays in a place.
-func (w *world) start(t *testing.T, listen netip.AddrPort, place relay.Family, change ...func(*relay.Config)) {
+func (w *world) start(t *testing.T, listen netip.AddrPort, place relay.Family, change ...func(*world) func(*relay.Config)) {
 	t.Helper()
 	var err error
 	ours := Config{Flows: w.flows, Logger: slog.New(slog.NewTextHandler(w, nil))}
@@ -117,7 +117,7 @@ func (w *world) start(t *testing.T, listen netip.AddrPort, place relay.Family, c
 		cfg.IPv6 = place
 	}
 	for _, c := range change {
-		c(&cfg)
+		c(w)(&cfg)
 	}
 	if w.Plane, err = relay.New(cfg); err != nil {
 		t.Fatal(err)
@@ -271,13 +271,13 @@ func (w *world) moved(v way) int {
 	return 0
 }
 
-func families(t *testing.T, f func(t *testing.T, w *world)) {
+func families(t *testing.T, f func(t *testing.T, w *world), change ...func(*world) func(*relay.Config)) {
 	if !alone(t) {
 		return
 	}
 	for _, family := range []int{4, 6} {
 		for _, v := range []Way{TCX, Native} {
-			t.Run(fmt.Sprintf("IPv%d %s", family, v), func(t *testing.T) { f(t, newWorld(t, family, v)) })
+			t.Run(fmt.Sprintf("IPv%d %s", family, v), func(t *testing.T) { f(t, newWorld(t, family, v, change...)) })
 		}
 	}
 }
