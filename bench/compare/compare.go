@@ -208,6 +208,9 @@ func (c *comparison) outcomes(got record, across bool) (all []outcome) {
 
 // remark names what makes a measurement doubtful.
 func remark(r *load.Result) (s string) {
+	if p := r.Process; p != nil && p.Kernel > 0 {
+		s = fmt.Sprintf(" (%.2f of the process)", p.CPU)
+	}
 	if r.Direction != load.Setup && r.Rate > 0 {
 		if r.Loss > 0.01 {
 			s += fmt.Sprintf(", lost %.1f %%", r.Loss*100)

@@ -92,7 +92,7 @@ func (f reflector) Command(ctx context.Context, _ string, a servers.Addresses) (
 }
 
 // provenIn is how long traffic there and back flows before the load: the kernel is trusted with an interface only after it.
-const provenIn = 5 * time.Second
+const provenIn = 7 * time.Second
 
 // prove has the server's kernel take flows over.
 func (c *comparison) prove(ctx context.Context, s *servers.Server) error {

@@ -130,8 +130,8 @@ func (k *Kernel) consider(f *flow, now uint64) {
 	u, v := f.proof, b.proof
 	switch {
 	case u.trust == trusted && v.trust == trusted:
-		// Who was silent before the move says nothing by being silent after it.
-		if atomic.LoadUint32(&s.Taken) != 0 && ago(now, atomic.LoadUint64(&o.Last)) < lives && len(k.pairs) < watches {
+		// Who was silent before the move says nothing by being silent after it. Last is also when the flow was entered.
+		if atomic.LoadUint32(&s.Taken) != 0 && ago(now, atomic.LoadUint64(&o.Last)) < lives && k.heard(b) && len(k.pairs) < watches {
 			k.watch(f, b, now, true)
 		}
 	case atomic.LoadUint64(&s.Passed) != 0 && ago(now, atomic.LoadUint64(&s.Last)) < recent && k.heard(b):
@@ -159,7 +159,7 @@ func (k *Kernel) heard(f *flow) bool {
 func (k *Kernel) condemn(p *proof, reason string) {
 	p.trust, p.reason = condemned, reason
 	k.log.Warn("what the kernel relayed from this interface did not arrive; the sockets relay it again",
-		"interface", k.name(p.in), "to", k.name(p.out), "mode", p.way, "reason", reason)
+		"interface", k.name(p.in), "to", k.name(p.out), "mode", p.way.String(), "reason", reason)
 	k.giveUp(p.in, p.way, failure{errors.New(reason), now() + pardon})
 }
 

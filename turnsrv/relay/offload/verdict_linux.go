@@ -6,7 +6,7 @@ package offload
 func (k *Kernel) trust(u *proof) {
 	u.trust, u.strikes = trusted, 0
 	k.log.Info("the kernel relays what comes in on this interface: flows that moved there live on",
-		"interface", k.name(u.in), "to", k.name(u.out), "mode", "tcx")
+		"interface", k.name(u.in), "to", k.name(u.out), "mode", u.way.String())
 	k.settleAll(u)
 }
 
@@ -94,7 +94,7 @@ func (k *Kernel) guilty(p *pair, e *end, now uint64) {
 			q.over = q.over || q != p && q.phase == moving && (q.ends[0].proof == u || q.ends[1].proof == u)
 		}
 		k.log.Warn("several flows fell silent as the kernel took them; this interface has to prove itself anew",
-			"interface", k.name(u.in), "to", k.name(u.out), "mode", "tcx")
+			"interface", k.name(u.in), "to", k.name(u.out), "mode", u.way.String())
 		k.settleAll(u)
 	}
 }

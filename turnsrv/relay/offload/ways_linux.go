@@ -142,12 +142,12 @@ func (k *Kernel) attach(index int, w Way) error {
 		p.failed[w] = failure{error: err}
 		if !errors.Is(err, errStranger) {
 			k.log.Warn("the kernel does not relay in this mode on this interface; it does in another, or the sockets relay",
-				"interface", i.Name, "mode", w, "error", err)
+				"interface", i.Name, "mode", w.String(), "error", err)
 		}
 		return err
 	}
 	p.links[w] = l
-	k.log.Info("the kernel can relay what comes in on this interface, once flows were seen to live on there", "interface", i.Name, "mode", w)
+	k.log.Info("the kernel can relay what comes in on this interface, once flows were seen to live on there", "interface", i.Name, "mode", w.String())
 	return nil
 }
 
