@@ -118,7 +118,7 @@ func (c *comparison) kinds(r row, n int) []servers.Kind {
 	}
 	if r.kernel {
 		kinds = append(kinds, c.kernel())
-		if r.load.Direction != load.Echo && !r.grid {
+		if !r.grid {
 			kinds = append(kinds, reflector{c.floor})
 		}
 	}
@@ -136,6 +136,9 @@ func (c *comparison) compared(ctx context.Context, got record, n int, r row, k s
 	}
 	var said []string
 	for _, f := range r.figures {
+		if _, back := k.(reflector); back && f.key == latencyKey {
+			continue // of half the way
+		}
 		v := f.of(res)
 		got.add(r.key, f.key, k.Name(), v)
 		said = append(said, number(v, f.digits)+" "+f.unit)
@@ -245,6 +248,9 @@ func (c *comparison) one(ctx context.Context, k servers.Kind, r row) (*load.Resu
 	}
 	switch k := k.(type) {
 	case reflector:
+		if l.Direction == load.Echo {
+			l.Rate *= 2 // an echo crosses the server twice
+		}
 		l.Direction = load.Back
 	case servers.Ours:
 		if k.Kernel {
@@ -255,6 +261,9 @@ func (c *comparison) one(ctx context.Context, k servers.Kind, r row) (*load.Resu
 	}
 	if l.Direction != load.Setup {
 		l.Duration, l.Warmup = c.pace.duration, c.pace.warmup
+	}
+	if r.kernel {
+		l.Warmup = max(l.Warmup, movedIn)
 	}
 	res, err := load.Run(ctx, l)
 	if err != nil {

@@ -310,14 +310,18 @@ func localTo(bind netip.Addr, peer netip.AddrPort) netip.Addr {
 	return c.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 }
 
-// settleEvery is how often it is looked whether flows can move into the kernel in order.
-const settleEvery = 10 * time.Millisecond
+// How often it is looked whether flows can move into the kernel in order: while some do, and whether any do.
+const (
+	settleEvery = 10 * time.Millisecond
+	lookEvery   = 100 * time.Millisecond
+)
 
 // settle tells the kernel of flows of which the sockets have nothing left, until ctx ends.
 func (k *kernelFlows) settle(ctx context.Context) {
 	defer k.plane.serving.Done()
 	tick := time.NewTicker(settleEvery)
 	defer tick.Stop()
+	busy := true
 	for {
 		c := tick.C
 		k.mu.Lock()
@@ -331,12 +335,20 @@ func (k *kernelFlows) settle(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-k.wake:
+			busy = true
 			tick.Reset(settleEvery)
 		case <-c:
 			func() {
 				defer k.plane.contain()
 				k.look()
 			}()
+			if k.orderly() != busy {
+				every := lookEvery
+				if busy = !busy; busy {
+					every = settleEvery
+				}
+				tick.Reset(every)
+			}
 		}
 	}
 }

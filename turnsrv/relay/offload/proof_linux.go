@@ -130,8 +130,9 @@ func (k *Kernel) consider(f *flow, now uint64) {
 	u, v := f.proof, b.proof
 	switch {
 	case u.trust == trusted && v.trust == trusted:
-		// Who was silent before the move says nothing by being silent after it. Last is also when the flow was entered.
-		if atomic.LoadUint32(&s.Taken) != 0 && ago(now, atomic.LoadUint64(&o.Last)) < lives && k.heard(b) && len(k.pairs) < watches {
+		// Who was silent before the move says nothing by being silent after it, but for new ones (Last is also when a flow was
+		// entered): where there were no answers yet, they may have been lost. If none come by the sockets either, the flow has none.
+		if atomic.LoadUint32(&s.Taken) != 0 && ago(now, atomic.LoadUint64(&o.Last)) < lives && len(k.pairs) < watches {
 			k.watch(f, b, now, true)
 		}
 	case atomic.LoadUint64(&s.Passed) != 0 && ago(now, atomic.LoadUint64(&s.Last)) < recent && k.heard(b):
