@@ -28,6 +28,7 @@ const WORDS = {
   connections: "More connections with peers than one allocation may have.",
   no_connection: "A data connection for a peer that is not there any more, or somebody else's.",
   family: "A relay or peer of an address family that is not served; see public.ipv4 and public.ipv6.",
+  password_algorithms: "A request whose password algorithms (RFC 8489) are not those that it was offered: a faulty client, or somebody in between.",
   peer_denied: "The peer's address is refused: usual for the private addresses of Nodes; see turn.peers.allow.",
   own_listener: "The peer is a listener of this server.",
   peer_unauthorized: "No Broker has let the two Nodes talk; see turn.peers.mode.",
