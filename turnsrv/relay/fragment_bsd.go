@@ -19,6 +19,3 @@ func dontFragment(fd int, four, on bool) error {
 	}
 	return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, value)
 }
-
-// fragmentAgain is dontFragment off.
-func fragmentAgain(fd int, four bool) { _ = dontFragment(fd, four, false) }

@@ -8,6 +8,3 @@ import "errors"
 const CanDontFragment = false
 
 func dontFragment(int, bool, bool) error { return errors.ErrUnsupported }
-
-// fragmentAgain is dontFragment off.
-func fragmentAgain(fd int, four bool) { _ = dontFragment(fd, four, false) }

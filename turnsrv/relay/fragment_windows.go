@@ -19,6 +19,3 @@ func dontFragment(fd int, four, on bool) error {
 	}
 	return syscall.SetsockoptInt(syscall.Handle(fd), level, optionDontFragment, value)
 }
-
-// fragmentAgain is dontFragment off.
-func fragmentAgain(fd int, four bool) { _ = dontFragment(fd, four, false) }

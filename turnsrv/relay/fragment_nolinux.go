@@ -1,0 +1,6 @@
+//go:build !linux
+
+package relay
+
+// fragmentAgain is dontFragment off.
+func fragmentAgain(fd int, four bool) { _ = dontFragment(fd, four, false) }
