@@ -208,7 +208,7 @@ func TestOffloadRelaysAsPionDoes(t *testing.T) {
 	before := srv.Offload()
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			s := newCompared(t, "ours", beyond, o.in)
+			s := newCompared(t, "ours", beyond, o.In)
 			s.apart = true
 			s.addAll(srv)
 			compare(t, seed, s, pionCompared(t), func() {

@@ -5,66 +5,13 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
-	"runtime"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/crolang-p2p/crolang-aio/internal/netspace"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
-
-// netns is a network namespace, and a thread that lives in it.
-type netns struct {
-	testing.TB
-	tid   int
-	tasks chan func()
-}
-
-// newNetns skips the test where there may be none: it needs root.
-func newNetns(t testing.TB) *netns {
-	t.Helper()
-	n := &netns{TB: t, tasks: make(chan func())}
-	made := make(chan error)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		runtime.LockOSThread() // for good: the thread ends with the goroutine, and the namespace with it
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		n.tid = unix.Gettid()
-		made <- err
-		for task := range n.tasks {
-			task()
-		}
-	}()
-	err := <-made
-	t.Cleanup(func() { close(n.tasks); <-ended })
-	if err != nil {
-		t.Skipf("no network namespace: %v", err)
-	}
-	return n
-}
-
-// do runs f with the sockets that it makes in the namespace.
-func (n *netns) do(f func()) {
-	done := make(chan struct{})
-	n.tasks <- func() { defer close(done); f() }
-	<-done
-}
-
-func (n *netns) ip(args string) {
-	n.Helper()
-	n.do(func() {
-		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
-			n.Errorf("ip %s: %v: %s", args, err, out)
-		}
-	})
-	if n.Failed() {
-		n.FailNow()
-	}
-}
 
 // TestOutage takes the network from 200 clients on TCP and TLS for 20 s, in the middle of whatever they do: none is
 // lost.
@@ -82,18 +29,18 @@ func TestOutage(t *testing.T) {
 		server = "10.99.0.1"
 		client = "10.99.0.2"
 	)
-	there, here := newNetns(t), newNetns(t)
-	there.ip(fmt.Sprintf("link add vs type veth peer name vc netns %d", here.tid))
-	for n, commands := range map[*netns][]string{
+	there, here := netspace.New(t), netspace.New(t)
+	there.Run(fmt.Sprintf("ip link add vs type veth peer name vc netns %d", here.Tid))
+	for n, commands := range map[*netspace.Space][]string{
 		there: {"addr add " + server + "/24 dev vs", "link set vs up", "link set lo up"},
 		here:  {"addr add " + client + "/24 dev vc", "link set vc up", "link set lo up"},
 	} {
 		for _, c := range commands {
-			n.ip(c)
+			n.Run("ip " + c)
 		}
 	}
 	var passed []*net.TCPListener
-	there.do(func() {
+	there.In(func() {
 		for _, port := range []string{"3478", "5349"} {
 			l, err := net.Listen("tcp4", server+":"+port)
 			if err != nil {
@@ -113,11 +60,11 @@ func TestOutage(t *testing.T) {
 		o.join(i)
 	}
 	wrong := " lladdr 02:00:00:00:ee:ee nud permanent dev "
-	there.ip("neigh replace " + client + wrong + "vs")
-	here.ip("neigh replace " + server + wrong + "vc")
+	there.Run("ip neigh replace " + client + wrong + "vs")
+	here.Run("ip neigh replace " + server + wrong + "vc")
 	o.during(outage)
-	there.ip("neigh del " + client + " dev vs")
-	here.ip("neigh del " + server + " dev vc")
+	there.Run("ip neigh del " + client + " dev vs")
+	here.Run("ip neigh del " + server + " dev vc")
 	o.after()
 	if n := s.Live(); n != count {
 		t.Errorf("%d of %d allocations are left", n, count)
@@ -129,7 +76,7 @@ func TestOutage(t *testing.T) {
 type outageTest struct {
 	*testing.T
 	server  *testServer
-	here    *netns
+	here    *netspace.Space
 	clients []*turnclient.Client
 	relays  []turnclient.Allocation
 	peers   []*net.UDPConn
@@ -148,7 +95,7 @@ func (o *outageTest) join(i int) {
 	defer cancel()
 	var c *turnclient.Client
 	var err error
-	o.here.do(func() {
+	o.here.In(func() {
 		c, err = turnclient.Dial(ctx, turnclient.Options{
 			Transport: transport, Addr: addr, Username: cred.Username, Password: cred.Password, Timeout: 90 * time.Second,
 		})

@@ -6,16 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
-	"runtime"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/crolang-p2p/crolang-aio/internal/netspace"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/peers"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay/offload"
@@ -25,52 +20,20 @@ import (
 // are no rights for that, or the kernel cannot relay, it skips the test and says why.
 func alone(t *testing.T) bool {
 	t.Helper()
-	const mark = "CROLANG_TURNSRV_ALONE"
-	if os.Getenv(mark) == t.Name() {
-		command(t, "ip link set lo up")
-		return true
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: programs in the kernel, network namespaces")
-	}
-	for name, of := range map[string]string{"ip": "iproute2", "ethtool": "ethtool"} {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("needs %s (Debian: apt install %s)", name, of)
-		}
-	}
-	k, err := offload.New(offload.Config{Flows: 4})
-	if err != nil {
-		t.Skipf("needs a kernel that lets it: %v", err)
-	}
-	if err := k.Close(); err != nil {
-		t.Fatal(err)
-	}
-	t.Parallel() // most of it is waiting
-	cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v="+fmt.Sprint(testing.Verbose()), "-test.timeout", "10m")
-	cmd.Env = append(os.Environ(), mark+"="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
-	} else if testing.Verbose() {
-		t.Logf("%s", out)
-	}
-	return false
+	return netspace.Alone(t, netspace.Needs{
+		Programs: map[string]string{"ethtool": "ethtool"}, Parallel: true, // most of it is waiting
+		Ready: func() error {
+			k, err := offload.New(offload.Config{Flows: 4})
+			if err != nil {
+				return fmt.Errorf("needs a kernel that lets it: %w", err)
+			}
+			return k.Close()
+		},
+	})
 }
 
-func command(t testing.TB, line string) {
-	t.Helper()
-	words := strings.Fields(line)
-	if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v: %s", line, err, out)
-	}
-}
-
-// outside is a network namespace at the other end of a veth pair, with a thread in it.
-type outside struct {
-	*testing.T
-	work chan func()
-}
+// outside is a network namespace at the other end of a veth pair.
+type outside struct{ *netspace.Space }
 
 const (
 	inside = "198.18.0.2" // the server's address
@@ -79,53 +42,30 @@ const (
 
 func newOutside(t *testing.T) *outside {
 	t.Helper()
-	o := &outside{t, make(chan func())}
-	tid, fault := 0, make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		tid = unix.Gettid()
-		fault <- err
-		for f := range o.work {
-			f()
-		}
-	}()
-	if err := <-fault; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { close(o.work) })
+	o := &outside{netspace.New(t)}
 	t.Cleanup(func() { _ = exec.Command("ip", "link", "delete", "near").Run() }) // the namespace lingers
-	command(t, fmt.Sprintf("ip link add near type veth peer name far netns %d", tid))
-	command(t, "ip address add "+inside+"/24 dev near")
-	command(t, "ip link set near up")
-	o.in(func() {
-		command(t, "ip link set lo up")
-		command(t, "ip address add "+beyond+"1/24 dev far")
-		for i := 11; i <= 31; i++ {
-			command(t, fmt.Sprintf("ip address add %s%d/24 dev far", beyond, i))
-		}
-		command(t, "ip link set far up")
-		command(t, "ethtool -K far tx off") // as from another machine, with checksums
-	})
+	netspace.Run(t, fmt.Sprintf("ip link add near type veth peer name far netns %d", o.Tid))
+	netspace.Run(t, "ip address add "+inside+"/24 dev near")
+	netspace.Run(t, "ip link set near up")
+	o.Run("ip link set lo up")
+	o.Run("ip address add " + beyond + "1/24 dev far")
+	for i := 11; i <= 31; i++ {
+		o.Run(fmt.Sprintf("ip address add %s%d/24 dev far", beyond, i))
+	}
+	o.Run("ip link set far up")
+	o.Run("ethtool -K far tx off") // as from another machine, with checksums
 	return o
-}
-
-// in calls f in the namespace.
-func (o *outside) in(f func()) {
-	done := make(chan struct{})
-	o.work <- func() { defer close(done); f() }
-	<-done
 }
 
 func (o *outside) listen(t *testing.T, host int) (c *net.UDPConn, at netip.AddrPort) {
 	t.Helper()
-	o.in(func() { c, at = listenUDP(t, fmt.Sprintf("%s%d:0", beyond, host)) })
+	o.In(func() { c, at = listenUDP(t, fmt.Sprintf("%s%d:0", beyond, host)) })
 	return c, at
 }
 
 func (o *outside) dial(t *testing.T, s *testServer, transport, node string) (c *turnclient.Client) {
 	t.Helper()
-	o.in(func() { c = s.client(t, transport, s.plain, node) })
+	o.In(func() { c = s.client(t, transport, s.plain, node) })
 	return c
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/netspace"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -75,7 +76,7 @@ func TestChurn(t *testing.T) {
 	w.clients, w.peer = newSpace(t), newSpace(t)
 	joined(t, "c4", 14, w.clients)
 	joined(t, "p4", 24, w.peer)
-	w.clients.run("ethtool -K c4x gro on") // XDP needs it, between clients
+	w.clients.Run("ethtool -K c4x gro on") // XDP needs it, between clients
 	w.start(t, netip.AddrPortFrom(address(4, 14, 2), 0), relay.Family{Bind: address(4, 24, 2)})
 	var peers []*endpoint
 	for range 4 {
@@ -107,12 +108,12 @@ func TestChurn(t *testing.T) {
 	all.Go(func() {
 		for running() {
 			time.Sleep(500 * time.Millisecond)
-			run(t, "ip link set p4 down")
-			run(t, "ip link set p4 up")
-			run(t, "ip address add 198.18.14.77/24 dev c4")
-			run(t, "ip address del 198.18.14.77/24 dev c4")
+			netspace.Run(t, "ip link set p4 down")
+			netspace.Run(t, "ip link set p4 up")
+			netspace.Run(t, "ip address add 198.18.14.77/24 dev c4")
+			netspace.Run(t, "ip address del 198.18.14.77/24 dev c4")
 			joined(t, "q4", 60, w.peer)
-			run(t, "ip link delete q4")
+			netspace.Run(t, "ip link delete q4")
 			rounds.Add(1)
 		}
 	})

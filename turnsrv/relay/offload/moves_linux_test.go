@@ -20,6 +20,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/crolang-p2p/crolang-aio/internal/netspace"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -187,11 +188,11 @@ func TestOthersAndChanges(t *testing.T) {
 		if w.way == TCX {
 			out = fmt.Sprintf("p%d", w.family)
 		}
-		run(t, "ip link set "+out+" down")
+		netspace.Run(t, "ip link set "+out+" down")
 		await(t, "no entry for what has no route", func() bool { return w.entries() < 2 })
-		run(t, "ip link set "+out+" up")
+		netspace.Run(t, "ip link set "+out+" up")
 		if w.family == 6 {
-			run(t, "ip address replace "+address(6, w.number(), 2).String()+"/64 dev "+out+" nodad") // it went with the link
+			netspace.Run(t, "ip address replace "+address(6, w.number(), 2).String()+"/64 dev "+out+" nodad") // it went with the link
 		}
 		await(t, "entries again", func() bool {
 			if w.way == Native { // the sockets are to ask who is there
@@ -221,7 +222,7 @@ func TestPassesTCPBy(t *testing.T) {
 		a := net.TCPAddrFromAddrPort(netip.AddrPortFrom(address(w.family, 10+w.family, 1), 0))
 		var l *net.TCPListener
 		var err error
-		w.clients.in(func() { l, err = net.ListenTCP("tcp", a) })
+		w.clients.In(func() { l, err = net.ListenTCP("tcp", a) })
 		if err != nil {
 			t.Fatal(err)
 		}

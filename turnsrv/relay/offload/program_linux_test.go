@@ -18,6 +18,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"github.com/crolang-p2p/crolang-aio/internal/netspace"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -30,7 +31,7 @@ func TestProgramAgainstModel(t *testing.T) {
 	}
 	hands := newSpace(t)
 	joined(t, "m0", 40, hands)
-	hands.run("ethtool -K m0x gro on")
+	hands.Run("ethtool -K m0x gro on")
 	for _, v := range []Way{TCX, Native, Generic} {
 		t.Run(v.String(), func(t *testing.T) { testAgainstModel(t, v) })
 	}
@@ -64,7 +65,7 @@ func testAgainstModel(t *testing.T, v Way) {
 		t.Fatal(err)
 	}
 	for _, family := range []int{4, 6} {
-		run(t, fmt.Sprintf("ip neighbour replace %s lladdr 02:03:04:05:06:07 dev m0", address(family, 40, 1)))
+		netspace.Run(t, fmt.Sprintf("ip neighbour replace %s lladdr 02:03:04:05:06:07 dev m0", address(family, 40, 1)))
 	}
 	addressed := func(b []byte) []byte { // to this interface, as it leaves from there
 		if v != TCX {

@@ -17,6 +17,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/crolang-p2p/crolang-aio/internal/netspace"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -309,7 +310,7 @@ func TestTrustIsLost(t *testing.T) {
 		t.Errorf("%d flows more, want 1", n-flows)
 	}
 	// Another try comes with a change of the interface.
-	run(t, "ip address add 198.18.14.99/24 dev c4")
+	netspace.Run(t, "ip address add 198.18.14.99/24 dev c4")
 	await(t, "it is forgotten", func() bool { return !w.is("c", "p", "condemned") })
 	c.bind(0x4000, old.peer.addr, relay.ScopeAny)
 	if n := w.kernel.Report().Flows; n != flows+2 {

@@ -83,7 +83,7 @@ func newProvingWorld(t *testing.T, family int, v Way, change ...func(*world) fun
 		w.peer = newSpace(t)
 		joined(t, fmt.Sprintf("p%d", family), 20+family, w.peer)
 	} else {
-		w.clients.run(fmt.Sprintf("ethtool -K c%dx gro on", family))
+		w.clients.Run(fmt.Sprintf("ethtool -K c%dx gro on", family))
 	}
 	w.peerAt = address(family, w.number(), 1)
 	w.start(t, netip.AddrPortFrom(address(family, 10+family, 2), 0), relay.Family{Bind: address(family, w.number(), 2)}, change...)
@@ -295,9 +295,9 @@ func random(n int) []byte {
 func TestRelays(t *testing.T) {
 	families(t, func(t *testing.T, w *world) {
 		for _, offloaded := range []string{"on", "off"} {
-			w.clients.run(fmt.Sprintf("ethtool -K c%dx tx %s", w.family, offloaded))
+			w.clients.Run(fmt.Sprintf("ethtool -K c%dx tx %s", w.family, offloaded))
 			if w.way == TCX {
-				w.peer.run(fmt.Sprintf("ethtool -K p%dx tx %s", w.family, offloaded))
+				w.peer.Run(fmt.Sprintf("ethtool -K p%dx tx %s", w.family, offloaded))
 			}
 			c, p := w.client(), w.far()
 			c.bind(0x4abc, p.addr, relay.ScopeAny)

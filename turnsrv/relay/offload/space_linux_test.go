@@ -10,13 +10,10 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/crolang-p2p/crolang-aio/internal/netspace"
 )
 
 const (
@@ -30,86 +27,26 @@ const (
 // Those that mostly wait are told so, and run beside each other.
 func alone(t *testing.T, waits ...bool) bool {
 	t.Helper()
-	const mark = "CROLANG_OFFLOAD_ALONE"
-	if os.Getenv(mark) == t.Name() {
-		run(t, "ip link set lo up")
-		return true
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: programs in the kernel, network namespaces")
-	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("needs ip (Debian: apt install iproute2)")
-	}
-	k, err := New(Config{Flows: 4})
-	if err != nil {
-		t.Skipf("needs a kernel that lets it: %v", err)
-	}
-	if err := k.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if len(waits) > 0 {
-		t.Parallel()
-	}
-	args := []string{"-test.run", "^" + t.Name() + "$", "-test.v=" + fmt.Sprint(testing.Verbose()), "-test.timeout", "2h", "-datagrams", fmt.Sprint(*datagrams), "-churn", churn.String()}
-	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), mark+"="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
-	} else if testing.Verbose() {
-		t.Logf("%s", out)
-	}
-	return false
+	return netspace.Alone(t, netspace.Needs{
+		Parallel: len(waits) > 0, Args: []string{"-datagrams", fmt.Sprint(*datagrams), "-churn", churn.String()},
+		Ready: func() error {
+			k, err := New(Config{Flows: 4})
+			if err != nil {
+				return fmt.Errorf("needs a kernel that lets it: %w", err)
+			}
+			return k.Close()
+		},
+	})
 }
 
-func run(t testing.TB, line string) {
-	t.Helper()
-	words := strings.Fields(line)
-	if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v: %s", line, err, out)
-	}
-}
-
-// space is a network namespace with a thread in it.
-type space struct {
-	testing.TB
-	tid  int
-	work chan func()
-}
+// space is a network namespace.
+type space struct{ *netspace.Space }
 
 func newSpace(t testing.TB) *space {
 	t.Helper()
-	s := &space{TB: t, work: make(chan func())}
-	begun := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		s.tid = unix.Gettid()
-		begun <- err
-		for f := range s.work {
-			f()
-		}
-	}()
-	if err := <-begun; err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { close(s.work) })
-	s.run("ip link set lo up")
+	s := &space{netspace.New(t)}
+	s.Run("ip link set lo up")
 	return s
-}
-
-// in calls f in the namespace.
-func (s *space) in(f func()) {
-	done := make(chan struct{})
-	s.work <- func() { defer close(done); f() }
-	<-done
-}
-
-func (s *space) run(line string) {
-	s.Helper()
-	s.in(func() { run(s, line) })
 }
 
 // joined joins this namespace and another by a veth pair, with the addresses ending in 2 here and in 1 there.
@@ -117,13 +54,13 @@ func joined(t testing.TB, name string, number int, to *space) {
 	t.Helper()
 	there := name + "x"
 	t.Cleanup(func() { _ = exec.Command("ip", "link", "delete", name).Run() }) // the namespaces linger
-	run(t, fmt.Sprintf("ip link add %s type veth peer name %s netns %d", name, there, to.tid))
-	run(t, fmt.Sprintf("ip address add 198.18.%d.2/24 dev %s", number, name))
-	run(t, fmt.Sprintf("ip address add fd00:0:0:%d::2/64 dev %s nodad", number, name))
-	run(t, "ip link set "+name+" up")
-	to.run(fmt.Sprintf("ip address add 198.18.%d.1/24 dev %s", number, there))
-	to.run(fmt.Sprintf("ip address add fd00:0:0:%d::1/64 dev %s nodad", number, there))
-	to.run("ip link set " + there + " up")
+	netspace.Run(t, fmt.Sprintf("ip link add %s type veth peer name %s netns %d", name, there, to.Tid))
+	netspace.Run(t, fmt.Sprintf("ip address add 198.18.%d.2/24 dev %s", number, name))
+	netspace.Run(t, fmt.Sprintf("ip address add fd00:0:0:%d::2/64 dev %s nodad", number, name))
+	netspace.Run(t, "ip link set "+name+" up")
+	to.Run(fmt.Sprintf("ip address add 198.18.%d.1/24 dev %s", number, there))
+	to.Run(fmt.Sprintf("ip address add fd00:0:0:%d::1/64 dev %s nodad", number, there))
+	to.Run("ip link set " + there + " up")
 }
 
 func address(family, number, host int) netip.Addr {
@@ -144,7 +81,7 @@ func (s *space) endpoint(ip netip.Addr) *endpoint {
 	s.Helper()
 	var c *net.UDPConn
 	var err error
-	s.in(func() { c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 0))) })
+	s.In(func() { c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 0))) })
 	if err != nil {
 		s.Fatal(err)
 	}

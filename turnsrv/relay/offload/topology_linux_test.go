@@ -9,15 +9,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/netspace"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
 // here runs a command in the test's own namespace.
-func here(t *testing.T) func(string) { return func(line string) { t.Helper(); run(t, line) } }
+func here(t *testing.T) func(string) { return func(line string) { t.Helper(); netspace.Run(t, line) } }
 
 // wire joins two namespaces by a veth pair; each end is told by how to run commands there.
 func wire(a, b func(string), to *space, name, there, addr, addrThere string) {
-	a(fmt.Sprintf("ip link add %s type veth peer name %s netns %d", name, there, to.tid))
+	a(fmt.Sprintf("ip link add %s type veth peer name %s netns %d", name, there, to.Tid))
 	for _, end := range []struct {
 		run        func(string)
 		name, addr string
@@ -73,10 +74,10 @@ func TestClientBehindNAT(t *testing.T) {
 	w.clients, w.peer = newSpace(t), newSpace(t)
 	joined(t, "c4", 14, router)
 	joined(t, "p4", 24, w.peer)
-	wire(router.run, w.clients.run, w.clients, "inside", "eth0", "10.1.0.1/24", "10.1.0.2/24")
-	w.clients.run("ip route add default via 10.1.0.1")
-	router.run("sysctl -qw net.ipv4.ip_forward=1")
-	router.run("iptables -t nat -A POSTROUTING -o c4x -j MASQUERADE --random")
+	wire(router.Run, w.clients.Run, w.clients, "inside", "eth0", "10.1.0.1/24", "10.1.0.2/24")
+	w.clients.Run("ip route add default via 10.1.0.1")
+	router.Run("sysctl -qw net.ipv4.ip_forward=1")
+	router.Run("iptables -t nat -A POSTROUTING -o c4x -j MASQUERADE --random")
 	w.clientAt = netip.MustParseAddr("10.1.0.2")
 	w.start(t, netip.MustParseAddrPort("198.18.14.2:0"), relay.Family{Bind: address(4, 24, 2)})
 	w.goesWell(t, "c", "p")
@@ -128,19 +129,19 @@ func container(t *testing.T, w *world) {
 	t.Helper()
 	host := newSpace(t)
 	w.clients, w.peer = newSpace(t), newSpace(t)
-	host.run("ip link add docker0 type bridge")
-	host.run("ip address add 172.17.0.1/16 dev docker0")
-	host.run("ip link set docker0 up")
+	host.Run("ip link add docker0 type bridge")
+	host.Run("ip address add 172.17.0.1/16 dev docker0")
+	host.Run("ip link set docker0 up")
 	t.Cleanup(func() { _ = exec.Command("ip", "link", "delete", "e4").Run() })
-	wire(here(t), host.run, host, "e4", "veth1", "172.17.0.2/16", "")
-	host.run("ip link set veth1 master docker0")
-	run(t, "ip route add default via 172.17.0.1")
-	wire(host.run, w.clients.run, w.clients, "clients", "eth0", "198.18.14.2/24", "198.18.14.1/24")
-	wire(host.run, w.peer.run, w.peer, "peers", "eth0", "198.18.24.2/24", "198.18.24.1/24")
-	host.run("sysctl -qw net.ipv4.ip_forward=1")
-	host.run("iptables -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE")
+	wire(here(t), host.Run, host, "e4", "veth1", "172.17.0.2/16", "")
+	host.Run("ip link set veth1 master docker0")
+	netspace.Run(t, "ip route add default via 172.17.0.1")
+	wire(host.Run, w.clients.Run, w.clients, "clients", "eth0", "198.18.14.2/24", "198.18.14.1/24")
+	wire(host.Run, w.peer.Run, w.peer, "peers", "eth0", "198.18.24.2/24", "198.18.24.1/24")
+	host.Run("sysctl -qw net.ipv4.ip_forward=1")
+	host.Run("iptables -t nat -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE")
 	for _, ports := range []string{"3478", "30000:32000"} {
-		host.run("iptables -t nat -A PREROUTING ! -i docker0 -p udp --dport " + ports + " -j DNAT --to-destination 172.17.0.2")
+		host.Run("iptables -t nat -A PREROUTING ! -i docker0 -p udp --dport " + ports + " -j DNAT --to-destination 172.17.0.2")
 	}
 	w.start(t, netip.MustParseAddrPort("172.17.0.2:3478"), relay.Family{Bind: netip.MustParseAddr("172.17.0.2"), Advertise: address(4, 24, 2)})
 	w.server = netip.MustParseAddrPort("198.18.14.2:3478") // for clients
@@ -160,13 +161,13 @@ func TestNarrowPath(t *testing.T) {
 			joined(t, in, 10+family, w.clients)
 			joined(t, out, 20+family, router)
 			far, near, prefix := address(family, 30, 1), address(family, 30, 2), map[int]int{4: 24, 6: 64}[family]
-			wire(router.run, w.peer.run, w.peer, "narrow", "eth0", netip.PrefixFrom(near, prefix).String(), netip.PrefixFrom(far, prefix).String())
-			router.run("ip link set narrow mtu 1280")
-			w.peer.run("ip link set eth0 mtu 1280")
-			router.run("sysctl -qw net.ipv4.ip_forward=1")
-			router.run("sysctl -qw net.ipv6.conf.all.forwarding=1")
-			run(t, fmt.Sprintf("ip -%d route add %s via %s", family, netip.PrefixFrom(far, prefix).Masked(), address(family, 20+family, 1)))
-			w.peer.run(fmt.Sprintf("ip -%d route add default via %s", family, near))
+			wire(router.Run, w.peer.Run, w.peer, "narrow", "eth0", netip.PrefixFrom(near, prefix).String(), netip.PrefixFrom(far, prefix).String())
+			router.Run("ip link set narrow mtu 1280")
+			w.peer.Run("ip link set eth0 mtu 1280")
+			router.Run("sysctl -qw net.ipv4.ip_forward=1")
+			router.Run("sysctl -qw net.ipv6.conf.all.forwarding=1")
+			netspace.Run(t, fmt.Sprintf("ip -%d route add %s via %s", family, netip.PrefixFrom(far, prefix).Masked(), address(family, 20+family, 1)))
+			w.peer.Run(fmt.Sprintf("ip -%d route add default via %s", family, near))
 			w.peerAt = far
 			w.start(t, netip.AddrPortFrom(address(family, 10+family, 2), 0), relay.Family{Bind: address(family, 20+family, 2)})
 			w.kernel.mu.Lock()
@@ -257,8 +258,8 @@ func TestRoutesChange(t *testing.T) {
 		name := fmt.Sprintf("q%d", w.family)
 		joined(t, name, 50+w.family, w.peer)
 		host := fmt.Sprintf("%s/%d", w.peerAt, w.peerAt.BitLen())
-		run(t, fmt.Sprintf("ip -%d route add %s via %s dev %s", w.family, host, address(w.family, 50+w.family, 1), name))
-		w.peer.run("sysctl -qw net.ipv4.conf.all.rp_filter=0")
+		netspace.Run(t, fmt.Sprintf("ip -%d route add %s via %s dev %s", w.family, host, address(w.family, 50+w.family, 1), name))
+		w.peer.Run("sysctl -qw net.ipv4.conf.all.rp_filter=0")
 		index := w.kernel.index(name)
 		leaves := func() int {
 			w.kernel.mu.Lock()
@@ -275,7 +276,7 @@ func TestRoutesChange(t *testing.T) {
 			return index != 0 && leaves() == index
 		})
 		w.moved(v)
-		run(t, "ip link delete "+name)
+		netspace.Run(t, "ip link delete "+name)
 		await(t, "the flow leaves as before", func() bool { return leaves() != 0 && leaves() != index })
 		w.moved(v)
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 
+	"github.com/crolang-p2p/crolang-aio/internal/netspace"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -76,15 +77,15 @@ func TestWaysInOrder(t *testing.T) {
 		}
 		for want, spoil := range map[string]func() (mend func()){
 			"the other end loses": func() func() {
-				w.clients.run("ethtool -K " + name + "x gro off")
-				return func() { w.clients.run("ethtool -K " + name + "x gro on") }
+				w.clients.Run("ethtool -K " + name + "x gro off")
+				return func() { w.clients.Run("ethtool -K " + name + "x gro on") }
 			},
 			"another XDP program": func() func() { return xdpProgram(t, i.Index) },
 			"VLANs": func() func() {
 				if exec.Command("ip", "link", "add", "link", name, "name", "tagged", "type", "vlan", "id", "5").Run() != nil {
 					return nil // a kernel without them
 				}
-				return func() { run(t, "ip link delete tagged") }
+				return func() { netspace.Run(t, "ip link delete tagged") }
 			},
 		} {
 			mend := spoil()
@@ -147,7 +148,7 @@ func TestNeighbourMoves(t *testing.T) {
 		w.moved(v)
 		w.moved(c.down(0x4000, p))
 		tell := map[int]string{4: "arp_notify", 6: "ndisc_notify"}[w.family]
-		w.clients.in(func() { set("conf/"+there+"/"+tell, "1") })
+		w.clients.In(func() { set("conf/"+there+"/"+tell, "1") })
 		again := func(what string) {
 			t.Helper()
 			data := []byte("is anybody there?")
@@ -161,20 +162,20 @@ func TestNeighbourMoves(t *testing.T) {
 			}
 			w.moved(v)
 		}
-		w.clients.run("ip link set " + there + " address 02:00:00:00:00:01")
+		w.clients.Run("ip link set " + there + " address 02:00:00:00:00:01")
 		again("news of the other station")
 
-		w.clients.in(func() { set("conf/"+there+"/"+tell, "0") })
+		w.clients.In(func() { set("conf/"+there+"/"+tell, "0") })
 		set("neigh/"+here+"/base_reachable_time_ms", "300")
 		set("neigh/"+here+"/delay_first_probe_time", "1")
 		set("neigh/"+here+"/retrans_time_ms", "100")
-		w.clients.run("ip link set " + there + " address 02:00:00:00:00:02")
+		w.clients.Run("ip link set " + there + " address 02:00:00:00:00:02")
 		i, err := net.InterfaceByName(here)
 		if err != nil {
 			t.Fatal(err)
 		}
 		// Nor does it ask, which tells too.
-		w.clients.run(fmt.Sprintf("ip neighbour replace %s lladdr %s dev %s nud permanent", w.server.Addr(), i.HardwareAddr, there))
+		w.clients.Run(fmt.Sprintf("ip neighbour replace %s lladdr %s dev %s nud permanent", w.server.Addr(), i.HardwareAddr, there))
 		again("another station that does not tell")
 		neighbours := func() int {
 			w.kernel.mu.Lock()
@@ -204,7 +205,7 @@ func TestEndsInAWayThatWorks(t *testing.T) {
 	}{
 		"tcx loses, XDP does not":              {4, auto, func(w *world, name string) { swallow(t, name) }, map[Way]string{TCX: "condemned", Native: "trusted"}},
 		"XDP alone":                            {6, Native, func(*world, string) {}, map[Way]string{Native: "trusted"}},
-		"the other end of the veth has no GRO": {4, Native, func(w *world, name string) { w.clients.run("ethtool -K " + name + "x gro off") }, map[Way]string{Native: "condemned"}},
+		"the other end of the veth has no GRO": {4, Native, func(w *world, name string) { w.clients.Run("ethtool -K " + name + "x gro off") }, map[Way]string{Native: "condemned"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newProvingWorld(t, c.family, c.way)
