@@ -313,7 +313,7 @@ func localTo(bind netip.Addr, peer netip.AddrPort) netip.Addr {
 // How often it is looked whether flows can move into the kernel in order: while some do, and whether any do.
 const (
 	settleEvery = 10 * time.Millisecond
-	lookEvery   = 200 * time.Millisecond
+	lookEvery   = 500 * time.Millisecond
 )
 
 // settle tells the kernel of flows of which the sockets have nothing left, until ctx ends.

@@ -14,7 +14,7 @@ import (
 const (
 	// beatEvery is how often the process gives a sign of life, of which the program waits a second for one, and looks for flows
 	// to watch; proveEvery is how often it looks at those that it watches. An idle machine pays for each time.
-	beatEvery  = 200 * time.Millisecond
+	beatEvery  = 250 * time.Millisecond
 	proveEvery = 100 * time.Millisecond
 	// lookEvery is for what the kernel does not tell of, such as another MTU.
 	lookEvery = 5 * time.Second
