@@ -87,6 +87,7 @@ fuzz: ## every fuzz target for FUZZTIME (5s)
 bench: export CROLANG_AIO_REQUIRE_PEERS = 1
 bench: peers ## benchmarks, their peers in the same run
 	$(GO) run ./bench/compare
+	$(GO) run ./bench/compare -kernel
 	$(GO) run ./bench/broker
 	$(GO) run ./bench/attack
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./bench/... ./turnsrv/... ./internal/... ./hooks/...

@@ -47,7 +47,7 @@ type testServer struct {
 	stop       func() error // ends Run and returns its error; once
 }
 
-func testCertificate(t *testing.T) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+func testCertificate(t testing.TB) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -64,7 +64,7 @@ func testCertificate(t *testing.T) func(*tls.ClientHelloInfo) (*tls.Certificate,
 	return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil }
 }
 
-func startServer(t *testing.T, edit func(*Config)) *testServer {
+func startServer(t testing.TB, edit func(*Config)) *testServer {
 	t.Helper()
 	keys, err := credential.NewKeyring("a test secret that is long enough", nil)
 	if err != nil {
@@ -109,7 +109,7 @@ func startServer(t *testing.T, edit func(*Config)) *testServer {
 }
 
 // bind makes the Server. False where UDP and TCP did not get the same port, which most tests want.
-func (s *testServer) bind(t *testing.T, cfg Config) bool {
+func (s *testServer) bind(t testing.TB, cfg Config) bool {
 	t.Helper()
 	var err error
 	if s.Server, err = New(cfg); err != nil {
@@ -132,14 +132,14 @@ func (s *testServer) bind(t *testing.T, cfg Config) bool {
 	return true
 }
 
-func within(t *testing.T) context.Context {
+func within(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-func (s *testServer) client(t *testing.T, transport, addr, node string) *turnclient.Client {
+func (s *testServer) client(t testing.TB, transport, addr, node string) *turnclient.Client {
 	t.Helper()
 	cred, err := s.keys.Issue(node, time.Hour, time.Now())
 	if err != nil {
@@ -398,7 +398,7 @@ func TestOwnListenersAreNoPeers(t *testing.T) {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
+func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(15 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if ok() {

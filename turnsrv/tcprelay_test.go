@@ -26,7 +26,7 @@ func denyAll(t *testing.T) *peers.Policy {
 }
 
 // tcpPeer is a peer that listens.
-func tcpPeer(t *testing.T) (*net.TCPListener, netip.AddrPort) {
+func tcpPeer(t testing.TB) (*net.TCPListener, netip.AddrPort) {
 	t.Helper()
 	l := must(net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}))(t)
 	t.Cleanup(func() { l.Close() })

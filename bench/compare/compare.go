@@ -117,10 +117,7 @@ func (c *comparison) kinds(r row, n int) []servers.Kind {
 		kinds = append(kinds, floor{c.floor.path, r.floor})
 	}
 	if r.kernel {
-		kinds = append(kinds, c.kernel())
-		if !r.grid {
-			kinds = append(kinds, reflector{c.floor})
-		}
+		kinds = append(kinds, c.kernel(), reflector{c.floor})
 	}
 	if n%2 == 1 {
 		slices.Reverse(kinds)
@@ -246,6 +243,9 @@ func (c *comparison) one(ctx context.Context, k servers.Kind, r row) (*load.Resu
 	if r.kernel {
 		l.Threads = n.Threads
 	}
+	if l.Direction != load.Setup {
+		l.Duration, l.Warmup = c.pace.duration, c.pace.warmup
+	}
 	switch k := k.(type) {
 	case reflector:
 		if l.Direction == load.Echo {
@@ -257,13 +257,8 @@ func (c *comparison) one(ctx context.Context, k servers.Kind, r row) (*load.Resu
 			if err := c.prove(ctx, s); err != nil {
 				return nil, err
 			}
+			l.Warmup = max(l.Warmup, movedIn)
 		}
-	}
-	if l.Direction != load.Setup {
-		l.Duration, l.Warmup = c.pace.duration, c.pace.warmup
-	}
-	if r.kernel {
-		l.Warmup = max(l.Warmup, movedIn)
 	}
 	res, err := load.Run(ctx, l)
 	if err != nil {
@@ -288,11 +283,12 @@ func (c *comparison) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(c.progress, format+"\n", args...)
 }
 
-// chosen keeps the rows whose key contains one of the words, and reports whether our start-up is among them.
-func chosen(words string) (picked []row, start bool, err error) {
+// chosen keeps the rows whose key contains one of the words, and reports whether our start-up is among them. Without words
+// they are those of the kernel, or all others.
+func chosen(words string, kernel bool) (picked []row, start bool, err error) {
 	all := rows()
 	if words == "" {
-		return all, true, nil
+		return slices.DeleteFunc(all, func(r row) bool { return r.kernel != kernel }), !kernel, nil
 	}
 	want := strings.Split(words, ",")
 	match := func(key string) bool {

@@ -65,17 +65,17 @@ func TestJudge(t *testing.T) {
 }
 
 func TestReplaceBlock(t *testing.T) {
-	text := "# A\n\n" + beginMark + "\nold\n" + endMark + "\n\nmore\n"
-	want := "# A\n\n" + beginMark + "\nnew\nlines\n" + endMark + "\n\nmore\n"
-	got, err := replaceBlock(text, "\nnew\nlines\n\n")
+	text := "# A\n\n" + socketMarks.begin + "\nold\n" + socketMarks.end + "\n\nmore\n"
+	want := "# A\n\n" + socketMarks.begin + "\nnew\nlines\n" + socketMarks.end + "\n\nmore\n"
+	got, err := socketMarks.replace(text, "\nnew\nlines\n\n")
 	if err != nil || got != want {
 		t.Errorf("%q, %v", got, err)
 	}
-	if again, err := replaceBlock(got, "new\nlines"); err != nil || again != want {
+	if again, err := socketMarks.replace(got, "new\nlines"); err != nil || again != want {
 		t.Errorf("a second time: %q, %v", again, err)
 	}
-	for _, bad := range []string{"", "text", beginMark, endMark + beginMark, beginMark + endMark + beginMark} {
-		if got, err := replaceBlock(bad, "x"); !errors.Is(err, errNoMarks) || got != bad {
+	for _, bad := range []string{"", "text", socketMarks.begin, socketMarks.end + socketMarks.begin, socketMarks.begin + socketMarks.end + socketMarks.begin} {
+		if got, err := socketMarks.replace(bad, "x"); !errors.Is(err, errNoMarks) || got != bad {
 			t.Errorf("%q: %q, %v", bad, got, err)
 		}
 	}
@@ -150,7 +150,7 @@ func TestNumber(t *testing.T) {
 func TestSave(t *testing.T) {
 	dir := t.TempDir()
 	doc, readme := filepath.Join(dir, "docs", "b.md"), filepath.Join(dir, "README.md")
-	if err := os.WriteFile(readme, []byte("x\n"+beginMark+"\n"+endMark+"\ny\n"), 0o600); err != nil {
+	if err := os.WriteFile(readme, []byte("x\n"+socketMarks.begin+"\n"+socketMarks.end+"\ny\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := testReport()
@@ -164,7 +164,7 @@ func TestSave(t *testing.T) {
 		}
 	}
 	text, _ = os.ReadFile(readme)
-	if !strings.HasPrefix(string(text), "x\n"+beginMark+"\n| ") || !strings.HasSuffix(string(text), endMark+"\ny\n") {
+	if !strings.HasPrefix(string(text), "x\n"+socketMarks.begin+"\n| ") || !strings.HasSuffix(string(text), socketMarks.end+"\ny\n") {
 		t.Errorf("README.md:\n%s", text)
 	}
 	if err := os.WriteFile(readme, []byte("no marks"), 0o600); err != nil {
@@ -210,13 +210,16 @@ func TestRowsAreComplete(t *testing.T) {
 			}
 		}
 	}
-	for words, want := range map[string]int{"": len(rows()), "udp": 8, "ethernet": 5, "tcp,tls": 4, "udp-up, setup": 5, "start": 0} {
-		picked, start, err := chosen(words)
+	for words, want := range map[string]int{"": len(rows()) - len(kernelRows()) - len(gridRows()), "udp": 8, "ethernet": 5, "tcp,tls": 4, "udp-up, setup": 5, "start": 0} {
+		picked, start, err := chosen(words, false)
 		if err != nil || len(picked) != want || start != (words == "" || words == "start") {
 			t.Errorf("%q: %d rows, start %v, %v", words, len(picked), start, err)
 		}
 	}
-	if _, _, err := chosen("sctp"); err == nil || !strings.Contains(err.Error(), "udp-up-max, ") {
+	if picked, start, err := chosen("", true); err != nil || len(picked) != len(kernelRows())+len(gridRows()) || start {
+		t.Errorf("of the kernel: %d rows, start %v, %v", len(picked), start, err)
+	}
+	if _, _, err := chosen("sctp", false); err == nil || !strings.Contains(err.Error(), "udp-up-max, ") {
 		t.Errorf("error %v", err)
 	}
 }

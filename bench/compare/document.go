@@ -37,16 +37,6 @@ arrives alone, and its delivery is charged to the sender. The kernel threads' ti
 
 `
 
-const documentKernel = `
-## Relaying in the kernel
-
-The same network, with ` + "`turn.offload`" + ` beside sockets. Here the figures are those of the server's process and of the kernel's
-thread that takes what arrives for it, together. *sent back* is ` + "`bench/floor -reflect`" + `: an XDP program that changes places of
-addresses and ports and sends each datagram back. That is what the virtual interfaces themselves cost, and no program can be
-below it. The ratio is that of the kernel's figure to coturn's.
-
-`
-
 const documentTail = `
 ## How to read it
 
@@ -78,7 +68,8 @@ const documentEnd = `
 ## Measure yours
 
 ` + "```sh" + `
-go run ./bench/compare                     # this table; -help lists the flags
+go run ./bench/compare                     # these tables; -help lists the flags
+go run ./bench/compare -kernel             # those of relaying in the kernel
 go run ./bench/turnload -help              # one load, on any TURN server
 go test -run '^$' -bench . ./bench/hooks   # the webhooks against Express
 ` + "```" + `
@@ -87,6 +78,14 @@ go test -run '^$' -bench . ./bench/hooks   # the webhooks against Express
 func (r report) conditions() string {
 	return fmt.Sprintf("crolang-aio %s and coturn %s on %s, %s; medians of %d runs of %v.",
 		r.ours, r.coturn, r.machine, r.machine.date, r.pace.repeat, r.pace.duration)
+}
+
+// warning says that the machine was not quiet.
+func (r report) warning() string {
+	if r.machine.busy < busyLimit {
+		return ""
+	}
+	return fmt.Sprintf("\n**Other processes used %.1f of its processors before the measurements began: the figures are noisy.**\n", r.machine.busy)
 }
 
 // text is what a terminal shows.
@@ -124,21 +123,11 @@ func (r report) misses() int {
 func (r report) document() string {
 	text, _ := summary(r.near)
 	var b strings.Builder
-	b.WriteString(documentHead + r.conditions() + "\n")
-	if r.machine.busy >= busyLimit {
-		fmt.Fprintf(&b, "\n**Other processes used %.1f of its processors before the measurements began: the figures are noisy.**\n", r.machine.busy)
-	}
+	b.WriteString(documentHead + r.conditions() + "\n" + r.warning())
 	b.WriteString("\n" + markdown(table(r.near, true)) + "\n" + text + "\n")
 	if len(r.across) > 0 {
 		text, _ := summary(r.across)
 		b.WriteString(documentAcross + markdown(table(r.across, true)) + "\n" + text + "\n")
-	}
-	if len(r.kernel) > 0 {
-		text, _ := summary(withoutGrid(r.kernel))
-		b.WriteString(documentKernel + markdown(kernelTable(r.kernel)) + "\n" + text + "\n")
-		if text, _ := spread(r.kernel); text != "" {
-			b.WriteString("\nBy number of flows and size, to the peer at 40 000/s:\n\n" + markdown(gridTable(r.kernel)) + "\n" + text + "\n")
-		}
 	}
 	b.WriteString(documentTail)
 	if t := floorTable(r.near); t != nil {
@@ -180,19 +169,23 @@ func (r report) block() string {
 
 // save writes the document, and the block where README.md has its marks.
 func (r report) save(document, readme string) error {
+	text, block, m := r.document(), r.block(), socketMarks
+	if len(r.kernel) > 0 {
+		text, block, m = r.kernelDocument(), r.kernelBlock(), kernelMarks
+	}
 	if err := os.MkdirAll(filepath.Dir(document), 0o755); err != nil { //nolint:gosec // a folder of the repository
 		return err
 	}
-	if err := os.WriteFile(document, []byte(r.document()), 0o644); err != nil { //nolint:gosec // a document
+	if err := os.WriteFile(document, []byte(text), 0o644); err != nil { //nolint:gosec // a document
 		return err
 	}
-	text, err := os.ReadFile(readme)
+	old, err := os.ReadFile(readme)
 	if err != nil {
 		return err
 	}
-	replaced, err := replaceBlock(string(text), r.block())
+	replaced, err := m.replace(string(old), block)
 	if errors.Is(err, errNoMarks) {
-		return fmt.Errorf("%s is left as it is: %w", readme, err)
+		return fmt.Errorf("%s is left as it is: %w (%s and %s)", readme, err, m.begin, m.end)
 	}
 	return os.WriteFile(readme, []byte(replaced), 0o644) //nolint:gosec // a document
 }

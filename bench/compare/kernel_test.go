@@ -2,6 +2,9 @@ package main
 
 import (
 	"math"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,11 +35,11 @@ func TestKernelTables(t *testing.T) {
 	if got := strings.Join(kernelTable(all)[1], "|"); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if rows := gridTable(all); len(rows) != 1+len(gridRows()) || rows[1][0] != "4 flows of 64 bytes" || rows[1][5] != "0.25" {
+	if rows := gridTable(all); len(rows) != 1+len(gridRows()) || rows[1][0] != "4 flows of 64 bytes" || rows[1][5] != "0.50" || rows[1][6] != "0.25" {
 		t.Errorf("%q", rows)
 	}
 	text, misses := spread(all)
-	if misses != 1 || !strings.Contains(text, "1.35 times at 64 bytes, 1.25 times at 200 bytes") {
+	if misses != 1 || !strings.Contains(text, "1.35 times at 64 bytes, 1.25 times at 200 bytes") || !strings.Contains(text, "1.00, 1.00, 1.00 times") {
 		t.Errorf("%d: %s", misses, text)
 	}
 	if text, misses := spread(all[:3]); text != "" || misses != 0 {
@@ -44,8 +47,29 @@ func TestKernelTables(t *testing.T) {
 	}
 	r := testReport()
 	r.kernel = all
-	if doc := r.document(); !strings.Contains(doc, "## Relaying in the kernel") || !strings.Contains(doc, text) {
+	if doc := r.kernelDocument(); !strings.Contains(doc, "# Benchmarks of relaying in the kernel") || !strings.Contains(doc, text) {
 		t.Error(doc)
+	}
+	if block := r.kernelBlock(); !strings.Contains(block, "| datagrams a second") {
+		t.Error(block)
+	}
+	dir := t.TempDir()
+	doc, readme := filepath.Join(dir, "k.md"), filepath.Join(dir, "README.md")
+	if err := os.WriteFile(readme, []byte(kernelMarks.begin+"\n"+kernelMarks.end+"\n"+socketMarks.begin+socketMarks.end), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.save(doc, readme); err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := os.ReadFile(readme); !strings.HasPrefix(string(b), kernelMarks.begin+"\n| ") || !strings.HasSuffix(string(b), socketMarks.begin+socketMarks.end) {
+		t.Errorf("README.md:\n%s", b)
+	}
+	for _, b := range kernelBriefly {
+		if !slices.ContainsFunc(kernelRows(), func(r row) bool {
+			return slices.ContainsFunc(r.figures, func(f figure) bool { return f.title == b.title })
+		}) {
+			t.Errorf("%q is not measured", b.title)
+		}
 	}
 	if r.misses() < misses {
 		t.Error("what is missed in the kernel does not count")

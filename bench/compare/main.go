@@ -35,6 +35,7 @@ func main() {
 type options struct {
 	pace          pace
 	rows          string
+	kernel        bool
 	binary, peer  string
 	write, strict bool
 	document      string
@@ -48,11 +49,12 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	fs.IntVar(&o.pace.repeat, "repeat", 5, "repetitions of every row")
 	fs.DurationVar(&o.pace.duration, "duration", 5*time.Second, "of one measurement; CPU is counted in steps of 10 ms")
 	fs.DurationVar(&o.pace.warmup, "warmup", time.Second, "traffic before a measurement")
+	fs.BoolVar(&o.kernel, "kernel", false, "measure relaying in the kernel instead, and write docs/benchmarks-kernel.md (root)")
 	fs.StringVar(&o.rows, "rows", "", "only rows whose name contains one of these `words`, comma-separated; the files are not written")
 	fs.StringVar(&o.binary, "binary", "", "crolang-aio `program` to measure; default: built from this repository")
 	fs.StringVar(&o.peer, "coturn", "turnserver", "coturn `program` to compare with")
-	fs.StringVar(&o.document, "document", "docs/benchmarks.md", "`file` to write, relative to the repository")
-	fs.StringVar(&o.readme, "readme", "README.md", "`file` with the block between "+beginMark+" and "+endMark)
+	fs.StringVar(&o.document, "document", "", "`file` to write, relative to the repository; default: docs/benchmarks.md, with -kernel docs/benchmarks-kernel.md")
+	fs.StringVar(&o.readme, "readme", "README.md", "`file` with the block between "+socketMarks.begin+" and "+socketMarks.end+", or those of the kernel")
 	noWrite := fs.Bool("no-write", false, "do not write the files")
 	fs.BoolVar(&o.strict, "strict", false, "exit with 1 where a figure misses what it must reach")
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {
@@ -64,6 +66,12 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	}
 	if *quick {
 		o.pace = pace{repeat: 1, duration: time.Second, warmup: 300 * time.Millisecond}
+	}
+	if o.document == "" {
+		o.document = "docs/benchmarks.md"
+		if o.kernel {
+			o.document = "docs/benchmarks-kernel.md"
+		}
 	}
 	o.write = !*quick && !*noWrite && o.rows == ""
 	switch {
@@ -101,7 +109,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 func compare(ctx context.Context, o options, stdout, stderr io.Writer) (misses int, err error) {
-	picked, start, err := chosen(o.rows)
+	picked, start, err := chosen(o.rows, o.kernel)
 	if err != nil {
 		return 0, err
 	}
@@ -151,6 +159,9 @@ func compare(ctx context.Context, o options, stdout, stderr io.Writer) (misses i
 		return 0, err
 	}
 	if o.write {
+		if o.kernel && len(r.kernel) == 0 {
+			return 0, errors.New("the kernel was not measured; nothing was written")
+		}
 		err = r.save(filepath.Join(us.Root, o.document), filepath.Join(us.Root, o.readme))
 	}
 	return r.misses(), err

@@ -36,7 +36,7 @@ type Broker struct {
 	start   time.Time
 	ctx     context.Context //nolint:containedctx // ends with Run, for connections that Handler was given
 	cancel  context.CancelFunc
-	wheel   wheel
+	wheel   *wheel
 	places  *places.Hall
 	shared  *replicas.Replicas // nil: alone
 	waiting atomic.Int64       // bytes in all outboxes
@@ -67,7 +67,7 @@ func New(cfg Config) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger, ln: ln, start: time.Now(),
-		wheel:   wheel{tick: cfg.timing.tick},
+		wheel:   newWheel(cfg.timing.tick),
 		places:  places.New(set.Limits.Connections, set.Limits.Connections, set.Limits.ConnectionsPerIP),
 		live:    map[*conn]struct{}{},
 		nodes:   map[string]*conn{},

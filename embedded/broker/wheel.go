@@ -13,11 +13,15 @@ const slots = 1024
 // decides when it is called whether it is due: so pongs, which come often, move nothing here.
 type wheel struct {
 	tick time.Duration
+	some chan struct{} // holds one after a first connection has come
 
 	mu   sync.Mutex
+	held int // connections
 	at   int // the slot of now
 	ring [slots]*conn
 }
+
+func newWheel(tick time.Duration) *wheel { return &wheel{tick: tick, some: make(chan struct{}, 1)} }
 
 // timer is a connection's place in the wheel.
 type timer struct {
@@ -42,6 +46,12 @@ func (w *wheel) link(c *conn, d time.Duration) {
 		c.timer.next.timer.prev = c
 	}
 	w.ring[slot] = c
+	if w.held++; w.held == 1 {
+		select {
+		case w.some <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // Held: mu.
@@ -59,6 +69,7 @@ func (w *wheel) unlink(c *conn) {
 		t.next.timer.prev = t.prev
 	}
 	*t = timer{slot: -1}
+	w.held--
 }
 
 // stop forgets c. A call may be under way.
@@ -68,13 +79,29 @@ func (w *wheel) stop(c *conn) {
 	w.unlink(c)
 }
 
-// run turns the wheel until ctx ends.
+func (w *wheel) empty() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.held == 0
+}
+
+// run turns the wheel until ctx ends. While it is empty it stands still, and costs nothing.
 func (w *wheel) run(ctx context.Context) {
 	ticker := time.NewTicker(w.tick)
 	defer ticker.Stop()
 	start, done := time.Now(), 0
 	var due []*conn
 	for {
+		if w.empty() {
+			ticker.Stop()
+			select {
+			case <-ctx.Done():
+				return
+			case <-w.some:
+			}
+			ticker.Reset(w.tick)
+			start, done = time.Now(), 0
+		}
 		select {
 		case <-ctx.Done():
 			return

@@ -24,13 +24,6 @@ func TestEveryCauseHasWords(t *testing.T) {
 		t.Fatal("docs/operations.md has no table of causes")
 	}
 	table, _, _ = strings.Cut(table, "\n\n")
-	names := func(expr, text string) (list []string) {
-		for _, m := range regexp.MustCompile(expr).FindAllStringSubmatch(text, -1) {
-			list = append(list, m[1])
-		}
-		slices.Sort(list)
-		return list
-	}
 	documented, worded := names("(?m)^\\| `(\\w+)`", table), names(`(?m)^  (\w+): "`, string(script))
 	for _, kind := range refusedByWebhooks {
 		documented = append(documented, string(kind))
@@ -39,4 +32,36 @@ func TestEveryCauseHasWords(t *testing.T) {
 	if len(documented) == 0 || !slices.Equal(documented, worded) {
 		t.Errorf("documented %v\nwith words %v", documented, worded)
 	}
+}
+
+// TestEveryLeftHasWords holds the dashboard's words for what the kernel leaves to the sockets to docs/operations.md.
+func TestEveryLeftHasWords(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := web.ReadFile("web/setup.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, said, ok := strings.Cut(string(doc), "and why the rest is left to the sockets: ")
+	said, _, ok2 := strings.Cut(said, ".\n")
+	_, words, ok3 := strings.Cut(string(script), "const LEFT = {\n")
+	words, _, ok4 := strings.Cut(words, "\n}")
+	if !ok || !ok2 || !ok3 || !ok4 {
+		t.Fatal("docs/operations.md or web/setup.js does not say why")
+	}
+	documented, worded := names("`(\\w+)`", said), names(`(?m)^  (\w+): "`, words)
+	if len(documented) == 0 || !slices.Equal(documented, worded) {
+		t.Errorf("documented %v\nwith words %v", documented, worded)
+	}
+}
+
+// names are the sorted matches of the first group.
+func names(expr, text string) (list []string) {
+	for _, m := range regexp.MustCompile(expr).FindAllStringSubmatch(text, -1) {
+		list = append(list, m[1])
+	}
+	slices.Sort(list)
+	return list
 }

@@ -112,6 +112,7 @@ func New(cfg *config.Config, log *logging.Logger, pace Pace) (_ *App, err error)
 	a.report = &reporter{parts: &a.parts, now: &a.now, told: &a.told, found: a.found, log: a.part("losses"), life: a.life, started: time.Now()}
 	a.stories, a.strayed = stories.New(), new(atomic.Uint64)
 	a.leavers = &leavers{
+		some:  make(chan struct{}, 1),
 		after: func() time.Duration { return a.cfg().Broker.RelaysEndAfter },
 		here: func(node string) bool {
 			_, here := links{&a.parts}.at(node)

@@ -122,11 +122,13 @@ type leavers struct {
 	here    func(node string) bool
 	closeOf func(node, cause string) int
 
+	some chan struct{} // holds one where somebody has left
+
 	mu   sync.Mutex
 	gone map[string]time.Time
 }
 
-// lookForLeavers is how often those are looked at who have left.
+// lookForLeavers is how often those are looked at who have left, while there are any.
 const lookForLeavers = 200 * time.Millisecond
 
 func (l *leavers) left(node string, at time.Time) {
@@ -139,6 +141,17 @@ func (l *leavers) left(node string, at time.Time) {
 		l.gone = map[string]time.Time{}
 	}
 	l.gone[node] = at
+	select {
+	case l.some <- struct{}{}:
+	default:
+	}
+}
+
+// none reports whether nobody has left, or all have come back.
+func (l *leavers) none() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.gone) == 0
 }
 
 func (l *leavers) came(node string) {
@@ -172,6 +185,15 @@ func (l *leavers) Run(ctx context.Context) error {
 	tick := time.NewTicker(lookForLeavers)
 	defer tick.Stop()
 	for {
+		if l.none() {
+			tick.Stop()
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-l.some:
+				tick.Reset(lookForLeavers)
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return nil

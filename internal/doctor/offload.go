@@ -22,10 +22,6 @@ func offloaded(n *notes, o adminapi.Offload) {
 		n.add(Warn, "offload", "the kernel relays nothing: "+o.Reason, "remove the limit, or set turn.offload to off")
 		return
 	}
-	left := uint64(0)
-	for _, c := range o.Left {
-		left += c
-	}
 	where := []string{"no interface yet"}
 	if len(o.Interfaces) > 0 {
 		where = nil
@@ -33,7 +29,7 @@ func offloaded(n *notes, o adminapi.Offload) {
 	for _, i := range o.Interfaces {
 		where = append(where, fmt.Sprintf("%s: %s", i.Name, cmp.Or(strings.Join(i.Modes, " and "), "not at all")))
 	}
-	n.add(OK, "offload", fmt.Sprintf("the kernel relays (%s): %d flows, %d datagrams taken, %d left to the sockets", strings.Join(where, ", "), o.Flows, o.Taken, left), "")
+	n.add(OK, "offload", fmt.Sprintf("the kernel relays (%s): %d flows, %s", strings.Join(where, ", "), o.Flows, shared(o)), "")
 	for _, w := range o.Ways {
 		if w.State != "trusted" && w.State != "condemned" {
 			n.add(OK, "offload", fmt.Sprintf("from %s to %s (%s) the sockets relay until the kernel's way was seen to work: %s", w.In, w.Out, w.Mode, w.State), "")
@@ -48,4 +44,20 @@ func offloaded(n *notes, o adminapi.Offload) {
 			n.add(level, "offload", fmt.Sprintf("not by %s on %s: %s", mode, i.Name, i.Failed[mode]), remedy)
 		}
 	}
+}
+
+// shared says how many datagrams the kernel has taken, and why it has left others to the sockets.
+func shared(o adminapi.Offload) string {
+	left := uint64(0)
+	var why []string
+	for _, cause := range slices.SortedFunc(maps.Keys(o.Left), func(a, b string) int { return cmp.Or(cmp.Compare(o.Left[b], o.Left[a]), cmp.Compare(a, b)) }) {
+		if n := o.Left[cause]; n > 0 {
+			left += n
+			why = append(why, fmt.Sprintf("%d %s", n, cause))
+		}
+	}
+	if left == 0 {
+		return fmt.Sprintf("%d datagrams taken, none left to the sockets", o.Taken)
+	}
+	return fmt.Sprintf("%d datagrams taken (%d %%), %d left to the sockets (%s)", o.Taken, 100*o.Taken/(o.Taken+left), left, strings.Join(why, ", "))
 }

@@ -313,44 +313,50 @@ func localTo(bind netip.Addr, peer netip.AddrPort) netip.Addr {
 // How often it is looked whether flows can move into the kernel in order: while some do, and whether any do.
 const (
 	settleEvery = 10 * time.Millisecond
-	lookEvery   = 100 * time.Millisecond
+	lookEvery   = 500 * time.Millisecond
 )
 
 // settle tells the kernel of flows of which the sockets have nothing left, until ctx ends.
 func (k *kernelFlows) settle(ctx context.Context) {
 	defer k.plane.serving.Done()
-	tick := time.NewTicker(settleEvery)
+	every := settleEvery
+	tick := time.NewTicker(every)
 	defer tick.Stop()
-	busy := true
+	turn := func(next time.Duration) {
+		if next != every { // else those that come in time and again would put it off
+			every = next
+			tick.Reset(every)
+		}
+	}
 	for {
-		c := tick.C
-		k.mu.Lock()
-		idle := len(k.flows) == 0
-		k.mu.Unlock()
-		if idle {
+		if k.none() {
 			tick.Stop()
-			c = nil
+			every = 0
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-k.wake:
-			busy = true
-			tick.Reset(settleEvery)
-		case <-c:
+			turn(settleEvery)
+		case <-tick.C:
 			func() {
 				defer k.plane.contain()
 				k.look()
 			}()
-			if k.orderly() != busy {
-				every := lookEvery
-				if busy = !busy; busy {
-					every = settleEvery
-				}
-				tick.Reset(every)
+			if k.orderly() {
+				turn(settleEvery)
+			} else {
+				turn(lookEvery)
 			}
 		}
 	}
+}
+
+// none reports whether there are no flows.
+func (k *kernelFlows) none() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.flows) == 0
 }
 
 // look finds the settling flows whose socket has nothing more to read, and then waits until nobody is in the middle of

@@ -19,7 +19,7 @@ func putHeader(b []byte, id, number uint32, at int64) {
 	binary.BigEndian.PutUint64(b[8:], uint64(at))
 }
 
-// burstsPerSecond bounds how many datagrams a paced client sends at once: as many as keep it at 500 wake-ups a second.
+// burstsPerSecond is how often a paced client sends, unless Config.Burst says how much it sends at once.
 const burstsPerSecond = 500
 
 // lateness is how far a paced sender may fall behind before it gives up the time that it lost.
@@ -42,7 +42,10 @@ func (r *run) sender(c *client, i int, begin int64) *sender {
 	s := &sender{r: r, n: r.Batch, next: float64(begin)}
 	if r.Rate > 0 {
 		each := float64(r.Rate) / float64(r.Clients)
-		s.n = max(1, min(r.Batch, int(each/burstsPerSecond)))
+		s.n = r.Burst
+		if s.n == 0 {
+			s.n = max(1, min(r.Batch, int(each/burstsPerSecond)))
+		}
 		s.gap = float64(s.n) / each * 1e9
 		if !r.Together {
 			s.next += s.gap * float64(i) / float64(r.Clients)

@@ -76,12 +76,24 @@ export function show(main, _, signal) {
   });
 }
 
+// Why the kernel leaves datagrams of its flows to the sockets.
+const LEFT = {
+  proving: "before it was trusted with the way",
+  settling: "until none could overtake an earlier one",
+  expired: "as their channel had ended",
+  merged: "that came put together",
+  long: "too long for the way out",
+  odd: "too short for it",
+  failed: "that it refused",
+};
+
 // offload says what the kernel relays, or why nothing.
 function offload(o) {
   if (!o?.on) return "off" + (o?.reason && o.reason !== "turn.offload is off" ? ": " + o.reason : "");
   if (o.reason) return "nothing: " + o.reason;
   const left = Object.values(o.left ?? {}).reduce((a, b) => a + b, 0);
-  const share = o.taken + left ? `, ${Math.floor(100 * o.taken / (o.taken + left))} % of their datagrams` : "";
+  const rest = Object.entries(o.left ?? {}).filter(([, n]) => n).sort((a, b) => b[1] - a[1]).map(([cause, n]) => `${count(n)} ${LEFT[cause] ?? cause}`);
+  const share = o.taken + left ? `, ${Math.floor(100 * o.taken / (o.taken + left))} % of their datagrams` + (left ? `; the sockets had ${and(rest)}` : "") : "";
   const all = o.interfaces ?? [];
   const on = all.filter((i) => i.modes?.length).map((i) => `${i.name} (${and(i.modes)})`);
   const at = on.length ? ` on ${and(on)}` : all.length ? "" : ", waiting for the first channel";

@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	// beatEvery is how often the process gives a sign of life. The program waits a second for one.
-	beatEvery = 100 * time.Millisecond
+	// beatEvery is how often the process gives a sign of life, of which the program waits a second for one, and looks for flows
+	// to watch; proveEvery is how often it looks at those that it watches. An idle machine pays for each time.
+	beatEvery  = 250 * time.Millisecond
+	proveEvery = 100 * time.Millisecond
 	// lookEvery is for what the kernel does not tell of, such as another MTU.
 	lookEvery = 5 * time.Second
 )
@@ -46,7 +48,8 @@ func (k *Kernel) Run(ctx context.Context) error {
 			k.follow()
 		}
 	})
-	tick := time.NewTicker(beatEvery)
+	every := beatEvery
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
@@ -57,7 +60,15 @@ func (k *Kernel) Run(ctx context.Context) error {
 			k.mu.Lock()
 			k.beat()
 			k.prove(now())
+			next := beatEvery
+			if len(k.pairs) > 0 {
+				next = proveEvery
+			}
 			k.mu.Unlock()
+			if next != every {
+				every = next
+				tick.Reset(every)
+			}
 		}
 	}
 }

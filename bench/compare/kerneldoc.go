@@ -1,0 +1,70 @@
+package main
+
+import "strings"
+
+const kernelHead = `# Benchmarks of relaying in the kernel
+
+Written by ` + "`go run ./bench/compare -kernel`" + `: this repository's server on sockets and with ` + "`turn.offload`" + `, and coturn, in turn, each
+measurement on a fresh process. [Benchmarks](benchmarks.md) has those on sockets, and how to read such tables.
+
+Generator and server share one machine. The server is in a network namespace of its own behind a pair of virtual Ethernet
+interfaces, and each end takes what arrives in a kernel thread. All figures are those of the server's process and of its
+interface's thread together, in µs of CPU per datagram that was delivered.
+
+*Sent back* is ` + "`bench/floor -reflect`" + `: an XDP program that changes places of addresses and ports, and sends each datagram back. It
+looks nothing up, counts nothing and makes no checksum: what is left is what a pair of virtual interfaces costs. Flows in the
+kernel are tcx's here, which hands on the packet as it is, where XDP makes one of its own; so they can cost less than that.
+
+`
+
+const kernelGrid = `
+## By number of flows and size
+
+To the peer, 40 000 datagrams a second of all clients together. Each client sends its own one by one, and all are spread evenly
+in time, so that nothing but the number of flows differs: the thread is woken for nearly every datagram, by few flows as by many.
+
+`
+
+const kernelTail = `
+## How to read it
+
+- The ratio is that of the median in the kernel to coturn's.
+- Before each measurement of the kernel, traffic there and back flows until the kernel is trusted with the interface, and then the
+  load, until its flows have moved. What comes in one direction only goes back to the sockets once for five seconds
+  ([operations](operations.md)), a few hundred flows at a time.
+- Where the load is a trickle, most of every figure is waking the thread and the one at the other end of the pair. That is what
+  *sent back* shows there.
+- A network card costs something else: none was at hand.
+`
+
+// kernelDocument is the document on relaying in the kernel.
+func (r report) kernelDocument() string {
+	var b strings.Builder
+	text, _ := summary(withoutGrid(r.kernel))
+	b.WriteString(kernelHead + r.conditions() + "\n" + r.warning())
+	b.WriteString("\n" + markdown(kernelTable(r.kernel)) + "\n" + text + "\n")
+	if text, _ := spread(r.kernel); text != "" {
+		b.WriteString(kernelGrid + markdown(gridTable(r.kernel)) + "\n" + text + "\n")
+	}
+	return b.String() + kernelTail
+}
+
+// kernelBriefly are the figures that README.md shows of relaying in the kernel, and what it says of them.
+var kernelBriefly = []struct{ title, says string }{
+	{"to the peer, as fast as possible, 4 clients, delivered", "datagrams a second (higher is better)"},
+	{"to the peer, 40 000/s, 8 clients", "CPU for one, 40 000/s, µs (lower)"},
+	{"echo, p99 of the round trip", "p99 of the round trip of 50 slow clients, µs (lower)"},
+}
+
+// kernelBlock is what README.md shows of relaying in the kernel.
+func (r report) kernelBlock() string {
+	rows := [][]string{{"", "coturn", "on sockets", "in the kernel", "ratio"}}
+	for _, b := range kernelBriefly {
+		for _, o := range r.kernel {
+			if o.title == b.title {
+				rows = append(rows, []string{b.says, o.cell(o.peer, false), o.cell(o.sockets, false), o.cell(o.ours, false), number(o.ratio(), 2)})
+			}
+		}
+	}
+	return markdown(rows) + "\n" + r.conditions() + " [All figures](docs/benchmarks-kernel.md).\n"
+}

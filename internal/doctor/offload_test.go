@@ -1,0 +1,65 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+)
+
+func TestOffloaded(t *testing.T) {
+	on := func(set func(*adminapi.Offload)) adminapi.Offload {
+		o := adminapi.Offload{On: true, Flows: 2, Interfaces: []adminapi.OffloadInterface{{Name: "eth0", Modes: []string{"tcx", "xdp native"}}}}
+		set(&o)
+		return o
+	}
+	for name, c := range map[string]struct {
+		o    adminapi.Offload
+		want []string
+	}{
+		"off":     {adminapi.Offload{Reason: "turn.offload is off"}, nil},
+		"missing": {adminapi.Offload{Reason: "no CAP_BPF"}, []string{"warn the kernel relays nothing: no CAP_BPF"}},
+		"limited": {on(func(o *adminapi.Offload) { o.Reason = "turn.limits.bits_per_second" }), []string{"warn the kernel relays nothing: turn.limits.bits_per_second"}},
+		"no channel yet": {
+			on(func(o *adminapi.Offload) { o.Interfaces, o.Flows = nil, 0 }),
+			[]string{"ok the kernel relays (no interface yet): 0 flows, 0 datagrams taken, none left to the sockets"},
+		},
+		"all taken": {
+			on(func(o *adminapi.Offload) { o.Taken, o.Left = 7, map[string]uint64{"odd": 0} }),
+			[]string{"ok the kernel relays (eth0: tcx and xdp native): 2 flows, 7 datagrams taken, none left to the sockets"},
+		},
+		"some left": {
+			on(func(o *adminapi.Offload) {
+				o.Taken, o.Left = 300, map[string]uint64{"settling": 10, "proving": 80, "long": 10, "odd": 0}
+			}),
+			[]string{"ok the kernel relays (eth0: tcx and xdp native): 2 flows, 300 datagrams taken (75 %), 100 left to the sockets (80 proving, 10 long, 10 settling)"},
+		},
+		"on trial, and condemned": {
+			on(func(o *adminapi.Offload) {
+				o.Interfaces = []adminapi.OffloadInterface{{Name: "eth0", Failed: map[string]string{"tcx": "answers came by the sockets only"}}}
+				o.Ways = []adminapi.OffloadWay{{In: "eth0", Out: "eth1", Mode: "tcx", State: "trial"}, {In: "eth0", Out: "eth0", Mode: "tcx", State: "condemned"}}
+			}),
+			[]string{
+				"ok the kernel relays (eth0: not at all): 2 flows, 0 datagrams taken, none left to the sockets",
+				"ok from eth0 to eth1 (tcx) the sockets relay until the kernel's way was seen to work: trial",
+				"warn not by tcx on eth0: answers came by the sockets only",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var n notes
+			offloaded(&n, c.o)
+			var got []string
+			for _, f := range n {
+				got = append(got, fmt.Sprint(f.Status, " ", f.Detail))
+				if (f.Status == Warn) == (f.Remedy == "") {
+					t.Errorf("%s: remedy %q", f.Detail, f.Remedy)
+				}
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("got %q\nwant %q", got, c.want)
+			}
+		})
+	}
+}
