@@ -11,8 +11,8 @@ func TestRFCsPageNamesTests(t *testing.T) {
 	const page = "docs/rfcs.md"
 	all := map[string]bool{}
 	for _, pattern := range []string{
-		"turnsrv/*_test.go", "turnsrv/control/*_test.go", "turnsrv/relay/*_test.go", "turnsrv/stunmsg/*_test.go", "turnsrv/credential/*_test.go",
-		"internal/e2e/*_test.go", "internal/natprobe/*_test.go", "config/*_test.go",
+		"turnsrv/*_test.go", "turnsrv/control/*_test.go", "turnsrv/relay/*_test.go", "turnsrv/relay/offload/*_test.go", "turnsrv/stunmsg/*_test.go",
+		"turnsrv/credential/*_test.go", "internal/e2e/*_test.go", "internal/natprobe/*_test.go", "config/*_test.go",
 	} {
 		maps.Copy(all, testsOf(t, pattern))
 	}

@@ -120,10 +120,22 @@ func explain(err error) error {
 	switch {
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
+	case refused(err):
+		return err
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
 		return fmt.Errorf("relaying in the kernel needs the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: %w", err)
 	}
 	return err
+}
+
+// refused reports whether the verifier does not take the program, whatever the rights of this thread. It is asked once the other
+// two have been found to be there, and takes less of those without CAP_PERFMON.
+func refused(err error) bool {
+	header, data := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
+	if verdict := (*ebpf.VerifierError)(nil); !errors.As(err, &verdict) || unix.Capget(&header, &data[0]) != nil {
+		return false
+	}
+	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0 || data[1].Effective&(1<<(unix.CAP_PERFMON-32)) != 0
 }
 
 func (k *Kernel) load(slots, cpus int) error {

@@ -289,10 +289,18 @@ func TestPassesTCPBy(t *testing.T) {
 	})
 }
 
-// Without the rights there is an error that names them, and no more harm.
+// Without the rights there is an error that names them, and no more harm. That the verifier refuses a program is another matter,
+// unless it may be for want of rights.
 func TestSaysWhatIsMissing(t *testing.T) {
 	if !alone(t) {
 		return
+	}
+	const rights = "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+	_, bad := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.SchedCLS, Instructions: asm.Instructions{asm.LoadMem(asm.R0, asm.R1, 4096, asm.Word), asm.Return()}, License: "GPL",
+	})
+	if err := explain(bad); !errors.Is(bad, unix.EACCES) || strings.Contains(err.Error(), rights) {
+		t.Errorf("of %v it says %v", bad, err)
 	}
 	runtime.LockOSThread() // and never unlocked: the thread has no rights any more
 	header, data := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
@@ -300,7 +308,10 @@ func TestSaysWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	k, err := New(Config{})
-	if err == nil || k != nil || !strings.Contains(err.Error(), "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON") {
+	if err == nil || k != nil || !strings.Contains(err.Error(), rights) {
 		t.Errorf("got %v", err)
+	}
+	if err := explain(bad); !strings.Contains(err.Error(), rights) {
+		t.Errorf("of %v it says %v", bad, err)
 	}
 }

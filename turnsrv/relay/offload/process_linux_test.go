@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -18,7 +19,9 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
@@ -77,11 +80,13 @@ func (a *answers) HandleSTUN(src relay.Source, _ []byte) {
 	src.Send(binary.BigEndian.AppendUint64(nil, a.kernel.Report().Taken))
 }
 
-func newProcess(t *testing.T, peer netip.AddrPort) *process {
+// newProcess starts one: this test once more, which is to call serve. It has the namespaces of this process, but for those of
+// its own that are told (syscall.CLONE_NEWNS and so on).
+func newProcess(t *testing.T, peer netip.AddrPort, own uintptr) *process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(os.Args[0], "-test.run", "^TestProcessStopsAndDies$")}
+	p := &process{Cmd: exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")}
 	p.Env = append(os.Environ(), served+"="+peer.String())
-	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Unshareflags: own}
 	out, err := p.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -98,6 +103,19 @@ func newProcess(t *testing.T, peer netip.AddrPort) *process {
 		t.Fatal(lines.Text())
 	}
 	return p
+}
+
+// taken asks how many datagrams the kernel has relayed so far.
+func (p *process) taken(t *testing.T, c *endpoint) uint64 {
+	t.Helper()
+	for range 5 {
+		c.to(p.server, binding(1))
+		if b, _ := c.next(patience); len(b) == 8 {
+			return binary.BigEndian.Uint64(b)
+		}
+	}
+	t.Fatal("the process does not answer")
+	return 0
 }
 
 // attached counts the programs for what comes in on an interface.
@@ -127,18 +145,7 @@ func TestProcessStopsAndDies(t *testing.T) {
 	joined(t, "c4", 14, clients)
 	joined(t, "p4", 24, peers)
 	c, p := clients.endpoint(address(4, 14, 1)), peers.endpoint(address(4, 24, 1))
-	s := newProcess(t, p.addr)
-	taken := func() uint64 {
-		t.Helper()
-		for range 5 {
-			c.to(s.server, binding(1))
-			if b, _ := c.next(patience); len(b) == 8 {
-				return binary.BigEndian.Uint64(b)
-			}
-		}
-		t.Fatal("the process does not answer")
-		return 0
-	}
+	s := newProcess(t, p.addr, 0)
 	data := bytes.Repeat([]byte{1}, 100)
 	arrives := func(within time.Duration) bool {
 		c.to(s.server, framed(0x4000, data))
@@ -147,8 +154,8 @@ func TestProcessStopsAndDies(t *testing.T) {
 	}
 	moved := func() {
 		t.Helper()
-		was := taken()
-		await(t, "the kernel relays", func() bool { return arrives(patience) && taken() > was })
+		was := s.taken(t, c)
+		await(t, "the kernel relays", func() bool { return arrives(patience) && s.taken(t, c) > was })
 	}
 	moved()
 	if err := s.Process.Signal(syscall.SIGSTOP); err != nil {
@@ -180,4 +187,44 @@ func TestProcessStopsAndDies(t *testing.T) {
 		t.Error("a datagram passed without the process")
 	}
 	await(t, "the programs are gone", func() bool { return attached(t, "c4")+attached(t, "p4") == 0 })
+}
+
+// hideTypes has this process, which needs a mount namespace of its own, find no description of the kernel's types (BTF) anywhere
+// where they are looked for, as with a kernel that was built without CONFIG_DEBUG_INFO_BTF.
+func hideTypes() error {
+	for _, folder := range []string{"/sys/kernel/btf", "/boot", "/lib/modules", "/usr/lib/modules", "/usr/lib/debug"} {
+		if err := unix.Mount("none", folder, "tmpfs", unix.MS_RDONLY, ""); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("hide %s: %w", folder, err)
+		}
+	}
+	if _, err := btf.LoadKernelSpec(); !errors.Is(err, btf.ErrNotSupported) {
+		return fmt.Errorf("the kernel's types can still be found: %w", err)
+	}
+	return nil
+}
+
+// The program has nothing that would have to be fitted to the kernel's own types: where there is no BTF, it relays as well.
+func TestWithoutBTF(t *testing.T) {
+	if peer := os.Getenv(served); peer != "" {
+		err := hideTypes()
+		if err == nil {
+			err = serve(peer)
+		}
+		fmt.Println(err) // for newProcess
+		t.FailNow()
+	}
+	if !alone(t, true) {
+		return
+	}
+	clients, peers := newSpace(t), newSpace(t)
+	joined(t, "c4", 14, clients)
+	joined(t, "p4", 24, peers)
+	c, p := clients.endpoint(address(4, 14, 1)), peers.endpoint(address(4, 24, 1))
+	s := newProcess(t, p.addr, syscall.CLONE_NEWNS)
+	was, data := s.taken(t, c), random(100)
+	await(t, "the kernel relays", func() bool {
+		c.to(s.server, framed(0x4000, data))
+		b, _ := p.next(patience)
+		return bytes.Equal(b, data) && s.taken(t, c) > was
+	})
 }
