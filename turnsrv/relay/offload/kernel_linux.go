@@ -121,11 +121,22 @@ func explain(err error) error {
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	case refused(err):
+		var n unix.Utsname
+		if unix.Uname(&n) == nil && tooOld(unix.ByteSliceToString(n.Release[:])) {
+			return fmt.Errorf("%w, and this is %s", ErrUnsupported, unix.ByteSliceToString(n.Release[:])) // its verifier says nothing of use
+		}
 		return err
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
 		return fmt.Errorf("relaying in the kernel needs the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: %w", err)
 	}
 	return err
+}
+
+// tooOld reports whether a release of Linux is before 6.6.
+func tooOld(release string) bool {
+	var major, minor int
+	_, err := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return err == nil && (major < 6 || major == 6 && minor < 6)
 }
 
 // refused reports whether the verifier does not take the program, whatever the rights of this thread. It is asked once the other

@@ -315,3 +315,14 @@ func TestSaysWhatIsMissing(t *testing.T) {
 		t.Errorf("of %v it says %v", bad, err)
 	}
 }
+
+func TestTooOld(t *testing.T) {
+	for release, want := range map[string]bool{
+		"6.1.0-54-cloud-amd64": true, "5.15.0": true, "6.5": true, "4.19.0+": true,
+		"6.6.0": false, "6.12.95+deb12-cloud-amd64": false, "7.0-rc1": false, "unknown": false, "": false,
+	} {
+		if tooOld(release) != want {
+			t.Errorf("%q: %v", release, !want)
+		}
+	}
+}
