@@ -27,10 +27,23 @@ func (l *loader) contradictions() {
 	l.checkRelayPorts(all)
 	l.checkPublicPorts()
 	l.checkNATDiscovery(all)
+	l.checkOffload()
 	l.checkCerts()
 	l.checkACME()
 	l.checkTokens()
 	l.checkCredentials()
+}
+
+// checkOffload finds limits under which "require" could not be kept: the kernel knows none.
+func (l *loader) checkOffload() {
+	for key, of := range map[string]func(*Limits) int64{
+		"turn.limits.bits_per_second":       func(m *Limits) int64 { return m.BitsPerSecond },
+		"turn.limits.total_bits_per_second": func(m *Limits) int64 { return m.TotalBitsPerSecond },
+	} {
+		if l.good("turn.offload", key) && l.cfg.Turn.Offload == "require" && of(&l.cfg.Turn.Limits) != 0 {
+			l.failf("turn.offload", "is \"require\", and %s is set, which the sockets alone keep to: remove one of them, or set \"auto\"", key)
+		}
+	}
 }
 
 // checkLog keeps the log out of data_dir, of which every backup has a copy, and finds what was meant for a file that is not there.

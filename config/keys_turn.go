@@ -29,8 +29,8 @@ func turnTables() []Table {
 					"address is then the one in the header. Such a header from anywhere else ends the connection.").
 				example(`["127.0.0.1", "10.0.0.0/8"]`),
 			define("turn.offload", "off", oneOf("off", "auto", "require"), func(c *Config) *string { return &c.Turn.Offload },
-				"Whether the Linux kernel relays channels of clients on UDP by itself (eBPF), which takes far less of the processor and passes "+
-					"by the firewall: off, auto (where it can) or require (which refuses to start where it cannot). See docs/operations.md.").restart(),
+				"Whether the Linux kernel relays channels of clients on UDP by itself (eBPF), which takes far less of the processor and bypasses "+
+					"the firewall: off, auto (where it can) or require (which refuses to start where it cannot). See docs/operations.md.").restart(),
 			define("turn.software", "", text(notLonger(127)), func(c *Config) *string { return &c.Turn.Software },
 				"Server name in its answers. Empty: none, which keeps answers to strangers small."),
 			define("turn.icmp", false, boolean(), func(c *Config) *bool { return &c.Turn.ICMP },

@@ -30,6 +30,9 @@ func (c *Config) Warnings() []string {
 	add := func(format string, args ...any) { w = append(w, fmt.Sprintf(format, args...)) }
 	c.warnPeers(add)
 	c.warnProxies(add)
+	if m := c.Turn.Limits; c.Turn.Offload == "auto" && (m.BitsPerSecond != 0 || m.TotalBitsPerSecond != 0) {
+		add("turn.offload is \"auto\", and turn.limits.bits_per_second or total_bits_per_second is set: the kernel relays nothing")
+	}
 	c.warnSecrets(add)
 	c.warnHooks(add)
 	if c.Broker.Enabled && c.Broker.Open && c.Hooks.Authenticate.Mode == "allow" && listen.Exposed(c.Broker.Listen) {

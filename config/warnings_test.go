@@ -49,6 +49,10 @@ func TestWarnings(t *testing.T) {
 			"hooks.authenticate.jwt.jwks_url is without TLS: whoever is on the way can let anybody in",
 		}},
 		{"hooks.authenticate = {mode = 'jwt', jwt = {jwks_url = 'http://localhost:1'}}", nil},
+		{"turn.offload = 'auto'", nil},
+		{"turn.offload = 'auto'\nturn.limits.total_bits_per_second = 1", []string{
+			`turn.offload is "auto", and turn.limits.bits_per_second or total_bits_per_second is set: the kernel relays nothing`,
+		}},
 		{"hooks.rtc.advertise_tls = 'always'\nturn.transports = ['udp', 'dtls']", nil},
 		{"hooks.rtc.advertise_tls = 'always'\nturn.listen_tls = []", []string{noTurns}},
 		{"hooks.rtc.advertise_tls = 'always'\nturn.transports = ['udp', 'tcp']", []string{noTurns}},
@@ -60,6 +64,21 @@ func TestWarnings(t *testing.T) {
 		}
 		if got := cfg.Warnings(); !slices.Equal(got, c.want) {
 			t.Errorf("%s\ngot  %s\nwant %s", c.text, strings.Join(got, "\n     "), strings.Join(c.want, "\n     "))
+		}
+	}
+}
+
+func TestOffloadUnderLimits(t *testing.T) {
+	for text, want := range map[string]string{
+		"turn.offload = 'require'":                                              "",
+		"turn.offload = 'auto'\nturn.limits.bits_per_second = 1_000_000":        "",
+		"turn.offload = 'off'\nturn.limits.bits_per_second = 1_000_000":         "",
+		"turn.offload = 'require'\nturn.limits.bits_per_second = 1_000_000":     `turn.offload: is "require", and turn.limits.bits_per_second is set`,
+		"turn.offload = 'require'\nturn.limits.total_bits_per_second = 900_000": `turn.offload: is "require", and turn.limits.total_bits_per_second is set`,
+	} {
+		_, err := Load(write(t, t.TempDir(), "x.toml", text), WithEnviron(nil))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}
 }

@@ -22,6 +22,8 @@ const (
 type OffloadReport struct {
 	On     bool
 	Reason string // why it is not on, or relays nothing; otherwise empty
+	// Apart is how many channels there are that the sockets relay, by why.
+	Apart map[string]int
 	offload.Report
 }
 
@@ -34,6 +36,7 @@ func (s *Server) loadOffload() (relay.Kernel, error) {
 	switch {
 	case err == nil:
 		s.offload = k
+		s.log.Info("the kernel is ready to relay: it begins where channels come in")
 		return k, nil
 	case s.cfg.Offload == OffloadRequire:
 		return nil, fmt.Errorf("turn.offload is \"require\": %w", err)
@@ -67,7 +70,12 @@ func (s *Server) Offload() OffloadReport {
 		}
 		return out
 	}
-	out := OffloadReport{On: true, Report: s.offload.Report()}
+	out := OffloadReport{On: true, Report: s.offload.Report(), Apart: make(map[string]int)}
+	for why, n := range s.plane.Apart() {
+		if relay.Apart(why) != relay.Taken && n > 0 {
+			out.Apart[relay.Apart(why).String()] = n
+		}
+	}
 	if s.plane.Limited() {
 		out.Reason = "turn.limits.bits_per_second or turn.limits.total_bits_per_second is set, which only the sockets keep to"
 	}

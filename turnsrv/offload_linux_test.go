@@ -199,6 +199,25 @@ func TestOffloadDeniesPeers(t *testing.T) {
 	}
 }
 
+// What the sockets relay since the kernel could not is counted, by why, while it is there.
+func TestOffloadSaysWhatIsApart(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	s, o := startOffloaded(t, nil)
+	c := o.dial(t, s, "tcp", "n")
+	must(c.Allocate(within(t), nil))(t)
+	_, peer := o.listen(t, 11)
+	if err := c.Bind(within(t), 0x4000, peer); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Offload().Apart; len(got) != 1 || got["transport"] != 1 {
+		t.Errorf("%v, want one channel of a client over TCP", got)
+	}
+	must(c.Refresh(within(t), 0))(t)
+	eventually(t, "there is no channel", func() bool { return len(s.Offload().Apart) == 0 })
+}
+
 // With the kernel's part the same random traffic comes out as through pion, datagram by datagram.
 func TestOffloadRelaysAsPionDoes(t *testing.T) {
 	if !alone(t) {

@@ -284,10 +284,12 @@ type Offload struct {
 	On         bool               `json:"on"`
 	Reason     string             `json:"reason,omitempty"` // why it is not on, or relays nothing
 	Interfaces []OffloadInterface `json:"interfaces,omitempty"`
-	Ways       []OffloadWay       `json:"ways,omitempty"` // how far they are trusted
-	Flows      int                `json:"flows"`          // two for each channel
-	Taken      uint64             `json:"taken"`          // datagrams relayed in the kernel
-	Left       map[string]uint64  `json:"left,omitempty"` // datagrams of flows that were left to the sockets, by cause
+	Ways       []OffloadWay       `json:"ways,omitempty"`  // how far they are trusted
+	Flows      int                `json:"flows"`           // two for each channel that the kernel knows
+	Waiting    int                `json:"waiting"`         // of these, those that have no way through the kernel at the moment
+	Apart      map[string]int     `json:"apart,omitempty"` // channels that the sockets relay, by why
+	Taken      uint64             `json:"taken"`           // datagrams relayed in the kernel
+	Left       map[string]uint64  `json:"left,omitempty"`  // datagrams of flows that were left to the sockets, by cause
 }
 
 // OffloadInterface is one on which datagrams of channels come in.

@@ -105,7 +105,7 @@ func (r *Reloader) reload(ctx context.Context, a *App, asked bool) bool {
 	if len(changed) > 0 {
 		log.Info("the changed configuration holds", "keys", changed)
 		a.nodes.Tell(nodes.KindReloaded, "a changed configuration holds: "+strings.Join(changed, ", "))
-	} else {
+	} else if len(stays) == 0 {
 		log.Info("the changed configuration holds: it changes no setting that is in use")
 	}
 	return true

@@ -120,7 +120,7 @@ func (r *reporter) turnStats() adminapi.TurnStats {
 
 // offloaded brings what the kernel relays to the admin API.
 func offloaded(o turnsrv.OffloadReport) adminapi.Offload {
-	out := adminapi.Offload{On: o.On, Reason: o.Reason, Flows: o.Flows, Taken: o.Taken, Left: o.ByCause()}
+	out := adminapi.Offload{On: o.On, Reason: o.Reason, Flows: o.Flows, Waiting: o.Waiting, Apart: o.Apart, Taken: o.Taken, Left: o.ByCause()}
 	for _, i := range o.Interfaces {
 		at := adminapi.OffloadInterface{Name: i.Name, Failed: make(map[string]string)}
 		for _, w := range i.Ways {

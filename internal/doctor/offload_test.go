@@ -23,7 +23,7 @@ func TestOffloaded(t *testing.T) {
 		"limited": {on(func(o *adminapi.Offload) { o.Reason = "turn.limits.bits_per_second" }), []string{"warn the kernel relays nothing: turn.limits.bits_per_second"}},
 		"no channel yet": {
 			on(func(o *adminapi.Offload) { o.Interfaces, o.Flows = nil, 0 }),
-			[]string{"ok the kernel relays (no interface yet): 0 flows, 0 datagrams taken, none left to the sockets"},
+			[]string{"ok the kernel waits for the first channel that it can relay"},
 		},
 		"all taken": {
 			on(func(o *adminapi.Offload) { o.Taken, o.Left = 7, map[string]uint64{"odd": 0} }),
@@ -41,9 +41,20 @@ func TestOffloaded(t *testing.T) {
 				o.Ways = []adminapi.OffloadWay{{In: "eth0", Out: "eth1", Mode: "tcx", State: "trial"}, {In: "eth0", Out: "eth0", Mode: "tcx", State: "condemned"}}
 			}),
 			[]string{
-				"ok the kernel relays (eth0: not at all): 2 flows, 0 datagrams taken, none left to the sockets",
-				"ok from eth0 to eth1 (tcx) the sockets relay until the kernel's way was seen to work: trial",
-				"warn not by tcx on eth0: answers came by the sockets only",
+				"ok from eth0 to eth1 by tcx it is not trusted yet (trial), and most is left to the sockets",
+				"warn the kernel relays nothing that comes in on eth0 (tcx: answers came by the sockets only), the sockets do",
+			},
+		},
+		"another mode, and what is apart": {
+			on(func(o *adminapi.Offload) {
+				o.Interfaces[0].Modes, o.Interfaces[0].Failed = []string{"xdp native"}, map[string]string{"tcx": "answers came by the sockets only"}
+				o.Apart, o.Waiting = map[string]int{"transport": 3, "family": 1, "new": 2}, 4
+			}),
+			[]string{
+				"ok the kernel relays (eth0: xdp native): 2 flows, 0 datagrams taken, none left to the sockets",
+				"ok not all ways are used on eth0 (tcx: answers came by the sockets only)",
+				"ok channels that only the sockets can relay: 1 between IPv4 and IPv6, 2 new, 3 of clients over TCP, TLS or DTLS, " +
+					"4 flows whose addresses are on no Ethernet interface of this machine, or lead out by none",
 			},
 		},
 	} {

@@ -75,10 +75,10 @@ func (f *fair) leave(s *Share) {
 // SetBitsPerSecond replaces Config.BitsPerSecond, for live relays too.
 func (p *Plane) SetBitsPerSecond(n int64) {
 	p.fair.mu.Lock()
-	defer p.fair.mu.Unlock()
 	next := *p.limits.Load()
 	next.each = newRate(max(0, n))
 	p.limits.Store(&next)
+	p.fair.mu.Unlock()
 	p.limited()
 }
 
@@ -89,9 +89,9 @@ func (p *Plane) SetTotalBitsPerSecond(n int64) {
 	if n = max(0, n); n != next.all.bitsPerSecond {
 		next.all, next.level = newRate(n), newRate(n)
 		p.limits.Store(&next)
-		p.limited()
 	}
 	p.fair.mu.Unlock()
+	p.limited()
 	select {
 	case p.fair.set <- struct{}{}:
 	default:

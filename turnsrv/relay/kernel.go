@@ -31,3 +31,36 @@ type Leg struct {
 	From, To netip.AddrPort
 	Channel  uint16 // of ChannelData, 0: plain datagrams
 }
+
+// Apart is why a channel is not relayed by Config.Kernel.
+type Apart uint8
+
+// The reasons.
+const (
+	Taken        Apart = iota // it is, or will be when there is a way
+	OverStream                // a client is on TCP, TLS or DTLS
+	Limited                   // there is a limit of bits per second
+	FleetDecides              // each datagram is asked about (Config.Sibling)
+	Families                  // its two sides are of different families
+	OneWay                    // it leads to another client of this server, which has no channel back
+	Untaken                   // the kernel takes no such flow, or no more of them
+	Aparts                    // how many there are
+)
+
+var apartNames = [Aparts]string{"taken", "transport", "limit", "fleet", "family", "one_way", "kernel"}
+
+// String is the name that metrics use.
+func (a Apart) String() string {
+	if a < Aparts {
+		return apartNames[a]
+	}
+	return "unknown"
+}
+
+// Apart is how many channels there are, by why the kernel does not relay them. Without Config.Kernel there are none.
+func (p *Plane) Apart() (n [Aparts]int) {
+	if p.kernel == nil {
+		return n
+	}
+	return p.kernel.report()
+}

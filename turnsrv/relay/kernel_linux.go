@@ -36,12 +36,13 @@ type kernelFlows struct {
 // ends are a relay, and one that it has a channel to.
 type ends struct{ from, to *Relay }
 
-// kernelPath is what there is of one channel. flows is empty where the other relay has no channel back.
+// kernelPath is what there is of one channel: no flows where it is apart from the kernel.
 type kernelPath struct {
 	r     *Relay
 	c     *route
 	to    *Relay // of this server, or nil
 	until time.Time
+	apart Apart
 	flows []*kernelFlow
 }
 
@@ -61,75 +62,6 @@ func newKernelFlows(p *Plane) *kernelFlows {
 		k: p.cfg.Kernel, plane: p, wake: make(chan struct{}, 1), paths: make(map[*route]*kernelPath),
 		byEnd: make(map[*Relay]map[*kernelPath]struct{}), pairs: make(map[ends]*kernelPath),
 		flows: make(map[*kernelFlow]struct{}), relays: make(map[*Relay]int), socks: make(map[*udpSocket]int),
-	}
-}
-
-// bound enters or extends what there can be of a channel that lives for so long from now on.
-func (k *kernelFlows) bound(r *Relay, c *route, life time.Duration) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if r.path.Load().udp == nil || r.dead.Load() || !k.plane.limits.Load().none() {
-		return
-	}
-	until := time.Now().Add(life)
-	if p := k.paths[c]; p != nil {
-		p.until = until
-		for _, f := range p.flows {
-			k.k.Extend(f.slot, f.life())
-		}
-		if len(p.flows) < 2 { // there may be room now, or a way
-			k.end(p)
-			k.begin(p)
-		}
-		return
-	}
-	e := reach(c.reach.Load())
-	p := &kernelPath{r: r, c: c, until: until}
-	switch {
-	case e.scope() == 0:
-		return
-	case e&reachOwn == 0 && e.scope() == ScopeAny:
-		k.add(p)
-		k.begin(p)
-	case e&reachOwn != 0:
-		// Both must have a channel to the address that the other one was told: the header names it.
-		if p.to = k.plane.RelayAt(c.peer); p.to == nil || p.to == r || p.to.Addr() != c.peer || p.to.path.Load().udp == nil {
-			return
-		}
-		k.add(p)
-		k.begin(p)
-	}
-}
-
-// begin enters the flows that a path can have now.
-func (k *kernelFlows) begin(p *kernelPath) {
-	if p.to == nil {
-		k.plain(p)
-	} else if back := k.pairs[ends{p.to, p.r}]; back != nil {
-		k.between(p, back)
-	}
-}
-
-func (k *kernelFlows) add(p *kernelPath) {
-	k.paths[p.c] = p
-	if k.byEnd[p.r] == nil {
-		k.byEnd[p.r] = make(map[*kernelPath]struct{})
-	}
-	k.byEnd[p.r][p] = struct{}{}
-	if p.to != nil {
-		k.pairs[ends{p.r, p.to}] = p
-	}
-}
-
-// remove ends what there is of a path.
-func (k *kernelFlows) remove(p *kernelPath) {
-	k.end(p)
-	delete(k.paths, p.c)
-	if delete(k.byEnd[p.r], p); len(k.byEnd[p.r]) == 0 {
-		delete(k.byEnd, p.r)
-	}
-	if p.to != nil && k.pairs[ends{p.r, p.to}] == p {
-		delete(k.pairs, ends{p.r, p.to})
 	}
 }
 
@@ -244,7 +176,7 @@ func (k *kernelFlows) end(p *kernelPath) {
 	for _, f := range p.flows {
 		for _, o := range f.paths {
 			if o != p {
-				o.flows = nil // those that it shares with p are all it has
+				o.flows, o.apart = nil, OneWay // those that it shares with p are all it has
 			}
 		}
 	}
@@ -260,18 +192,6 @@ func (k *kernelFlows) moved(r *Relay) {
 		}
 		return nil
 	})
-}
-
-// limit ends everything if there is a limit of bits per second now.
-func (k *kernelFlows) limit() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.plane.limits.Load().none() {
-		return
-	}
-	for _, p := range k.paths {
-		k.remove(p)
-	}
 }
 
 // stats are a relay's counters with what the kernel has counted.

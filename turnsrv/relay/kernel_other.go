@@ -22,6 +22,8 @@ func (*kernelFlows) moved(*Relay) {}
 
 func (*kernelFlows) limit() {}
 
+func (*kernelFlows) report() [Aparts]int { return [Aparts]int{} }
+
 func (*kernelFlows) stats(r *Relay) Stats { return r.stats() }
 
 func (*kernelFlows) settle(context.Context) {}

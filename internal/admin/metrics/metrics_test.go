@@ -33,7 +33,7 @@ func full() Config {
 				Refusals: []adminapi.Refusal{{Code: 401, Cause: "expired", Count: 7}, {Code: 486, Cause: "node_full", Count: 2}},
 				Drops:    map[string]uint64{"no_permission": 3},
 				Ports:    16384, PortsUsed: 3, Panics: 1,
-				Offload:  adminapi.Offload{On: true, Taken: 5, Left: map[string]uint64{"settling": 2}, Ways: []adminapi.OffloadWay{{In: "eth0", Out: "eth1", Mode: "tcx", State: "trusted"}}},
+				Offload:  adminapi.Offload{On: true, Taken: 5, Apart: map[string]int{"transport": 3}, Left: map[string]uint64{"settling": 2}, Ways: []adminapi.OffloadWay{{In: "eth0", Out: "eth1", Mode: "tcx", State: "trusted"}}},
 				HalfOpen: 2, Accepted: 9, Strangers: 8, Hellos: 21, Tables: 7000, MostTables: 5000,
 				Cut:        map[string]uint64{"node_bytes": 3},
 				TurnedAway: map[string]uint64{"over_share": 4, "displaced": 0},

@@ -78,29 +78,42 @@ export function show(main, _, signal) {
 
 // Why the kernel leaves datagrams of its flows to the sockets.
 const LEFT = {
-  proving: "before it was trusted with the way",
+  proving: "as it was not trusted with the way",
   settling: "until none could overtake an earlier one",
-  expired: "as their channel had ended",
+  expired: "as their channel had ended, or this process stood still",
   merged: "that came put together",
   long: "too long for the way out",
   odd: "too short for it",
   failed: "that it refused",
 };
 
+// Why the kernel does not relay a channel.
+const APART = {
+  transport: "of clients over TCP, TLS or DTLS",
+  limit: "under a limit of bits per second",
+  fleet: "that the fleet decides about",
+  family: "between IPv4 and IPv6",
+  one_way: "to a relay without a channel back",
+  kernel: "without a way or room",
+};
+
 // offload says what the kernel relays, or why nothing.
 function offload(o) {
-  if (!o?.on) return "off" + (o?.reason && o.reason !== "turn.offload is off" ? ": " + o.reason : "");
+  if (!o?.on) return o?.reason && o.reason !== "turn.offload is off" ? "nothing: " + o.reason : "off";
   if (o.reason) return "nothing: " + o.reason;
   const left = Object.values(o.left ?? {}).reduce((a, b) => a + b, 0);
   const rest = Object.entries(o.left ?? {}).filter(([, n]) => n).sort((a, b) => b[1] - a[1]).map(([cause, n]) => `${count(n)} ${LEFT[cause] ?? cause}`);
-  const share = o.taken + left ? `, ${Math.floor(100 * o.taken / (o.taken + left))} % of their datagrams` + (left ? `; the sockets had ${and(rest)}` : "") : "";
+  const share = o.taken + left ? `, ${Math.floor(100 * o.taken / (o.taken + left))} % of the datagrams` + (left ? `; the sockets had ${and(rest)}` : "") : "";
+  const apart = Object.entries(o.apart ?? {}).map(([why, n]) => `; ${count(n)} channels ${APART[why] ?? why}: on the sockets`).join("") +
+    (o.waiting ? `; ${count(o.waiting)} flows without a way by Ethernet` : "");
   const all = o.interfaces ?? [];
   const on = all.filter((i) => i.modes?.length).map((i) => `${i.name} (${and(i.modes)})`);
   const at = on.length ? ` on ${and(on)}` : all.length ? "" : ", waiting for the first channel";
   const failed = all.flatMap((i) => Object.entries(i.failed ?? {}).map(([mode, why]) => `; not by ${mode} on ${i.name}: ${why}`)).join("");
   const proving = (o.ways ?? []).filter((w) => w.state !== "trusted" && w.state !== "condemned")
     .map((w) => `; ${w.in} to ${w.out} by ${w.mode}: ${w.state}`).join("");
-  return `${count(o.flows)} flows${at}${share}${proving}${failed}`;
+  if (all.length && !on.length) return `nothing${failed}${apart}`;
+  return `${count(o.flows)} flows${at}${share}${proving}${failed}${apart}`;
 }
 
 // listeners are those of a part at one address together, with the URLs that lead there.

@@ -2,7 +2,7 @@
 // interface look up what arrives in a table that a [Kernel] keeps, change headers and checksum, and send it on. What they do
 // not find, and everything odd, goes on to the sockets. Which program takes a flow is its [Way].
 //
-// A way from interface to interface is trusted only once flows that moved there were seen to live on. Until then all are held
+// A way from interface to interface is trusted only once flows that moved there were seen to go on. Until then all are held
 // on the sockets but for a few that try it: such as had traffic in both directions, whose pauses are known. If answers stay out
 // for a second, or the answers to ICE's checks, the flows go back; if the sockets bring answers then, the way is condemned.
 //
@@ -56,7 +56,8 @@ var ErrUnsupported = errors.New("relaying in the kernel needs Linux 6.6 on amd64
 type Report struct {
 	Interfaces []Interface    // on which flows come in, sorted by name
 	Proofs     []Proof        // by interfaces
-	Flows      int            // that there are, those that wait for a route included
+	Flows      int            // that there are
+	Waiting    int            // of these, those without a route by Ethernet or a neighbour at the moment
 	Taken      uint64         // relayed in the kernel
 	Left       [Causes]uint64 // datagrams of flows that were left to the sockets
 }

@@ -74,6 +74,9 @@ func TestFleetStaysOnSockets(t *testing.T) {
 		w.moved(c.down(0x4000, p))
 		c.bind(0x4001, other.addr, relay.ScopeFleet)
 		flows(2)
+		if got := w.Apart(); got[relay.FleetDecides] != 1 {
+			t.Errorf("%v: want one channel that the fleet decides about", got)
+		}
 		f.decides(t, w, c, 0x4001, other)
 
 		c.r.Restrict(func(netip.Addr) relay.Scope { return relay.ScopeFleet })

@@ -127,9 +127,42 @@ func explain(err error) error {
 		}
 		return err
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
-		return fmt.Errorf("relaying in the kernel needs the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON: %w", err)
+		if missing := lacking(); len(missing) > 0 {
+			return &rightsError{missing, err}
+		}
+		return fmt.Errorf("relaying in the kernel needs the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, and the system call bpf: %w", err)
 	}
 	return err
+}
+
+// rightsError is an error for want of capabilities. What the kernel says of it misleads: of limits of memory, or of the program.
+type rightsError struct {
+	missing []string
+	err     error
+}
+
+func (e *rightsError) Error() string {
+	return "relaying in the kernel needs the capabilities CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; this process lacks " + strings.Join(e.missing, ", ")
+}
+
+func (e *rightsError) Unwrap() error { return e.err }
+
+// lacking is what this thread has none of, of the capabilities that are needed. CAP_SYS_ADMIN stands for two of them.
+func lacking() (missing []string) {
+	header, data := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
+	if unix.Capget(&header, &data[0]) != nil {
+		return nil
+	}
+	has := func(n int) bool { return data[n/32].Effective&(1<<(n%32)) != 0 }
+	for _, c := range []struct {
+		n    int
+		name string
+	}{{unix.CAP_BPF, "CAP_BPF"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {unix.CAP_PERFMON, "CAP_PERFMON"}} {
+		if !has(c.n) && (c.n == unix.CAP_NET_ADMIN || !has(unix.CAP_SYS_ADMIN)) {
+			missing = append(missing, c.name)
+		}
+	}
+	return missing
 }
 
 // tooOld reports whether a release of Linux is before 6.6.
@@ -142,11 +175,8 @@ func tooOld(release string) bool {
 // refused reports whether the verifier does not take the program, whatever the rights of this thread. It is asked once the other
 // two have been found to be there, and takes less of those without CAP_PERFMON.
 func refused(err error) bool {
-	header, data := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, [2]unix.CapUserData{}
-	if verdict := (*ebpf.VerifierError)(nil); !errors.As(err, &verdict) || unix.Capget(&header, &data[0]) != nil {
-		return false
-	}
-	return data[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0 || data[1].Effective&(1<<(unix.CAP_PERFMON-32)) != 0
+	verdict := (*ebpf.VerifierError)(nil)
+	return errors.As(err, &verdict) && !slices.Contains(lacking(), "CAP_PERFMON")
 }
 
 func (k *Kernel) load(slots, cpus int) error {
@@ -245,6 +275,11 @@ func (k *Kernel) Report() Report {
 	slices.SortFunc(out.Interfaces, func(a, b Interface) int { return strings.Compare(a.Name, b.Name) })
 	out.Proofs = k.report()
 	out.Flows = len(k.flows) - len(k.free)
+	for _, f := range k.flows {
+		if f != nil && !f.placed {
+			out.Waiting++
+		}
+	}
 	for i := range k.cpus {
 		c := &k.cpus[i].Causes
 		out.Taken += atomic.LoadUint64(&c[0])

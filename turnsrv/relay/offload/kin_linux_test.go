@@ -35,6 +35,9 @@ func TestBothFamilies(t *testing.T) {
 		if n := w.kernel.Report().Taken; n != before {
 			t.Errorf("the kernel relayed %d datagrams from one family to the other", n-before)
 		}
+		if got := w.Apart(); got[relay.Families] != 1 || got[relay.Taken] != 1 {
+			t.Errorf("%v: want one channel between families", got)
+		}
 		if s := across.r.Stats(); s.Up.Datagrams != 50 || s.Down.Datagrams != 50 || s.Up.Bytes != 50*90 {
 			t.Errorf("counted %+v", s)
 		}

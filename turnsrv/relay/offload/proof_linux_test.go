@@ -187,7 +187,7 @@ func (w *world) becomes(in, out, state string) {
 // taken is how many datagrams of a relay's clients and peers the kernel has relayed.
 func (w *world) taken() uint64 { return w.kernel.Report().Taken }
 
-// Flows that live on make their way a trusted one. Before, nothing that has no answers is moved; afterwards all is.
+// Flows that go on make their way a trusted one. Before, nothing that has no answers is moved; afterwards all is.
 func TestTrusted(t *testing.T) {
 	if !alone(t, true) {
 		return
@@ -213,7 +213,7 @@ func TestTrusted(t *testing.T) {
 			if pause := time.Duration(talk.pause.Load()); pause > 2*time.Second {
 				t.Errorf("no answers for %v", pause)
 			}
-			if w.said("that moved there live on") != 2 {
+			if w.said("the calls that tried it went on") != 2 {
 				t.Errorf("said %s", w.log.String())
 			}
 		})

@@ -5,7 +5,7 @@ package offload
 // trust lets all flows of a passage into the kernel.
 func (k *Kernel) trust(u *proof) {
 	u.trust, u.strikes = trusted, 0
-	k.log.Info("the kernel relays what comes in on this interface: flows that moved there live on",
+	k.log.Info("the kernel relays what comes in on this interface: the calls that tried it went on",
 		"interface", k.name(u.in), "to", k.name(u.out), "mode", u.way.String())
 	k.settleAll(u)
 }

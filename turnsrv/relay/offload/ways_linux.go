@@ -147,7 +147,7 @@ func (k *Kernel) attach(index int, w Way) error {
 		return err
 	}
 	p.links[w] = l
-	k.log.Info("the kernel can relay what comes in on this interface, once flows were seen to live on there", "interface", i.Name, "mode", w.String())
+	k.log.Info("a program is attached to this interface: the kernel relays once a few calls have shown that nothing is lost", "interface", i.Name, "mode", w.String())
 	return nil
 }
 
