@@ -32,6 +32,10 @@ export function show(main, _, signal) {
     kind: "pairs", key: ([k]) => k, make: ([k, v]) => [k, count(v)], empty: "None.",
   });
   const did = h("section", { hidden: true }, h("h2", { text: "Policy" }), policy.el);
+  const kernel = table("What the kernel relays", [["What"], ["Count", "num"]], {
+    kind: "pairs", key: ([k]) => k, make: ([k, v]) => [k, typeof v === "number" ? count(v) : v], empty: "Nothing.",
+  });
+  const offloads = h("section", { hidden: true }, h("h2", { text: "Relaying in the kernel" }), kernel.el);
   const brokers = h("details", {}, h("summary", { text: "Lines for a Broker that runs elsewhere" }),
     h("p", { class: "hint" }, rich("Environment variables, for `docker run --env-file`. Where a token is needed, TOKEN stands for it: `crolang-aio broker-env` writes it out.")),
     env, copy);
@@ -42,7 +46,7 @@ export function show(main, _, signal) {
       h("section", {}, h("h2", { text: "Certificate" }), certificate)),
     h("section", {}, h("h2", { text: "Listeners" }), ports.el),
     h("section", {}, brokers),
-    h("div", { class: "two" }, h("section", {}, h("h2", { text: "Limits" }), limits.el), did),
+    h("div", { class: "two" }, h("section", {}, h("h2", { text: "Limits" }), limits.el), offloads, did),
     changes(signal, { title: "Who changed what", empty: "Nothing has been changed." }));
 
   let first = true;
@@ -72,13 +76,15 @@ export function show(main, _, signal) {
     ports.update(listeners(s));
     policy.update(Object.entries(s.policy ?? {}).sort());
     did.hidden = Object.keys(s.policy ?? {}).length === 0; // its fixed rules need no counting
+    offloads.hidden = !s.offload?.on;
+    kernel.update(relayed(s.offload));
     limits.update(Object.entries(s.limits).sort());
   });
 }
 
 // Why the kernel leaves datagrams of its flows to the sockets.
 const LEFT = {
-  proving: "as it was not trusted with the way",
+  proving: "as the way was not trusted",
   settling: "until none could overtake an earlier one",
   expired: "as their channel had ended, or this process stood still",
   merged: "that came put together",
@@ -93,27 +99,36 @@ const APART = {
   limit: "under a limit of bits per second",
   fleet: "that the fleet decides about",
   family: "between IPv4 and IPv6",
-  one_way: "to a relay without a channel back",
+  one_way: "to a relay here whose client has no channel back",
   kernel: "without a way or room",
 };
 
-// offload says what the kernel relays, or why nothing.
+// offload says in a line what the kernel relays, or why nothing.
 function offload(o) {
   if (!o?.on) return o?.reason && o.reason !== "turn.offload is off" ? "nothing: " + o.reason : "off";
   if (o.reason) return "nothing: " + o.reason;
-  const left = Object.values(o.left ?? {}).reduce((a, b) => a + b, 0);
-  const rest = Object.entries(o.left ?? {}).filter(([, n]) => n).sort((a, b) => b[1] - a[1]).map(([cause, n]) => `${count(n)} ${LEFT[cause] ?? cause}`);
-  const share = o.taken + left ? `, ${Math.floor(100 * o.taken / (o.taken + left))} % of the datagrams` + (left ? `; the sockets had ${and(rest)}` : "") : "";
-  const apart = Object.entries(o.apart ?? {}).map(([why, n]) => `; ${count(n)} channels ${APART[why] ?? why}: on the sockets`).join("") +
-    (o.waiting ? `; ${count(o.waiting)} flows without a way by Ethernet` : "");
   const all = o.interfaces ?? [];
   const on = all.filter((i) => i.modes?.length).map((i) => `${i.name} (${and(i.modes)})`);
-  const at = on.length ? ` on ${and(on)}` : all.length ? "" : ", waiting for the first channel";
-  const failed = all.flatMap((i) => Object.entries(i.failed ?? {}).map(([mode, why]) => `; not by ${mode} on ${i.name}: ${why}`)).join("");
-  const proving = (o.ways ?? []).filter((w) => w.state !== "trusted" && w.state !== "condemned")
-    .map((w) => `; ${w.in} to ${w.out} by ${w.mode}: ${w.state}`).join("");
-  if (all.length && !on.length) return `nothing${failed}${apart}`;
-  return `${count(o.flows)} flows${at}${share}${proving}${failed}${apart}`;
+  if (all.length && !on.length) return "nothing: every way has failed";
+  if (!on.length) return "waiting for the first channel";
+  const left = Object.values(o.left ?? {}).reduce((a, b) => a + b, 0);
+  return `on ${and(on)}` + (o.taken + left ? `, ${Math.floor(100 * o.taken / (o.taken + left))} % of the datagrams of its flows` : "");
+}
+
+// relayed are the rows on what it relays, and what not.
+function relayed(o) {
+  if (!o?.on) return [];
+  const some = (all, words, what) => Object.entries(all ?? {}).filter(([, n]) => n).sort((a, b) => b[1] - a[1])
+    .map(([why, n]) => [`${what}, ${words[why] ?? why}`, n]);
+  return [
+    ["Flows (each channel has two)", o.flows],
+    ["Datagrams relayed in the kernel", o.taken],
+    ...some(o.left, LEFT, "Datagrams left to the sockets"),
+    ...some(o.apart, APART, "Channels on the sockets"),
+    ...(o.waiting ? [["Flows that no Ethernet interface leads to", o.waiting]] : []),
+    ...(o.ways ?? []).map((w) => [`From ${w.in} to ${w.out} by ${w.mode}`, w.state]),
+    ...(o.interfaces ?? []).flatMap((i) => Object.entries(i.failed ?? {}).map(([mode, why]) => [`Not by ${mode} on ${i.name}`, why])),
+  ];
 }
 
 // listeners are those of a part at one address together, with the URLs that lead there.
