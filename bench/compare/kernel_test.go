@@ -35,7 +35,7 @@ func TestKernelTables(t *testing.T) {
 	if got := strings.Join(kernelTable(all)[1], "|"); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if rows := gridTable(all); len(rows) != 1+len(gridRows()) || rows[1][0] != "4 flows of 64 bytes" || rows[1][5] != "0.50" || rows[1][6] != "0.25" {
+	if rows := gridTable(all); len(rows) != 1+len(gridRows()) || rows[1][0] != "4 calls, 64 bytes" || rows[1][5] != "0.50" || rows[1][6] != "0.25" {
 		t.Errorf("%q", rows)
 	}
 	text, misses := spread(all)

@@ -18,10 +18,11 @@ kernel are tcx's here, which hands on the packet as it is, where XDP makes one o
 `
 
 const kernelGrid = `
-## By number of flows and size
+## By number of calls and size
 
-To the peer, 40 000 datagrams a second of all clients together. Each client sends its own one by one, and all are spread evenly
-in time, so that nothing but the number of flows differs: the thread is woken for nearly every datagram, by few flows as by many.
+Echo of 10 000 datagrams a second of all clients together, each of which crosses the server twice. Each client sends its own one by one, and
+all are spread evenly in time, so that nothing but the number of calls differs: the thread is woken for nearly every datagram, by few
+as by many. A call has a flow in each direction.
 
 `
 
@@ -30,8 +31,8 @@ const kernelTail = `
 
 - The ratio is that of the median in the kernel to coturn's.
 - Before each measurement of the kernel, traffic there and back flows until the kernel is trusted with the interface, and then the
-  load, until its flows have moved. What comes in one direction only goes back to the sockets once for five seconds
-  ([operations](operations.md)), a few hundred flows at a time.
+  load, until its flows have moved. What goes in one direction only is back on the sockets once for five seconds, 256 flows at a time
+  ([operations](operations.md#relaying-in-the-kernel)): thousands of such flows take minutes to move for good.
 - Where the load is a trickle, most of every figure is waking the thread and the one at the other end of the pair. That is what
   *sent back* shows there.
 - A network card costs something else: none was at hand.
