@@ -20,8 +20,9 @@ type Kernel interface {
 	Count(flow int) (datagrams, bytes uint64)
 	// Now is the clock of Settled.
 	Now() time.Duration
-	// Settling reports whether datagrams of the flow were just left to the sockets because of their order.
-	Settling(flow int) bool
+	// Settling returns those of the flows of which datagrams were just left to the sockets because of their order. It may
+	// overwrite flows.
+	Settling(flows []int) []int
 	// Settled says that the sockets have sent on everything of the flow that had arrived there at that time.
 	Settled(flow int, at time.Duration)
 }

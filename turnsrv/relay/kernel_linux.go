@@ -4,8 +4,10 @@ package relay
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,8 +30,9 @@ type kernelFlows struct {
 	paths  map[*route]*kernelPath
 	byEnd  map[*Relay]map[*kernelPath]struct{}
 	pairs  map[ends]*kernelPath // paths between relays of this server, by both
-	flows  map[*kernelFlow]struct{}
-	relays map[*Relay]int // flows by the relay whose socket they would arrive at
+	flows  map[int]*kernelFlow  // by slot
+	slots  []int                // scratch, of look
+	relays map[*Relay]int       // flows by the relay whose socket they would arrive at
 	socks  map[*udpSocket]int
 }
 
@@ -61,7 +64,7 @@ func newKernelFlows(p *Plane) *kernelFlows {
 	return &kernelFlows{
 		k: p.cfg.Kernel, plane: p, wake: make(chan struct{}, 1), paths: make(map[*route]*kernelPath),
 		byEnd: make(map[*Relay]map[*kernelPath]struct{}), pairs: make(map[ends]*kernelPath),
-		flows: make(map[*kernelFlow]struct{}), relays: make(map[*Relay]int), socks: make(map[*udpSocket]int),
+		flows: make(map[int]*kernelFlow), relays: make(map[*Relay]int), socks: make(map[*udpSocket]int),
 	}
 }
 
@@ -95,7 +98,7 @@ func (k *kernelFlows) enter(f *kernelFlow, in, out Leg) {
 	for _, p := range f.paths {
 		p.flows = append(p.flows, f)
 	}
-	k.flows[f] = struct{}{}
+	k.flows[f.slot] = f
 	k.merge(f, +1)
 	select {
 	case k.wake <- struct{}{}:
@@ -170,7 +173,7 @@ func (k *kernelFlows) end(p *kernelPath) {
 			m.datagrams.Add(datagrams)
 			m.bytes.Add(bytes)
 		}
-		delete(k.flows, f)
+		delete(k.flows, f.slot)
 		k.merge(f, -1)
 	}
 	for _, f := range p.flows {
@@ -284,25 +287,23 @@ func (k *kernelFlows) none() bool {
 func (k *kernelFlows) look() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var flows []*kernelFlow
-	var fds []unix.PollFd
-	for f := range k.flows {
-		if k.k.Settling(f.slot) {
-			flows = append(flows, f)
-			fds = append(fds, unix.PollFd{Fd: int32(f.fd()), Events: unix.POLLIN})
-		}
-	}
-	if was := k.now.Swap(len(flows) > 0); !was || len(flows) == 0 {
+	k.slots = slices.AppendSeq(k.slots[:0], maps.Keys(k.flows))
+	settling := k.k.Settling(k.slots)
+	if was := k.now.Swap(len(settling) > 0); !was || len(settling) == 0 {
 		return // from now on, lanes are left in order
+	}
+	fds := make([]unix.PollFd, len(settling))
+	for i, slot := range settling {
+		fds[i] = unix.PollFd{Fd: int32(k.flows[slot].fd()), Events: unix.POLLIN}
 	}
 	at := k.k.Now()
 	if _, err := unix.Poll(fds, 0); err != nil {
 		return
 	}
 	k.plane.gate.wait()
-	for i, f := range flows {
+	for i, slot := range settling {
 		if fds[i].Revents == 0 {
-			k.k.Settled(f.slot, at)
+			k.k.Settled(slot, at)
 		}
 	}
 }

@@ -211,14 +211,17 @@ func (k *Kernel) count(slot int) (datagrams, bytes uint64) {
 }
 
 // Settling implements [relay.Kernel].
-func (k *Kernel) Settling(slot int) bool {
+func (k *Kernel) Settling(slots []int) []int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.closed || !k.flows[slot].placed || k.flows[slot].held {
-		return false
+	if k.closed {
+		return nil
 	}
-	s := &k.states[slot] // what is settled needs no more
-	return atomic.LoadUint32(&s.Taken) == 0 && atomic.LoadUint64(&s.Settled) <= atomic.LoadUint64(&s.Last)+queued
+	return slices.DeleteFunc(slots, func(slot int) bool {
+		f, s := k.flows[slot], &k.states[slot]
+		// What is settled needs no more.
+		return !f.placed || f.held || atomic.LoadUint32(&s.Taken) != 0 || atomic.LoadUint64(&s.Settled) > atomic.LoadUint64(&s.Last)+queued
+	})
 }
 
 // Settled implements [relay.Kernel].

@@ -34,7 +34,7 @@ func (*Kernel) Leave(int) (datagrams, bytes uint64) { return 0, 0 }
 func (*Kernel) Count(int) (datagrams, bytes uint64) { return 0, 0 }
 
 // Settling implements [relay.Kernel].
-func (*Kernel) Settling(int) bool { return false }
+func (*Kernel) Settling([]int) []int { return nil }
 
 // Settled implements [relay.Kernel].
 func (*Kernel) Settled(int, time.Duration) {}

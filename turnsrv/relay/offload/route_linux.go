@@ -32,6 +32,26 @@ type router struct {
 	fd     int
 	seq    uint32
 	answer [16 << 10]byte
+	known  map[[2]netip.Addr]found // while many flows are looked at one after the other; else nil
+}
+
+// found is what was found between two addresses.
+type found struct {
+	route
+	error
+}
+
+// remember has answers kept until [router.forget]: flows between the same two addresses need them again and again.
+func (r *router) remember() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known = make(map[[2]netip.Addr]found)
+}
+
+func (r *router) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known = nil
 }
 
 func newRouter() (*router, error) {
@@ -87,6 +107,18 @@ func (r *router) ask(kind, answer, flags uint16, body []byte) ([]byte, error) {
 func (r *router) find(from, to netip.Addr) (route, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	pair := [2]netip.Addr{from, to}
+	if f, ok := r.known[pair]; ok {
+		return f.route, f.error
+	}
+	out, err := r.look(from, to)
+	if r.known != nil {
+		r.known[pair] = found{out, err}
+	}
+	return out, err
+}
+
+func (r *router) look(from, to netip.Addr) (route, error) {
 	b := make([]byte, unix.SizeofRtMsg, 64)
 	b[0], b[1], b[2] = family(to), byte(to.BitLen()), byte(from.BitLen())
 	b = attribute(b, unix.RTA_DST, to.AsSlice())

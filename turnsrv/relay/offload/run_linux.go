@@ -109,6 +109,8 @@ func (k *Kernel) follow() {
 	if err := k.refresh(); err != nil {
 		return // the next look may fare better; until then routes are as they were
 	}
+	k.router.remember()
+	defer k.router.forget()
 	for slot := range k.flows {
 		k.again(slot)
 	}
