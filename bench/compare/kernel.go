@@ -143,9 +143,9 @@ func gridTable(all []outcome) [][]string {
 	return rows
 }
 
-// spread says how much more the most calls cost than the fewest, and by how many sizes that is too much.
+// spread says how much more the most calls cost than the fewest, and than some, and by how many sizes the first is too much.
 func spread(all []outcome) (text string, misses int) {
-	times := func(size int, of func(outcome) sample) float64 {
+	times := func(size, fewer int, of func(outcome) sample) float64 {
 		cost := func(flows int) float64 {
 			for _, o := range all {
 				if o.row == gridKey(flows, size) {
@@ -154,20 +154,27 @@ func spread(all []outcome) (text string, misses int) {
 			}
 			return sample(nil).median()
 		}
-		return cost(gridFlows[len(gridFlows)-1]) / cost(gridFlows[0])
+		return cost(gridFlows[len(gridFlows)-1]) / cost(fewer)
 	}
-	var ours, floor []string
+	list := func(fewer int, of func(outcome) sample) string {
+		var all []string
+		for _, size := range gridSizes {
+			all = append(all, number(times(size, fewer, of), 2))
+		}
+		return strings.Join(all, ", ")
+	}
+	ours, floor := func(o outcome) sample { return o.ours }, func(o outcome) sample { return o.floor }
 	for _, size := range gridSizes {
-		v := times(size, func(o outcome) sample { return o.ours })
+		v := times(size, gridFlows[0], ours)
 		if v != v { // not measured
 			return "", 0
 		}
 		if v > gridSpread {
 			misses++
 		}
-		ours = append(ours, fmt.Sprintf("%.2f times at %d bytes", v, size))
-		floor = append(floor, number(times(size, func(o outcome) sample { return o.floor }), 2))
 	}
-	return fmt.Sprintf("In the kernel a datagram costs among %d calls %s what it costs among %d (must %.1f); of what is only sent back, %s times.",
-		gridFlows[len(gridFlows)-1], strings.Join(ours, ", "), gridFlows[0], gridSpread, strings.Join(floor, ", ")), misses
+	few, some := gridFlows[0], gridFlows[1]
+	return fmt.Sprintf("Among %s calls a datagram costs in the kernel, by size, %s times what it costs among %d (must %.1f), and %s times what it costs among %d. "+
+		"What is only sent back: %s times, and %s times.", number(float64(gridFlows[len(gridFlows)-1]), 0), list(few, ours), few, gridSpread, list(some, ours), some,
+		list(few, floor), list(some, floor)), misses
 }
