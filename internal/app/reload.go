@@ -102,10 +102,13 @@ func (r *Reloader) reload(ctx context.Context, a *App, asked bool) bool {
 	}
 	changed := config.Changed(old, next)
 	a.noteReload(asked, changed, nil)
-	if len(changed) > 0 {
+	switch {
+	case len(changed) > 0:
 		log.Info("the changed configuration holds", "keys", changed)
 		a.nodes.Tell(nodes.KindReloaded, "a changed configuration holds: "+strings.Join(changed, ", "))
-	} else if len(stays) == 0 {
+	case len(stays) > 0:
+		log.Info("the changed configuration holds: until a restart it changes nothing")
+	default:
 		log.Info("the changed configuration holds: it changes no setting that is in use")
 	}
 	return true

@@ -411,7 +411,7 @@ func TestReloadSaysWhatChanged(t *testing.T) {
 		t.Errorf("%s\nlacks %s", last(), want)
 	}
 	s.reloadTo("drain_timeout = '7s'\n[turn]\nrealm = 'other'\n[turn.limits]\nallocations = 5\n")
-	if want := "it changes no setting that is in use"; !strings.Contains(last(), want) {
+	if want := "until a restart it changes nothing"; !strings.Contains(last(), want) {
 		t.Errorf("%s\nlacks %s", last(), want)
 	}
 	const unwise = "turn.peers.allow has 0.0.0.0/0"
@@ -420,5 +420,8 @@ func TestReloadSaysWhatChanged(t *testing.T) {
 	}
 	if n := strings.Count(s.log.String(), unwise); n != 1 {
 		t.Errorf("%d times %q in\n%s", n, unwise, s.log.String())
+	}
+	if want := "it changes no setting that is in use"; !strings.Contains(last(), want) {
+		t.Errorf("%s\nlacks %s", last(), want)
 	}
 }
