@@ -80,6 +80,15 @@ func (a *answers) HandleSTUN(src relay.Source, _ []byte) {
 	src.Send(binary.BigEndian.AppendUint64(nil, a.kernel.Report().Taken))
 }
 
+// apart are a client and a peer, each in a namespace of its own.
+func apart(t *testing.T) (c, p *endpoint) {
+	t.Helper()
+	clients, peers := newSpace(t), newSpace(t)
+	joined(t, "c4", 14, clients)
+	joined(t, "p4", 24, peers)
+	return clients.endpoint(address(4, 14, 1)), peers.endpoint(address(4, 24, 1))
+}
+
 // newProcess starts one: this test once more, which is to call serve. It has the namespaces of this process, but for those of
 // its own that are told (syscall.CLONE_NEWNS and so on).
 func newProcess(t *testing.T, peer netip.AddrPort, own uintptr) *process {
@@ -141,10 +150,7 @@ func TestProcessStopsAndDies(t *testing.T) {
 	if !alone(t, true) {
 		return
 	}
-	clients, peers := newSpace(t), newSpace(t)
-	joined(t, "c4", 14, clients)
-	joined(t, "p4", 24, peers)
-	c, p := clients.endpoint(address(4, 14, 1)), peers.endpoint(address(4, 24, 1))
+	c, p := apart(t)
 	s := newProcess(t, p.addr, 0)
 	data := bytes.Repeat([]byte{1}, 100)
 	arrives := func(within time.Duration) bool {
@@ -216,10 +222,7 @@ func TestWithoutBTF(t *testing.T) {
 	if !alone(t, true) {
 		return
 	}
-	clients, peers := newSpace(t), newSpace(t)
-	joined(t, "c4", 14, clients)
-	joined(t, "p4", 24, peers)
-	c, p := clients.endpoint(address(4, 14, 1)), peers.endpoint(address(4, 24, 1))
+	c, p := apart(t)
 	s := newProcess(t, p.addr, syscall.CLONE_NEWNS)
 	was, data := s.taken(t, c), random(100)
 	await(t, "the kernel relays", func() bool {

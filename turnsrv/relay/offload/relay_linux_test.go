@@ -51,6 +51,13 @@ func (w *world) said(text string) int {
 	return strings.Count(w.log.String(), text)
 }
 
+// trust has every way trusted from the beginning.
+func (w *world) trust() {
+	w.kernel.mu.Lock()
+	w.kernel.lenient = true
+	w.kernel.mu.Unlock()
+}
+
 func (w *world) HandleSTUN(src relay.Source, msg []byte) {
 	w.mu.Lock()
 	w.seen[src.Client], w.last = src, src
@@ -66,9 +73,7 @@ const auto = numWays
 func newWorld(t *testing.T, family int, v Way, change ...func(*world) func(*relay.Config)) *world {
 	t.Helper()
 	w := newProvingWorld(t, family, v, change...)
-	w.kernel.mu.Lock()
-	w.kernel.lenient = true
-	w.kernel.mu.Unlock()
+	w.trust()
 	return w
 }
 

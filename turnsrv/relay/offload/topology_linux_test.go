@@ -170,9 +170,7 @@ func TestNarrowPath(t *testing.T) {
 			w.peer.Run(fmt.Sprintf("ip -%d route add default via %s", family, near))
 			w.peerAt = far
 			w.start(t, netip.AddrPortFrom(address(family, 10+family, 2), 0), relay.Family{Bind: address(family, 20+family, 2)})
-			w.kernel.mu.Lock()
-			w.kernel.lenient = true
-			w.kernel.mu.Unlock()
+			w.trust()
 			c, p := w.client(), w.far()
 			c.bind(0x4000, p.addr, relay.ScopeAny)
 			up, down := c.up(0x4000, p), c.down(0x4000, p)
@@ -218,9 +216,7 @@ func TestFullTable(t *testing.T) {
 	joined(t, "c4", 14, w.clients)
 	joined(t, "p4", 24, w.peer)
 	w.start(t, netip.AddrPortFrom(address(4, 14, 2), 0), relay.Family{Bind: address(4, 24, 2)})
-	w.kernel.mu.Lock()
-	w.kernel.lenient = true
-	w.kernel.mu.Unlock()
+	w.trust()
 	var clients []*client
 	p := w.far()
 	for range 4 {
