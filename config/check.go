@@ -36,12 +36,14 @@ func (l *loader) contradictions() {
 
 // checkOffload finds limits under which "require" could not be kept: the kernel knows none.
 func (l *loader) checkOffload() {
-	for key, of := range map[string]func(*Limits) int64{
-		"turn.limits.bits_per_second":       func(m *Limits) int64 { return m.BitsPerSecond },
-		"turn.limits.total_bits_per_second": func(m *Limits) int64 { return m.TotalBitsPerSecond },
-	} {
-		if l.good("turn.offload", key) && l.cfg.Turn.Offload == "require" && of(&l.cfg.Turn.Limits) != 0 {
-			l.failf("turn.offload", "is \"require\", and %s is set, which the sockets alone keep to: remove one of them, or set \"auto\"", key)
+	const offload = "turn.offload"
+	c := l.cfg.Turn
+	for _, limit := range []struct {
+		key string
+		set bool
+	}{{"turn.limits.bits_per_second", c.Limits.BitsPerSecond != 0}, {"turn.limits.total_bits_per_second", c.Limits.TotalBitsPerSecond != 0}} {
+		if l.good(offload, limit.key) && c.Offload == "require" && limit.set {
+			l.failf(offload, "is \"require\", and %s is set, which the sockets alone keep to: remove one of them, or set \"auto\"", limit.key)
 		}
 	}
 }

@@ -122,8 +122,9 @@ func explain(err error) error {
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	case refused(err):
 		var n unix.Utsname
-		if unix.Uname(&n) == nil && tooOld(unix.ByteSliceToString(n.Release[:])) {
-			return fmt.Errorf("%w, and this is %s", ErrUnsupported, unix.ByteSliceToString(n.Release[:])) // its verifier says nothing of use
+		_ = unix.Uname(&n) // without a release it is not too old
+		if release := unix.ByteSliceToString(n.Release[:]); tooOld(release) {
+			return fmt.Errorf("%w, and this is %s", ErrUnsupported, release) // its verifier says nothing of use
 		}
 		return err
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
