@@ -2,7 +2,7 @@
 # Files stay short: 400 lines, tests 600.
 set -eu
 cd "$(dirname "$0")/.."
-git ls-files -co --exclude-standard '*.go' | while read -r f; do
+git ls-files -co --exclude-standard '*.go' '*.c' '*.h' | while read -r f; do
 	[ -f "$f" ] || continue
 	most=400
 	case $f in *_test.go) most=600 ;; esac

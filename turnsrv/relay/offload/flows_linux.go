@@ -3,9 +3,9 @@
 package offload
 
 import (
+	"encoding/binary"
 	"errors"
 	"net/netip"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -87,7 +87,7 @@ func (k *Kernel) place(slot int, f *flow) error {
 		k.unplace(f)
 		return err
 	}
-	v := programFlow{Slot: uint32(slot), Expires: f.expires, Interface: uint32(r.index), Mtu: uint16(min(r.mtu, 65535))}
+	v := programFlow{Expires: f.expires, Interface: uint32(r.index), Mtu: uint16(min(r.mtu, 65535))}
 	if err := k.choose(slot, f, r, &v); err != nil {
 		k.unplace(f)
 		return err
@@ -95,25 +95,21 @@ func (k *Kernel) place(slot int, f *flow) error {
 	k.assign(f, k.proven(passage{k.net.byAddr[f.in.To.Addr()], r.index, Way(v.Way)}))
 	v.Src.W, v.Dst.W, v.Hop.W = words(f.out.From.Addr()), words(f.out.To.Addr()), words(r.hop)
 	v.Sport, v.Dport, v.Channel = big(f.out.From.Port()), big(f.out.To.Port()), big(f.out.Channel)
-	if f.placed && v == f.value {
-		return nil
-	}
-	if f.placed && v.Way != f.value.Way {
-		k.unplace(f) // the new way is not to overtake the old one: the flow begins with the sockets again
-	}
-	flags := ebpf.UpdateExist
-	if !f.placed {
-		flags = ebpf.UpdateNoExist
-		s := &k.states[slot]
-		atomic.StoreUint64(&s.Settled, 0)
-		atomic.StoreUint64(&s.Last, now())
-		atomic.StoreUint64(&s.Passed, 0)
-		for _, n := range []*uint32{&s.Taken, &s.Requests, &s.Answers, &s.Asked} {
-			atomic.StoreUint32(n, 0)
+	k.sums(f, &v)
+	return k.put(slot, f, v)
+}
+
+// put makes v what the table says of a flow. If more than its time is new, the flow begins with the sockets again.
+func (k *Kernel) put(slot int, f *flow, v programFlow) error {
+	if f.placed {
+		atomic.StoreUint64(&k.table.records[slot].Flow.Expires, v.Expires)
+		if f.value.Expires = v.Expires; v == f.value {
+			return nil
 		}
 	}
-	if err := k.objects.Flows.Update(&f.key, &v, flags); err != nil {
-		k.unplace(f)
+	fresh := !f.placed || v.Way != f.value.Way
+	k.unplace(f)
+	if err := k.table.insert(slot, &f.key, &v, fresh); err != nil {
 		return err
 	}
 	f.value, f.placed = v, true
@@ -122,9 +118,37 @@ func (k *Kernel) place(slot int, f *flow) error {
 
 func (k *Kernel) unplace(f *flow) {
 	if f.placed {
-		_ = k.objects.Flows.Delete(&f.key)
+		k.table.remove(f.slot)
 		f.placed = false
 	}
+}
+
+// sums sets what the program needs to know of the constant part of checksums (RFC 1071).
+func (k *Kernel) sums(f *flow, v *programFlow) {
+	addresses := onesSum(0, f.in.From.Addr().AsSlice(), f.in.To.Addr().AsSlice())
+	from := onesSum(addresses, words16(f.key.Sport, f.key.Dport, f.key.Channel))
+	to := onesSum(0, f.out.From.Addr().AsSlice(), f.out.To.Addr().AsSlice(), words16(v.Sport, v.Dport, v.Channel))
+	v.Pseudo, v.Change = addresses, onesSum(to, words16(^from))
+}
+
+// onesSum adds 16-bit words of memory in one's complement.
+func onesSum(s uint16, all ...[]byte) uint16 {
+	n := uint32(s)
+	for _, b := range all {
+		for ; len(b) >= 2; b = b[2:] {
+			n += uint32(binary.NativeEndian.Uint16(b))
+		}
+	}
+	n = n&0xffff + n>>16
+	return uint16(n + n>>16)
+}
+
+// words16 are words as they are in memory.
+func words16(all ...uint16) (b []byte) {
+	for _, w := range all {
+		b = binary.NativeEndian.AppendUint16(b, w)
+	}
+	return b
 }
 
 // route is how a flow leaves.
@@ -167,29 +191,12 @@ func (k *Kernel) Leave(slot int) (datagrams, bytes uint64) {
 	}
 	k.unplace(k.flows[slot])
 	k.depart(slot, k.flows[slot])
-	k.wait()
+	k.table.wait()
 	datagrams, bytes = k.count(slot)
-	for at := slot; at < len(k.cells); at += len(k.flows) {
-		k.cells[at] = programCell{}
-	}
 	k.part(k.flows[slot])
 	k.flows[slot] = nil
 	k.free = append(k.free, slot)
 	return datagrams, bytes
-}
-
-// wait returns when every run of the program that may have seen the table as it was has ended. That is a matter of
-// microseconds, and no more than a few milliseconds if an interrupt takes its time.
-func (k *Kernel) wait() {
-	end := time.Now().Add(20 * time.Millisecond)
-	for i := range k.cpus {
-		for entered := atomic.LoadUint64(&k.cpus[i].Entered); atomic.LoadUint64(&k.cpus[i].Left) < entered; {
-			if time.Now().After(end) {
-				return
-			}
-			runtime.Gosched()
-		}
-	}
 }
 
 // Count implements [relay.Kernel].
@@ -203,11 +210,8 @@ func (k *Kernel) Count(slot int) (datagrams, bytes uint64) {
 }
 
 func (k *Kernel) count(slot int) (datagrams, bytes uint64) {
-	for at := slot; at < len(k.cells); at += len(k.flows) {
-		datagrams += atomic.LoadUint64(&k.cells[at].Datagrams)
-		bytes += atomic.LoadUint64(&k.cells[at].Bytes)
-	}
-	return datagrams, bytes
+	s := &k.table.records[slot].State
+	return atomic.LoadUint64(&s.Datagrams), atomic.LoadUint64(&s.Bytes)
 }
 
 // Settling implements [relay.Kernel].
@@ -218,7 +222,7 @@ func (k *Kernel) Settling(slots []int) []int {
 		return nil
 	}
 	return slices.DeleteFunc(slots, func(slot int) bool {
-		f, s := k.flows[slot], &k.states[slot]
+		f, s := k.flows[slot], &k.table.records[slot].State
 		// What is settled needs no more.
 		return !f.placed || f.held || atomic.LoadUint32(&s.Taken) != 0 || atomic.LoadUint64(&s.Settled) > atomic.LoadUint64(&s.Last)+queued
 	})
@@ -229,7 +233,7 @@ func (k *Kernel) Settled(slot int, at time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.closed {
-		atomic.StoreUint64(&k.states[slot].Settled, uint64(at))
+		atomic.StoreUint64(&k.table.records[slot].State.Settled, uint64(at))
 	}
 }
 

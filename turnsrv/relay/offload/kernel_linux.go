@@ -21,7 +21,6 @@ import (
 
 const (
 	defaultFlows = 32768
-	maxCells     = 4 << 20 // 64 MB
 	// least6 is what every path of IPv6 takes, in bytes (RFC 8200 §5). What is longer goes by the sockets, which are told how
 	// much their path takes, and send fragments.
 	least6 = 1280
@@ -39,10 +38,7 @@ type Kernel struct {
 	ways    []Way    // in the order in which they are taken
 	forced  bool     // they are the configuration's
 	mapped  [][]byte
-	cells   []programCell // by CPU and slot
-	states  []programState
-	cpus    []programCpu
-	alive   *uint64
+	table   table
 
 	mu     sync.Mutex
 	closed bool
@@ -97,7 +93,7 @@ func New(cfg Config) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("count the processors: %w", err)
 	}
-	n = min(n, maxCells/cpus)
+	n = min(n, slotMask-1)
 	err = k.load(n, cpus)
 	for _, f := range []func() error{k.refresh, k.try} {
 		if err == nil {
@@ -185,33 +181,26 @@ func (k *Kernel) load(slots, cpus int) error {
 	if err != nil {
 		return err
 	}
-	for name, n := range map[string]int{programMapFlows: slots, programMapStates: slots, programMapCells: slots * cpus, programMapCpus: cpus} {
+	for name, n := range map[string]int{programMapRecords: slots, programMapBuckets: bucketsFor(slots), programMapCpus: cpus} {
 		spec.Maps[name].MaxEntries = uint32(n)
-	}
-	if err := spec.Variables[programVarSlots].Set(uint32(slots)); err != nil {
-		return err
 	}
 	if err := spec.LoadAndAssign(&k.objects, nil); err != nil {
 		return fmt.Errorf("load the program: %w", err)
 	}
-	var alive []uint64
 	if k.router, err = newRouter(); err == nil {
 		k.news, err = openNews()
 	}
 	if err == nil {
-		k.cells, err = mapped[programCell](k, k.objects.Cells)
+		k.table.records, err = mapped[programRecord](k, k.objects.Records)
 	}
 	if err == nil {
-		k.states, err = mapped[programState](k, k.objects.States)
+		k.table.buckets, err = mapped[programBucket](k, k.objects.Buckets)
 	}
 	if err == nil {
-		k.cpus, err = mapped[programCpu](k, k.objects.Cpus)
+		k.table.cpus, err = mapped[programCpu](k, k.objects.Cpus)
 	}
 	if err == nil {
-		alive, err = mapped[uint64](k, k.objects.Alive)
-	}
-	if err == nil {
-		k.alive = &alive[0]
+		k.table.begin()
 	}
 	return err
 }
@@ -281,8 +270,8 @@ func (k *Kernel) Report() Report {
 			out.Waiting++
 		}
 	}
-	for i := range k.cpus {
-		c := &k.cpus[i].Causes
+	for i := range k.table.cpus {
+		c := &k.table.cpus[i].Causes
 		out.Taken += atomic.LoadUint64(&c[0])
 		for j := range out.Left {
 			out.Left[j] += atomic.LoadUint64(&c[1+j])

@@ -13,23 +13,33 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-type programCell struct {
-	_         structs.HostLayout
-	Datagrams uint64
-	Bytes     uint64
+type programBucket struct {
+	_       structs.HostLayout
+	Entries [16]uint32
 }
 
 type programCpu struct {
 	_       structs.HostLayout
 	Entered uint64
 	Left    uint64
+	Alive   uint64
+	Seed    uint64
+	Mask    uint32
+	Unused  uint32
 	Causes  [8]uint64
-	Pad     [6]uint64
+	Pad     [3]uint64
 }
 
 type programFlow struct {
-	_   structs.HostLayout
-	Src struct {
+	_         structs.HostLayout
+	Expires   uint64
+	Interface uint32
+	Channel   uint16
+	Mtu       uint16
+	Pseudo    uint16
+	Change    uint16
+	Way       uint32
+	Src       struct {
 		_ structs.HostLayout
 		W [4]uint32
 	}
@@ -41,16 +51,10 @@ type programFlow struct {
 		_ structs.HostLayout
 		W [4]uint32
 	}
-	Sport     uint16
-	Dport     uint16
-	Channel   uint16
-	Mtu       uint16
-	Interface uint32
-	Slot      uint32
-	Expires   uint64
-	There     [3]uint16
-	Here      [3]uint16
-	Way       uint32
+	Sport uint16
+	Dport uint16
+	There [3]uint16
+	Here  [3]uint16
 }
 
 type programKey struct {
@@ -69,35 +73,38 @@ type programKey struct {
 	Family  uint16
 }
 
+type programRecord struct {
+	_     structs.HostLayout
+	Key   programKey
+	Flow  programFlow
+	State programState
+}
+
 type programState struct {
-	_        structs.HostLayout
-	Last     uint64
-	Settled  uint64
-	Passed   uint64
-	Taken    uint32
-	Held     uint32
-	Requests uint32
-	Answers  uint32
-	Asked    uint32
-	Pad      [5]uint32
+	_         structs.HostLayout
+	Last      uint64
+	Settled   uint64
+	Passed    uint64
+	Datagrams uint64
+	Bytes     uint64
+	Taken     uint32
+	Held      uint32
+	Requests  uint32
+	Answers   uint32
+	Asked     uint32
+	Pad       uint32
 }
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	programMapAlive    = "alive"
-	programMapCells    = "cells"
+	programMapBuckets  = "buckets"
 	programMapChunks   = "chunks"
 	programMapCpus     = "cpus"
-	programMapFlows    = "flows"
-	programMapStates   = "states"
+	programMapRecords  = "records"
 	programProgTurn    = "turn"
 	programProgTurnXdp = "turn_xdp"
-	programVarGrace    = "grace"
-	programVarQueued   = "queued"
-	programVarQuiet    = "quiet"
-	programVarSlots    = "slots"
 )
 
 // loadProgram returns the embedded CollectionSpec for program.
@@ -150,22 +157,16 @@ type programProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programMapSpecs struct {
-	Alive  *ebpf.MapSpec `ebpf:"alive"`
-	Cells  *ebpf.MapSpec `ebpf:"cells"`
-	Chunks *ebpf.MapSpec `ebpf:"chunks"`
-	Cpus   *ebpf.MapSpec `ebpf:"cpus"`
-	Flows  *ebpf.MapSpec `ebpf:"flows"`
-	States *ebpf.MapSpec `ebpf:"states"`
+	Buckets *ebpf.MapSpec `ebpf:"buckets"`
+	Chunks  *ebpf.MapSpec `ebpf:"chunks"`
+	Cpus    *ebpf.MapSpec `ebpf:"cpus"`
+	Records *ebpf.MapSpec `ebpf:"records"`
 }
 
 // programVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programVariableSpecs struct {
-	Grace  *ebpf.VariableSpec `ebpf:"grace"`
-	Queued *ebpf.VariableSpec `ebpf:"queued"`
-	Quiet  *ebpf.VariableSpec `ebpf:"quiet"`
-	Slots  *ebpf.VariableSpec `ebpf:"slots"`
 }
 
 // programObjects contains all objects after they have been loaded into the kernel.
@@ -188,22 +189,18 @@ func (o *programObjects) Close() error {
 //
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programMaps struct {
-	Alive  *ebpf.Map `ebpf:"alive"`
-	Cells  *ebpf.Map `ebpf:"cells"`
-	Chunks *ebpf.Map `ebpf:"chunks"`
-	Cpus   *ebpf.Map `ebpf:"cpus"`
-	Flows  *ebpf.Map `ebpf:"flows"`
-	States *ebpf.Map `ebpf:"states"`
+	Buckets *ebpf.Map `ebpf:"buckets"`
+	Chunks  *ebpf.Map `ebpf:"chunks"`
+	Cpus    *ebpf.Map `ebpf:"cpus"`
+	Records *ebpf.Map `ebpf:"records"`
 }
 
 func (m *programMaps) Close() error {
 	return _ProgramClose(
-		m.Alive,
-		m.Cells,
+		m.Buckets,
 		m.Chunks,
 		m.Cpus,
-		m.Flows,
-		m.States,
+		m.Records,
 	)
 }
 
@@ -211,10 +208,6 @@ func (m *programMaps) Close() error {
 //
 // It can be passed to loadProgramObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programVariables struct {
-	Grace  *ebpf.Variable `ebpf:"grace"`
-	Queued *ebpf.Variable `ebpf:"queued"`
-	Quiet  *ebpf.Variable `ebpf:"quiet"`
-	Slots  *ebpf.Variable `ebpf:"slots"`
 }
 
 // programPrograms contains all programs after they have been loaded into the kernel.

@@ -81,7 +81,7 @@ func testAgainstModel(t *testing.T, v Way) {
 		if !ok || !k.flows[slot].placed {
 			t.Fatalf("the table does not take %v", in)
 		}
-		k.states[slot].Taken = 1
+		k.table.records[slot].State.Taken = 1
 		m[in] = out
 		legs = append(legs, in)
 	}
@@ -118,8 +118,8 @@ func testAgainstModel(t *testing.T, v Way) {
 		if err != nil {
 			continue // the kernel takes no frame as short as that, or of that kind
 		}
-		for s := range k.states {
-			k.states[s].Taken = 1
+		for s := range k.table.records {
+			k.table.records[s].State.Taken = 1
 		}
 		parsed, good, none, ok := parseFrame(b, mine, 1)
 		var want frame

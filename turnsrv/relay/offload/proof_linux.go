@@ -82,7 +82,7 @@ func (k *Kernel) settle(f *flow) {
 	if f.held {
 		held = 1
 	}
-	if s := &k.states[f.slot]; atomic.LoadUint32(&s.Held) != held {
+	if s := &k.table.records[f.slot].State; atomic.LoadUint32(&s.Held) != held {
 		atomic.StoreUint32(&s.Held, held)
 	}
 }
@@ -126,7 +126,7 @@ func (k *Kernel) consider(f *flow, now uint64) {
 	if b == nil || !b.placed || f.watched || b.watched || f.apart || b.apart {
 		return
 	}
-	s, o := &k.states[f.slot], &k.states[b.slot]
+	s, o := &k.table.records[f.slot].State, &k.table.records[b.slot].State
 	u, v := f.proof, b.proof
 	switch {
 	case u.trust == trusted && v.trust == trusted:

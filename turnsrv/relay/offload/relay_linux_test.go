@@ -170,9 +170,17 @@ func (w *world) far() *endpoint {
 
 // entries counts those of the kernel's table.
 func (w *world) entries() (n int) {
-	var k programKey
-	var v programFlow
-	for i := w.kernel.objects.Flows.Iterate(); i.Next(&k, &v); n++ {
+	w.kernel.mu.Lock()
+	defer w.kernel.mu.Unlock()
+	for _, b := range w.kernel.table.buckets {
+		for _, e := range b.Entries {
+			if e != 0 {
+				n++
+			}
+		}
+	}
+	if n != w.kernel.table.entries {
+		w.Errorf("%d entries, %d by the table's own account", n, w.kernel.table.entries)
 	}
 	return n
 }

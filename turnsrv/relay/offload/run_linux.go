@@ -14,7 +14,7 @@ import (
 const (
 	// beatEvery is how often the process gives a sign of life, of which the program waits a second for one, and looks for flows
 	// to watch; proveEvery is how often it looks at those that it watches. An idle machine pays for each time.
-	beatEvery  = 250 * time.Millisecond
+	beatEvery  = 400 * time.Millisecond
 	proveEvery = 100 * time.Millisecond
 	// lookEvery is for what the kernel does not tell of, such as another MTU.
 	lookEvery = 5 * time.Second
@@ -74,8 +74,11 @@ func (k *Kernel) Run(ctx context.Context) error {
 }
 
 func (k *Kernel) beat() {
-	if !k.closed {
-		atomic.StoreUint64(k.alive, now())
+	if k.closed {
+		return
+	}
+	for i, at := 0, now(); i < len(k.table.cpus); i++ {
+		atomic.StoreUint64(&k.table.cpus[i].Alive, at)
 	}
 }
 

@@ -83,7 +83,7 @@ type sample struct {
 func (s sample) all() uint64 { return s.datagrams + s.passed }
 
 func (k *Kernel) sample(f *flow) (s sample) {
-	at := &k.states[f.slot]
+	at := &k.table.records[f.slot].State
 	s.datagrams, _ = k.count(f.slot)
 	s.passed = atomic.LoadUint64(&at.Passed)
 	s.requests, s.answers, s.relays = atomic.LoadUint32(&at.Requests), atomic.LoadUint32(&at.Answers), atomic.LoadUint32(&at.Asked)

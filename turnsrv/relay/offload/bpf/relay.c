@@ -19,110 +19,31 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "sum.h"
+#include "table.h"
+
 #define NEXT (xdp ? XDP_PASS : -1) // TCX_NEXT: to other programs, then to the sockets
 #define HEADER 4
 #define IN4 2 // AF_INET
 #define IN6 10 // AF_INET6
 #define FRAGMENT 0x3fff
 
-// What became of the datagrams of flows, and of those that could not be looked up.
-enum { TAKEN, SETTLING, EXPIRED, MERGED, LONG, ODD, FAILED, PROVING, CAUSES };
-
-struct address { __u32 w[4]; }; // IPv4: the first word, the rest 0
-
-struct key { // of a datagram as it arrives
-	struct address src, dst;
-	__be16 sport, dport;
-	__be16 channel; // 0: no ChannelData
-	__u16 family;
-};
-
-struct flow { // of a datagram as it leaves
-	struct address src, dst, hop; // hop: the neighbour to which it goes
-	__be16 sport, dport;
-	__be16 channel; // 0: no ChannelData
-	__u16 mtu;
-	__u32 interface;
-	__u32 slot;
-	__u64 expires; // bpf_ktime_get_ns
-	__u16 there[3], here[3]; // of XDP: the neighbour's station, the interface's own
-	__u32 way;
-};
-
-enum { TCX, NATIVE, GENERIC }; // ways of flows
-
-struct cell { __u64 datagrams, bytes; }; // of one CPU, payload without header
-
-struct state { // of a flow
-	__u64 last; // when a datagram was passed to the sockets
-	__u64 settled; // until when the sockets have sent on all that they were passed; user space writes it
-	__u64 passed;
-	__u32 taken; // the kernel relays the flow
-	__u32 held; // the sockets are to have all of it; user space writes it
-	__u32 requests, answers; // STUN's Binding (RFC 8489), by which ICE asks whether the other end lives
-	__u32 asked; // of the requests, those that the kernel relayed
-	__u32 pad[5]; // to a whole cache line
-};
-
-struct cpu {
-	__u64 entered, left; // runs of the program that have begun and ended
-	__u64 causes[CAUSES];
-	__u64 pad[6]; // to whole cache lines
-};
-
-struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, struct key); __type(value, struct flow); __uint(max_entries, 1); } flows SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, struct cell); __uint(max_entries, 1); } cells SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, struct state); __uint(max_entries, 1); } states SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, struct cpu); __uint(max_entries, 1); } cpus SEC(".maps");
-struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(map_flags, BPF_F_MMAPABLE); __type(key, __u32); __type(value, __u64); __uint(max_entries, 1); } alive SEC(".maps");
-
-volatile const __u32 slots = 1;
-volatile const __u64 grace = 1000000000; // how old the sign of life of user space may be, ns
-volatile const __u64 quiet = 50000000; // after as long without a datagram the sockets have none left, ns
-volatile const __u64 queued = 20000; // how long a datagram may be on its way to its socket, ns
-
-struct sum { // what of a datagram its checksum covers and relaying changes
-	struct address src, dst;
-	__be16 sport, dport, length, length2;
-	__be16 channel, size;
-	__be32 pad;
-};
+#define GRACE 1000000000ull // how old the sign of life of user space may be, ns
+#define QUIET 50000000ull // after as long without a datagram the sockets have none left, ns
+#define QUEUED 20000ull // how long a datagram may be on its way to its socket, ns
 
 struct parsed {
 	__u32 frame; // bytes that there are
-	__u16 station[3]; // to which it was sent
 	__u32 iph; // bytes of the IP header
 	__u32 payload; // bytes behind the UDP header
 	__u32 data; // bytes of the payload that are data
-	__be16 check; // of UDP
+	__be16 length, check; // of UDP
+	__be16 size; // of ChannelData
 	__u8 tos, ttl;
 	__be32 first; // word of an IPv6 header
-	struct sum from;
+	__be32 pad; // what is behind the data in their last word
+	__u16 station[3]; // to which it was sent
 };
-
-static __always_inline __u32 fold(__u64 s)
-{
-	s = (s & 0xffffffff) + (s >> 32);
-	s = (s & 0xffff) + (s >> 16);
-	s = (s & 0xffff) + (s >> 16);
-	return (s & 0xffff) + (s >> 16);
-}
-
-static __always_inline __u32 header_sum(const struct iphdr *ip)
-{
-	const __u16 *p = (const __u16 *)ip;
-	__u32 s = 0;
-#pragma unroll
-	for (int i = 0; i < 10; i++)
-		s += p[i];
-	return fold(s);
-}
-
-// pseudo is the sum of the pseudo-header (RFC 768, RFC 8200 §8.1).
-static __always_inline __u32 pseudo(const struct sum *s)
-{
-	return fold((__u64)(__u32)bpf_csum_diff(0, 0, (__be32 *)s, 32, 0) + s->length + bpf_htons(IPPROTO_UDP));
-}
 
 // parse reads the headers, and reports false if the sockets are to have the datagram without further ado. key lacks the
 // channel.
@@ -169,87 +90,36 @@ static __always_inline int parse(void *ctx, const int xdp, struct key *k, struct
 	if (p->payload != bpf_ntohs(udp->len) || p->payload < sizeof(*udp) || ETH_HLEN + p->iph + p->payload > p->frame)
 		return 0;
 	p->payload -= sizeof(*udp);
+	p->length = udp->len;
 	p->check = udp->check;
-	p->from.src = k->src;
-	p->from.dst = k->dst;
-	k->sport = p->from.sport = udp->source;
-	k->dport = p->from.dport = udp->dest;
-	p->from.length = p->from.length2 = udp->len;
+	k->sport = udp->source;
+	k->dport = udp->dest;
 	return 1;
-}
-
-static __always_inline long load(void *ctx, const int xdp, __u32 at, void *to, __u32 n)
-{
-	return xdp ? bpf_xdp_load_bytes(ctx, at, to, n) : bpf_skb_load_bytes(ctx, at, to, n);
 }
 
 // channel reads the header of ChannelData as stunmsg.ParseChannelData does, except that no more may follow the data than what
 // pads it to whole words.
-static __always_inline int channel(void *ctx, const int xdp, struct parsed *p)
+static __always_inline void channel(void *ctx, const int xdp, struct key *k, struct parsed *p)
 {
 	__be16 head[2];
 	__u32 at = ETH_HLEN + p->iph + sizeof(struct udphdr);
 	if (p->payload < HEADER || load(ctx, xdp, at, head, sizeof(head)))
-		return 0;
+		return;
 	if ((head[0] & bpf_htons(0xc000)) != bpf_htons(0x4000))
-		return 0;
+		return;
 	__u32 n = bpf_ntohs(head[1]), behind = p->payload - HEADER - n;
 	if (n + HEADER > p->payload || (behind && behind != (-n & 3)))
-		return 0;
+		return;
 	if (behind) { // it is cut off, and its sum with it
 		__u32 word = 0;
 		if (load(ctx, xdp, at + HEADER + (n & ~3), &word, sizeof(word)))
-			return 0;
-		p->from.pad = word & bpf_htonl(0xffffffff >> (n & 3) * 8);
+			return;
+		p->pad = word & bpf_htonl(0xffffffff >> (n & 3) * 8);
 	}
 	p->data = n;
-	p->from.channel = head[0];
-	p->from.size = head[1];
-	return 1;
+	p->size = head[1];
+	k->channel = head[0];
 }
-
-#define CHUNK 512 // the most that bpf_csum_diff takes
-
-struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __uint(value_size, CHUNK + 4); __uint(max_entries, 1); } chunks SEC(".maps");
-
-#define NO_SUM (1ull << 32)
-
-// payload_sum is the sum of n bytes at offset at, or NO_SUM.
-static __always_inline __u64 payload_sum(void *ctx, const int xdp, __u32 at, __u32 n)
-{
-	__u32 zero = 0;
-	__u8 *chunk = bpf_map_lookup_elem(&chunks, &zero);
-	__s64 s = 0;
-	if (!chunk)
-		return NO_SUM;
-	for (int i = 0; i < 18 && n; i++) {
-		__u64 size = n < CHUNK ? n : CHUNK;
-		asm volatile("" : "+r"(size)); // for the verifier, which is to see the same register compared and used
-		if (size < 1 || size > CHUNK)
-			return NO_SUM;
-		*(__u32 *)(chunk + (size & (CHUNK - 4))) = 0;
-		if (load(ctx, xdp, at, chunk, size))
-			return NO_SUM;
-		s = bpf_csum_diff(0, 0, (__be32 *)chunk, (size + 3) & 0x3fc, s);
-		at += size;
-		n -= size;
-	}
-	return n ? NO_SUM : fold((__u32)s);
-}
-
-// They are functions of their own for the verifier's sake.
-__attribute__((noinline)) __u64 skb_sum(struct __sk_buff *ctx, __u32 at, __u32 n) { return payload_sum(ctx, 0, at, n); }
-__attribute__((noinline)) __u64 xdp_sum(struct xdp_md *ctx, __u32 at, __u32 n) { return payload_sum(ctx, 1, at, n); }
-
-struct rest { struct udphdr udp; __be16 channel, size; __u8 more[8]; };
-
-struct out { // the headers of a datagram that leaves
-	__u16 pad, there[3], here[3], proto; // Ethernet, of XDP
-	union {
-		struct { struct iphdr ip; struct rest rest; } v4;
-		struct { struct ipv6hdr ip; struct rest rest; } v6;
-	};
-};
 
 // settled reports whether the kernel may relay the flow's next datagram without overtaking one that the sockets still have.
 static __always_inline int settled(struct state *s)
@@ -257,7 +127,7 @@ static __always_inline int settled(struct state *s)
 	if (s->taken)
 		return 1;
 	__u64 now = bpf_ktime_get_ns();
-	if (now - s->last > quiet || s->settled > s->last + queued) {
+	if (now - s->last > QUIET || s->settled > s->last + QUEUED) {
 		s->taken = 1;
 		return 1;
 	}
@@ -277,6 +147,43 @@ static __always_inline __u32 stun(void *ctx, const int xdp, __u32 at, __u32 n)
 	return bpf_ntohs(m.type);
 }
 
+struct rest { struct udphdr udp; __be16 channel, size; __u8 more[8]; };
+
+struct out { // the headers of a datagram that leaves
+	__u16 pad, there[3], here[3], proto; // Ethernet, of XDP
+	union {
+		struct { struct iphdr ip; struct rest rest; } v4;
+		struct { struct ipv6hdr ip; struct rest rest; } v6;
+	};
+};
+
+// headers fills in o, but for Ethernet's.
+static __always_inline struct rest *headers(struct out *o, const struct parsed *p, const struct flow *f, __u16 length)
+{
+	if (p->iph == sizeof(struct iphdr)) {
+		struct iphdr *ip = &o->v4.ip;
+		ip->version = 4;
+		ip->ihl = 5;
+		ip->tos = p->tos;
+		ip->tot_len = bpf_htons(sizeof(*ip) + length);
+		ip->id = bpf_get_prandom_u32(); // DF is not set, as on sockets
+		ip->ttl = p->ttl - 1;
+		ip->protocol = IPPROTO_UDP;
+		ip->saddr = f->src.w[0];
+		ip->daddr = f->dst.w[0];
+		ip->check = ~header_sum(ip);
+		return &o->v4.rest;
+	}
+	struct ipv6hdr *ip = &o->v6.ip;
+	*(__be32 *)ip = p->first;
+	ip->payload_len = bpf_htons(length);
+	ip->nexthdr = IPPROTO_UDP;
+	ip->hop_limit = p->ttl - 1;
+	__builtin_memcpy(&ip->saddr, &f->src, sizeof(f->src));
+	__builtin_memcpy(&ip->daddr, &f->dst, sizeof(f->dst));
+	return &o->v6.rest;
+}
+
 // OUTSIDE reports whether a number is out of a range. It compares the number itself, twice: a compiler would compare its distance from
 // the least, and from that the verifier of Linux 6.12, say, learns nothing of the number.
 #define OUTSIDE(n, least, most) ({ \
@@ -289,45 +196,102 @@ static __always_inline __u32 stun(void *ctx, const int xdp, __u32 at, __u32 n)
 	outside; \
 })
 
+#define ODD_SUM 0x10000
+
+// checksum is that of the datagram that leaves, or ODD_SUM. gap is how much has to be taken out of a socket buffer and put back.
+static __always_inline __u32 checksum(void *ctx, const int xdp, const struct key *k, const struct parsed *p, const struct flow *f,
+				      const struct rest *rest, __u32 begin, __u32 *gap)
+{
+	__u64 udp = bpf_htons(IPPROTO_UDP), more = (__u64)f->change + 2 * (__u32)rest->udp.len + rest->size, sum;
+	if (!p->check)
+		return 0;
+	// A sender on this machine leaves the checksum to the interface, and only the sum of the pseudo-header (RFC 768, RFC 8200 §8.1)
+	// is there. By chance that is so for one in 65 536 others too: then the sum that is computed below is right as well.
+	if (fold(p->check) % 0xffff == fold(f->pseudo + p->length + udp) % 0xffff) {
+		// Where its checksum belongs is noted in the buffer, and the note cannot be moved. Taking out what is in front of
+		// that place voids the note; what was taken out is put back. A driver's frame has no note. Behind the driver
+		// it is kept, out of XDP's reach, and several in one piece look like that, too.
+		*gap = p->iph + 16;
+		if (xdp ? f->way != NATIVE : p->payload < 8 || sizeof(struct udphdr) + p->payload < *gap)
+			return ODD_SUM;
+		sum = xdp ? xdp_sum(ctx, begin, p->data) : skb_sum(ctx, begin, p->data);
+		if (sum == NO_SUM)
+			return ODD_SUM;
+		sum += more + f->pseudo + k->sport + k->dport + k->channel + udp;
+	} else { // in sums of words, the complement is minus
+		sum = more + (__u16)~fold((__u64)p->check + 2 * (__u32)p->length + p->size + p->pad);
+	}
+	sum = (__u16)~fold(sum);
+	return sum ? sum : 0xffff;
+}
+
+enum { DONE, UNTOUCHED, BROKEN };
+
+#define SHORTEST (sizeof(struct iphdr) + sizeof(struct udphdr))
+
+// write_xdp puts the headers, of that size with those behind Ethernet's, where those of a frame are. What is behind the data
+// goes: padding, of ChannelData and of Ethernet.
+static __always_inline int write_xdp(struct xdp_md *md, const struct parsed *p, const struct out *o, __u64 size, __s32 delta, __u32 whole)
+{
+	if (delta && bpf_xdp_adjust_head(md, -delta))
+		return UNTOUCHED;
+	if ((p->frame > whole && bpf_xdp_adjust_tail(md, (__s32)(whole - p->frame))) || OUTSIDE(size, SHORTEST, sizeof(*o) - 16) ||
+	    bpf_xdp_store_bytes(md, 0, (void *)o->there, ETH_HLEN + size))
+		return BROKEN;
+	return DONE;
+}
+
+// write_skb does so with a socket buffer, whose Ethernet header the kernel makes.
+static __always_inline int write_skb(struct __sk_buff *skb, const struct parsed *p, struct out *o, void *behind, __u64 size, __s32 delta, __u32 whole,
+				     __u32 begin, __u32 old, __u32 gap)
+{
+	if (p->frame > whole && bpf_skb_change_tail(skb, whole, 0))
+		return UNTOUCHED;
+	if (gap) {
+		// The headers and the first 8 bytes behind them are taken out.
+		if ((old ? bpf_skb_load_bytes(skb, begin, behind, 4) : bpf_skb_load_bytes(skb, begin, behind, 8)) ||
+		    bpf_skb_adjust_room(skb, -(__s32)gap, BPF_ADJ_ROOM_MAC, 0))
+			return UNTOUCHED;
+		size += 8 - old;
+		if (bpf_skb_adjust_room(skb, (__s32)gap + delta, BPF_ADJ_ROOM_MAC, 0))
+			return BROKEN;
+	} else if (delta && bpf_skb_adjust_room(skb, delta, BPF_ADJ_ROOM_MAC, 0)) {
+		return UNTOUCHED;
+	}
+	if (OUTSIDE(size, SHORTEST, sizeof(*o) - 16) || bpf_skb_store_bytes(skb, ETH_HLEN, &o->v4, size, BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH))
+		return BROKEN;
+	return DONE;
+}
+
 #define PASS(cause) do { c->causes[cause]++; goto pass; } while (0)
 
-static __always_inline int relay(void *ctx, const int xdp, struct cpu *c, __u32 cpu)
+// relay relays a datagram, or says that it goes on. It is within a run.
+static __always_inline int relay(void *ctx, const int xdp, struct cpu *c, struct key *k, struct parsed *p)
 {
 	struct __sk_buff *skb = ctx;
 	struct xdp_md *md = ctx;
-	struct key k = {};
-	struct parsed p = {};
-	__u32 zero = 0;
-	if (!parse(ctx, xdp, &k, &p))
-		return NEXT;
-	struct flow *f = 0;
-	if (channel(ctx, xdp, &p)) {
-		k.channel = p.from.channel;
-		f = bpf_map_lookup_elem(&flows, &k);
-	}
-	if (!f) {
-		k.channel = p.from.channel = p.from.size = p.from.pad = 0;
-		p.data = p.payload;
-		if (!(f = bpf_map_lookup_elem(&flows, &k)))
+	struct record *r = 0;
+	if (k->channel)
+		r = find(c, k);
+	if (!r) {
+		k->channel = p->size = p->pad = 0;
+		p->data = p->payload;
+		if (!(r = find(c, k)))
 			return NEXT;
 	}
+	struct flow *f = &r->flow;
+	struct state *s = &r->state;
 	// XDP has seen what comes in where its flows leave, and other stations' frames too.
 	if ((f->way != TCX && f->interface == (xdp ? md->ingress_ifindex : skb->ifindex)) != xdp ||
-	    (xdp && ((p.station[0] ^ f->here[0]) | (p.station[1] ^ f->here[1]) | (p.station[2] ^ f->here[2]))))
-		return NEXT;
-	struct state *s = bpf_map_lookup_elem(&states, &f->slot);
-	__u32 at = cpu * slots + f->slot;
-	struct cell *cell = bpf_map_lookup_elem(&cells, &at);
-	__u64 *beat = bpf_map_lookup_elem(&alive, &zero);
-	if (!s || !cell || !beat)
+	    (xdp && ((p->station[0] ^ f->here[0]) | (p->station[1] ^ f->here[1]) | (p->station[2] ^ f->here[2]))))
 		return NEXT;
 	if (!xdp && skb->gso_size) // several in one piece
 		PASS(MERGED);
 	__u64 now = bpf_ktime_get_coarse_ns();
-	if (now >= f->expires || now > *(volatile __u64 *)beat + grace)
+	if (now >= *(volatile __u64 *)&f->expires || now > *(volatile __u64 *)&c->alive + GRACE)
 		PASS(EXPIRED);
-	__u32 old = k.channel ? HEADER : 0, begin = ETH_HLEN + p.iph + sizeof(struct udphdr) + old;
-	__u32 type = stun(ctx, xdp, begin, p.data);
+	__u32 old = k->channel ? HEADER : 0, begin = ETH_HLEN + p->iph + sizeof(struct udphdr) + old;
+	__u32 type = stun(ctx, xdp, begin, p->data);
 	if (type == REQUEST)
 		__sync_fetch_and_add(&s->requests, 1);
 	else if (type == ANSWER || type == REFUSAL)
@@ -339,106 +303,42 @@ static __always_inline int relay(void *ctx, const int xdp, struct cpu *c, __u32 
 		return NEXT;
 	}
 
-	__u32 head = f->channel ? HEADER : 0, length = sizeof(struct udphdr) + head + p.data;
-	__s32 delta = (__s32)head - (__s32)old;
-	if (p.iph + length > f->mtu)
+	__u32 head = f->channel ? HEADER : 0, length = sizeof(struct udphdr) + head + p->data, interface = f->interface, gap = 0;
+	if (p->iph + length > f->mtu)
 		PASS(LONG);
-	struct sum to = {
-		.src = f->src, .dst = f->dst, .sport = f->sport, .dport = f->dport,
-		.length = bpf_htons(length), .length2 = bpf_htons(length),
-		.channel = f->channel, .size = head ? bpf_htons(p.data) : 0,
-	};
-	// A sender on this machine leaves the checksum to the interface, and only the sum of the pseudo-header is there. By
-	// chance that is so for one in 65 536 others too: then the sum that is computed below is right as well.
-	int partial = p.check && fold(p.check) % 0xffff == pseudo(&p.from) % 0xffff;
-	__u32 sum = 0, gap = 0;
-	if (p.check && !partial) {
-		sum = fold((__u32)bpf_csum_diff((__be32 *)&p.from, sizeof(p.from), (__be32 *)&to, sizeof(to), (__u16)~p.check));
-	} else if (partial) {
-		// Where its checksum belongs is noted in the buffer, and the note cannot be moved. Taking out what is in front of
-		// that place voids the note; what was taken out is put back below. A driver's frame has no note. Behind the driver
-		// it is kept, out of XDP's reach, and several in one piece look like that, too.
-		__u64 data = NO_SUM;
-		gap = p.iph + 16;
-		if (xdp ? f->way == NATIVE : p.payload >= 8 && p.iph + sizeof(struct udphdr) + p.payload >= gap + p.iph)
-			data = xdp ? xdp_sum(ctx, begin, p.data) : skb_sum(ctx, begin, p.data);
-		if (data == NO_SUM)
-			PASS(ODD);
-		sum = fold(data + (__u32)bpf_csum_diff(0, 0, (__be32 *)&to, sizeof(to), 0) + bpf_htons(IPPROTO_UDP));
-	}
-	if (p.check && !(sum = (__u16)~sum))
-		sum = 0xffff;
-
 	struct out o = {};
-	struct rest *rest;
-	if (p.iph == sizeof(struct iphdr)) {
-		o.v4.ip.version = 4;
-		o.v4.ip.ihl = 5;
-		o.v4.ip.tos = p.tos;
-		o.v4.ip.tot_len = bpf_htons(sizeof(struct iphdr) + length);
-		o.v4.ip.id = bpf_get_prandom_u32(); // DF is not set, as on sockets
-		o.v4.ip.ttl = p.ttl - 1;
-		o.v4.ip.protocol = IPPROTO_UDP;
-		o.v4.ip.saddr = f->src.w[0];
-		o.v4.ip.daddr = f->dst.w[0];
-		o.v4.ip.check = ~header_sum(&o.v4.ip);
-		rest = &o.v4.rest;
-	} else {
-		*(__be32 *)&o.v6.ip = p.first;
-		o.v6.ip.payload_len = bpf_htons(length);
-		o.v6.ip.nexthdr = IPPROTO_UDP;
-		o.v6.ip.hop_limit = p.ttl - 1;
-		__builtin_memcpy(&o.v6.ip.saddr, &f->src, sizeof(f->src));
-		__builtin_memcpy(&o.v6.ip.daddr, &f->dst, sizeof(f->dst));
-		rest = &o.v6.rest;
-	}
-	rest->udp = (struct udphdr){ .source = f->sport, .dest = f->dport, .len = bpf_htons(length), .check = sum };
-	rest->channel = to.channel;
-	rest->size = to.size;
-	struct bpf_redir_neigh hop = { .nh_family = k.family };
-	__builtin_memcpy(hop.ipv6_nh, &f->hop, sizeof(hop.ipv6_nh));
-	__builtin_memcpy(o.there, f->there, sizeof(o.there) + sizeof(o.here));
-	o.proto = k.family == IN4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
-	__u32 interface = f->interface;
-	__u64 size = p.iph + sizeof(struct udphdr) + head;
-
-	// What is behind the data goes: padding, of ChannelData and of Ethernet.
-	__u32 whole = begin + p.data;
+	struct rest *rest = headers(&o, p, f, length);
+	rest->udp = (struct udphdr){ .source = f->sport, .dest = f->dport, .len = bpf_htons(length) };
+	rest->channel = f->channel;
+	rest->size = head ? bpf_htons(p->data) : 0;
+	__u32 sum = checksum(ctx, xdp, k, p, f, rest, begin, &gap);
+	if (sum == ODD_SUM)
+		PASS(ODD);
+	rest->udp.check = sum;
+	struct bpf_redir_neigh hop = { .nh_family = k->family };
+	__s32 delta = (__s32)head - (__s32)old, size = p->iph + sizeof(struct udphdr) + head;
+	int done;
 	if (xdp) {
-		if (delta && bpf_xdp_adjust_head(md, -delta))
-			PASS(FAILED);
-		if ((p.frame > whole && bpf_xdp_adjust_tail(md, (__s32)(whole - p.frame))) ||
-		    OUTSIDE(size, sizeof(struct iphdr) + sizeof(struct udphdr), sizeof(o) - 16) ||
-		    bpf_xdp_store_bytes(md, 0, o.there, ETH_HLEN + size))
-			goto drop;
-		goto taken;
+		__builtin_memcpy(o.there, f->there, sizeof(o.there) + sizeof(o.here));
+		o.proto = k->family == IN4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
+		done = write_xdp(md, p, &o, size, delta, begin + p->data);
+	} else {
+		__builtin_memcpy(hop.ipv6_nh, &f->hop, sizeof(hop.ipv6_nh));
+		done = write_skb(skb, p, &o, head ? rest->more : (void *)&rest->channel, size, delta, begin + p->data, begin, old, gap);
 	}
-	if (p.frame > whole && bpf_skb_change_tail(skb, whole, 0))
+	if (done == UNTOUCHED)
 		PASS(FAILED);
-	if (gap) {
-		// The headers and the first 8 bytes behind them are taken out.
-		__u8 *more = head ? rest->more : (__u8 *)&rest->channel;
-		if ((old ? bpf_skb_load_bytes(skb, begin, more, 4) : bpf_skb_load_bytes(skb, begin, more, 8)) || bpf_skb_adjust_room(skb, -(__s32)gap, BPF_ADJ_ROOM_MAC, 0))
-			PASS(FAILED);
-		size += 8 - old;
-		if (bpf_skb_adjust_room(skb, (__s32)gap + delta, BPF_ADJ_ROOM_MAC, 0))
-			goto drop;
-	} else if (delta && bpf_skb_adjust_room(skb, delta, BPF_ADJ_ROOM_MAC, 0))
-		PASS(FAILED);
-	if (OUTSIDE(size, sizeof(struct iphdr) + sizeof(struct udphdr), sizeof(o) - 16) ||
-	    bpf_skb_store_bytes(skb, ETH_HLEN, &o.v4, size, BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH))
-		goto drop;
-taken:
-	cell->datagrams++;
-	cell->bytes += p.data;
+	if (done == BROKEN) {
+		c->causes[FAILED]++;
+		return xdp ? XDP_DROP : TC_ACT_SHOT;
+	}
+	__sync_fetch_and_add(&s->datagrams, 1);
+	__sync_fetch_and_add(&s->bytes, p->data);
 	c->causes[TAKEN]++;
 	if (type == REQUEST)
 		__sync_fetch_and_add(&s->asked, 1);
 	// Of what XDP_TX sends, a veth does not tell its other end.
 	return xdp ? bpf_redirect(interface, 0) : bpf_redirect_neigh(interface, &hop, sizeof(hop), 0);
-drop:
-	c->causes[FAILED]++;
-	return xdp ? XDP_DROP : TC_ACT_SHOT;
 pass:
 	s->last = bpf_ktime_get_ns();
 	s->taken = 0;
@@ -449,13 +349,16 @@ pass:
 static __always_inline int run(void *ctx, const int xdp)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
+	struct key k __attribute__((aligned(8))) = {};
+	struct parsed p = {};
 	struct cpu *c = bpf_map_lookup_elem(&cpus, &cpu);
-	if (!c)
+	if (!c || !parse(ctx, xdp, &k, &p))
 		return NEXT;
+	channel(ctx, xdp, &k, &p);
 	// Fetching makes them full barriers: what user space sees as left has not seen what it took out of the table before.
 	__u64 runs = __sync_fetch_and_add(&c->entered, 1);
 	asm volatile("" ::"r"(runs));
-	int verdict = relay(ctx, xdp, c, cpu);
+	int verdict = relay(ctx, xdp, c, &k, &p);
 	runs = __sync_fetch_and_add(&c->left, 1);
 	asm volatile("" ::"r"(runs));
 	return verdict;
