@@ -309,6 +309,8 @@ var internalOnly = map[string]string{
 	"the relayed transport address is given up":                                 "nobody waits for the answer any more",
 	"the connection was cut":                                                    "ends a connection, and is told to nobody",
 	"no route by Ethernet":                                                      "such a flow stays on the sockets",
+	"the program is still at it":                                                "such a flow stays on the sockets until the next look",
+	"the table has no room for this flow":                                       "such a flow stays on the sockets until the next look",
 	"another machine asks the CA, or has":                                       "waited for, and said to nobody",
 	"asked for … values Redis answered …":                                       "no Redis does that; the fleet's finding has it",
 	"vault: … bytes are more than …":                                            "a certificate is a few thousand",
