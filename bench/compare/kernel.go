@@ -73,10 +73,13 @@ func gridRows() (all []row) {
 			all = append(all, row{
 				key: gridKey(flows, size), across: true, kernel: true, grid: true,
 				figures: []figure{whole(fmt.Sprintf("%s calls, %d bytes", number(float64(flows), 0), size), 0)},
-				// One by one, evenly spread: else few clients would send bursts, and only many would wake the kernel's thread for
-				// each datagram, and that would be all that the table shows. There and back, as calls are, and no faster than the
-				// generator can with thousands of sockets.
-				load: load.Config{Transport: "udp", Direction: load.Echo, Clients: flows, Size: size, Rate: paced / 4, Dialers: 8, Burst: 1},
+				// One by one, and by as many goroutines for few calls as for many: else few would send bursts, and only many would
+				// wake the kernel's thread for each datagram, and that would be all that the table shows. There and back, as calls
+				// are, and no faster than the generator can with thousands of sockets.
+				load: load.Config{
+					Transport: "udp", Direction: load.Echo, Clients: flows, Size: size, Rate: paced / 4, Dialers: 8,
+					Burst: 1, Batch: 1, Senders: gridFlows[0],
+				},
 			})
 		}
 	}

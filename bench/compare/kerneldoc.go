@@ -20,9 +20,9 @@ kernel are tcx's here, which hands on the packet as it is, where XDP makes one o
 const kernelGrid = `
 ## By number of calls and size
 
-Echo of 10 000 datagrams a second of all clients together, each of which crosses the server twice. Each client sends its own one by one, and
-all are spread evenly in time, as far as its timers let it: the thread is woken for nearly every datagram, by few calls as by many. A
-call has a flow in each direction.
+Echo of 10 000 datagrams a second of all clients together, each of which crosses the server twice. Four threads of the generator send
+them one by one, for each call in turn, so that they arrive at the same moments whether the calls are few or many; all are read
+and answered one by one too. A call has a flow in each direction.
 
 `
 

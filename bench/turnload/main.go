@@ -103,6 +103,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (c load.
 	fs.DurationVar(&c.Warmup, "warmup", time.Second, "traffic before the measurement")
 	fs.IntVar(&c.Batch, "batch", 32, "datagrams per system call of the generator, at most")
 	fs.IntVar(&c.Burst, "burst", 0, "datagrams that a paced client sends at once; 0: as many as keep it at 500 wake-ups a second")
+	fs.IntVar(&c.Senders, "senders", 0, "goroutines that send, each for its share of the clients in turn; 0: one for each client")
 	fs.BoolVar(&c.Together, "together", false, "clients send at the same moments, in bursts, instead of evenly spread")
 	fs.IntVar(&c.Dialers, "dialers", 4, "allocations that are opened at the same time")
 	fs.StringVar(&c.Peer, "peer", "", "local `address` of the peers; default: the one that leads to the relays")

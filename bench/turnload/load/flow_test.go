@@ -2,6 +2,7 @@ package load
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 )
@@ -63,6 +64,27 @@ func TestPacing(t *testing.T) {
 		if last = r.sender(&client{udp: nowhere{}}, test.clients-1, 0); last.next != 0 {
 			t.Errorf("%+v: not together", test)
 		}
+	}
+}
+
+// Clients that share a sender have their turn one after the other, and as often.
+func TestTurns(t *testing.T) {
+	r := &run{Config: Config{Direction: Up, Size: 100, Rate: 1e6, Clients: 3, Batch: 1}, origin: time.Now(), to: int64(time.Hour)}
+	var order []int
+	var all []*sender
+	for i := range 3 {
+		s := r.sender(&client{udp: nowhere{}}, i, 0)
+		s.write = func() (int, error) {
+			if order = append(order, i); len(order) == 7 {
+				r.stopped.Store(true)
+			}
+			return 1, nil
+		}
+		all = append(all, s)
+	}
+	(&sender{r: r, gap: all[0].gap / 3}).turns(all)
+	if want := []int{0, 1, 2, 0, 1, 2, 0}; !slices.Equal(order, want) || r.tally.sent != 7 || all[0].number != 3 {
+		t.Errorf("sent by %v, want %v; %d in all", order, want, r.tally.sent)
 	}
 }
 

@@ -69,6 +69,7 @@ type Config struct {
 	Duration  time.Duration // of the measurement; with Setup: how long the allocations are held
 	Batch     int           // datagrams per system call at most; 32 where 0
 	Burst     int           // datagrams that a paced client sends at once; 0: as many as keep it at 500 wake-ups a second
+	Senders   int           // goroutines that send, each for its share of the clients in turn, so that many send when few would; 0: one for each client
 	Together  bool          // clients send at the same moments, in bursts, instead of evenly spread
 	Dialers   int           // allocations that are opened at the same time; 1 where 0
 	Peer      string        // local address of the peers; empty: the one that leads to the server's relays
@@ -108,6 +109,7 @@ func (c *Config) Validate() error {
 	within("rate", c.Rate, 0, MaxRate)
 	within("batch", c.Batch, 1, MaxBatch)
 	within("burst", c.Burst, 0, MaxBatch)
+	within("senders", c.Senders, 0, MaxClients)
 	within("dialers", c.Dialers, 1, 256)
 	check(c.Duration >= 0 && c.Duration <= MaxDuration && c.Warmup >= 0 && c.Warmup <= MaxDuration,
 		"durations are 0 to %v", MaxDuration)

@@ -111,23 +111,39 @@ func (s *sender) stream(conn net.Conn) {
 }
 
 func (s *sender) run() {
-	for s.due() {
-		at := s.r.now()
-		if at >= s.r.to {
-			break
-		}
-		for i, h := range s.heads {
-			putHeader(h, s.r.id, s.number+uint32(i), at)
-		}
-		n, err := s.write()
-		s.number += uint32(n)
-		if at >= s.r.from {
-			s.counted += int64(n)
-		}
-		if err != nil && !s.r.failed(err) {
-			break
-		}
+	for s.due() && s.send() { //nolint:revive // all is in the conditions
 	}
+	s.done()
+}
+
+// turns sends for several clients, whose senders have their turn one after the other. s keeps the time.
+func (s *sender) turns(all []*sender) {
+	for i := 0; s.due() && all[i].send(); i = (i + 1) % len(all) {
+		s.number++
+	}
+	for _, each := range all {
+		each.done()
+	}
+}
+
+// send sends a burst; false when the run has ended.
+func (s *sender) send() bool {
+	at := s.r.now()
+	if at >= s.r.to {
+		return false
+	}
+	for i, h := range s.heads {
+		putHeader(h, s.r.id, s.number+uint32(i), at)
+	}
+	n, err := s.write()
+	s.number += uint32(n)
+	if at >= s.r.from {
+		s.counted += int64(n)
+	}
+	return err == nil || s.r.failed(err)
+}
+
+func (s *sender) done() {
 	s.r.mu.Lock()
 	s.r.tally.sent += s.counted
 	s.r.mu.Unlock()

@@ -21,10 +21,22 @@ func (r *run) traffic(ctx context.Context, clients []*client, res *Result) error
 	r.from = begin + int64(r.Warmup)
 	r.to = r.from + int64(r.Duration)
 	var receivers, senders sync.WaitGroup
+	turns := make([][]*sender, min(r.Senders, len(clients)))
 	for i, c := range clients {
 		r.receive(c, &receivers)
 		s := r.sender(c, i, begin)
-		senders.Go(s.run)
+		if n := len(turns); n > 0 {
+			turns[i%n] = append(turns[i%n], s)
+		} else {
+			senders.Go(s.run)
+		}
+	}
+	for i, all := range turns {
+		pace := &sender{r: r, gap: all[0].gap / float64(len(all)), next: float64(begin)}
+		if !r.Together {
+			pace.next += pace.gap * float64(i) / float64(len(turns))
+		}
+		senders.Go(func() { pace.turns(all) })
 	}
 	r.Progress(fmt.Sprintf("%d clients, warm-up %v, measuring for %v", len(clients), r.Warmup, r.Duration))
 	before, after, err := r.measure(ctx, clients)
