@@ -36,6 +36,7 @@ func (k *Kernel) Enter(in, out relay.Leg, life time.Duration) (slot int, ok bool
 	}
 	slot = k.free[len(k.free)-1]
 	f := &flow{slot: slot, in: in, out: out, expires: now() + uint64(life), key: keyOf(in)}
+	f.pseudo, f.change = sums(in, out)
 	// Where every way was given up, a flow would only keep the sockets from getting their datagrams in larger pieces.
 	if err := k.place(slot, f); errors.Is(err, ebpf.ErrKeyExist) || k.hopeless(in) {
 		k.depart(slot, f)
@@ -95,7 +96,7 @@ func (k *Kernel) place(slot int, f *flow) error {
 	k.assign(f, k.proven(passage{k.net.byAddr[f.in.To.Addr()], r.index, Way(v.Way)}))
 	v.Src.W, v.Dst.W, v.Hop.W = words(f.out.From.Addr()), words(f.out.To.Addr()), words(r.hop)
 	v.Sport, v.Dport, v.Channel = big(f.out.From.Port()), big(f.out.To.Port()), big(f.out.Channel)
-	k.sums(f, &v)
+	v.Pseudo, v.Change = f.pseudo, f.change
 	return k.put(slot, f, v)
 }
 
@@ -123,12 +124,15 @@ func (k *Kernel) unplace(f *flow) {
 	}
 }
 
-// sums sets what the program needs to know of the constant part of checksums (RFC 1071).
-func (k *Kernel) sums(f *flow, v *programFlow) {
-	addresses := onesSum(0, f.in.From.Addr().AsSlice(), f.in.To.Addr().AsSlice())
-	from := onesSum(addresses, words16(f.key.Sport, f.key.Dport, f.key.Channel))
-	to := onesSum(0, f.out.From.Addr().AsSlice(), f.out.To.Addr().AsSlice(), words16(v.Sport, v.Dport, v.Channel))
-	v.Pseudo, v.Change = addresses, onesSum(to, words16(^from))
+// sums are the constant parts of the checksums of a flow (RFC 1071): of the addresses of what arrives, and of how much more the
+// addresses, ports and channel of what leaves sum up to than those of what arrives.
+func sums(in, out relay.Leg) (pseudo, change uint16) {
+	pseudo = onesSum(0, in.From.Addr().AsSlice(), in.To.Addr().AsSlice())
+	constant := func(addresses uint16, l relay.Leg) uint16 {
+		return onesSum(addresses, words16(big(l.From.Port()), big(l.To.Port()), big(l.Channel)))
+	}
+	to := constant(onesSum(0, out.From.Addr().AsSlice(), out.To.Addr().AsSlice()), out)
+	return pseudo, onesSum(to, words16(^constant(pseudo, in)))
 }
 
 // onesSum adds 16-bit words of memory in one's complement.

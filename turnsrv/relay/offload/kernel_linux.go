@@ -63,6 +63,8 @@ type flow struct {
 	back    *flow  // that brings the answers, if there is one
 	expires uint64 // of the monotonic clock, in nanoseconds
 	key     programKey
+	pseudo  uint16 // as in value
+	change  uint16
 	value   programFlow // as it is in the table
 	placed  bool        // it is in the table
 	near    *neighbour  // the next hop, where XDP may take the flow
