@@ -17,7 +17,7 @@ import (
 
 // Config configures a [Kernel].
 type Config struct {
-	// Flows is how many flows there may be; each channel has two. Default 32768, less on machines with very many processors.
+	// Flows is how many flows there may be; each channel has two. Default 32768, at most a million.
 	Flows  int
 	Logger *slog.Logger // nil: discard
 	// Ways are those that may be taken, in this order; Native then on any interface. Default: TCX, then Native on interfaces

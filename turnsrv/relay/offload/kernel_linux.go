@@ -95,7 +95,7 @@ func New(cfg Config) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("count the processors: %w", err)
 	}
-	n = min(n, slotMask-1)
+	n = min(n, slotMask-1) // an entry of the table names a slot in so many bits
 	err = k.load(n, cpus)
 	for _, f := range []func() error{k.refresh, k.try} {
 		if err == nil {
