@@ -7,6 +7,8 @@ import (
 
 	"github.com/pion/logging"
 	"github.com/pion/turn/v4"
+
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 )
 
 // pion's own client, which shares no code with ours, allocates and relays over UDP and TCP.
@@ -91,10 +93,9 @@ func TestPionClient(t *testing.T) {
 // closedPort is one that nobody listens on.
 func closedPort(t *testing.T) net.Addr {
 	t.Helper()
-	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	port, err := freeports.Next()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = c.Close()
-	return c.LocalAddr()
+	return &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/bench/internal/proc"
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 )
 
 // program is the whole of crolang-aio, built and started as a person does, with its policies, records and metrics.
@@ -59,20 +60,17 @@ func build() (p *program, clean func(), err error) {
 	return p, func() { _ = os.RemoveAll(dir) }, nil
 }
 
-// free is an address on loopback that nobody listens at.
-func free() string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "127.0.0.1:0"
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 // start starts the program, with its Broker or with webhooks for another.
 func (p *program) start(broker bool) error {
-	at, hooks := free(), free()
-	text := fmt.Sprintf(programConfig, hooks, free(), broker, at)
+	var free [3]string
+	for i := range free {
+		var err error
+		if free[i], err = freeports.Addr(); err != nil {
+			return err
+		}
+	}
+	at, hooks, admin := free[0], free[1], free[2]
+	text := fmt.Sprintf(programConfig, hooks, admin, broker, at)
 	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
 		return err
 	}
@@ -111,7 +109,10 @@ func (p *program) besideOriginal(main string) (*server, error) {
 	}
 	cmd := exec.Command("node", main) //nolint:gosec // as asked
 	cmd.Dir = p.dir
-	at := free()
+	at, err := freeports.Addr()
+	if err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
 	_, port, _ := net.SplitHostPort(at)
 	cmd.Env = append(os.Environ(), "PORT="+port)
 	for line := range strings.Lines(string(env)) {

@@ -25,6 +25,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 	"github.com/crolang-p2p/crolang-aio/internal/redisurl"
 )
 
@@ -121,14 +122,11 @@ type redisServer struct {
 }
 
 func serve(ctx context.Context, program, dir string) (*redisServer, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeports.Addr()
 	if err != nil {
 		return nil, err
 	}
-	s := &redisServer{addr: ln.Addr().String()}
-	if err := ln.Close(); err != nil {
-		return nil, err
-	}
+	s := &redisServer{addr: addr}
 	_, port, _ := net.SplitHostPort(s.addr)
 	//nolint:gosec // the program that was asked for
 	s.cmd = exec.Command(program, "--bind", "127.0.0.1", "--port", port, "--dir", dir, "--logfile", filepath.Join(dir, "redis.log"),

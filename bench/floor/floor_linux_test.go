@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"github.com/crolang-p2p/crolang-aio/bench/turnload/load"
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 )
 
 // The program runs until it is killed, so the tests run it as one.
@@ -32,7 +32,10 @@ func program(ctx context.Context, args string) *exec.Cmd {
 func TestRelays(t *testing.T) {
 	for _, threads := range []int{1, 2} {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		port := freePort(t)
+		port, err := freeports.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
 		cmd := program(ctx, fmt.Sprintf("-port %d -threads %d", port, threads))
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -50,20 +53,6 @@ func TestRelays(t *testing.T) {
 		cancel()
 		_ = cmd.Wait() // killed
 	}
-}
-
-// freePort is one that nothing has, below those that the generator's sockets come from.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 100 {
-		port := 10000 + rand.IntN(10000)
-		if c, err := net.ListenPacket("udp4", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			_ = c.Close()
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return 0
 }
 
 // await sends Binding requests until one is answered.

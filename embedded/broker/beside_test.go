@@ -13,6 +13,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 	"github.com/crolang-p2p/crolang-aio/internal/redisurl/redistest"
 )
 
@@ -39,12 +40,9 @@ func original(t *testing.T, redis string) (addr string, kill func()) {
 	if main, err = filepath.Abs(main); err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if addr, err = freeports.Addr(); err != nil {
 		t.Fatal(err)
 	}
-	addr = ln.Addr().String()
-	ln.Close()
 	_, port, _ := net.SplitHostPort(addr)
 	cmd := exec.Command(program, main)
 	cmd.Dir = t.TempDir() // it reads a .env where it runs

@@ -23,6 +23,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 )
 
 // Options change what the CA does. The zero value is a CA in good order.
@@ -54,7 +56,13 @@ type CA struct {
 func Start(t *testing.T, o Options) *CA {
 	t.Helper()
 	pebble, dns := tool(t, "pebble"), tool(t, "pebble-challtestsrv")
-	ports := freePorts(t, 6)
+	var ports [6]int
+	for i := range ports {
+		var err error
+		if ports[i], err = freeports.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	at := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
 	c := &CA{
 		t: t, dir: t.TempDir(), URL: "https://" + at(0) + "/dir", management: "https://" + at(1), TLSPort: ports[2], HTTPPort: ports[3],
@@ -278,22 +286,4 @@ func run(t *testing.T, cmd *exec.Cmd) *exec.Cmd {
 		}
 	})
 	return cmd
-}
-
-// freePorts are ports that were free for TCP and UDP a moment ago.
-func freePorts(t *testing.T, n int) (ports []int) {
-	t.Helper()
-	for len(ports) < n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() // all at once, so that each is another
-		port := l.Addr().(*net.TCPAddr).Port
-		if u, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
-			_ = u.Close()
-			ports = append(ports, port)
-		}
-	}
-	return ports
 }

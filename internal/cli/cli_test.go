@@ -2,15 +2,15 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 )
 
 func TestMain(m *testing.M) {
@@ -30,7 +30,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("UPGRADE", filepath.Join(wd, "testdata", "upgrade"))
 			e.Setenv("EXAMPLE", filepath.Join(wd, "..", "..", "example.toml"))
 			for i := range 5 {
-				port, err := freePort()
+				port, err := freeports.Next()
 				if err != nil {
 					return err
 				}
@@ -47,23 +47,6 @@ func TestScripts(t *testing.T) {
 			"answers": answers,
 		},
 	})
-}
-
-// freePort finds one that is free for TCP and UDP.
-func freePort() (int, error) {
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, err
-		}
-		u, err := net.ListenPacket("udp", l.Addr().String())
-		_ = l.Close()
-		if err == nil {
-			_ = u.Close()
-			return l.Addr().(*net.TCPAddr).Port, nil
-		}
-	}
-	return 0, errors.New("no port is free")
 }
 
 // expand replaces $NAME in a file of the script.

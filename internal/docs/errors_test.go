@@ -311,6 +311,8 @@ var internalOnly = map[string]string{
 	"no route by Ethernet":                                                      "such a flow stays on the sockets",
 	"the program is still at it":                                                "such a flow stays on the sockets until the next look",
 	"the table has no room for this flow":                                       "such a flow stays on the sockets until the next look",
+	"no port from … to … is free: end what runs there":                          "tests and benchmarks alone choose such ports",
+	"20 processes choose ports for tests already: end one":                      "tests and benchmarks alone choose such ports",
 	"another machine asks the CA, or has":                                       "waited for, and said to nobody",
 	"asked for … values Redis answered …":                                       "no Redis does that; the fleet's finding has it",
 	"vault: … bytes are more than …":                                            "a certificate is a few thousand",

@@ -11,6 +11,7 @@ import (
 	"github.com/gobwas/ws/wsutil"
 
 	"github.com/crolang-p2p/crolang-aio/internal/adminapi"
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 )
 
 // saying is a Broker that says these messages to whoever connects, each in answer to one that it gets.
@@ -43,11 +44,10 @@ func saying(t *testing.T, first string, answers ...string) string {
 // Whatever a Broker says, it is a finding.
 func TestBrokerFindings(t *testing.T) {
 	const joined = `40{"sid":"a"}|42["AUTHENTICATED","{\"iceServers\":[{},{}]}"]`
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	nobody, err := freeports.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody.Close()
 	for name, c := range map[string]struct {
 		at     string
 		status Status
@@ -55,7 +55,7 @@ func TestBrokerFindings(t *testing.T) {
 		says   string
 	}{
 		"refused":      {saying(t, "0{}", `44{"message":"authentication failed"}`), OK, "join", "authentication failed"},
-		"nobody":       {nobody.Addr().String(), Fail, "join", "no Node can join"},
+		"nobody":       {nobody, Fail, "join", "no Node can join"},
 		"hangs up":     {saying(t, "0{}"), Fail, "join", "no Node can join"},
 		"nonsense":     {saying(t, "hello"), Fail, "join", `it says "hello", where 0 was to come`},
 		"unauthorized": {saying(t, "0{}", joined, `430["UNAUTHORIZED"]`, `431["UNAUTHORIZED"]`), OK, "exchange", "as hooks.authorize says"},

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pion/dtls/v3"
 
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/stunmsg"
 )
 
@@ -64,12 +65,10 @@ func TestUnreachable(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = silent.Close() })
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	nothing, err := freeports.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	nothing := closed.Addr().String()
-	_ = closed.Close()
 	web := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(web.Close)
 	webTLS := httptest.NewTLSServer(http.NotFoundHandler())

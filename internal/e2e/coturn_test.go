@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 )
 
 // coturn's own client allocates, sends, and counts what comes back, with a credential from the webhook: over every transport, to
@@ -21,7 +23,7 @@ func TestTurnutilsUclient(t *testing.T) {
 	s, _, _ := serveBoth(t, "allow = []", `allow = ["127.0.0.1", "::1"]`, "[turn]\n", "[turn]\ntcp_relays = true\n")
 	_, port, _ := net.SplitHostPort(s.turn)
 	_, tlsPort, _ := net.SplitHostPort(s.tls)
-	peerPort := fmt.Sprint(freePort(t))
+	peerPort := fmt.Sprint(must(freeports.Next())(t))
 	p := exec.Command(echo, "-L", "127.0.0.1", "-L", "::1", "-p", peerPort)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)

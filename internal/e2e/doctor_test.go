@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/credential"
 )
 
@@ -115,7 +116,7 @@ func startCoturn(t *testing.T, more ...string) coturnServer {
 	path := program(t, "turnserver")
 	openssl := program(t, "openssl")
 	dir := t.TempDir()
-	c := coturnServer{port: fmt.Sprint(freePort(t)), tlsPort: fmt.Sprint(freePort(t)), secret: "coturn-test-secret-0123456789abcdef"}
+	c := coturnServer{port: fmt.Sprint(must(freeports.Next())(t)), tlsPort: fmt.Sprint(must(freeports.Next())(t)), secret: "coturn-test-secret-0123456789abcdef"}
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	if out, err := run(t, openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
 		"-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert); err != nil {

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 )
 
 var binary string
@@ -88,32 +89,6 @@ type server struct {
 	err                     error
 }
 
-// given are the ports that freePort has returned: the kernel may offer one again that is not taken yet.
-var given sync.Map
-
-// freePort asks the kernel for ports that are free for UDP and TCP now, each once.
-func freePort(t *testing.T) int {
-	t.Helper()
-	for range 50 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		u, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", port))
-		_ = l.Close()
-		if err == nil {
-			_ = u.Close()
-			if _, again := given.LoadOrStore(port, true); again {
-				continue
-			}
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return 0
-}
-
 // serve starts the program with a configuration of its own; extra is appended to it, and edits replace in it.
 func serve(t *testing.T, edits ...string) *server {
 	t.Helper()
@@ -124,7 +99,7 @@ func serve(t *testing.T, edits ...string) *server {
 func serveWith(t *testing.T, prepare func(*server), edits ...string) *server {
 	t.Helper()
 	s := &server{dir: t.TempDir(), done: make(chan struct{})}
-	addr := func() string { return fmt.Sprintf("127.0.0.1:%d", freePort(t)) }
+	addr := func() string { return must(freeports.Addr())(t) }
 	s.turn, s.tls, s.hooks, s.admin, s.redis, s.broker = addr(), addr(), addr(), addr(), addr(), addr()
 	conf := fmt.Sprintf(`
 data_dir = "data"

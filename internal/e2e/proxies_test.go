@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 )
 
 // inFront starts a proxy on this configuration until the test ends, and waits until it listens at the address.
@@ -68,7 +70,7 @@ func configured(t *testing.T, name string, replace ...string) string {
 // haproxyInFront starts HAProxy as deploy has it, and returns where it listens.
 func haproxyInFront(t *testing.T, s *server, how string) string {
 	t.Helper()
-	at := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	at := must(freeports.Addr())(t)
 	file := configured(t, "haproxy.cfg", "bind :443", "bind "+at, "127.0.0.1:5349 send-proxy-v2", s.tls+" "+how)
 	inFront(t, at, exec.Command(program(t, "haproxy"), "-db", "-f", file))
 	return at
@@ -77,7 +79,7 @@ func haproxyInFront(t *testing.T, s *server, how string) string {
 // nginxInFront starts nginx as deploy has it, and returns where it listens.
 func nginxInFront(t *testing.T, s *server) string {
 	t.Helper()
-	at := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	at := must(freeports.Addr())(t)
 	stream := configured(t, "nginx-stream.conf", "443;\n\t\tssl_preread", at+";\n\t\tssl_preread", "127.0.0.1:5349", s.tls, "127.0.0.1:8443", s.tls)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "nginx.conf")

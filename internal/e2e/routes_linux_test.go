@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
 
@@ -24,7 +25,7 @@ func TestRoutesThatChange(t *testing.T) {
 	}
 	runs(t, "ip", "-6", "addr", "add", six+"/64", "dev", "up0", "nodad")
 	runs(t, "ip", "-6", "route", "add", "default", "via", "2001:db8::2", "dev", "up0")
-	port := freePort(t)
+	port := must(freeports.Next())(t)
 	s := serve(t, "host = \"127.0.0.1\"\nipv4 = \"127.0.0.1\"\nipv6 = \"off\"\n", "",
 		"[turn]\nlisten = [", fmt.Sprintf("[turn]\ntransports = [\"udp\", \"tcp\"]\nlisten = [\":%d\", ", port))
 	told := func() (hosts []string, turns int) {

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 )
 
 // The client of the Rust crate turn-client-proto has a stack of its own for RFC 8489: with turn.sha256 it is served with
@@ -70,17 +72,13 @@ func toldOfICMP(t *testing.T, client string) {
 	if runtime.GOOS != "linux" {
 		return
 	}
-	gone, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = gone.Close()
+	gone := must(freeports.Addr())(t)
 	s := serve(t, "allow = []", `allow = ["127.0.0.1"]`, "[turn]", "[turn]\nicmp = true")
 	for _, transport := range []string{"udp", "tcp"} {
 		t.Run("ICMP over "+transport, func(t *testing.T) {
 			user, pass := s.credentials(t, "proto ICMP")
-			out, err := run(t, client, transport, s.turn, gone.LocalAddr().String(), user, pass, "sha1", "200")
-			told := fmt.Sprintf("peer: %s, icmp_type: 3, icmp_code: 3, icmp_data: 0 }", gone.LocalAddr())
+			out, err := run(t, client, transport, s.turn, gone, user, pass, "sha1", "200")
+			told := fmt.Sprintf("peer: %s, icmp_type: 3, icmp_code: 3, icmp_data: 0 }", gone)
 			if err == nil || !strings.Contains(out, "PeerIcmp {") || !strings.Contains(out, told) {
 				t.Errorf("%v\n%s\n%s", err, tail(strings.ReplaceAll(out, pass, "…")), tail(s.logs()))
 			}

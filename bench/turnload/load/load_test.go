@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 	"github.com/crolang-p2p/crolang-aio/internal/nodes"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
@@ -168,12 +169,10 @@ func TestSetup(t *testing.T) {
 
 func TestRefusalsSayWhatToDo(t *testing.T) {
 	r := start(t)
-	closed, err := net.ListenPacket("udp", "127.0.0.1:0")
+	nowhere, err := freeports.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	nowhere := closed.LocalAddr().String()
-	closed.Close()
 	for _, test := range []struct {
 		name, want string
 		code       int

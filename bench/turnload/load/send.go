@@ -111,7 +111,7 @@ func (s *sender) stream(conn net.Conn) {
 }
 
 func (s *sender) run() {
-	for s.due() && s.send() { //nolint:revive // all is in the conditions
+	for s.due() && s.send() {
 	}
 	s.done()
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 )
 
 // Server is a redis-server or redis-sentinel in a process of its own.
@@ -49,12 +51,11 @@ func start(t testing.TB, name string, lines []string) *Server {
 		}
 		t.Skipf("run tools/peers.sh for this test: %v", err)
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := freeports.Addr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Addr: ln.Addr().String(), done: make(chan struct{})}
-	ln.Close()
+	s := &Server{Addr: addr, done: make(chan struct{})}
 	_, port, _ := net.SplitHostPort(s.Addr)
 	dir := t.TempDir()
 	s.Log = filepath.Join(dir, "log")
