@@ -31,13 +31,24 @@ static __always_inline long load(void *ctx, const int xdp, __u32 at, void *to, _
 	return xdp ? bpf_xdp_load_bytes(ctx, at, to, n) : bpf_skb_load_bytes(ctx, at, to, n);
 }
 
+static __always_inline void *first(void *ctx, const int xdp)
+{
+	return (void *)(long)(xdp ? ((struct xdp_md *)ctx)->data : ((struct __sk_buff *)ctx)->data);
+}
+
+static __always_inline void *end(void *ctx, const int xdp)
+{
+	return (void *)(long)(xdp ? ((struct xdp_md *)ctx)->data_end : ((struct __sk_buff *)ctx)->data_end);
+}
+
 #define CHUNK 512 // the most that bpf_csum_diff takes
 
 struct { __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY); __type(key, __u32); __uint(value_size, CHUNK + 4); __uint(max_entries, 1); } chunks SEC(".maps");
 
 #define NO_SUM (1ull << 32)
 
-// payload_sum is the sum of n bytes at offset at, or NO_SUM.
+// payload_sum is the sum of n bytes at offset at, or NO_SUM: of whole chunks that lie in one piece where they are, of others
+// where they have been copied to.
 static __always_inline __u64 payload_sum(void *ctx, const int xdp, __u32 at, __u32 n)
 {
 	__u32 zero = 0;
@@ -47,6 +58,13 @@ static __always_inline __u64 payload_sum(void *ctx, const int xdp, __u32 at, __u
 		return NO_SUM;
 	for (int i = 0; i < 18 && n; i++) {
 		__u64 size = n < CHUNK ? n : CHUNK;
+		void *here = first(ctx, xdp) + (at & 0x3fff);
+		if (n >= CHUNK && here + CHUNK <= end(ctx, xdp)) {
+			s = bpf_csum_diff(0, 0, here, CHUNK, s);
+			at += CHUNK;
+			n -= CHUNK;
+			continue;
+		}
 		asm volatile("" : "+r"(size)); // for the verifier, which is to see the same register compared and used
 		if (size < 1 || size > CHUNK)
 			return NO_SUM;
