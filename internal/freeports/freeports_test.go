@@ -18,7 +18,8 @@ func TestNext(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if port/size != last/size || port < lowest || port >= lowest+blocks*size || seen[port] {
+		first := guard.Addr().(*net.TCPAddr).Port
+		if port <= first || port >= first+size || first < lowest || first+size > lowest+blocks*size || seen[port] {
 			t.Fatalf("port %d, of those from %s", port, guard.Addr())
 		}
 		seen[port] = true

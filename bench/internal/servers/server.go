@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -17,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/crolang-p2p/crolang-aio/internal/freeports"
 	"github.com/crolang-p2p/crolang-aio/internal/turnclient"
 )
 
@@ -55,10 +55,9 @@ func (a Addresses) Of(transport string) string {
 // At is a port at the server's address.
 func (n Network) At(port int) string { return net.JoinHostPort(n.Server, strconv.Itoa(port)) }
 
-// Ports for listeners and relays lie below those that Linux gives to clients (32768 to 60999), which the generator's
-// sockets come from.
+// Ports for relays lie below those that Linux gives to clients (32768 to 60999), which the generator's sockets come from, as
+// those for listeners do.
 const (
-	listenLow = 10000
 	relayLow  = 20000
 	relayHigh = 29999
 )
@@ -66,31 +65,13 @@ const (
 // Choose finds ports that nothing on this machine listens on, neither by UDP nor by TCP.
 func Choose(n Network, secret string) (Addresses, error) {
 	a := Addresses{Network: n, Low: relayLow, High: relayHigh, Secret: secret}
-	taken := make(map[int]bool)
 	for _, port := range []*int{&a.Plain, &a.TLS, &a.Hooks, &a.Admin} {
-		for try := 0; *port == 0; try++ {
-			p := listenLow + rand.IntN(relayLow-listenLow)
-			err := free(p)
-			if err == nil && !taken[p] {
-				*port, taken[p] = p, true
-			} else if try == 100 {
-				return a, fmt.Errorf("no free port from %d to %d: %w", listenLow, relayLow-1, err)
-			}
+		var err error
+		if *port, err = freeports.Next(); err != nil {
+			return a, err
 		}
 	}
 	return a, nil
-}
-
-func free(port int) error {
-	l, err := net.Listen("tcp", Loopback.At(port))
-	if err != nil {
-		return err
-	}
-	u, err := net.ListenPacket("udp", Loopback.At(port))
-	if err != nil {
-		return errors.Join(err, l.Close())
-	}
-	return errors.Join(l.Close(), u.Close())
 }
 
 // Server is a running server. Its owner calls [Server.Stop].

@@ -50,8 +50,7 @@ struct parsed {
 static __always_inline int parse(void *ctx, const int xdp, struct key *k, struct parsed *p)
 {
 	struct __sk_buff *skb = ctx;
-	struct xdp_md *md = ctx;
-	void *data = (void *)(long)(xdp ? md->data : skb->data), *end = (void *)(long)(xdp ? md->data_end : skb->data_end);
+	void *data = packet(ctx, xdp), *end = packet_end(ctx, xdp);
 	struct ethhdr *eth = data;
 	struct udphdr *udp;
 	if ((void *)(eth + 1) > end)

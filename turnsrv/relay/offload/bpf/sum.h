@@ -31,12 +31,12 @@ static __always_inline long load(void *ctx, const int xdp, __u32 at, void *to, _
 	return xdp ? bpf_xdp_load_bytes(ctx, at, to, n) : bpf_skb_load_bytes(ctx, at, to, n);
 }
 
-static __always_inline void *first(void *ctx, const int xdp)
+static __always_inline void *packet(void *ctx, const int xdp)
 {
 	return (void *)(long)(xdp ? ((struct xdp_md *)ctx)->data : ((struct __sk_buff *)ctx)->data);
 }
 
-static __always_inline void *end(void *ctx, const int xdp)
+static __always_inline void *packet_end(void *ctx, const int xdp)
 {
 	return (void *)(long)(xdp ? ((struct xdp_md *)ctx)->data_end : ((struct __sk_buff *)ctx)->data_end);
 }
@@ -58,8 +58,8 @@ static __always_inline __u64 payload_sum(void *ctx, const int xdp, __u32 at, __u
 		return NO_SUM;
 	for (int i = 0; i < 18 && n; i++) {
 		__u64 size = n < CHUNK ? n : CHUNK;
-		void *here = first(ctx, xdp) + (at & 0x3fff);
-		if (n >= CHUNK && here + CHUNK <= end(ctx, xdp)) {
+		void *here = packet(ctx, xdp) + (at & 0x3fff); // for the verifier: at is below 9300
+		if (n >= CHUNK && here + CHUNK <= packet_end(ctx, xdp)) {
 			s = bpf_csum_diff(0, 0, here, CHUNK, s);
 			at += CHUNK;
 			n -= CHUNK;
