@@ -47,7 +47,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	fs.SetOutput(io.Discard) // an error is one line
 	quick := fs.Bool("quick", false, "one short repetition; the files are not written")
 	fs.IntVar(&o.pace.repeat, "repeat", 5, "repetitions of every row")
-	fs.DurationVar(&o.pace.duration, "duration", 5*time.Second, "of one measurement; CPU is counted in steps of 10 ms")
+	fs.DurationVar(&o.pace.duration, "duration", 5*time.Second, "of one measurement")
 	fs.DurationVar(&o.pace.warmup, "warmup", time.Second, "traffic before a measurement")
 	fs.BoolVar(&o.kernel, "kernel", false, "measure relaying in the kernel instead, and write docs/benchmarks-kernel.md (root)")
 	fs.StringVar(&o.rows, "rows", "", "only rows whose name contains one of these `words`, comma-separated; the files are not written")

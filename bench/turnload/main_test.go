@@ -92,7 +92,6 @@ traffic       echo, 160 bytes, 10 000/s asked for, for 5.0 s
 note: the generator could not keep the rate: the figures are those of what was sent
 note: some requests had to be sent again: a server that limits unauthenticated requests per address drops them (crolang-aio: turn.limits.unauthenticated_per_second), and so does a full socket
 note: sending failed 3 times
-note: the server used little CPU, which is counted in steps of 10 ms: measure for longer
 `
 	if got := table(r); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

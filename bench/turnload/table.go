@@ -64,9 +64,6 @@ func notes(r *load.Result) (out []string) {
 	if r.SendErrors > 0 {
 		out = append(out, fmt.Sprintf("sending failed %d times", r.SendErrors))
 	}
-	if p := r.Process; p != nil && r.Seconds > 0 && p.Cores*r.Seconds < 0.5 {
-		out = append(out, "the server used little CPU, which is counted in steps of 10 ms: measure for longer")
-	}
 	return out
 }
 

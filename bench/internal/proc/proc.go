@@ -1,4 +1,4 @@
-// Package proc reads what a process has cost so far from Linux' /proc. Elsewhere every function returns an error.
+// Package proc asks Linux what a process has cost so far. Elsewhere every function returns an error.
 package proc
 
 import (
@@ -10,38 +10,8 @@ import (
 	"time"
 )
 
-// Tick is the resolution of CPU: Linux counts in hundredths of a second for user space, on every architecture.
-const Tick = 10 * time.Millisecond
-
 // ErrFormat says that a file of /proc is not as proc(5) describes it.
 var ErrFormat = errors.New("unexpected format in /proc")
-
-// CPU is the time that all threads of a process have spent so far, in user and kernel mode.
-func CPU(pid int) (time.Duration, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, fmt.Errorf("reading the CPU time of process %d: %w", pid, err)
-	}
-	return parseStat(string(b))
-}
-
-// parseStat adds utime and stime, the 14th and 15th field. The second, the program's name, may hold anything.
-func parseStat(stat string) (time.Duration, error) {
-	at := strings.LastIndexByte(stat, ')')
-	if at < 0 {
-		return 0, ErrFormat
-	}
-	fields := strings.Fields(stat[at+1:])
-	if len(fields) < 13 {
-		return 0, ErrFormat
-	}
-	user, err1 := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	if err1 != nil || err2 != nil {
-		return 0, ErrFormat
-	}
-	return time.Duration(user+system) * Tick, nil
-}
 
 // Thread is the time that one thread has spent so far, of a process or of the kernel, in nanoseconds' resolution.
 func Thread(tid int) (time.Duration, error) {

@@ -182,7 +182,7 @@ type snapshot struct {
 
 func (r *run) snapshot() (s snapshot, err error) {
 	s.at = time.Now()
-	s.own, _ = proc.CPU(os.Getpid()) // where there is no /proc the result goes without it
+	s.own, _ = proc.CPU(os.Getpid()) // elsewhere than on Linux the result goes without it
 	if r.PID == 0 {
 		return s, nil
 	}
