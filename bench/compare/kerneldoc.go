@@ -13,7 +13,9 @@ interface's thread together, in µs of CPU per datagram that was delivered.
 
 *Sent back* is ` + "`bench/floor -reflect`" + `: an XDP program that changes places of addresses and ports, and sends each datagram back. It
 looks nothing up, counts nothing and makes no checksum: what is left is what a pair of virtual interfaces costs. Flows in the
-kernel are tcx's here, which hands on the packet as it is, where XDP makes one of its own; so they can cost less than that.
+kernel go ` + "`tcx across veth`" + ` here, which hands on the packet as it is, where XDP makes one of its own, and does so without the pair's
+queue; so they can cost less than that. What the other end does with a datagram, until it is in its receiver's socket, is on the account
+of the kernel then, too.
 
 `
 

@@ -6,7 +6,8 @@ import (
 )
 
 // Kernel relays flows below the sockets: what arrives as one [Leg] says leaves as another does. What it cannot relay at the
-// moment, or what is odd, it leaves to the sockets. Its methods may be called from any goroutine, and must not block for long.
+// moment, or what is odd, it leaves to the sockets. It is of one [Plane]. Its methods may be called from any goroutine, and must
+// not block for long.
 type Kernel interface {
 	// Enter begins with a flow, which ends by itself after life unless [Kernel.Extend] is called. The first datagrams are left
 	// to the sockets until it is certain that none overtakes an earlier one. ok is false where the kernel never relays such a
@@ -20,11 +21,11 @@ type Kernel interface {
 	Count(flow int) (datagrams, bytes uint64)
 	// Now is the clock of Settled.
 	Now() time.Duration
-	// Settling returns those of the flows of which datagrams were just left to the sockets because of their order. It may
-	// overwrite flows.
+	// Settling appends those flows to a slice of which datagrams were just left to the sockets because of their order.
 	Settling(flows []int) []int
-	// Settled says that the sockets have sent on everything of the flow that had arrived there at that time.
-	Settled(flow int, at time.Duration)
+	// Settled says that the sockets have sent on everything of the flow that had arrived there at that time. gone reports
+	// whether all that has left the queues behind the socket too; it is called before Settled returns, if at all.
+	Settled(flow int, at time.Duration, gone func() bool)
 }
 
 // Leg is a flow on one side of the server. The addresses are concrete.

@@ -4,10 +4,8 @@ package relay
 
 import (
 	"context"
-	"maps"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,6 +53,8 @@ type kernelFlow struct {
 	meters []*meter
 	r      *Relay     // whose socket it would arrive at, or
 	u      *udpSocket // the listener's
+	away   *Relay     // whose socket it would leave by, or
+	back   *udpSocket // the listener's
 }
 
 func newKernelFlows(p *Plane) *kernelFlows {
@@ -73,8 +73,8 @@ func (k *kernelFlows) plain(p *kernelPath) {
 	r, s := p.r, p.r.path.Load()
 	t := s.Tuple
 	local := netip.AddrPortFrom(localTo(r.family.Bind, p.c.peer), r.port)
-	up := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.up}, u: s.udp}
-	down := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.down}, r: r}
+	up := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.up}, u: s.udp, away: r}
+	down := &kernelFlow{paths: []*kernelPath{p}, meters: []*meter{&r.down}, r: r, back: s.udp}
 	k.enter(up, Leg{t.Client, t.Server, p.c.number}, Leg{local, p.c.peer, 0})
 	k.enter(down, Leg{p.c.peer, local, 0}, Leg{t.Server, t.Client, p.c.number})
 }
@@ -84,7 +84,7 @@ func (k *kernelFlows) between(a, b *kernelPath) {
 	for _, w := range [2][2]*kernelPath{{a, b}, {b, a}} {
 		from, to := w[0], w[1]
 		s, t := from.r.path.Load(), to.r.path.Load()
-		f := &kernelFlow{paths: []*kernelPath{a, b}, meters: []*meter{&from.r.up, &to.r.down}, u: s.udp}
+		f := &kernelFlow{paths: []*kernelPath{a, b}, meters: []*meter{&from.r.up, &to.r.down}, u: s.udp, back: t.udp}
 		k.enter(f, Leg{s.Client, s.Server, from.c.number}, Leg{t.Server, t.Client, to.c.number})
 	}
 }
@@ -131,11 +131,20 @@ func (k *kernelFlows) merge(f *kernelFlow, n int) {
 }
 
 // fd is the socket that the flow would arrive at. It is open while there is the flow.
-func (f *kernelFlow) fd() int {
-	if f.r != nil {
-		return f.r.sock.fd()
+func (f *kernelFlow) fd() int { return socketOf(f.r, f.u) }
+
+// gone reports whether all that the sockets have sent of the flow has left the machine, or has been taken in by the other end of
+// a veth: until then it is on the account of the socket that it has left by. That is open while there is the flow.
+func (f *kernelFlow) gone() bool {
+	n, err := unix.IoctlGetInt(socketOf(f.away, f.back), unix.SIOCOUTQ)
+	return err == nil && n == 0
+}
+
+func socketOf(r *Relay, u *udpSocket) int {
+	if r != nil {
+		return r.sock.fd()
 	}
-	return f.u.fd
+	return u.fd
 }
 
 // life is how long a flow may live: no longer than each channel that it needs.
@@ -287,8 +296,8 @@ func (k *kernelFlows) none() bool {
 func (k *kernelFlows) look() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.slots = slices.AppendSeq(k.slots[:0], maps.Keys(k.flows))
-	settling := k.k.Settling(k.slots)
+	k.slots = k.k.Settling(k.slots[:0])
+	settling := k.slots
 	if was := k.now.Swap(len(settling) > 0); !was || len(settling) == 0 {
 		return // from now on, lanes are left in order
 	}
@@ -303,7 +312,7 @@ func (k *kernelFlows) look() {
 	k.plane.gate.wait()
 	for i, slot := range settling {
 		if fds[i].Revents == 0 {
-			k.k.Settled(slot, at)
+			k.k.Settled(slot, at, k.flows[slot].gone)
 		}
 	}
 }

@@ -20,8 +20,8 @@ type Config struct {
 	// Flows is how many flows there may be; each channel has two. Default 32768, at most a million.
 	Flows  int
 	Logger *slog.Logger // nil: discard
-	// Ways are those that may be taken, in this order; Native then on any interface. Default: TCX, then Native on interfaces
-	// that are known to lose nothing by it (veth).
+	// Ways are those that may be taken, in this order; Native then on any interface. Default: Across, TCX, then Native on
+	// interfaces that are known to lose nothing by it (veth).
 	Ways []Way
 }
 
@@ -31,6 +31,10 @@ type Way uint8
 const (
 	// TCX is behind the driver and what puts datagrams together (tcx, Linux 6.6). It takes any flow.
 	TCX Way = iota
+	// Across is TCX's program, which hands what it relays to the other end of a veth at once, in the network namespace where
+	// that is, instead of sending it there. That spares waking whoever takes it in there. It takes flows that leave by such an
+	// interface to a known neighbour, if nothing on the interface wants to see what it sends: no queue and no program.
+	Across
 	// Native is XDP in the driver. It takes flows that leave on the interface on which they come in, to a known neighbour.
 	Native
 	// Generic is XDP behind the driver, for comparison: it sees datagrams that were put together (GRO) as one, and takes none
@@ -39,7 +43,7 @@ const (
 	numWays
 )
 
-var wayNames = [numWays]string{"tcx", "xdp native", "xdp generic"}
+var wayNames = [numWays]string{"tcx", "tcx across veth", "xdp native", "xdp generic"}
 
 // String is the name that logs and reports use.
 func (w Way) String() string {
@@ -72,7 +76,7 @@ type Interface struct {
 // Proof says how far a way through the kernel is trusted. What is not, is relayed by the sockets.
 type Proof struct {
 	In, Out string // the interfaces
-	Mode    string // tcx
+	Mode    string // the name of the way
 	State   string // untried, trial, doubted (a flow fell silent there), trusted, or condemned
 	Reason  string // of condemned
 }

@@ -42,16 +42,24 @@ func (k *Kernel) Enter(in, out relay.Leg, life time.Duration) (slot int, ok bool
 		k.depart(slot, f)
 		return 0, false
 	}
+	if len(k.free) == len(k.flows) { // the process goes on with giving signs of life
+		k.beat()
+		select {
+		case k.wake <- struct{}{}:
+		default:
+		}
+	}
 	k.free = k.free[:len(k.free)-1]
 	k.flows[slot] = f
 	k.join(f)
+	k.attend(f)
 	return slot, true
 }
 
 // hopeless reports whether there is no way any more for what arrives like this.
 func (k *Kernel) hopeless(in relay.Leg) bool {
 	p := k.ports[k.net.byAddr[in.To.Addr()]]
-	return p != nil && !slices.ContainsFunc(k.ways, func(w Way) bool { return p.failed[w].error == nil })
+	return p != nil && !slices.ContainsFunc(k.ways, func(w Way) bool { return p.failed[w].error == nil && (w != Across || p.open[w]) })
 }
 
 // join finds the flow that brings the answers to this one.
@@ -88,6 +96,7 @@ func (k *Kernel) place(slot int, f *flow) error {
 		k.unplace(f)
 		return err
 	}
+	f.route = r
 	v := programFlow{Expires: f.expires, Interface: uint32(r.index), Mtu: uint16(min(r.mtu, 65535))}
 	if err := k.choose(slot, f, r, &v); err != nil {
 		k.unplace(f)
@@ -113,7 +122,7 @@ func (k *Kernel) put(slot int, f *flow, v programFlow) error {
 	if err := k.table.insert(slot, &f.key, &v, fresh); err != nil {
 		return err
 	}
-	f.value, f.placed = v, true
+	f.value, f.placed, k.stirred = v, true, true
 	return nil
 }
 
@@ -223,20 +232,46 @@ func (k *Kernel) Settling(slots []int) []int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.closed {
-		return nil
+		return slots
 	}
-	return slices.DeleteFunc(slots, func(slot int) bool {
-		f, s := k.flows[slot], &k.table.records[slot].State
-		// What is settled needs no more.
-		return !f.placed || f.held || atomic.LoadUint32(&s.Taken) != 0 || atomic.LoadUint64(&s.Settled) > atomic.LoadUint64(&s.Last)+queued
-	})
+	// Where nothing was left to the sockets since there was nothing to settle, all is as it was.
+	left := k.left()
+	if !k.stirred && left == k.wasLeft {
+		return slots
+	}
+	already := len(slots)
+	for slot, f := range k.flows {
+		if f == nil || !f.placed || f.held {
+			continue
+		}
+		s := &k.table.records[slot].State
+		if atomic.LoadUint32(&s.Taken) == 0 && atomic.LoadUint64(&s.Settled) <= atomic.LoadUint64(&s.Last)+queued {
+			slots = append(slots, slot)
+		}
+	}
+	k.stirred, k.wasLeft = len(slots) > already, left
+	return slots
+}
+
+// left is how many datagrams of flows were left to the sockets.
+func (k *Kernel) left() (n uint64) {
+	for i := range k.table.cpus {
+		for j := range k.table.cpus[i].Causes[1:] {
+			n += atomic.LoadUint64(&k.table.cpus[i].Causes[1+j])
+		}
+	}
+	return n
 }
 
 // Settled implements [relay.Kernel].
-func (k *Kernel) Settled(slot int, at time.Duration) {
+func (k *Kernel) Settled(slot int, at time.Duration, gone func() bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !k.closed {
+	if k.closed {
+		return
+	}
+	// What goes across overtakes what waits to be taken in there.
+	if f := k.flows[slot]; Way(f.value.Way) != Across || gone() {
 		atomic.StoreUint64(&k.table.records[slot].State.Settled, uint64(at))
 	}
 }

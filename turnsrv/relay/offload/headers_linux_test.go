@@ -101,7 +101,7 @@ func TestHeadersInTheKernel(t *testing.T) {
 	families(t, func(t *testing.T, w *world) {
 		const own = 77
 		netspace.Run(t, fmt.Sprintf("sysctl -qw net.ipv4.ip_default_ttl=%d", own))
-		for _, name := range map[bool][]string{true: {"c", "p"}, false: {"c"}}[w.way == TCX] {
+		for _, name := range map[bool][]string{true: {"c", "p"}, false: {"c"}}[w.way.program() == TCX] {
 			netspace.Run(t, fmt.Sprintf("sysctl -qw net.ipv6.conf.%s%d.hop_limit=%d", name, w.family, own))
 		}
 		c, p, d := w.client(), w.far(), w.client()

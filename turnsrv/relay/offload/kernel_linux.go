@@ -45,15 +45,20 @@ type Kernel struct {
 	net    network
 	ports  map[int]*port // by the index of their interface
 	near   map[hop]*neighbour
+	across map[int]bool // by the index of an interface: whether flows that leave there may go across
 	free   []int
 	flows  []*flow // by slot
 	byKey  map[programKey]*flow
 	full   bool // it has been said that the table is
 
 	proofs  map[passage]*proof
-	pairs   []*pair // under watch
-	cursor  int     // the slot that was looked at last for more
-	lenient bool    // tests: every way is trusted from the beginning
+	pairs   []*pair       // under watch
+	look    []*flow       // that are to be looked at, whether they should be: all that are not watched, or are apart
+	cursor  int           // that was looked at last
+	wake    chan struct{} // has room for one; filled when there is a first flow
+	stirred bool          // there may be flows to settle, though nothing more was left to the sockets
+	wasLeft uint64        // how many datagrams had been, when that was looked at last
+	lenient bool          // tests: every way is trusted from the beginning
 }
 
 // flow is one direction of a channel.
@@ -67,22 +72,24 @@ type flow struct {
 	change  uint16
 	value   programFlow // as it is in the table
 	placed  bool        // it is in the table
-	near    *neighbour  // the next hop, where XDP may take the flow
+	route   route       // as it was placed
+	near    *neighbour  // the next hop, where XDP may take the flow, or it may go across
 
 	proof   *proof // of how it passes
 	held    bool   // on the sockets, by the program's own table
 	chosen  bool   // it tries the way
 	apart   bool   // it fell silent on a trusted way, and is held until retry
 	watched bool   // it is or was
+	listed  bool   // in Kernel.look
 	retry   uint64 // when it may try again
 	strikes int    // how often it fell silent
 }
 
 // New loads the program. It attaches it to interfaces as flows come. The error says what is missing.
 func New(cfg Config) (*Kernel, error) {
-	k := &Kernel{log: cfg.Logger, ports: map[int]*port{}, near: map[hop]*neighbour{}, byKey: map[programKey]*flow{}, proofs: map[passage]*proof{}, ways: cfg.Ways, forced: len(cfg.Ways) > 0}
+	k := &Kernel{log: cfg.Logger, ports: map[int]*port{}, near: map[hop]*neighbour{}, across: map[int]bool{}, byKey: map[programKey]*flow{}, proofs: map[passage]*proof{}, wake: make(chan struct{}, 1), ways: cfg.Ways, forced: len(cfg.Ways) > 0}
 	if !k.forced {
-		k.ways = []Way{TCX, Native} // on a veth, the only one of native XDP, tcx costs no more, and TCP keeps its long segments
+		k.ways = []Way{Across, TCX, Native} // on a veth, the only one of native XDP, tcx costs no more, and TCP keeps its long segments
 	}
 	if k.log == nil {
 		k.log = slog.New(slog.DiscardHandler)
@@ -96,11 +103,11 @@ func New(cfg Config) (*Kernel, error) {
 		return nil, fmt.Errorf("count the processors: %w", err)
 	}
 	n = min(n, slotMask-1) // an entry of the table names a slot in so many bits
-	err = k.load(n, cpus)
-	for _, f := range []func() error{k.refresh, k.try} {
-		if err == nil {
-			err = f()
-		}
+	if err = k.load(n, cpus); err == nil {
+		_, err = k.refresh()
+	}
+	if err == nil {
+		err = k.try()
 	}
 	if err != nil {
 		return nil, errors.Join(explain(err), k.Close())

@@ -124,7 +124,7 @@ func (k *Kernel) changed(h hop, state uint16, mac [6]byte) {
 	}
 	k.mu.Unlock()
 	for _, slot := range slots { // others have their turn in between
-		k.again(slot)
+		k.again(slot, true)
 	}
 }
 

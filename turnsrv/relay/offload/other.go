@@ -34,10 +34,10 @@ func (*Kernel) Leave(int) (datagrams, bytes uint64) { return 0, 0 }
 func (*Kernel) Count(int) (datagrams, bytes uint64) { return 0, 0 }
 
 // Settling implements [relay.Kernel].
-func (*Kernel) Settling([]int) []int { return nil }
+func (*Kernel) Settling(flows []int) []int { return flows }
 
 // Settled implements [relay.Kernel].
-func (*Kernel) Settled(int, time.Duration) {}
+func (*Kernel) Settled(int, time.Duration, func() bool) {}
 
 // Now implements [relay.Kernel].
 func (*Kernel) Now() time.Duration { return 0 }

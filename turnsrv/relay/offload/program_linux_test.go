@@ -32,7 +32,7 @@ func TestProgramAgainstModel(t *testing.T) {
 	hands := newSpace(t)
 	joined(t, "m0", 40, hands)
 	hands.Run("ethtool -K m0x gro on")
-	for _, v := range []Way{TCX, Native, Generic} {
+	for _, v := range []Way{TCX, Across, Native, Generic} {
 		t.Run(v.String(), func(t *testing.T) { testAgainstModel(t, v) })
 	}
 }
@@ -40,7 +40,7 @@ func TestProgramAgainstModel(t *testing.T) {
 // program runs the program of a way with a frame. It returns what the frame is then, and whether it leaves or goes on to the
 // sockets.
 func (k *Kernel) program(v Way, frame []byte, index int) (out []byte, leaves, goesOn bool, err error) {
-	if v == TCX {
+	if v.program() == TCX {
 		ret, out, err := k.objects.Turn.Test(frame)
 		return out, ret == 7, ret == ^uint32(0), err // TCX_REDIRECT, TCX_NEXT
 	}
@@ -57,7 +57,7 @@ func testAgainstModel(t *testing.T, v Way) {
 	}
 	defer k.Close()
 	k.lenient = true
-	if err := k.refresh(); err != nil {
+	if _, err := k.refresh(); err != nil {
 		t.Fatal(err)
 	}
 	i, err := net.InterfaceByName("m0")
@@ -68,7 +68,7 @@ func testAgainstModel(t *testing.T, v Way) {
 		netspace.Run(t, fmt.Sprintf("ip neighbour replace %s lladdr 02:03:04:05:06:07 dev m0", address(family, 40, 1)))
 	}
 	addressed := func(b []byte) []byte { // to this interface, as it leaves from there
-		if v != TCX {
+		if v.program() != TCX {
 			copy(b, i.HardwareAddr)
 		}
 		return b

@@ -71,6 +71,9 @@ func (k *Kernel) proven(at passage) *proof {
 func (k *Kernel) assign(f *flow, p *proof) {
 	if f.proof != p {
 		f.proof, f.chosen, f.apart, f.watched, f.retry, f.strikes = p, false, false, false, 0, 0
+		if k.flows[f.slot] == f {
+			k.attend(f)
+		}
 	}
 	k.settle(f)
 }
@@ -108,11 +111,31 @@ func (k *Kernel) prove(now uint64) {
 		k.retire(p, now)
 		return true
 	})
-	for range min(scanned, len(k.flows)) {
-		k.cursor = (k.cursor + 1) % len(k.flows)
-		if f := k.flows[k.cursor]; f != nil && f.placed {
+	for range min(scanned, len(k.look)) {
+		if k.cursor++; k.cursor >= len(k.look) {
+			k.cursor = 0
+		}
+		f := k.look[k.cursor]
+		if k.flows[f.slot] == f && f.placed {
 			k.consider(f, now)
 		}
+		if k.flows[f.slot] != f || f.watched && !f.apart {
+			f.listed = false
+			last := len(k.look) - 1
+			k.look[k.cursor], k.look[last] = k.look[last], nil
+			k.look = k.look[:last]
+			if k.cursor--; last == 0 {
+				return
+			}
+		}
+	}
+}
+
+// attend has a flow looked at, whether it should be watched.
+func (k *Kernel) attend(f *flow) {
+	if !f.listed {
+		f.listed = true
+		k.look = append(k.look, f)
 	}
 }
 

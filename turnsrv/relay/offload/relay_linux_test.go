@@ -84,7 +84,7 @@ func newProvingWorld(t *testing.T, family int, v Way, change ...func(*world) fun
 	w.clients = newSpace(t)
 	w.peer = w.clients
 	joined(t, fmt.Sprintf("c%d", family), 10+family, w.clients)
-	if v == TCX {
+	if v.program() == TCX {
 		w.peer = newSpace(t)
 		joined(t, fmt.Sprintf("p%d", family), 20+family, w.peer)
 	} else {
@@ -156,7 +156,7 @@ func (w *world) start(t *testing.T, listen netip.AddrPort, place relay.Family, c
 
 // number is that of the link to the peers.
 func (w *world) number() int {
-	if w.way == TCX {
+	if w.way.program() == TCX {
 		return 20 + w.family
 	}
 	return 10 + w.family
@@ -285,14 +285,7 @@ func (w *world) moved(v way) int {
 }
 
 func families(t *testing.T, f func(t *testing.T, w *world), change ...func(*world) func(*relay.Config)) {
-	if !alone(t) {
-		return
-	}
-	for _, family := range []int{4, 6} {
-		for _, v := range []Way{TCX, Native} {
-			t.Run(fmt.Sprintf("IPv%d %s", family, v), func(t *testing.T) { f(t, newWorld(t, family, v, change...)) })
-		}
-	}
+	each(t, []Way{TCX, Across, Native}, f, change...)
 }
 
 func random(n int) []byte {
@@ -309,7 +302,7 @@ func TestRelays(t *testing.T) {
 	families(t, func(t *testing.T, w *world) {
 		for _, offloaded := range []string{"on", "off"} {
 			w.clients.Run(fmt.Sprintf("ethtool -K c%dx tx %s", w.family, offloaded))
-			if w.way == TCX {
+			if w.way.program() == TCX {
 				w.peer.Run(fmt.Sprintf("ethtool -K p%dx tx %s", w.family, offloaded))
 			}
 			c, p := w.client(), w.far()

@@ -12,9 +12,11 @@ import (
 )
 
 const (
-	// beatEvery is how often the process gives a sign of life, of which the program waits a second for one, and looks for flows
-	// to watch; proveEvery is how often it looks at those that it watches. An idle machine pays for each time.
-	beatEvery  = 400 * time.Millisecond
+	// beatEvery is how often the process gives a sign of life, of which the program waits two seconds for one, while there are
+	// flows; watchEvery is how often it looks for some to watch, where there may be, and proveEvery how often it looks at those that it
+	// watches. An idle machine pays for each time.
+	beatEvery  = 800 * time.Millisecond
+	watchEvery = 400 * time.Millisecond
 	proveEvery = 100 * time.Millisecond
 	// lookEvery is for what the kernel does not tell of, such as another MTU.
 	lookEvery = 5 * time.Second
@@ -56,21 +58,34 @@ func (k *Kernel) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			following.Wait()
 			return <-ended
+		case <-k.wake:
 		case <-tick.C:
-			k.mu.Lock()
-			k.beat()
-			k.prove(now())
-			next := beatEvery
-			if len(k.pairs) > 0 {
-				next = proveEvery
-			}
-			k.mu.Unlock()
-			if next != every {
-				every = next
+		}
+		if next := k.turn(); next != every {
+			if every = next; every == 0 {
+				tick.Stop()
+			} else {
 				tick.Reset(every)
 			}
 		}
 	}
+}
+
+// turn gives a sign of life and goes on with what is being tried. It returns when that is due again; 0: when there is a flow.
+func (k *Kernel) turn() time.Duration {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.beat()
+	k.prove(now())
+	switch {
+	case len(k.pairs) > 0:
+		return proveEvery
+	case len(k.look) > 0:
+		return watchEvery
+	case len(k.free) < len(k.flows):
+		return beatEvery
+	}
+	return 0
 }
 
 func (k *Kernel) beat() {
@@ -82,21 +97,30 @@ func (k *Kernel) beat() {
 	}
 }
 
-// refresh looks at the interfaces, lets go of those that are gone, and forgets what was seen of those that have changed.
-func (k *Kernel) refresh() error {
+// refresh looks at the interfaces, lets go of those that are gone, and forgets what was seen of those that have changed. It
+// reports whether flows may have other ways now.
+func (k *Kernel) refresh() (changed bool, err error) {
 	n, err := look()
 	if err != nil {
-		return err
+		return false, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	was := k.net
 	k.net = n
+	changed = len(was.byIndex) != len(n.byIndex)
 	for i := range was.byIndex {
 		link, addrs := was.changed(n, i)
-		if link || k.ports[i].spent(addrs) {
+		spent := k.ports[i].spent(addrs)
+		if link || spent {
 			k.forget(i)
 		}
+		changed = changed || link || addrs || spent
+	}
+	skipped := k.across
+	k.across = make(map[int]bool, len(skipped))
+	for i, yes := range skipped {
+		changed = k.crosses(i) != yes || changed
 	}
 	for i, p := range k.ports {
 		if _, ok := n.byIndex[i]; !ok {
@@ -104,26 +128,34 @@ func (k *Kernel) refresh() error {
 			delete(k.ports, i)
 		}
 	}
-	return nil
+	return changed, nil
 }
 
 // follow places every flow anew. Others have their turn in between.
 func (k *Kernel) follow() {
-	if err := k.refresh(); err != nil {
+	changed, err := k.refresh()
+	if err != nil {
 		return // the next look may fare better; until then routes are as they were
 	}
 	k.router.remember()
 	defer k.router.forget()
 	for slot := range k.flows {
-		k.again(slot)
+		k.again(slot, changed)
 	}
 }
 
-// again places a flow anew.
-func (k *Kernel) again(slot int) {
+// again places a flow anew; changed: even if it would leave as it does.
+func (k *Kernel) again(slot int, changed bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if f := k.flows[slot]; f != nil && !k.closed {
-		_ = k.place(slot, f)
+	f := k.flows[slot]
+	if f == nil || k.closed {
+		return
 	}
+	if !changed && f.placed {
+		if r, err := k.route(f); err == nil && r == f.route {
+			return
+		}
+	}
+	_ = k.place(slot, f)
 }

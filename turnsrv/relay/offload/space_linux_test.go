@@ -112,6 +112,14 @@ func (e *endpoint) next(within time.Duration) ([]byte, netip.AddrPort) {
 	return b[:n], netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
 }
 
+// drain takes what comes until nothing has for so long.
+func (e *endpoint) drain(quiet time.Duration) {
+	e.Helper()
+	for b, _ := e.next(quiet); b != nil; {
+		b, _ = e.next(quiet)
+	}
+}
+
 func (e *endpoint) expect(from netip.AddrPort, want []byte) {
 	e.Helper()
 	got, a := e.next(patience)

@@ -127,6 +127,7 @@ func (k *Kernel) retire(p *pair, now uint64) {
 			e.f.retry = now + again
 		}
 		k.settle(e.f)
+		k.attend(e.f)
 	}
 }
 

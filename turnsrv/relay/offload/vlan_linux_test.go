@@ -50,7 +50,7 @@ func (s *space) tags(t *testing.T, name string, vlan int32) (stop func()) {
 // of a priority alone) is no obstacle to them. XDP is not tried: it sees no tag that an interface has taken off, which is why it
 // stays off interfaces that are known to have VLANs.
 func TestTaggedIsLeftAlone(t *testing.T) {
-	each(t, TCX, func(t *testing.T, w *world) {
+	each(t, []Way{TCX}, func(t *testing.T, w *world) {
 		c, p := w.client(), w.far()
 		c.bind(0x4000, p.addr, relay.ScopeAny)
 		for _, d := range []struct {

@@ -17,8 +17,17 @@ import (
 
 // port is an interface on which flows come in.
 type port struct {
-	links  [numWays]link.Link
+	links  [numWays]link.Link // by the way whose program it is
+	open   [numWays]bool      // flows go this way
 	failed [numWays]failure
+}
+
+// program is the way whose program takes this one's flows.
+func (w Way) program() Way {
+	if w == Across {
+		return TCX
+	}
+	return w
 }
 
 // failure is why a way is passed over on an interface. errStranger is none.
@@ -48,13 +57,26 @@ func (p *port) close() error {
 			p.links[w] = nil
 		}
 	}
+	p.open = [numWays]bool{}
 	return errors.Join(errs...)
+}
+
+// shut takes a way out of use, and its program off unless there is another one that needs it.
+func (p *port) shut(w Way) {
+	p.open[w] = false
+	for o := range numWays {
+		if p.open[o] && o.program() == w.program() {
+			return
+		}
+	}
+	_ = p.links[w.program()].Close()
+	p.links[w.program()] = nil
 }
 
 func (p *port) report(name string) Interface {
 	out := Interface{Name: name, Failed: map[Way]string{}}
 	for w := range numWays {
-		if p.links[w] != nil {
+		if p.open[w] {
 			out.Ways = append(out.Ways, w)
 		}
 		if err := p.failed[w].error; err != nil && !errors.Is(err, errStranger) {
@@ -67,7 +89,7 @@ func (p *port) report(name string) Interface {
 // try finds out whether a program can be attached, on the first interface that there is, and takes it off again.
 func (k *Kernel) try() error {
 	for _, i := range k.net.byIndex {
-		if ethernet(i) && i.Flags&net.FlagUp != 0 && slices.Contains(k.ways, TCX) {
+		if ethernet(i) && i.Flags&net.FlagUp != 0 && (slices.Contains(k.ways, TCX) || slices.Contains(k.ways, Across)) {
 			l, err := k.attachTCX(i.Index)
 			if err != nil {
 				return err
@@ -83,7 +105,7 @@ func (k *Kernel) choose(slot int, f *flow, r route, v *programFlow) (err error) 
 	in, err := k.net.byAddr[f.in.To.Addr()], errNoRoute
 	approached := false
 	for _, w := range k.ways {
-		if w != TCX && in != r.index {
+		if w == Across && !k.crosses(r.index) || w.program() != TCX && in != r.index {
 			continue
 		}
 		if fail := k.attach(in, w); fail != nil {
@@ -96,7 +118,7 @@ func (k *Kernel) choose(slot int, f *flow, r route, v *programFlow) (err error) 
 		}
 		n := k.approach(slot, f, hop{r.index, r.hop})
 		if approached = true; n.known() {
-			v.There, v.Here = station(n.mac[:]), station(k.net.byIndex[in].HardwareAddr)
+			v.There, v.Here = station(n.mac[:]), station(k.net.byIndex[r.index].HardwareAddr)
 			return nil
 		}
 	}
@@ -125,14 +147,15 @@ func (k *Kernel) attach(index int, w Way) error {
 		p = &port{}
 		k.ports[index] = p
 	}
-	if p.links[w] != nil || p.failed[w].error != nil {
+	if p.open[w] || p.failed[w].error != nil {
 		return p.failed[w].error
 	}
-	var l link.Link
-	var err error
-	if w == TCX {
+	l, err := p.links[w.program()], error(nil)
+	switch {
+	case l != nil:
+	case w.program() == TCX:
 		l, err = k.attachTCX(index)
-	} else {
+	default:
 		l, err = k.attachXDP(i, w)
 	}
 	if errors.Is(err, errNoRoute) {
@@ -146,7 +169,7 @@ func (k *Kernel) attach(index int, w Way) error {
 		}
 		return err
 	}
-	p.links[w] = l
+	p.links[w.program()], p.open[w] = l, true
 	k.log.Info("a program is attached to this interface: the kernel relays once a few calls have shown that nothing is lost", "interface", i.Name, "mode", w.String())
 	return nil
 }
@@ -227,15 +250,15 @@ func (k *Kernel) vanish(i net.Interface) error {
 	return err
 }
 
-// giveUp gives up one way of relaying what comes in on an interface: the program is taken off, and the flows are placed by
-// the next way. It has k.mu.
+// giveUp gives up one way of relaying what comes in on an interface: the program is taken off, unless another way needs it, and
+// the flows are placed by the next way. It has k.mu.
 func (k *Kernel) giveUp(index int, w Way, why failure) {
 	p := k.ports[index]
-	if p == nil || p.links[w] == nil {
+	if p == nil || !p.open[w] {
 		return
 	}
-	_ = p.links[w].Close()
-	p.links[w], p.failed[w] = nil, why
+	p.shut(w)
+	p.failed[w] = why
 	for slot, f := range k.flows {
 		if f != nil && f.proof != nil && f.proof.in == index && f.proof.way == w {
 			_ = k.place(slot, f)
@@ -246,7 +269,9 @@ func (k *Kernel) giveUp(index int, w Way, why failure) {
 // linkInfo is what rtnetlink says of an interface.
 type linkInfo struct {
 	kind  string // veth, vlan; empty for hardware
-	below int    // the index of that on which it is
+	below int    // the index of that on which it is, or of its other end
+	away  bool   // that is in another network namespace
+	queue string // before it; noqueue
 	sent  uint64 // frames
 }
 
@@ -263,6 +288,10 @@ func (r *router) link(index int) (l linkInfo, err error) {
 		switch {
 		case kind == unix.IFLA_LINK && len(data) == 4:
 			l.below = int(binary.NativeEndian.Uint32(data))
+		case kind == unix.IFLA_LINK_NETNSID:
+			l.away = true
+		case kind == unix.IFLA_QDISC:
+			l.queue = unix.ByteSliceToString(data)
 		case kind == unix.IFLA_STATS64 && len(data) >= 16:
 			l.sent = binary.NativeEndian.Uint64(data[8:])
 		case kind == unix.IFLA_LINKINFO:

@@ -30,12 +30,15 @@ func (w *world) sole() Interface {
 	return r.Interfaces[0]
 }
 
-func each(t *testing.T, v Way, f func(t *testing.T, w *world)) {
+// each tries both families with each of the ways.
+func each(t *testing.T, ways []Way, f func(t *testing.T, w *world), change ...func(*world) func(*relay.Config)) {
 	if !alone(t) {
 		return
 	}
 	for _, family := range []int{4, 6} {
-		t.Run(fmt.Sprintf("IPv%d", family), func(t *testing.T) { f(t, newWorld(t, family, v)) })
+		for _, v := range ways {
+			t.Run(fmt.Sprintf("IPv%d %s", family, v), func(t *testing.T) { f(t, newWorld(t, family, v, change...)) })
+		}
 	}
 }
 
@@ -49,7 +52,7 @@ func (w *world) giveUp(index int, v Way) {
 // A way that is given up is followed by the next one, and the calls live on. XDP is not taken where another program of its kind
 // is, nor on a veth whose other end loses what XDP sends there.
 func TestWaysInOrder(t *testing.T) {
-	each(t, auto, func(t *testing.T, w *world) {
+	each(t, []Way{auto}, func(t *testing.T, w *world) {
 		name := fmt.Sprintf("c%d", w.family)
 		i, err := net.InterfaceByName(name)
 		if err != nil {
@@ -60,7 +63,14 @@ func TestWaysInOrder(t *testing.T) {
 		up := c.up(0x4000, p)
 		w.moved(up)
 		w.moved(c.down(0x4000, p))
-		if at := w.sole(); fmt.Sprint(at.Ways) != "[tcx]" || len(at.Failed) != 0 {
+		if at := w.sole(); fmt.Sprint(at.Ways) != "[tcx across veth]" || len(at.Failed) != 0 {
+			t.Errorf("got %+v, want tcx across veth", at)
+		}
+		w.giveUp(i.Index, Across)
+		up.pass([]byte("right after"))
+		w.moved(up)
+		w.moved(c.down(0x4000, p))
+		if at := w.sole(); fmt.Sprint(at.Ways) != "[tcx]" || at.Failed[Across] != "a test" {
 			t.Errorf("got %+v, want tcx", at)
 		}
 		w.giveUp(i.Index, TCX)
@@ -96,10 +106,14 @@ func TestWaysInOrder(t *testing.T) {
 			w.kernel.mu.Lock()
 			w.kernel.forget(i.Index)
 			w.kernel.mu.Unlock()
-			if err := w.kernel.refresh(); err != nil {
+			if _, err := w.kernel.refresh(); err != nil {
 				t.Fatal(err)
 			}
 			c.bind(0x4000, p.addr, relay.ScopeAny)
+			w.moved(up)
+			w.giveUp(i.Index, TCX) // not in use: nothing happens
+			w.moved(up)
+			w.giveUp(i.Index, Across)
 			w.moved(up)
 			w.giveUp(i.Index, TCX)
 			up.pass([]byte("by the sockets"))
@@ -134,7 +148,7 @@ func xdpProgram(t *testing.T, index int) (takeOff func()) {
 
 // A neighbour whose station changes is found again, whether it tells (gratuitous ARP, an unsolicited advertisement) or not.
 func TestNeighbourMoves(t *testing.T) {
-	each(t, Native, func(t *testing.T, w *world) {
+	each(t, []Way{Across, Native}, func(t *testing.T, w *world) {
 		here, there := fmt.Sprintf("c%d", w.family), fmt.Sprintf("c%dx", w.family)
 		set := func(key, value string) {
 			t.Helper()
@@ -157,9 +171,7 @@ func TestNeighbourMoves(t *testing.T) {
 				b, _ := v.to.next(quick)
 				return b != nil
 			})
-			for b, _ := v.to.next(quick); b != nil; b, _ = v.to.next(quick) {
-				// of those just sent
-			}
+			v.to.drain(quick)
 			w.moved(v)
 		}
 		w.clients.Run("ip link set " + there + " address 02:00:00:00:00:01")
@@ -182,8 +194,8 @@ func TestNeighbourMoves(t *testing.T) {
 			defer w.kernel.mu.Unlock()
 			return len(w.kernel.near)
 		}
-		if n := neighbours(); n != 1 {
-			t.Errorf("%d neighbours, want 1", n)
+		if n, want := neighbours(), map[Way]int{Across: 2, Native: 1}[w.way]; n != want { // the peer has a network of its own
+			t.Errorf("%d neighbours, want %d", n, want)
 		}
 		c.r.Close()
 		if n := neighbours(); n != 0 {
@@ -204,6 +216,7 @@ func TestEndsInAWayThatWorks(t *testing.T) {
 		want   map[Way]string // states
 	}{
 		"tcx loses, XDP does not":              {4, auto, func(w *world, name string) { swallow(t, name) }, map[Way]string{TCX: "condemned", Native: "trusted"}},
+		"an XDP program is skipped":            {4, auto, signs, map[Way]string{Across: "condemned", TCX: "trusted"}},
 		"XDP alone":                            {6, Native, func(*world, string) {}, map[Way]string{Native: "trusted"}},
 		"the other end of the veth has no GRO": {4, Native, func(w *world, name string) { w.clients.Run("ethtool -K " + name + "x gro off") }, map[Way]string{Native: "condemned"}},
 	} {

@@ -5,8 +5,9 @@
 // with one toward a client, with another between two clients of this server. Everything else, and everything odd, goes on to
 // the sockets untouched, which know all the rules. Package offload keeps the table.
 //
-// A flow that leaves where it came in may be XDP's, in the driver or behind it; all others are tcx's. What is written for both
-// has xdp as a constant, and ctx is a struct xdp_md or a struct __sk_buff by it.
+// A flow that leaves where it came in may be XDP's, in the driver or behind it; all others are tcx's, which may hand them to the
+// other end of a pair at once (ACROSS). What is written for both has xdp as a constant, and ctx is a struct xdp_md or a struct
+// __sk_buff by it.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -28,8 +29,9 @@
 #define IN6 10 // AF_INET6
 #define FRAGMENT 0x3fff
 
-#define GRACE 1000000000ull // how old the sign of life of user space may be, ns
+#define GRACE 2000000000ull // how old the sign of life of user space may be, ns
 #define QUIET 50000000ull // after as long without a datagram the sockets have none left, ns
+#define LANDED 1000000000ull // and after as long no queue has any, which ACROSS would overtake
 #define QUEUED 20000ull // how long a datagram may be on its way to its socket, ns
 
 struct parsed {
@@ -121,12 +123,12 @@ static __always_inline void channel(void *ctx, const int xdp, struct key *k, str
 }
 
 // settled reports whether the kernel may relay the flow's next datagram without overtaking one that the sockets still have.
-static __always_inline int settled(struct state *s)
+static __always_inline int settled(struct state *s, const struct flow *f)
 {
 	if (s->taken)
 		return 1;
 	__u64 now = bpf_ktime_get_ns();
-	if (now - s->last > QUIET || s->settled > s->last + QUEUED) {
+	if (now - s->last > (f->way == ACROSS ? LANDED : QUIET) || s->settled > s->last + QUEUED) {
 		s->taken = 1;
 		return 1;
 	}
@@ -149,7 +151,7 @@ static __always_inline __u32 stun(void *ctx, const int xdp, __u32 at, __u32 n)
 struct rest { struct udphdr udp; __be16 channel, size; __u8 more[8]; };
 
 struct out { // the headers of a datagram that leaves
-	__u16 pad, there[3], here[3], proto; // Ethernet, of XDP
+	__u16 pad, there[3], here[3], proto; // Ethernet, of all ways but TCX
 	union {
 		struct { struct iphdr ip; struct rest rest; } v4;
 		struct { struct ipv6hdr ip; struct rest rest; } v6;
@@ -240,9 +242,9 @@ static __always_inline int write_xdp(struct xdp_md *md, const struct parsed *p, 
 	return DONE;
 }
 
-// write_skb does so with a socket buffer, whose Ethernet header the kernel makes.
+// write_skb does so with a socket buffer, whose Ethernet header the kernel makes, unless it goes across.
 static __always_inline int write_skb(struct __sk_buff *skb, const struct parsed *p, struct out *o, void *behind, __u64 size, __s32 delta, __u32 whole,
-				     __u32 begin, __u32 old, __u32 gap)
+				     __u32 begin, __u32 old, __u32 gap, int across)
 {
 	if (p->frame > whole && bpf_skb_change_tail(skb, whole, 0))
 		return UNTOUCHED;
@@ -259,7 +261,7 @@ static __always_inline int write_skb(struct __sk_buff *skb, const struct parsed 
 	}
 	if (OUTSIDE(size, SHORTEST, sizeof(*o) - 16) || bpf_skb_store_bytes(skb, ETH_HLEN, &o->v4, size, BPF_F_RECOMPUTE_CSUM | BPF_F_INVALIDATE_HASH))
 		return BROKEN;
-	return DONE;
+	return across && bpf_skb_store_bytes(skb, 0, o->there, ETH_HLEN - sizeof(o->proto), 0) ? BROKEN : DONE;
 }
 
 #define PASS(cause) do { c->causes[cause]++; goto pass; } while (0)
@@ -281,7 +283,7 @@ static __always_inline int relay(void *ctx, const int xdp, struct cpu *c, struct
 	struct flow *f = &r->flow;
 	struct state *s = &r->state;
 	// XDP has seen what comes in where its flows leave, and other stations' frames too.
-	if ((f->way != TCX && f->interface == (xdp ? md->ingress_ifindex : skb->ifindex)) != xdp ||
+	if ((f->way >= NATIVE && f->interface == (xdp ? md->ingress_ifindex : skb->ifindex)) != xdp ||
 	    (xdp && ((p->station[0] ^ f->here[0]) | (p->station[1] ^ f->here[1]) | (p->station[2] ^ f->here[2]))))
 		return NEXT;
 	if (!xdp && skb->gso_size) // several in one piece
@@ -297,7 +299,7 @@ static __always_inline int relay(void *ctx, const int xdp, struct cpu *c, struct
 		__sync_fetch_and_add(&s->answers, 1);
 	if (*(volatile __u32 *)&s->held)
 		PASS(PROVING);
-	if (!settled(s)) {
+	if (!settled(s, f)) {
 		c->causes[SETTLING]++;
 		return NEXT;
 	}
@@ -316,14 +318,14 @@ static __always_inline int relay(void *ctx, const int xdp, struct cpu *c, struct
 	rest->udp.check = sum;
 	struct bpf_redir_neigh hop = { .nh_family = k->family };
 	__s32 delta = (__s32)head - (__s32)old, size = p->iph + sizeof(struct udphdr) + head;
-	int done;
+	int done, across = f->way == ACROSS;
+	__builtin_memcpy(o.there, f->there, sizeof(o.there) + sizeof(o.here));
 	if (xdp) {
-		__builtin_memcpy(o.there, f->there, sizeof(o.there) + sizeof(o.here));
 		o.proto = k->family == IN4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 		done = write_xdp(md, p, &o, size, delta, begin + p->data);
 	} else {
 		__builtin_memcpy(hop.ipv6_nh, &f->hop, sizeof(hop.ipv6_nh));
-		done = write_skb(skb, p, &o, head ? rest->more : (void *)&rest->channel, size, delta, begin + p->data, begin, old, gap);
+		done = write_skb(skb, p, &o, head ? rest->more : (void *)&rest->channel, size, delta, begin + p->data, begin, old, gap, across);
 	}
 	if (done == UNTOUCHED)
 		PASS(FAILED);
@@ -337,7 +339,9 @@ static __always_inline int relay(void *ctx, const int xdp, struct cpu *c, struct
 	if (type == REQUEST)
 		__sync_fetch_and_add(&s->asked, 1);
 	// Of what XDP_TX sends, a veth does not tell its other end.
-	return xdp ? bpf_redirect(interface, 0) : bpf_redirect_neigh(interface, &hop, sizeof(hop), 0);
+	if (xdp)
+		return bpf_redirect(interface, 0);
+	return across ? bpf_redirect_peer(interface, 0) : bpf_redirect_neigh(interface, &hop, sizeof(hop), 0);
 pass:
 	s->last = bpf_ktime_get_ns();
 	s->taken = 0;

@@ -19,7 +19,7 @@ struct key { // of a datagram as it arrives
 	__u16 family;
 };
 
-enum { TCX, NATIVE, GENERIC }; // ways of flows
+enum { TCX, ACROSS, NATIVE, GENERIC }; // ways of flows
 
 struct flow { // of a datagram as it leaves
 	__u64 expires; // bpf_ktime_get_ns
@@ -31,7 +31,7 @@ struct flow { // of a datagram as it leaves
 	__u32 way;
 	struct address src, dst, hop; // hop: the neighbour to which it goes
 	__be16 sport, dport;
-	__u16 there[3], here[3]; // of XDP: the neighbour's station, the interface's own
+	__u16 there[3], here[3]; // of all ways but TCX: the neighbour's station, the interface's own
 };
 
 struct state { // of a flow
