@@ -111,6 +111,9 @@ func (k *Kernel) prove(now uint64) {
 		k.retire(p, now)
 		return true
 	})
+	if len(k.pairs) >= watches {
+		return // there is no room for more
+	}
 	for range min(scanned, len(k.look)) {
 		if k.cursor++; k.cursor >= len(k.look) {
 			k.cursor = 0
