@@ -179,9 +179,6 @@ func (w *world) slow() (stop func()) {
 			if err := unix.SchedSetaffinity(pid, &only); err != nil {
 				w.Fatal(err)
 			}
-			if err := unix.SchedSetAttr(pid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0); err != nil {
-				w.Fatal(err)
-			}
 		}
 	}
 	ended := make(chan struct{})
