@@ -40,6 +40,7 @@ func (k *Kernel) Enter(in, out relay.Leg, life time.Duration) (slot int, ok bool
 	// Where every way was given up, a flow would only keep the sockets from getting their datagrams in larger pieces.
 	if err := k.place(slot, f); errors.Is(err, ebpf.ErrKeyExist) || k.hopeless(in) {
 		k.depart(slot, f)
+		f.proof.lose()
 		return 0, false
 	}
 	if len(k.free) == len(k.flows) { // the process goes on with giving signs of life
@@ -207,6 +208,7 @@ func (k *Kernel) Leave(slot int) (datagrams, bytes uint64) {
 	k.table.wait()
 	datagrams, bytes = k.count(slot)
 	k.part(k.flows[slot])
+	k.flows[slot].proof.lose()
 	k.flows[slot] = nil
 	k.free = append(k.free, slot)
 	return datagrams, bytes

@@ -51,6 +51,7 @@ type proof struct {
 	trust   int
 	reason  string // of condemned
 	trials  int    // pairs that try it now
+	flows   int    // that pass so
 	strikes int
 }
 
@@ -70,12 +71,21 @@ func (k *Kernel) proven(at passage) *proof {
 // assign gives a flow the proof of its passage, and holds it if that asks for it.
 func (k *Kernel) assign(f *flow, p *proof) {
 	if f.proof != p {
+		f.proof.lose()
+		p.flows++
 		f.proof, f.chosen, f.apart, f.watched, f.retry, f.strikes = p, false, false, false, 0, 0
 		if k.flows[f.slot] == f {
 			k.attend(f)
 		}
 	}
 	k.settle(f)
+}
+
+// lose is for when a flow passes so no more.
+func (p *proof) lose() {
+	if p != nil {
+		p.flows--
+	}
 }
 
 // settle holds a flow on the sockets, or lets it go.
@@ -204,9 +214,12 @@ func (k *Kernel) forget(index int) {
 
 func (k *Kernel) name(index int) string { return k.net.byIndex[index].Name }
 
-// report lists the proofs by their interfaces.
+// report lists the proofs by their interfaces. What was never tried, and passes no more so, is none.
 func (k *Kernel) report() (all []Proof) {
 	for at, p := range k.proofs {
+		if p.trust == untried && p.flows == 0 {
+			continue
+		}
 		all = append(all, Proof{k.name(at.in), k.name(at.out), at.way.String(), trustNames[p.trust], p.reason})
 	}
 	slices.SortFunc(all, func(a, b Proof) int {
