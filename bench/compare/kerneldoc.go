@@ -35,7 +35,7 @@ const kernelTail = `
 - Before each measurement of the kernel, traffic there and back flows until the kernel is trusted with the interface, and then the
   load, until its flows have moved. What goes in one direction only is back on the sockets once for five seconds, 256 flows at a time
   ([operations](operations.md#relaying-in-the-kernel)): thousands of such flows take minutes to move for good.
-- Where the load is a trickle, most of every figure is waking the thread and the one at the other end of the pair. That is what
+- Where the load is a trickle, most of every figure is waking: the thread itself, and whoever takes in what it has sent. That is what
   *sent back* shows there.
 - A network card costs something else: none was at hand.
 `

@@ -132,7 +132,7 @@ func (c *Control) Stats() Stats {
 	}
 	out.Cut = map[Exhaustion]uint64{ServerExhausted: c.stats.cut[0].Load(), NodeExhausted: c.stats.cut[1].Load()}
 	out.TableBytes, out.TableBytesMost = c.quota.tables()
-	live := c.sessions()
+	live := c.unordered()
 	c.stats.mu.RLock()
 	defer c.stats.mu.RUnlock()
 	out.Traffic = make(map[relay.Transport]Traffic, len(c.stats.past))

@@ -26,11 +26,11 @@ type kernelFlows struct {
 
 	mu     sync.Mutex
 	paths  map[*route]*kernelPath
-	byEnd  map[*Relay]map[*kernelPath]struct{}
-	pairs  map[ends]*kernelPath // paths between relays of this server, by both
-	flows  map[int]*kernelFlow  // by slot
-	slots  []int                // scratch, of look
-	relays map[*Relay]int       // flows by the relay whose socket they would arrive at
+	byEnd  map[*Relay]*kernelPath // the first of its paths, which are a list
+	pairs  map[ends]*kernelPath   // paths between relays of this server, by both
+	flows  map[int]*kernelFlow    // by slot
+	slots  []int                  // scratch, of look
+	relays map[*Relay]int         // flows by the relay whose socket they would arrive at
 	socks  map[*udpSocket]int
 }
 
@@ -45,6 +45,8 @@ type kernelPath struct {
 	until time.Time
 	apart Apart
 	flows []*kernelFlow
+	prev  *kernelPath // of the same relay
+	next  *kernelPath
 }
 
 type kernelFlow struct {
@@ -63,7 +65,7 @@ func newKernelFlows(p *Plane) *kernelFlows {
 	}
 	return &kernelFlows{
 		k: p.cfg.Kernel, plane: p, wake: make(chan struct{}, 1), paths: make(map[*route]*kernelPath),
-		byEnd: make(map[*Relay]map[*kernelPath]struct{}), pairs: make(map[ends]*kernelPath),
+		byEnd: make(map[*Relay]*kernelPath), pairs: make(map[ends]*kernelPath),
 		flows: make(map[int]*kernelFlow), relays: make(map[*Relay]int), socks: make(map[*udpSocket]int),
 	}
 }
@@ -169,7 +171,7 @@ func (k *kernelFlows) leave(c *route) {
 func (k *kernelFlows) leaveAll(r *Relay) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for p := range k.byEnd[r] {
+	for p := k.byEnd[r]; p != nil; p = k.byEnd[r] {
 		k.remove(p)
 	}
 }
@@ -211,7 +213,7 @@ func (k *kernelFlows) stats(r *Relay) Stats {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := r.stats()
-	for p := range k.byEnd[r] {
+	for p := k.byEnd[r]; p != nil; p = p.next {
 		for _, f := range p.flows {
 			for _, m := range f.meters {
 				d := &s.Up

@@ -86,10 +86,10 @@ func (k *kernelFlows) begin(p *kernelPath) {
 
 func (k *kernelFlows) add(p *kernelPath) {
 	k.paths[p.c] = p
-	if k.byEnd[p.r] == nil {
-		k.byEnd[p.r] = make(map[*kernelPath]struct{})
+	if p.next = k.byEnd[p.r]; p.next != nil {
+		p.next.prev = p
 	}
-	k.byEnd[p.r][p] = struct{}{}
+	k.byEnd[p.r] = p
 	if p.to != nil {
 		k.pairs[ends{p.r, p.to}] = p
 	}
@@ -99,9 +99,18 @@ func (k *kernelFlows) add(p *kernelPath) {
 func (k *kernelFlows) remove(p *kernelPath) {
 	k.end(p)
 	delete(k.paths, p.c)
-	if delete(k.byEnd[p.r], p); len(k.byEnd[p.r]) == 0 {
+	if p.next != nil {
+		p.next.prev = p.prev
+	}
+	switch {
+	case p.prev != nil:
+		p.prev.next = p.next
+	case p.next != nil:
+		k.byEnd[p.r] = p.next
+	default:
 		delete(k.byEnd, p.r)
 	}
+	p.prev, p.next = nil, nil
 	if p.to != nil && k.pairs[ends{p.r, p.to}] == p {
 		delete(k.pairs, ends{p.r, p.to})
 	}
