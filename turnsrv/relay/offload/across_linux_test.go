@@ -68,17 +68,18 @@ func TestAcrossSkipsNothing(t *testing.T) {
 			w.moved(v)
 		}
 		takes(Across)
-		for what, change := range map[string][2]func(){
-			"a queue":             {tc("add root pfifo"), tc("del root")},
-			"filters":             {tc("add clsact"), tc("del clsact")},
-			"a queue of incoming": {nil, tc("add ingress")},
+		for what, change := range map[string]struct {
+			add, del func()
+			want     Way
+		}{
+			"a queue":              {tc("add root pfifo"), tc("del root"), TCX},
+			"filters":              {tc("add clsact"), tc("del clsact"), TCX},
+			"filters for incoming": {tc("add ingress"), tc("del ingress"), Across},
 		} {
 			t.Log(what)
-			if change[0] != nil {
-				change[0]()
-				takes(TCX)
-			}
-			change[1]()
+			change.add()
+			takes(change.want)
+			change.del()
 			takes(Across)
 		}
 		shape()
