@@ -36,19 +36,6 @@ func TestAcrossSkipsNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		shape := func() {
-			filter, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-				Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			l, err := link.AttachTCX(link.TCXOptions{Interface: i.Index, Program: filter, Attach: ebpf.AttachTCXEgress})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = l.Close(); _ = filter.Close() })
-		}
 		tc := func(line string) func() {
 			return func() { netspace.Run(t, fmt.Sprintf("tc qdisc %s dev %s %s", line[:3], name, line[4:])) }
 		}
@@ -82,7 +69,7 @@ func TestAcrossSkipsNothing(t *testing.T) {
 			change.del()
 			takes(Across)
 		}
-		shape()
+		bystander(t, i.Index, ebpf.AttachTCXEgress)
 		takes(TCX)
 	})
 }

@@ -6,7 +6,7 @@
 // on the sockets but for a few that try it: such as had traffic in both directions, whose pauses are known. If answers stay out
 // for a second, or the answers to ICE's checks, the flows go back; if the sockets bring answers then, the way is condemned.
 //
-// The programs hang on links that end with the process. While the process gives no sign of life for a second, they leave
+// The programs hang on links that end with the process. While the process gives no sign of life for two seconds, they leave
 // everything to the sockets.
 package offload
 

@@ -170,6 +170,24 @@ func TestExpiry(t *testing.T) {
 	})
 }
 
+// bystander is a program of somebody else's (tcx) on an interface, which lets everything pass, until the test ends.
+func bystander(t *testing.T, index int, at ebpf.AttachType) *ebpf.Program {
+	t.Helper()
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.SchedCLS, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	l, err := link.AttachTCX(link.TCXOptions{Interface: index, Program: p, Attach: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return p
+}
+
 // Another program (tcx) on the interface stays, and sees what comes in first. An interface that goes takes its flows with it to the
 // sockets, and one that comes gives them back.
 func TestOthersAndChanges(t *testing.T) {
@@ -179,18 +197,7 @@ func TestOthersAndChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		other, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-			Type: ebpf.SchedCLS, Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, -1), asm.Return()}, License: "GPL",
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer other.Close()
-		l, err := link.AttachTCX(link.TCXOptions{Interface: i.Index, Program: other, Attach: ebpf.AttachTCXIngress})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
+		other := bystander(t, i.Index, ebpf.AttachTCXIngress)
 		c, p := w.client(), w.far()
 		c.bind(0x4000, p.addr, relay.ScopeAny)
 		w.moved(c.up(0x4000, p))

@@ -15,10 +15,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// XDP has no look-up of neighbours that would work where the machine does not forward, so their stations are in the table.
-// What follows keeps them right: a neighbour that is asked for, found elsewhere or lost is told of by the kernel, and its
-// flows are placed anew. As nothing that XDP sends passes the kernel's own table, nothing there notices that a neighbour is
-// gone: [Kernel.ask] makes it look.
+// XDP has no look-up of neighbours that would work where the machine does not forward, and going across has none at all, so their
+// stations are in the table. What follows keeps them right: a neighbour that is asked for, found elsewhere or lost is told of by
+// the kernel, and its flows are placed anew. As nothing that goes by these ways passes the kernel's own table, nothing there
+// notices that a neighbour is gone: [Kernel.ask] makes it look.
 
 // hop is where a datagram goes next.
 type hop struct {
@@ -26,7 +26,7 @@ type hop struct {
 	addr  netip.Addr
 }
 
-// neighbour is a hop that flows of XDP have.
+// neighbour is a hop that flows have, but for those of TCX.
 type neighbour struct {
 	hop
 	state uint16

@@ -89,7 +89,7 @@ func (p *port) report(name string) Interface {
 // try finds out whether a program can be attached, on the first interface that there is, and takes it off again.
 func (k *Kernel) try() error {
 	for _, i := range k.net.byIndex {
-		if ethernet(i) && i.Flags&net.FlagUp != 0 && (slices.Contains(k.ways, TCX) || slices.Contains(k.ways, Across)) {
+		if ethernet(i) && i.Flags&net.FlagUp != 0 && slices.ContainsFunc(k.ways, func(w Way) bool { return w.program() == TCX }) {
 			l, err := k.attachTCX(i.Index)
 			if err != nil {
 				return err

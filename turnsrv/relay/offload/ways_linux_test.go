@@ -66,19 +66,17 @@ func TestWaysInOrder(t *testing.T) {
 		if at := w.sole(); fmt.Sprint(at.Ways) != "[tcx across veth]" || len(at.Failed) != 0 {
 			t.Errorf("got %+v, want tcx across veth", at)
 		}
-		w.giveUp(i.Index, Across)
-		up.pass([]byte("right after"))
-		w.moved(up)
-		w.moved(c.down(0x4000, p))
-		if at := w.sole(); fmt.Sprint(at.Ways) != "[tcx]" || at.Failed[Across] != "a test" {
-			t.Errorf("got %+v, want tcx", at)
-		}
-		w.giveUp(i.Index, TCX)
-		up.pass([]byte("right after"))
-		w.moved(up)
-		w.moved(c.down(0x4000, p))
-		if at := w.sole(); fmt.Sprint(at.Ways) != "[xdp native]" || at.Failed[TCX] != "a test" {
-			t.Errorf("got %+v, want native XDP", at)
+		for _, step := range []struct {
+			from Way
+			to   string
+		}{{Across, "[tcx]"}, {TCX, "[xdp native]"}} {
+			w.giveUp(i.Index, step.from)
+			up.pass([]byte("right after"))
+			w.moved(up)
+			w.moved(c.down(0x4000, p))
+			if at := w.sole(); fmt.Sprint(at.Ways) != step.to || at.Failed[step.from] != "a test" {
+				t.Errorf("got %+v, want %s", at, step.to)
+			}
 		}
 		w.giveUp(i.Index, Native)
 		up.pass([]byte("right after"))
