@@ -209,7 +209,7 @@ func (c *comparison) outcomes(got record, across bool) (all []outcome) {
 // remark names what makes a measurement doubtful.
 func remark(r *load.Result) (s string) {
 	if p := r.Process; p != nil && p.Kernel > 0 {
-		s = fmt.Sprintf(" (%.2f of the process)", p.CPU)
+		s = fmt.Sprintf(" (%.2f of the process, %.2f beyond)", p.CPU, p.Beyond)
 	}
 	if r.Direction != load.Setup && r.Rate > 0 {
 		if r.Loss > 0.01 {
@@ -241,7 +241,7 @@ func (c *comparison) one(ctx context.Context, k servers.Kind, r row) (*load.Resu
 	l := r.load
 	l.Server, l.Secret, l.PID = s.Of(l.Transport), c.secret, s.Cmd.Process.Pid
 	if r.kernel {
-		l.Threads = n.Threads
+		l.Threads, l.Beyond = n.Threads, n.Beyond
 	}
 	if l.Direction != load.Setup {
 		l.Duration, l.Warmup = c.pace.duration, c.pace.warmup

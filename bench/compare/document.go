@@ -99,7 +99,7 @@ func (r report) text() string {
 		}
 	}
 	b.WriteString(r.conditions() + "\n")
-	for _, all := range [][]outcome{r.near, r.across, withoutGrid(r.kernel)} {
+	for _, all := range [][]outcome{r.near, r.across, withGoals(r.kernel)} {
 		if len(all) > 0 {
 			text, _ := summary(all)
 			b.WriteString(text + "\n")
@@ -115,7 +115,7 @@ func (r report) text() string {
 func (r report) misses() int {
 	_, near := summary(r.near)
 	_, across := summary(r.across)
-	_, kernel := summary(withoutGrid(r.kernel))
+	_, kernel := summary(withGoals(r.kernel))
 	_, grid := spread(r.kernel)
 	return near + across + kernel + grid
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -13,10 +14,19 @@ import (
 	"github.com/crolang-p2p/crolang-aio/bench/turnload/load"
 )
 
-// whole is the CPU of a server's process and of the kernel's threads that take what arrives for it.
+// whole is the CPU of a server's process and of the kernel's threads at both ends: what one server leaves to the other end's thread,
+// another has done before.
 func whole(title string, must float64) figure {
 	return figure{
 		key: "cpu", title: title, unit: "µs CPU", digits: 2, goal: goal{must: must},
+		of: func(r *load.Result) float64 { return r.Process.CPU + r.Process.Kernel + r.Process.Beyond },
+	}
+}
+
+// thisEnd is that without the other end.
+func thisEnd(title string) figure {
+	return figure{
+		key: "this end", title: title + "; this end of it", unit: "µs CPU", digits: 2,
 		of: func(r *load.Result) float64 { return r.Process.CPU + r.Process.Kernel },
 	}
 }
@@ -27,16 +37,17 @@ func kernelRows() []row {
 		more := delivered(title + ", delivered")
 		more.goal = goal{must: 2.2, more: true}
 		return row{
-			key: key, across: true, kernel: true, figures: []figure{whole(title, 0.20), more},
+			key: key, across: true, kernel: true, figures: []figure{whole(title, 0.20), thisEnd(title), more},
 			load: load.Config{Transport: "udp", Direction: direction, Clients: 4, Size: payload},
 		}
 	}
 	at := func(key, direction, title string) row {
 		return row{
-			key: key, across: true, kernel: true, figures: []figure{whole(title, 0.30)},
+			key: key, across: true, kernel: true, figures: []figure{whole(title, 0.30), thisEnd(title)},
 			load: load.Config{Transport: "udp", Direction: direction, Clients: 8, Size: payload, Rate: paced},
 		}
 	}
+	const trickle = "echo, 50 clients at 50/s each, 160 bytes"
 	return []row{
 		at("kernel-up", load.Up, "to the peer, 40 000/s, 8 clients"),
 		at("kernel-down", load.Down, "to the client, 40 000/s, 8 clients"),
@@ -46,7 +57,7 @@ func kernelRows() []row {
 			key: "kernel-echo", across: true, kernel: true,
 			load: load.Config{Transport: "udp", Direction: load.Echo, Clients: 50, Size: 160, Rate: 50 * 50},
 			figures: []figure{
-				whole("echo, 50 clients at 50/s each, 160 bytes", 0.30),
+				whole(trickle, 0.30), thisEnd(trickle),
 				{
 					key: latencyKey, title: "echo, p99 of the round trip", unit: "µs", goal: goal{must: 0.6},
 					of: func(r *load.Result) float64 { return r.Latency.P99 },
@@ -113,9 +124,9 @@ func (c *comparison) prove(ctx context.Context, s *servers.Server) error {
 	return err
 }
 
-// withoutGrid are the outcomes that have a goal of their own.
-func withoutGrid(all []outcome) []outcome {
-	return slices.DeleteFunc(slices.Clone(all), func(o outcome) bool { return o.grid })
+// withGoals are the outcomes that have a goal of their own.
+func withGoals(all []outcome) []outcome {
+	return slices.DeleteFunc(slices.Clone(all), func(o outcome) bool { return o.goal == goal{} })
 }
 
 // kernelTable is the comparison with what the kernel relays, beside the same server on sockets and what only sends back.
@@ -148,27 +159,31 @@ func gridTable(all []outcome) [][]string {
 
 // spread says how much more the most calls cost than the fewest, and than some, and by how many sizes the first is too much.
 func spread(all []outcome) (text string, misses int) {
-	times := func(size, fewer int, of func(outcome) sample) float64 {
-		cost := func(flows int) float64 {
-			for _, o := range all {
-				if o.row == gridKey(flows, size) {
-					return of(o).median()
-				}
+	few, some, most := gridFlows[0], gridFlows[1], gridFlows[len(gridFlows)-1]
+	cost := func(flows, size int, of func(outcome) sample) float64 {
+		for _, o := range all {
+			if o.row == gridKey(flows, size) {
+				return of(o).median()
 			}
-			return sample(nil).median()
 		}
-		return cost(gridFlows[len(gridFlows)-1]) / cost(fewer)
+		return math.NaN()
 	}
-	list := func(fewer int, of func(outcome) sample) string {
+	times := func(size, fewer int, of func(outcome) sample) float64 {
+		return cost(most, size, of) / cost(fewer, size, of)
+	}
+	more := func(size, fewer int, of func(outcome) sample) float64 {
+		return cost(most, size, of) - cost(fewer, size, of)
+	}
+	list := func(fewer int, of func(outcome) sample, v func(int, int, func(outcome) sample) float64) string {
 		var all []string
 		for _, size := range gridSizes {
-			all = append(all, number(times(size, fewer, of), 2))
+			all = append(all, number(v(size, fewer, of), 2))
 		}
 		return strings.Join(all, ", ")
 	}
 	ours, floor := func(o outcome) sample { return o.ours }, func(o outcome) sample { return o.floor }
 	for _, size := range gridSizes {
-		v := times(size, gridFlows[0], ours)
+		v := times(size, few, ours)
 		if v != v { // not measured
 			return "", 0
 		}
@@ -176,8 +191,8 @@ func spread(all []outcome) (text string, misses int) {
 			misses++
 		}
 	}
-	few, some := gridFlows[0], gridFlows[1]
 	return fmt.Sprintf("Among %s calls a datagram costs in the kernel, by size, %s times what it costs among %d (must %.1f), and %s times what it costs among %d. "+
-		"What is only sent back: %s times, and %s times.", number(float64(gridFlows[len(gridFlows)-1]), 0), list(few, ours), few, gridSpread, list(some, ours), some,
-		list(few, floor), list(some, floor)), misses
+		"What is only sent back: %s times, and %s times. In µs that is %s more than among %d; what is only sent back: %s more.",
+		number(float64(most), 0), list(few, ours, times), few, gridSpread, list(some, ours, times), some,
+		list(few, floor, times), list(some, floor, times), list(few, ours, more), few, list(few, floor, more)), misses
 }

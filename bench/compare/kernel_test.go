@@ -35,11 +35,18 @@ func TestKernelTables(t *testing.T) {
 	if got := strings.Join(kernelTable(all)[1], "|"); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+	if end := kernelTable(all)[2]; !strings.HasSuffix(end[0], "; this end of it") || end[7] != "" || end[8] != "" {
+		t.Errorf("what has nothing to reach is %q", end)
+	}
+	if text, misses := summary(withGoals(all)); misses != 2 || !strings.HasPrefix(text, "0 of 2 figures") {
+		t.Errorf("%d: %s", misses, text)
+	}
 	if rows := gridTable(all); len(rows) != 1+len(gridRows()) || rows[1][0] != "4 calls, 64 bytes" || rows[1][5] != "0.50" || rows[1][6] != "0.25" {
 		t.Errorf("%q", rows)
 	}
 	text, misses := spread(all)
-	if misses != 1 || !strings.Contains(text, "1.35, 1.25, 1.25 times what it costs among 4 (must 1.3)") || !strings.Contains(text, "back: 1.00, 1.00, 1.00 times") {
+	if misses != 1 || !strings.Contains(text, "1.35, 1.25, 1.25 times what it costs among 4 (must 1.3)") || !strings.Contains(text, "back: 1.00, 1.00, 1.00 times") ||
+		!strings.Contains(text, "that is 0.70, 0.50, 0.50 more than among 4; what is only sent back: 0.00, 0.00, 0.00 more") {
 		t.Errorf("%d: %s", misses, text)
 	}
 	if text, misses := spread(all[:3]); text != "" || misses != 0 {
@@ -76,7 +83,7 @@ func TestKernelTables(t *testing.T) {
 	}
 }
 
-// What the kernel sends back arrives, and its thread's time is counted.
+// What the kernel sends back arrives, and the time of the threads at both ends is counted.
 func TestSentBack(t *testing.T) {
 	n, remove, err := servers.Ethernet(t.Context())
 	if err != nil {
@@ -102,7 +109,7 @@ func TestSentBack(t *testing.T) {
 		}
 		t.Fatal(err)
 	}
-	if res.Direction != load.Back || res.Delivered == 0 || math.IsNaN(res.Process.Kernel) || res.Process.Kernel <= 0 {
+	if p := res.Process; res.Direction != load.Back || res.Delivered == 0 || math.IsNaN(p.Kernel) || p.Kernel <= 0 || math.IsNaN(p.Beyond) || p.Beyond <= 0 {
 		t.Errorf("%+v, %+v", res, res.Process)
 	}
 }

@@ -8,14 +8,14 @@ Written by ` + "`go run ./bench/compare -kernel`" + `: this repository's server 
 measurement on a fresh process. [Benchmarks](benchmarks.md) has those on sockets, and how to read such tables.
 
 Generator and server share one machine. The server is in a network namespace of its own behind a pair of virtual Ethernet
-interfaces, and each end takes what arrives in a kernel thread. All figures are those of the server's process and of its
-interface's thread together, in µs of CPU per datagram that was delivered.
+interfaces, and each end takes what arrives in a kernel thread. All figures are those of the server's process and of both threads
+together, in µs of CPU per datagram that was delivered: until a datagram is in its receiver's socket, one server leaves more of
+the work to the other end's thread than another. *This end of it* is without that thread.
 
 *Sent back* is ` + "`bench/floor -reflect`" + `: an XDP program that changes places of addresses and ports, and sends each datagram back. It
 looks nothing up, counts nothing and makes no checksum: what is left is what a pair of virtual interfaces costs. Flows in the
 kernel go ` + "`tcx across veth`" + ` here, which hands on the packet as it is, where XDP makes one of its own, and does so without the pair's
-queue; so they can cost less than that. What the other end does with a datagram, until it is in its receiver's socket, is on the account
-of the kernel then, too.
+queue, in the thread of this end alone; so they can cost less than that.
 
 `
 
@@ -43,7 +43,7 @@ const kernelTail = `
 // kernelDocument is the document on relaying in the kernel.
 func (r report) kernelDocument() string {
 	var b strings.Builder
-	text, _ := summary(withoutGrid(r.kernel))
+	text, _ := summary(withGoals(r.kernel))
 	b.WriteString(kernelHead + r.conditions() + "\n" + r.warning())
 	b.WriteString("\n" + markdown(kernelTable(r.kernel)) + "\n" + text + "\n")
 	if text, _ := spread(r.kernel); text != "" {

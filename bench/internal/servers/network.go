@@ -17,6 +17,7 @@ type Network struct {
 	Space        string // network namespace of the server; empty: that of this program
 	Device       string // the server's interface there
 	Threads      []int  // of the kernel, that take what arrives at Device
+	Beyond       []int  // and those that take what it sends, at its other end
 }
 
 // Loopback is the network of 127.0.0.1.
@@ -76,6 +77,9 @@ func Ethernet(ctx context.Context) (n Network, remove func() error, err error) {
 	}
 	if err = tool(ctx, "ip", "netns", "exec", id, "sh", "-c", "echo 1 > /sys/class/net/"+there+"/threaded"); err == nil {
 		n.Threads, err = threads("napi/" + there + "-")
+	}
+	if err == nil {
+		n.Beyond, err = threads("napi/" + here + "-")
 	}
 	return n, remove, err
 }

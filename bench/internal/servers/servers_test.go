@@ -34,8 +34,8 @@ func TestEthernet(t *testing.T) {
 	if err != nil {
 		t.Skip(err)
 	}
-	if len(n.Threads) == 0 {
-		t.Error("nothing receives at the server's interface")
+	if len(n.Threads) == 0 || len(n.Beyond) == 0 || n.Threads[0] == n.Beyond[0] {
+		t.Errorf("threads %v receive at the server's interface, and %v at its other end", n.Threads, n.Beyond)
 	}
 	cmd := exec.CommandContext(t.Context(), "ip", "-brief", "address")
 	if err := n.move(cmd); err != nil {

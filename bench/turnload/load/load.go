@@ -74,7 +74,8 @@ type Config struct {
 	Dialers   int           // allocations that are opened at the same time; 1 where 0
 	Peer      string        // local address of the peers; empty: the one that leads to the server's relays
 	PID       int           // the server's process on this machine; 0: not accounted
-	Threads   []int         // with PID: threads of the kernel that work for it, accounted beside it
+	Threads   []int         // with PID: threads of the kernel that take what arrives for it, accounted beside it
+	Beyond    []int         // with PID: those that take what it has sent, accounted apart from them
 	Progress  func(string)  // told what is being done; may be nil
 }
 
@@ -177,6 +178,7 @@ type snapshot struct {
 	at          time.Time
 	server, own time.Duration
 	kernel      time.Duration
+	beyond      time.Duration
 	rss         int64
 }
 
@@ -189,15 +191,26 @@ func (r *run) snapshot() (s snapshot, err error) {
 	if s.server, err = proc.CPU(r.PID); err != nil {
 		return s, err
 	}
-	for _, pid := range r.Threads {
-		d, err := proc.Thread(pid)
-		if err != nil {
-			return s, err
-		}
-		s.kernel += d
+	if s.kernel, err = threads(r.Threads); err != nil {
+		return s, err
+	}
+	if s.beyond, err = threads(r.Beyond); err != nil {
+		return s, err
 	}
 	s.rss, err = proc.RSS(r.PID)
 	return s, err
+}
+
+// threads is what threads have spent so far, together.
+func threads(all []int) (sum time.Duration, err error) {
+	for _, tid := range all {
+		d, err := proc.Thread(tid)
+		if err != nil {
+			return 0, err
+		}
+		sum += d
+	}
+	return sum, nil
 }
 
 func wait(ctx context.Context, d time.Duration) error {

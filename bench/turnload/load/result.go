@@ -57,6 +57,8 @@ type Process struct {
 	CPU float64 `json:"cpu_us_per_datagram,omitempty"`
 	// Kernel is the same of Config.Threads.
 	Kernel float64 `json:"kernel_us_per_datagram,omitempty"`
+	// Beyond is the same of Config.Beyond.
+	Beyond float64 `json:"beyond_us_per_datagram,omitempty"`
 	RSS    float64 `json:"rss_mb"`
 }
 
@@ -109,7 +111,9 @@ func (res *Result) traffic(r *run, before, after snapshot) {
 	cores := (after.server - before.server).Seconds() / elapsed
 	res.Process = &Process{PID: r.PID, Cores: cores, RSS: float64(after.rss) / mb}
 	if t.arrived > 0 {
-		res.Process.CPU = cores * 1e6 / res.DeliveredPPS / crossings
-		res.Process.Kernel = (after.kernel - before.kernel).Seconds() / elapsed * 1e6 / res.DeliveredPPS / crossings
+		each := func(d time.Duration) float64 { return us(d) / elapsed / res.DeliveredPPS / crossings }
+		res.Process.CPU = each(after.server - before.server)
+		res.Process.Kernel = each(after.kernel - before.kernel)
+		res.Process.Beyond = each(after.beyond - before.beyond)
 	}
 }
