@@ -205,7 +205,7 @@ func TestRowsAreComplete(t *testing.T) {
 			t.Errorf("%s: %v", r.key, err)
 		}
 		for _, f := range r.figures {
-			if (f.goal.must == 0) != (r.grid || f.key == "this end") || f.of == nil || f.unit == "" {
+			if (f.goal.must == 0) != (r.grid || f.key == thisEndKey) || f.of == nil || f.unit == "" {
 				t.Errorf("%s %s is not complete", r.key, f.key)
 			}
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 // whole is the CPU of a server's process and of the kernel's threads at both ends: what one server leaves to the other end's thread,
-// another has done before.
+// another has done already.
 func whole(title string, must float64) figure {
 	return figure{
 		key: "cpu", title: title, unit: "µs CPU", digits: 2, goal: goal{must: must},
@@ -23,10 +23,12 @@ func whole(title string, must float64) figure {
 	}
 }
 
-// thisEnd is that without the other end.
+const thisEndKey = "this end"
+
+// thisEnd is that without the other end, beside it and without a goal.
 func thisEnd(title string) figure {
 	return figure{
-		key: "this end", title: title + "; this end of it", unit: "µs CPU", digits: 2,
+		key: thisEndKey, title: title + "; this end of it", unit: "µs CPU", digits: 2,
 		of: func(r *load.Result) float64 { return r.Process.CPU + r.Process.Kernel },
 	}
 }
@@ -126,7 +128,7 @@ func (c *comparison) prove(ctx context.Context, s *servers.Server) error {
 
 // withGoals are the outcomes that have a goal of their own.
 func withGoals(all []outcome) []outcome {
-	return slices.DeleteFunc(slices.Clone(all), func(o outcome) bool { return o.goal == goal{} })
+	return slices.DeleteFunc(slices.Clone(all), func(o outcome) bool { return o.verdict() == none })
 }
 
 // kernelTable is the comparison with what the kernel relays, beside the same server on sockets and what only sends back.
@@ -168,23 +170,18 @@ func spread(all []outcome) (text string, misses int) {
 		}
 		return math.NaN()
 	}
-	times := func(size, fewer int, of func(outcome) sample) float64 {
-		return cost(most, size, of) / cost(fewer, size, of)
-	}
-	more := func(size, fewer int, of func(outcome) sample) float64 {
-		return cost(most, size, of) - cost(fewer, size, of)
-	}
-	list := func(fewer int, of func(outcome) sample, v func(int, int, func(outcome) sample) float64) string {
+	list := func(fewer int, of func(outcome) sample, compare func(most, fewer float64) float64) string {
 		var all []string
 		for _, size := range gridSizes {
-			all = append(all, number(v(size, fewer, of), 2))
+			all = append(all, number(compare(cost(most, size, of), cost(fewer, size, of)), 2))
 		}
 		return strings.Join(all, ", ")
 	}
+	times, more := func(a, b float64) float64 { return a / b }, func(a, b float64) float64 { return a - b }
 	ours, floor := func(o outcome) sample { return o.ours }, func(o outcome) sample { return o.floor }
 	for _, size := range gridSizes {
-		v := times(size, few, ours)
-		if v != v { // not measured
+		v := times(cost(most, size, ours), cost(few, size, ours))
+		if math.IsNaN(v) { // not measured
 			return "", 0
 		}
 		if v > gridSpread {

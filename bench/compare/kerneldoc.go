@@ -37,8 +37,8 @@ const kernelTail = `
   ([operations](operations.md#relaying-in-the-kernel)): thousands of such flows take minutes to move for good.
 - Where the load is a trickle, most of every figure is waking: the thread itself, and whoever takes in what it has sent. That is what
   *sent back* shows there.
-- What a datagram costs more among thousands of calls is mostly fetching what is cold: the sockets that the system looks up for it, at the
-  server and at its receiver, and the flow. The former is in *sent back* too.
+- What a datagram costs more among thousands of calls is waking more often, and fetching what is cold: the sockets that the system looks up
+  for it, the relay's and its receiver's, and its flow. Of these, *sent back* has the receiver's alone.
 - A network card costs something else: none was at hand.
 `
 

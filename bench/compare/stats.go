@@ -37,10 +37,14 @@ const (
 	held    verdict = "must"
 	missed  verdict = "missed"
 	unknown verdict = "-"
+	none    verdict = "" // there is nothing to reach
 )
 
 // judge compares v with its bounds: upper bounds, or lower ones where more is better. NaN is no judgement.
 func (g goal) judge(v float64) verdict {
+	if g == (goal{}) {
+		return none
+	}
 	sign := 1.0
 	if g.more {
 		sign = -1

@@ -27,12 +27,7 @@ func (o outcome) value() float64 {
 
 func (o outcome) ratio() float64 { return o.ours.median() / o.peer.median() }
 
-func (o outcome) verdict() verdict {
-	if o.goal == (goal{}) {
-		return ""
-	}
-	return o.goal.judge(o.value())
-}
+func (o outcome) verdict() verdict { return o.goal.judge(o.value()) }
 
 // number groups digits by three with narrow spaces.
 func number(v float64, digits int) string {
