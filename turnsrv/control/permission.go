@@ -81,14 +81,13 @@ func (r *request) channelBind() {
 		return
 	}
 	if err = s.first.relay.Permit(relay.Grant{Addr: p.Addr(), Scope: r.forAddress(p.Addr(), scope)}); err == nil {
-		err = s.bind(number, p, scope)
+		err = s.bind(number, p, scope, func() { r.send(r.begin(r.msg.Type.Success())) })
 	}
 	if err != nil {
 		r.notEntered("channel", err)
 		return
 	}
 	r.decidedSince(before)
-	r.send(r.begin(r.msg.Type.Success()))
 }
 
 // bound reports whether a channel number has another peer, or the peer another number.
@@ -101,12 +100,13 @@ func (s *session) bound(number uint16, peer netip.AddrPort) (conflict bool) {
 	return conflict
 }
 
-func (s *session) bind(number uint16, peer netip.AddrPort, scope relay.Scope) error {
+// bind is [relay.Relay.Bind] of the relay that the peer's family needs.
+func (s *session) bind(number uint16, peer netip.AddrPort, scope relay.Scope, answer func()) error {
 	r := s.toward(peer.Addr())
 	if r == nil {
 		return relay.ErrClosed
 	}
-	return r.Bind(number, peer, scope)
+	return r.Bind(number, peer, scope, answer)
 }
 
 // notEntered answers a request whose permissions or channel the data plane has refused.

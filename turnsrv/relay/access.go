@@ -53,6 +53,7 @@ type route struct {
 	peer   netip.AddrPort
 	dst    peerAddr // the peer in the engine's form
 	reach  atomic.Uint32
+	told   atomic.Bool // the client knows of it: see [Relay.Bind]
 	due    due[route]
 }
 
@@ -191,23 +192,23 @@ func (a *access) drop(p *permission) {
 }
 
 // bind enters or refreshes a channel until the given time. It replaces any channel with the same number or peer.
-func (a *access) bind(number uint16, peer netip.AddrPort, e reach, until int64) error {
+func (a *access) bind(number uint16, peer netip.AddrPort, e reach, until int64) (*route, error) {
 	n, p := a.channel(number), a.channelTo(peer)
 	if n != nil && n == p {
 		if n.reach.Load() != uint32(e) {
 			a.extend(n, e)
 		}
 		a.chansBy.push(n, until)
-		return nil
+		return n, nil
 	}
 	switch {
 	case n != nil && p != nil:
 		a.give(channelCost) // two make way for one
 	case n != nil || p != nil:
 	case a.byNum.count >= MaxChannels:
-		return ErrChannels
+		return nil, ErrChannels
 	case !a.take(channelCost):
-		return ErrBudget
+		return nil, ErrBudget
 	}
 	for _, o := range [2]*route{n, p} {
 		if o != nil {
@@ -221,7 +222,7 @@ func (a *access) bind(number uint16, peer netip.AddrPort, e reach, until int64) 
 	a.byPeer.put(peerKey(peer), c)
 	a.chansBy.push(c, until)
 	a.oneRoute.Store(c)
-	return nil
+	return c, nil
 }
 
 // extend gives a channel another reach.

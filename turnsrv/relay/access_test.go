@@ -269,14 +269,14 @@ func TestAccessLimits(t *testing.T) {
 		t.Errorf("%d permissions", n)
 	}
 	for i := range MaxChannels {
-		must(r.Bind(uint16(0x4000+i), netip.AddrPortFrom(addr(i), 9), ScopeAny))
+		must(r.Bind(uint16(0x4000+i), netip.AddrPortFrom(addr(i), 9), ScopeAny, nil))
 	}
-	if err := r.Bind(0x5000, netip.AddrPortFrom(addr(1), 10), ScopeAny); !errors.Is(err, ErrChannels) {
+	if err := r.Bind(0x5000, netip.AddrPortFrom(addr(1), 10), ScopeAny, nil); !errors.Is(err, ErrChannels) {
 		t.Errorf("one channel too many: %v", err)
 	}
-	must(r.Bind(0x4000, netip.AddrPortFrom(addr(1), 10), ScopeAny)) // in another's place
-	must(r.Bind(0x4000, netip.AddrPortFrom(addr(2), 9), ScopeAny))  // in two others'
-	must(r.Bind(0x5000, netip.AddrPortFrom(addr(1), 11), ScopeAny))
+	must(r.Bind(0x4000, netip.AddrPortFrom(addr(1), 10), ScopeAny, nil)) // in another's place
+	must(r.Bind(0x4000, netip.AddrPortFrom(addr(2), 9), ScopeAny, nil))  // in two others'
+	must(r.Bind(0x5000, netip.AddrPortFrom(addr(1), 11), ScopeAny, nil))
 
 	budget := NewBudget(relayCost + 3*permissionCost + channelCost)
 	_, r, _ = stoppedRelay(t, budget)
@@ -284,12 +284,12 @@ func TestAccessLimits(t *testing.T) {
 		t.Errorf("%v, %d bytes", err, budget.Used())
 	}
 	must(r.Permit(grants(0, 3)...))
-	must(r.Bind(0x4000, netip.AddrPortFrom(addr(0), 9), ScopeAny))
-	must(r.Bind(0x4000, netip.AddrPortFrom(addr(0), 9), ScopeAny))
-	if err := r.Bind(0x4001, netip.AddrPortFrom(addr(1), 9), ScopeAny); !errors.Is(err, ErrBudget) {
+	must(r.Bind(0x4000, netip.AddrPortFrom(addr(0), 9), ScopeAny, nil))
+	must(r.Bind(0x4000, netip.AddrPortFrom(addr(0), 9), ScopeAny, nil))
+	if err := r.Bind(0x4001, netip.AddrPortFrom(addr(1), 9), ScopeAny, nil); !errors.Is(err, ErrBudget) {
 		t.Errorf("a channel beyond the budget: %v", err)
 	}
-	must(r.Bind(0x4001, netip.AddrPortFrom(addr(0), 9), ScopeAny))
+	must(r.Bind(0x4001, netip.AddrPortFrom(addr(0), 9), ScopeAny, nil))
 	if n, _ := r.PeerChannel(netip.AddrPortFrom(addr(0), 9)); n != 0x4001 {
 		t.Errorf("the peer has channel %#x", n)
 	}
@@ -320,7 +320,7 @@ func TestAccessWhileItChanges(t *testing.T) {
 	_, r, _ := stoppedRelay(t, nil)
 	addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{8, 8, byte(i >> 8), byte(i)}) }
 	must(r.Permit(Grant{addr(0), ScopeAny}))
-	must(r.Bind(0x4000, netip.AddrPortFrom(addr(0), 9), ScopeAny))
+	must(r.Bind(0x4000, netip.AddrPortFrom(addr(0), 9), ScopeAny, nil))
 	stop := make(chan struct{})
 	var readers sync.WaitGroup
 	for range 2 {
@@ -341,7 +341,7 @@ func TestAccessWhileItChanges(t *testing.T) {
 	for range 30 {
 		for i := 1; i < 600; i++ {
 			must(r.Permit(Grant{addr(i), ScopeAny}))
-			must(r.Bind(uint16(0x4000+i), netip.AddrPortFrom(addr(i), 9), ScopeAny))
+			must(r.Bind(uint16(0x4000+i), netip.AddrPortFrom(addr(i), 9), ScopeAny, nil))
 		}
 		for i := 1; i < 600; i++ {
 			r.revoke(addr(i))
@@ -360,7 +360,7 @@ func TestChangesCostTheSame(t *testing.T) {
 		if i < MaxPermissions {
 			must(r.Permit(Grant{addr(i), ScopeAny}))
 		}
-		must(r.Bind(uint16(0x4000+i), netip.AddrPortFrom(addr(i%MaxPermissions), uint16(i+1)), ScopeAny))
+		must(r.Bind(uint16(0x4000+i), netip.AddrPortFrom(addr(i%MaxPermissions), uint16(i+1)), ScopeAny, nil))
 	}
 	i := 0
 	if n := testing.AllocsPerRun(1000, func() {
@@ -372,7 +372,7 @@ func TestChangesCostTheSame(t *testing.T) {
 	before := r.access.channel(0x4001)
 	if n := testing.AllocsPerRun(1000, func() {
 		i++
-		must(r.Bind(uint16(0x4000+i%MaxChannels), netip.AddrPortFrom(addr(i%MaxPermissions), uint16(i%MaxChannels+1)), ScopeAny))
+		must(r.Bind(uint16(0x4000+i%MaxChannels), netip.AddrPortFrom(addr(i%MaxPermissions), uint16(i%MaxChannels+1)), ScopeAny, nil))
 	}); n > 0 || r.access.channel(0x4001) != before {
 		t.Errorf("a channel that is there costs %v allocations", n)
 	}

@@ -307,7 +307,7 @@ func within(t testing.TB, what string, f func() bool) {
 func (r *Relay) permit(ip netip.Addr, scope Scope) { must(r.Permit(Grant{ip, scope})) }
 
 func (r *Relay) bind(number uint16, peer netip.AddrPort, scope Scope) {
-	must(r.Bind(number, peer, scope))
+	must(r.Bind(number, peer, scope, nil))
 }
 
 func (r *Relay) revoke(ip netip.Addr) {

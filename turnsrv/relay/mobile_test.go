@@ -82,7 +82,7 @@ func newCall(t *testing.T, r *Relay) *call {
 		}
 		p := newEndpoint(t, ip)
 		must(one.Permit(Grant{ip, ScopeAny}))
-		must(one.Bind(0x4000+uint16(i), p.addr, ScopeAny))
+		must(one.Bind(0x4000+uint16(i), p.addr, ScopeAny, nil))
 		c.peers = append(c.peers, p)
 	}
 	return c
@@ -349,7 +349,7 @@ func TestMovesUnderTraffic(t *testing.T) {
 	r := openMobile(t, w, all[0].src, false)
 	peer := newEndpoint(t, loopback4)
 	must(r.Permit(Grant{loopback4, ScopeAny}))
-	must(r.Bind(0x4000, peer.addr, ScopeAny))
+	must(r.Bind(0x4000, peer.addr, ScopeAny, nil))
 	var flood sync.WaitGroup
 	var sent atomic.Uint64
 	stop := make(chan struct{})

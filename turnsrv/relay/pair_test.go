@@ -43,7 +43,7 @@ func TestPair(t *testing.T) {
 					if from, data := dataOf(t, b); from != p.addr || string(data) != "back" {
 						t.Fatalf("%s from %s", data, from)
 					}
-					must(both[i].Bind(0x4000+uint16(i), p.addr, ScopeAny))
+					must(both[i].Bind(0x4000+uint16(i), p.addr, ScopeAny, nil))
 					c.send(channelData(0x4000+uint16(i), []byte("by channel")))
 					p.expect(both[i].Addr(), []byte("by channel"))
 					p.to(both[i].Addr(), []byte("on it"))

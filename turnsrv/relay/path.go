@@ -210,6 +210,7 @@ func (t *tx) down(r *Relay, from netip.AddrPort, need Scope, data []byte) {
 	}
 	var number uint16
 	if c != nil {
+		r.awaitTold(c)
 		number = c.number
 	}
 	p := r.path.Load()

@@ -41,6 +41,8 @@ type Relay struct {
 	awaited *path        // where the client is awaited, nil: nowhere
 	until   atomic.Int64 // when it is awaited no longer, see [Plane.served]; 0: no time is set
 
+	telling sync.Mutex // held while the client is told of a channel: see Bind
+
 	dead   atomic.Bool
 	ending sync.Once
 	access access
@@ -271,31 +273,6 @@ func (r *Relay) Permit(grants ...Grant) error {
 
 func (r *Relay) permitHere(grants []Grant) error {
 	return r.change(func(a *access, now int64) error { return a.permit(grants, now+int64(PermissionLife)) })
-}
-
-// Bind binds or refreshes a channel for [ChannelLife]. It replaces any channel with the same number or peer; the caller
-// has checked what RFC 8656 §12.1 allows. While the channel lives, data passes both ways between the client and exactly
-// this peer, with or without a permission. Errors are [ErrChannels], [ErrBudget] and [ErrClosed].
-func (r *Relay) Bind(number uint16, peer netip.AddrPort, scope Scope) error {
-	e := r.reach(peer, scope)
-	return r.change(func(a *access, now int64) error {
-		err := a.bind(number, peer, e, now+int64(ChannelLife))
-		if err == nil && a.kernel != nil {
-			a.kernel.bound(r, a.channel(number), ChannelLife)
-		}
-		return err
-	})
-}
-
-func (r *Relay) reach(peer netip.AddrPort, scope Scope) reach {
-	e := reach(scope)
-	if r.plane.OwnRelayIP(peer.Addr()) {
-		e |= reachOwn
-	}
-	if r.plane.barred(peer) {
-		e |= reachBarred
-	}
-	return e
 }
 
 // change calls f to change what is open, unless the relay has ended. now is [Plane.served].

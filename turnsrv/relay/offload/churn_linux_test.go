@@ -38,10 +38,10 @@ func (w *world) churner(t *testing.T, r *rand.Rand, peers []*endpoint, others *s
 			p := peers[r.IntN(len(peers))]
 			switch r.IntN(12) {
 			case 0, 1, 2:
-				_ = c.r.Bind(number, p.addr, relay.ScopeAny)
+				_ = c.r.Bind(number, p.addr, relay.ScopeAny, nil)
 			case 3:
 				others.Range(func(o, _ any) bool {
-					_ = c.r.Bind(number, o.(*client).r.Addr(), relay.ScopeRelays)
+					_ = c.r.Bind(number, o.(*client).r.Addr(), relay.ScopeRelays, nil)
 					return r.IntN(3) > 0
 				})
 			case 4:

@@ -70,7 +70,7 @@ func (a *answers) HandleSTUN(src relay.Source, _ []byte) {
 	if !a.open {
 		r, err := a.plane.Open(src, relay.OpenOptions{Family: 4})
 		if err == nil {
-			err = r.Bind(0x4000, a.peer, relay.ScopeAny)
+			err = r.Bind(0x4000, a.peer, relay.ScopeAny, nil)
 		}
 		if err != nil {
 			fmt.Println(err)

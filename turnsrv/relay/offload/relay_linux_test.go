@@ -230,7 +230,7 @@ func (w *world) client() *client {
 
 func (c *client) bind(number uint16, peer netip.AddrPort, scope relay.Scope) {
 	c.Helper()
-	if err := c.r.Bind(number, peer, scope); err != nil {
+	if err := c.r.Bind(number, peer, scope, nil); err != nil {
 		c.Fatal(err)
 	}
 }
