@@ -65,13 +65,14 @@ func forgotten(s nodes.Stats) map[string]uint64 {
 }
 
 // losses are the counters of all parts of what was refused, displaced or dropped.
-func (r *reporter) losses() (all []losses.Count) {
+func (r *reporter) losses() []losses.Count { return r.lossesOf(r.turnStats()) }
+
+func (r *reporter) lossesOf(turn adminapi.TurnStats) (all []losses.Count) {
 	add := func(area losses.Area, counts map[string]uint64) {
 		for cause, n := range counts {
 			all = append(all, losses.Count{Area: area, Cause: cause, N: n})
 		}
 	}
-	turn := r.turnStats()
 	for _, x := range turn.Refusals {
 		all = append(all, losses.Count{Area: losses.Requests, Cause: x.Cause, N: x.Count})
 	}
@@ -155,7 +156,8 @@ func (p *parts) drops() (all []losses.NodeDrops) {
 // watchLosses makes known what is refused, displaced and dropped, until ctx ends.
 func (r *reporter) watchLosses(ctx context.Context) error {
 	w, err := losses.New(losses.Config{
-		Read: r.losses, Found: func(now []findings.Finding) { r.found.Replace("losses.", now) }, Drops: r.drops, Note: r.nodes.Refused, Log: r.log,
+		Read:  func() []losses.Count { return r.lossesOf(r.turnStatsOf(r.lately.stats(r.turn))) },
+		Found: func(now []findings.Finding) { r.found.Replace("losses.", now) }, Drops: r.drops, Note: r.nodes.Refused, Log: r.log,
 	})
 	if err != nil {
 		return err

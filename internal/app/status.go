@@ -19,6 +19,7 @@ import (
 	"github.com/crolang-p2p/crolang-aio/internal/findings"
 	"github.com/crolang-p2p/crolang-aio/internal/version"
 	"github.com/crolang-p2p/crolang-aio/turnsrv"
+	"github.com/crolang-p2p/crolang-aio/turnsrv/control"
 	"github.com/crolang-p2p/crolang-aio/turnsrv/relay"
 )
 
@@ -32,6 +33,7 @@ type reporter struct {
 	log     *slog.Logger
 	life    *life
 	started time.Time
+	lately  lately
 }
 
 // status describes the running process for the admin API.
@@ -81,8 +83,10 @@ func text(a netip.Addr) string {
 }
 
 // turnStats brings the TURN server's counters to the admin API.
-func (r *reporter) turnStats() adminapi.TurnStats {
-	st, streams, hold := r.turn.Stats(), r.turn.Streams(), r.now.Load()
+func (r *reporter) turnStats() adminapi.TurnStats { return r.turnStatsOf(r.turn.Stats()) }
+
+func (r *reporter) turnStatsOf(st control.Stats) adminapi.TurnStats {
+	streams, hold := r.turn.Streams(), r.now.Load()
 	out := adminapi.TurnStats{
 		Drops:     map[string]uint64{"unanswered": st.Dropped, "rate_limited": st.Limited, "nat_discovery": st.Aside, "throttled": st.Throttled},
 		Strangers: streams.Strangers, Hellos: streams.Hellos, HalfOpen: streams.HalfOpen, Accepted: streams.Accepted, TurnedAway: turnedAway(streams),
@@ -139,7 +143,7 @@ func offloaded(o turnsrv.OffloadReport) adminapi.Offload {
 
 // traffic is how many bytes were relayed since the start, from clients to peers and back.
 func (r *reporter) traffic() (in, out uint64) {
-	for _, sum := range r.turn.Stats().Traffic {
+	for _, sum := range r.lately.stats(r.turn).Traffic {
 		in += sum.Total.Up.Bytes
 		out += sum.Total.Down.Bytes
 	}

@@ -26,11 +26,10 @@ type kernelFlows struct {
 
 	mu     sync.Mutex
 	paths  map[*route]*kernelPath
-	byEnd  map[*Relay]*kernelPath // the first of its paths, which are a list
-	pairs  map[ends]*kernelPath   // paths between relays of this server, by both
-	flows  map[int]*kernelFlow    // by slot
-	slots  []int                  // scratch, of look
-	relays map[*Relay]int         // flows by the relay whose socket they would arrive at
+	pairs  map[ends]*kernelPath // paths between relays of this server, by both
+	flows  map[int]*kernelFlow  // by slot
+	slots  []int                // scratch, of look
+	relays map[*Relay]int       // flows by the relay whose socket they would arrive at
 	socks  map[*udpSocket]int
 }
 
@@ -65,8 +64,7 @@ func newKernelFlows(p *Plane) *kernelFlows {
 	}
 	return &kernelFlows{
 		k: p.cfg.Kernel, plane: p, wake: make(chan struct{}, 1), paths: make(map[*route]*kernelPath),
-		byEnd: make(map[*Relay]*kernelPath), pairs: make(map[ends]*kernelPath),
-		flows: make(map[int]*kernelFlow), relays: make(map[*Relay]int), socks: make(map[*udpSocket]int),
+		pairs: make(map[ends]*kernelPath), flows: make(map[int]*kernelFlow), relays: make(map[*Relay]int), socks: make(map[*udpSocket]int),
 	}
 }
 
@@ -171,7 +169,7 @@ func (k *kernelFlows) leave(c *route) {
 func (k *kernelFlows) leaveAll(r *Relay) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for p := k.byEnd[r]; p != nil; p = k.byEnd[r] {
+	for p := r.inKernel; p != nil; p = r.inKernel {
 		k.remove(p)
 	}
 }
@@ -213,7 +211,7 @@ func (k *kernelFlows) stats(r *Relay) Stats {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := r.stats()
-	for p := k.byEnd[r]; p != nil; p = p.next {
+	for p := r.inKernel; p != nil; p = p.next {
 		for _, f := range p.flows {
 			for _, m := range f.meters {
 				d := &s.Up

@@ -7,6 +7,9 @@ import (
 	"time"
 )
 
+// kernelPath is never made.
+type kernelPath struct{}
+
 // kernelFlows are never made: the portable engine has no use for a Kernel.
 type kernelFlows struct{}
 

@@ -86,10 +86,10 @@ func (k *kernelFlows) begin(p *kernelPath) {
 
 func (k *kernelFlows) add(p *kernelPath) {
 	k.paths[p.c] = p
-	if p.next = k.byEnd[p.r]; p.next != nil {
+	if p.next = p.r.inKernel; p.next != nil {
 		p.next.prev = p
 	}
-	k.byEnd[p.r] = p
+	p.r.inKernel = p
 	if p.to != nil {
 		k.pairs[ends{p.r, p.to}] = p
 	}
@@ -102,13 +102,10 @@ func (k *kernelFlows) remove(p *kernelPath) {
 	if p.next != nil {
 		p.next.prev = p.prev
 	}
-	switch {
-	case p.prev != nil:
+	if p.prev != nil {
 		p.prev.next = p.next
-	case p.next != nil:
-		k.byEnd[p.r] = p.next
-	default:
-		delete(k.byEnd, p.r)
+	} else {
+		p.r.inKernel = p.next
 	}
 	p.prev, p.next = nil, nil
 	if p.to != nil && k.pairs[ends{p.r, p.to}] == p {

@@ -53,8 +53,9 @@ type Kernel struct {
 
 	proofs  map[passage]*proof
 	pairs   []*pair       // under watch
-	look    []*flow       // that are to be looked at, whether they should be: all that are not watched, or are apart
-	cursor  int           // that was looked at last
+	look    roster        // that are to be looked at, whether they should be: all that are not watched, or are apart
+	steady  roster        // of those, the ones that moved long ago
+	looked  uint64        // when look was, by the clock of now
 	wake    chan struct{} // has room for one; filled when there is a first flow
 	stirred bool          // there may be flows to settle, though nothing more was left to the sockets
 	wasLeft uint64        // how many datagrams had been, when that was looked at last
@@ -80,7 +81,7 @@ type flow struct {
 	chosen  bool   // it tries the way
 	apart   bool   // it fell silent on a trusted way, and is held until retry
 	watched bool   // it is or was
-	listed  bool   // in Kernel.look
+	listed  bool   // in Kernel.look or Kernel.steady
 	retry   uint64 // when it may try again
 	strikes int    // how often it fell silent
 }

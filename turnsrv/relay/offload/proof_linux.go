@@ -25,7 +25,8 @@ const (
 const (
 	candidates = 4    // pairs that try a way at once
 	watches    = 256  // pairs that are watched at once, those of trusted ways included
-	scanned    = 8192 // slots that are looked at in a tick
+	scanned    = 8192 // flows that are looked at in a tick at most; each in turn within watchEvery, where there are fewer
+	glance     = 64   // and at least
 	strikes    = 3    // flows of a trusted way that fell silent one after the other before it has to prove itself anew
 )
 
@@ -76,6 +77,7 @@ func (k *Kernel) assign(f *flow, p *proof) {
 		f.proof, f.chosen, f.apart, f.watched, f.retry, f.strikes = p, false, false, false, 0, 0
 		if k.flows[f.slot] == f {
 			k.attend(f)
+			k.hurry()
 		}
 	}
 	k.settle(f)
@@ -107,6 +109,12 @@ func (k *Kernel) settleAll(p *proof) {
 			k.settle(f)
 		}
 	}
+	k.hurry()
+}
+
+// hurry has all flows looked at soon that are not watched.
+func (k *Kernel) hurry() {
+	k.look.flows, k.steady.flows = append(k.look.flows, k.steady.flows...), nil
 }
 
 // prove goes on with what is being tried, and looks for more to try. It has k.mu.
@@ -121,34 +129,56 @@ func (k *Kernel) prove(now uint64) {
 		k.retire(p, now)
 		return true
 	})
-	if len(k.pairs) >= watches {
-		return // there is no room for more
-	}
-	for range min(scanned, len(k.look)) {
-		if k.cursor++; k.cursor >= len(k.look) {
-			k.cursor = 0
+	k.scan(&k.look, k.share(now), now)
+	k.scan(&k.steady, glance, now)
+}
+
+// scan considers up to n flows of a list.
+func (k *Kernel) scan(r *roster, n int, now uint64) {
+	for ; n > 0 && len(k.pairs) < watches; n-- { // beyond, there is no room for more
+		f := r.next()
+		if f == nil {
+			return
 		}
-		f := k.look[k.cursor]
-		if k.flows[f.slot] == f && f.placed {
+		here := k.flows[f.slot] == f
+		if here && f.placed {
 			k.consider(f, now)
 		}
-		if k.flows[f.slot] != f || f.watched && !f.apart {
+		switch {
+		case !here || f.watched && !f.apart:
 			f.listed = false
-			last := len(k.look) - 1
-			k.look[k.cursor], k.look[last] = k.look[last], nil
-			k.look = k.look[:last]
-			if k.cursor--; last == 0 {
-				return
-			}
+			r.remove()
+		case r == &k.look && k.isSteady(f, now):
+			r.remove()
+			k.steady.add(f)
 		}
 	}
+}
+
+// share is how many flows to look at now, so that each has its turn within watchEvery: to look at thousands more often would cost
+// more than to relay for them.
+func (k *Kernel) share(now uint64) int {
+	all, part := len(k.look.flows), float64(ago(now, k.looked))/float64(watchEvery)
+	k.looked = now
+	return min(all, scanned, max(glance, int(part*float64(all))))
+}
+
+// isSteady reports whether a flow and the one back moved long ago: there is no hurry to look at them again.
+func (k *Kernel) isSteady(f *flow, now uint64) bool {
+	return !f.apart && f.back != nil && k.moved(f, now) && k.moved(f.back, now)
+}
+
+// moved reports whether the kernel relays a flow, and the sockets have had nothing of it for long.
+func (k *Kernel) moved(f *flow, now uint64) bool {
+	s := &k.table.records[f.slot].State
+	return f.placed && f.proof.trust == trusted && atomic.LoadUint32(&s.Taken) != 0 && ago(now, atomic.LoadUint64(&s.Last)) >= lives
 }
 
 // attend has a flow looked at, whether it should be watched.
 func (k *Kernel) attend(f *flow) {
 	if !f.listed {
 		f.listed = true
-		k.look = append(k.look, f)
+		k.look.add(f)
 	}
 }
 

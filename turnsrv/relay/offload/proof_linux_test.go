@@ -317,3 +317,39 @@ func TestTrustIsLost(t *testing.T) {
 		t.Errorf("%d flows more, want 2", n-flows)
 	}
 }
+
+// A flow that moved long ago without having been watched is looked at in no hurry, until its way has to prove itself anew.
+func TestSteadyFlowsTryAgain(t *testing.T) {
+	if !alone(t, true) {
+		return
+	}
+	w := newProvingWorld(t, 4, TCX)
+	talk := w.echo()
+	w.becomes("c", "p", "trusted")
+	w.becomes("p", "c", "trusted")
+	listed := func(look, steady int) func() bool {
+		return func() bool {
+			w.kernel.mu.Lock()
+			defer w.kernel.mu.Unlock()
+			return len(w.kernel.look.flows) == look && len(w.kernel.steady.flows) == steady
+		}
+	}
+	await(t, "both were watched", listed(0, 0))
+	func() {
+		w.kernel.mu.Lock()
+		defer w.kernel.mu.Unlock()
+		for _, f := range w.kernel.flows {
+			if f != nil {
+				f.watched = false
+				w.kernel.attend(f)
+			}
+		}
+	}()
+	await(t, "they are steady", listed(0, 2))
+	netspace.Run(t, "ip link set c4 multicast off")
+	await(t, "the trust is forgotten", func() bool { return !w.is("c", "p", "trusted") })
+	w.becomes("c", "p", "trusted")
+	w.becomes("p", "c", "trusted")
+	await(t, "both were watched again", listed(0, 0))
+	talk.end()
+}

@@ -80,7 +80,7 @@ func (k *Kernel) turn() time.Duration {
 	switch {
 	case len(k.pairs) > 0:
 		return proveEvery
-	case len(k.look) > 0:
+	case len(k.look.flows) > 0:
 		return watchEvery
 	case len(k.free) < len(k.flows):
 		return beatEvery
