@@ -27,7 +27,7 @@ func ip(t *testing.T, args ...string) {
 	}
 }
 
-// Addresses and routes of both families that come or go are noticed.
+// Addresses, routes and rules of both families that come or go are noticed.
 func TestChangesAreNoticed(t *testing.T) {
 	ownNetwork(t)
 	s, err := open() // in this namespace; what Run starts would be in another thread's
@@ -50,7 +50,8 @@ func TestChangesAreNoticed(t *testing.T) {
 	for _, change := range [][]string{
 		{"addr", "add", "192.0.2.7/24", "dev", "lo"}, {"addr", "del", "192.0.2.7/24", "dev", "lo"},
 		{"addr", "add", "2001:db8::7/64", "dev", "lo", "nodad"}, {"route", "add", "198.51.100.0/24", "dev", "lo"},
-		{"-6", "route", "add", "2001:db8:1::/48", "dev", "lo"},
+		{"-6", "route", "add", "2001:db8:1::/48", "dev", "lo"}, {"rule", "add", "from", "192.0.2.7", "lookup", "9"},
+		{"-6", "rule", "add", "from", "2001:db8::7", "lookup", "9"},
 	} {
 		if ip(t, change...); drain() == 0 {
 			t.Errorf("ip %v went unnoticed", change)

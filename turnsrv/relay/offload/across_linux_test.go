@@ -42,7 +42,7 @@ func TestAcrossSkipsNothing(t *testing.T) {
 		takes := func(want Way) {
 			t.Helper()
 			await(t, want.String(), func() bool {
-				w.kernel.follow() // as happens every few seconds
+				w.kernel.follow(false) // as happens every few seconds
 				w.kernel.mu.Lock()
 				defer w.kernel.mu.Unlock()
 				for _, f := range w.kernel.flows {

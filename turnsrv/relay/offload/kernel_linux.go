@@ -56,6 +56,7 @@ type Kernel struct {
 	look    roster        // that are to be looked at, whether they should be: all that are not watched, or are apart
 	steady  roster        // of those, the ones that moved long ago
 	looked  uint64        // when look was, by the clock of now
+	review  int           // the slot of the flow that follow looked at last
 	wake    chan struct{} // has room for one; filled when there is a first flow
 	stirred bool          // there may be flows to settle, though nothing more was left to the sockets
 	wasLeft uint64        // how many datagrams had been, when that was looked at last

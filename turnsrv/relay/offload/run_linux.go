@@ -18,8 +18,10 @@ const (
 	beatEvery  = 800 * time.Millisecond
 	watchEvery = 400 * time.Millisecond
 	proveEvery = 100 * time.Millisecond
-	// lookEvery is for what the kernel does not tell of, such as another MTU.
+	// lookEvery is for what the kernel does not tell of, such as another MTU of a path. reviewed is how many flows are looked at then:
+	// thousands have their turn one after the other, since each asks the kernel.
 	lookEvery = 5 * time.Second
+	reviewed  = 1024
 )
 
 // Run keeps the program going, and follows changed addresses, routes and interfaces, until ctx ends.
@@ -44,10 +46,11 @@ func (k *Kernel) Run(ctx context.Context) error {
 			case <-ctx.Done():
 				return
 			case <-changed:
+				k.follow(true)
 			case <-look.C:
 				k.ask()
+				k.follow(false)
 			}
-			k.follow()
 		}
 	})
 	every := beatEvery
@@ -131,31 +134,49 @@ func (k *Kernel) refresh() (changed bool, err error) {
 	return changed, nil
 }
 
-// follow places every flow anew. Others have their turn in between.
-func (k *Kernel) follow() {
+// follow places flows anew: all of them, if the kernel has told of a change, or there is one. Others have their turn in between.
+func (k *Kernel) follow(told bool) {
 	changed, err := k.refresh()
 	if err != nil {
 		return // the next look may fare better; until then routes are as they were
 	}
 	k.router.remember()
 	defer k.router.forget()
-	for slot := range k.flows {
-		k.again(slot, changed)
+	most := reviewed
+	if told || changed {
+		most = len(k.flows)
+	}
+	for range k.flows {
+		if most == 0 {
+			return
+		}
+		if k.again(k.next(), changed) {
+			most--
+		}
 	}
 }
 
-// again places a flow anew; changed: even if it would leave as it does.
-func (k *Kernel) again(slot int, changed bool) {
+// next is the slot whose turn it is.
+func (k *Kernel) next() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.review = (k.review + 1) % len(k.flows)
+	return k.review
+}
+
+// again places a flow anew, and reports whether there is one; changed: even if it would leave as it does.
+func (k *Kernel) again(slot int, changed bool) (ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	f := k.flows[slot]
 	if f == nil || k.closed {
-		return
+		return false
 	}
 	if !changed && f.placed {
 		if r, err := k.route(f); err == nil && r == f.route {
-			return
+			return true
 		}
 	}
 	_ = k.place(slot, f)
+	return true
 }

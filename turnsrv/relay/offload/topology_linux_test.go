@@ -304,3 +304,48 @@ func (k *Kernel) index(name string) int {
 	}
 	return 0
 }
+
+// Among more flows than are looked at together each has its turn; where the kernel has told of a change, all have it at once.
+func TestFlowsAreReviewedInTurn(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	w := newBareWorld(t, 4)
+	w.flows = 2 * reviewed
+	w.clients, w.peer = newSpace(t), newSpace(t)
+	joined(t, "c4", 14, w.clients)
+	joined(t, "p4", 24, w.peer)
+	w.start(t, netip.AddrPortFrom(address(4, 14, 2), 0), relay.Family{Bind: address(4, 24, 2)})
+	w.trust()
+	c, p := w.client(), w.far()
+	for i := range uint16(reviewed/2 + 100) {
+		c.bind(0x4000+i, netip.AddrPortFrom(p.addr.Addr(), 1000+i), relay.ScopeAny)
+	}
+	if n := w.kernel.Report().Flows; n <= reviewed {
+		t.Fatalf("%d flows", n)
+	}
+	otherwise := func(change bool) (n int) { // flows that leave otherwise than their route says
+		w.kernel.mu.Lock()
+		defer w.kernel.mu.Unlock()
+		for _, f := range w.kernel.flows {
+			if f != nil && change {
+				f.route.mtu = 1
+			}
+			if f != nil && f.route.mtu == 1 {
+				n++
+			}
+		}
+		return n
+	}
+	otherwise(true)
+	w.kernel.follow(false)
+	w.kernel.follow(false)
+	if n := otherwise(false); n > 0 {
+		t.Errorf("%d flows had no turn", n)
+	}
+	otherwise(true)
+	w.kernel.follow(true)
+	if n := otherwise(false); n > 0 {
+		t.Errorf("%d flows had no turn after a change", n)
+	}
+}
