@@ -240,6 +240,9 @@ func (c *comparison) one(ctx context.Context, k servers.Kind, r row) (*load.Resu
 	debug.FreeOSMemory() // the last run's buffers are not collected in the midst of this one
 	l := r.load
 	l.Server, l.Secret, l.PID = s.Of(l.Transport), c.secret, s.Cmd.Process.Pid
+	if r.hosts {
+		l.Hosts = n.Hosts
+	}
 	if r.kernel {
 		l.Threads, l.Beyond = n.Threads, n.Beyond
 	}

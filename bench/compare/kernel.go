@@ -80,23 +80,36 @@ const gridSpread = 1.3
 
 func gridKey(flows, size int) string { return fmt.Sprintf("kernel-%dx%d", flows, size) }
 
+// ownKey is that of a row where each call has two sockets of its own.
+func ownKey(flows int) string { return gridKey(flows, ownSize) + "-own" }
+
+// ownSize is the size for which it is shown what sockets of their own cost many calls, in the kernel.
+const ownSize = 200
+
 func gridRows() (all []row) {
 	for _, size := range gridSizes {
 		for _, flows := range gridFlows {
-			all = append(all, row{
-				key: gridKey(flows, size), across: true, kernel: true, grid: true,
-				figures: []figure{whole(fmt.Sprintf("%s calls, %d bytes", number(float64(flows), 0), size), 0)},
-				// One by one, and by as many goroutines for few calls as for many: else few would send bursts, and only many would
-				// wake the kernel's thread for each datagram, and that would be all that the table shows. There and back, as calls
-				// are, and no faster than the generator can with thousands of sockets.
-				load: load.Config{
-					Transport: "udp", Direction: load.Echo, Clients: flows, Size: size, Rate: paced / 4, Dialers: 8,
-					Burst: 1, Batch: 1, Senders: gridFlows[0],
-				},
-			})
+			all = append(all, gridRow(gridKey(flows, size), "", flows, size, true))
 		}
 	}
+	for _, flows := range []int{gridFlows[0], gridFlows[len(gridFlows)-1]} {
+		all = append(all, gridRow(ownKey(flows), ", sockets of their own", flows, ownSize, false))
+	}
 	return all
+}
+
+// gridRow is one of them. The datagrams are sent one by one, and by as many goroutines for few calls as for many, from as many
+// sockets: else few would send bursts, and only many would wake the kernel's thread for each datagram and its receiver, and that
+// would be all that the table shows. There and back, as calls are, and no faster than the generator can with thousands of sockets.
+func gridRow(key, more string, flows, size int, hosts bool) row {
+	return row{
+		key: key, across: true, kernel: true, grid: true, hosts: hosts,
+		figures: []figure{whole(fmt.Sprintf("%s calls, %d bytes%s", number(float64(flows), 0), size, more), 0)},
+		load: load.Config{
+			Transport: "udp", Direction: load.Echo, Clients: flows, Size: size, Rate: paced / 4, Dialers: 8,
+			Burst: 1, Batch: 1, Senders: gridFlows[0],
+		},
+	}
 }
 
 // reflector is bench/floor where it relays nothing: the kernel sends back what arrives.
@@ -162,14 +175,15 @@ func gridTable(all []outcome) [][]string {
 // spread says how much more the most calls cost than the fewest, and than some, and by how many sizes the first is too much.
 func spread(all []outcome) (text string, misses int) {
 	few, some, most := gridFlows[0], gridFlows[1], gridFlows[len(gridFlows)-1]
-	cost := func(flows, size int, of func(outcome) sample) float64 {
+	row := func(key string, of func(outcome) sample) float64 {
 		for _, o := range all {
-			if o.row == gridKey(flows, size) {
+			if o.row == key {
 				return of(o).median()
 			}
 		}
 		return math.NaN()
 	}
+	cost := func(flows, size int, of func(outcome) sample) float64 { return row(gridKey(flows, size), of) }
 	list := func(fewer int, of func(outcome) sample, compare func(most, fewer float64) float64) string {
 		var all []string
 		for _, size := range gridSizes {
@@ -179,6 +193,9 @@ func spread(all []outcome) (text string, misses int) {
 	}
 	times, more := func(a, b float64) float64 { return a / b }, func(a, b float64) float64 { return a - b }
 	ours, floor := func(o outcome) sample { return o.ours }, func(o outcome) sample { return o.floor }
+	own := func(of func(outcome) sample) string {
+		return number(times(row(ownKey(most), of), row(ownKey(few), of)), 2)
+	}
 	for _, size := range gridSizes {
 		v := times(cost(most, size, ours), cost(few, size, ours))
 		if math.IsNaN(v) { // not measured
@@ -189,7 +206,9 @@ func spread(all []outcome) (text string, misses int) {
 		}
 	}
 	return fmt.Sprintf("Among %s calls a datagram costs in the kernel, by size, %s times what it costs among %d (must %.1f), and %s times what it costs among %d. "+
-		"What is only sent back: %s times, and %s times. In µs that is %s more than among %d; what is only sent back: %s more.",
+		"What is only sent back: %s times, and %s times. In µs that is %s more than among %d; what is only sent back: %s more. "+
+		"With sockets of their own for every call, of %d bytes: %s times, and what is only sent back %s times.",
 		number(float64(most), 0), list(few, ours, times), few, gridSpread, list(some, ours, times), some,
-		list(few, floor, times), list(some, floor, times), list(few, ours, more), few, list(few, floor, more)), misses
+		list(few, floor, times), list(some, floor, times), list(few, ours, more), few, list(few, floor, more),
+		ownSize, own(ours), own(floor)), misses
 }

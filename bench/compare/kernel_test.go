@@ -49,6 +49,9 @@ func TestKernelTables(t *testing.T) {
 		!strings.Contains(text, "that is 0.70, 0.50, 0.50 more than among 4; what is only sent back: 0.00, 0.00, 0.00 more") {
 		t.Errorf("%d: %s", misses, text)
 	}
+	if !strings.HasSuffix(text, "of their own for every call, of 200 bytes: 1.25 times, and what is only sent back 1.00 times.") {
+		t.Error(text)
+	}
 	if text, misses := spread(all[:3]); text != "" || misses != 0 {
 		t.Errorf("of rows that were not measured: %d: %s", misses, text)
 	}
@@ -100,17 +103,18 @@ func TestSentBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &comparison{ethernet: n, dir: dir, secret: "s", pace: pace{1, time.Second, 100 * time.Millisecond}, progress: testWriter{t}}
-	row := kernelRows()[1]
-	row.load.Rate = 1000
-	res, err := c.one(t.Context(), reflector{f}, row)
-	if err != nil {
-		if strings.Contains(err.Error(), "not permitted") {
-			t.Skip(err)
+	for _, row := range []row{kernelRows()[1], gridRows()[1]} {
+		row.load.Rate = 1000
+		res, err := c.one(t.Context(), reflector{f}, row)
+		if err != nil {
+			if strings.Contains(err.Error(), "not permitted") {
+				t.Skip(err)
+			}
+			t.Fatal(err)
 		}
-		t.Fatal(err)
-	}
-	if p := res.Process; res.Direction != load.Back || res.Delivered == 0 || math.IsNaN(p.Kernel) || p.Kernel <= 0 || math.IsNaN(p.Beyond) || p.Beyond <= 0 {
-		t.Errorf("%+v, %+v", res, res.Process)
+		if p := res.Process; res.Direction != load.Back || res.Delivered == 0 || math.IsNaN(p.Kernel) || p.Kernel <= 0 || math.IsNaN(p.Beyond) || p.Beyond <= 0 {
+			t.Errorf("%s: %+v, %+v", row.key, res, res.Process)
+		}
 	}
 }
 

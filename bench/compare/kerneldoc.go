@@ -24,7 +24,10 @@ const kernelGrid = `
 
 Echo of 10 000 datagrams a second of all clients together, each of which crosses the server twice. Four threads of the generator send
 them one by one, for each call in turn, so that they arrive at the same moments whether the calls are few or many; all are read
-and answered one by one too. A call has a flow in each direction.
+and answered one by one too. A call has a flow in each direction. Each client has an IP address of its own, and so has each peer,
+but four sockets receive what is for clients, and four what is for peers: elsewhere receivers are machines of their own, and many cost
+each no more than few do. Where a call has *sockets of its own*, all at one address, the system looks for these too, and wakes their
+reader one by one, on the account of the thread that delivers.
 
 `
 
@@ -37,8 +40,8 @@ const kernelTail = `
   ([operations](operations.md#relaying-in-the-kernel)): thousands of such flows take minutes to move for good.
 - Where the load is a trickle, most of every figure is waking: the thread itself, and whoever takes in what it has sent. That is what
   *sent back* shows there.
-- What a datagram costs more among thousands of calls is waking more often, and fetching what is cold: the sockets that the system looks up
-  for it, the relay's and its receiver's, and its flow. Of these, *sent back* has the receiver's alone.
+- What a datagram costs more among thousands of calls is fetching what is cold, the relay's socket, which the system looks up for it, and
+  its flow, and what the process does for each call: reading its counters, and asking for the route to its client and to its peer.
 - A network card costs something else: none was at hand.
 `
 

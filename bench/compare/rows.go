@@ -32,6 +32,7 @@ type row struct {
 	across  bool // over an interface rather than over loopback
 	kernel  bool // with turn.offload as well
 	grid    bool // of the table by flows and sizes
+	hosts   bool // each client and peer has an address of its own
 }
 
 func cpu(title string, must, aim float64) figure {

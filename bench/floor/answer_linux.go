@@ -43,7 +43,7 @@ func (w *worker) answer(b []byte, from *sockaddr) {
 }
 
 func (w *worker) allocate(from *sockaddr) (netip.AddrPort, error) {
-	if c := w.f.clients[port(from)].Load(); c != nil {
+	if c := w.f.clients[port(from)].Load(); c != nil && c.addr == *from {
 		return relayed(c.fd) // asked again
 	}
 	fd, err := bound(netip.AddrPortFrom(w.f.at, 0))

@@ -28,7 +28,7 @@ type client struct {
 	channel    uint16
 }
 
-// floor finds clients by their port, which is enough on one address. Threads share it.
+// floor finds clients by their port, which is enough on one address, or where the kernel sends everything back. Threads share it.
 type floor struct {
 	at      netip.Addr // of relays
 	clients [1 << 16]atomic.Pointer[client]

@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"os/signal"
 	"strings"
@@ -107,6 +108,8 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (c load.
 	fs.BoolVar(&c.Together, "together", false, "clients send at the same moments, in bursts, instead of evenly spread")
 	fs.IntVar(&c.Dialers, "dialers", 4, "allocations that are opened at the same time")
 	fs.StringVar(&c.Peer, "peer", "", "local `address` of the peers; default: the one that leads to the relays")
+	fs.TextVar(&c.Hosts, "hosts", netip.Prefix{}, "IPv4 `network` of which this machine has all addresses (ip route add local 198.19.0.0/16 dev …): each client and peer is one, "+
+		"and they share a socket for each sender, so that many cost their receivers no more than few; without: sockets of their own")
 	fs.IntVar(&c.PID, "pid", 0, "the server's process, if it runs on this machine: accounts CPU and memory (Linux)")
 	fs.BoolVar(&asJSON, "json", false, "print JSON")
 	if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {

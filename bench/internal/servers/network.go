@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,11 +14,12 @@ import (
 
 // Network is where servers and generator meet.
 type Network struct {
-	Server, Peer string // IP addresses of the server, and of the generator with its peers
-	Space        string // network namespace of the server; empty: that of this program
-	Device       string // the server's interface there
-	Threads      []int  // of the kernel, that take what arrives at Device
-	Beyond       []int  // and those that take what it sends, at its other end
+	Server, Peer string       // IP addresses of the server, and of the generator with its peers
+	Hosts        netip.Prefix // addresses that all lead to the generator; not valid: none
+	Space        string       // network namespace of the server; empty: that of this program
+	Device       string       // the server's interface there
+	Threads      []int        // of the kernel, that take what arrives at Device
+	Beyond       []int        // and those that take what it sends, at its other end
 }
 
 // Loopback is the network of 127.0.0.1.
@@ -27,6 +29,7 @@ var Loopback = Network{Server: "127.0.0.1", Peer: "127.0.0.1"}
 const (
 	ethernetServer = "198.18.0.2"
 	ethernetPeer   = "198.18.0.1"
+	ethernetHosts  = "198.19.0.0/16"
 )
 
 // Ethernet makes a network namespace for the servers and a pair of virtual Ethernet interfaces that leads to it. It needs
@@ -45,7 +48,7 @@ func Ethernet(ctx context.Context) (n Network, remove func() error, err error) {
 	}
 	id := fmt.Sprintf("bench%d", os.Getpid())
 	here, there := id+"a", id+"b"
-	n = Network{Server: ethernetServer, Peer: ethernetPeer, Space: id, Device: there}
+	n = Network{Server: ethernetServer, Peer: ethernetPeer, Hosts: netip.MustParsePrefix(ethernetHosts), Space: id, Device: there}
 	remove = func() error { return tool(context.WithoutCancel(ctx), "ip", "netns", "delete", id) } // the interfaces go with it
 	defer func() {
 		if err != nil {
@@ -66,6 +69,8 @@ func Ethernet(ctx context.Context) (n Network, remove func() error, err error) {
 		"ip link set " + here + " up",
 		"ip -n " + id + " link set lo up",
 		"ip -n " + id + " link set " + there + " up",
+		"ip route append local " + ethernetHosts + " dev " + here,
+		"ip -n " + id + " route add " + ethernetHosts + " via " + ethernetPeer,
 	} {
 		words := strings.Fields(line)
 		if err = tool(ctx, words[0], words[1:]...); err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -40,7 +41,7 @@ unauthenticated_per_second = 0
 allocations_per_node = 0
 
 [turn.peers]
-allow = ["%[2]s"]
+allow = [%[2]s]
 
 [credentials]
 secret = "%[7]s"
@@ -105,7 +106,11 @@ func (o Ours) Command(ctx context.Context, dir string, a Addresses) (*exec.Cmd, 
 	if o.Kernel {
 		offload = "require"
 	}
-	text := fmt.Sprintf(oursConfig, a.Server, a.Peer, a.Plain, a.TLS, a.Low, a.High, a.Secret, a.Hooks, a.Admin, offload)
+	allow := strconv.Quote(a.Peer)
+	if a.Hosts.IsValid() {
+		allow += ", " + strconv.Quote(a.Hosts.String())
+	}
+	text := fmt.Sprintf(oursConfig, a.Server, allow, a.Plain, a.TLS, a.Low, a.High, a.Secret, a.Hooks, a.Admin, offload)
 	if err := write(file, text); err != nil {
 		return nil, err
 	}

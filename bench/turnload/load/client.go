@@ -31,6 +31,7 @@ type packets interface {
 // client is one allocation with its peer. turnclient opens it; then the connection is taken from it, because it reads
 // each datagram for itself and that would cost the generator more than the server.
 type client struct {
+	index          int
 	user, password string
 	conn           net.Conn // to the server
 	udp            packets  // conn, where it is a UDP socket
@@ -78,7 +79,11 @@ func (r *run) open(ctx context.Context) ([]*client, *histogram, error) {
 	}
 	close(next)
 	wg.Wait()
-	return clients, &took, context.Cause(ctx)
+	err := context.Cause(ctx)
+	if r.crowd != nil {
+		err = errors.Join(err, r.crowd.take(clients))
+	}
+	return clients, &took, err
 }
 
 // dial opens one allocation. Where an earlier one is left on the same port (437) it tries another.
@@ -92,7 +97,7 @@ func (r *run) dial(ctx context.Context, i int) (c *client, err error) {
 }
 
 func (r *run) dialOnce(ctx context.Context, i int) (_ *client, err error) {
-	c := &client{user: r.Username, password: r.Password}
+	c := &client{index: i, user: r.Username, password: r.Password}
 	if r.Secret != "" {
 		keys, err := credential.NewKeyring(r.Secret, nil)
 		if err != nil {
@@ -104,9 +109,11 @@ func (r *run) dialOnce(ctx context.Context, i int) (_ *client, err error) {
 		}
 		c.user, c.password = cred.Username, cred.Password
 	}
-	t, err := turnclient.Dial(ctx, turnclient.Options{
-		Transport: r.Transport, Addr: r.Server, Username: c.user, Password: c.password, Queue: 1,
-	})
+	o := turnclient.Options{Transport: r.Transport, Addr: r.Server, Username: c.user, Password: c.password, Queue: 1}
+	if r.crowd != nil {
+		o.Family, o.Local = "4", r.crowd.client(i).String()
+	}
+	t, err := turnclient.Dial(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -129,11 +136,21 @@ func (r *run) dialOnce(ctx context.Context, i int) (_ *client, err error) {
 			return nil, err
 		}
 	}
-	return c, c.take(t)
+	if err = c.take(t); err == nil && r.crowd != nil {
+		err = r.crowd.join(c)
+	}
+	return c, err
 }
 
-// bind opens the peer's socket and binds the channel to it.
+// bind opens the peer's socket, unless peers share some, and binds the channel to it.
 func (c *client) bind(ctx context.Context, t *turnclient.Client, r *run) error {
+	if r.crowd != nil {
+		c.bound = r.crowd.peer(c.index)
+		if err := t.Bind(ctx, channel, c.bound); err != nil {
+			return explain(err, r.Config, c.bound.Addr().String())
+		}
+		return nil
+	}
 	local := r.Peer
 	if local == "" {
 		probe, err := net.DialUDP("udp", nil, c.relayed) // sends nothing: asks the kernel for the route

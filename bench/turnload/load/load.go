@@ -73,6 +73,7 @@ type Config struct {
 	Together  bool          // clients send at the same moments, in bursts, instead of evenly spread
 	Dialers   int           // allocations that are opened at the same time; 1 where 0
 	Peer      string        // local address of the peers; empty: the one that leads to the server's relays
+	Hosts     netip.Prefix  // IPv4 addresses of this machine, one for each client and peer, which share a socket for each sender; not valid: sockets of their own
 	PID       int           // the server's process on this machine; 0: not accounted
 	Threads   []int         // with PID: threads of the kernel that take what arrives for it, accounted beside it
 	Beyond    []int         // with PID: those that take what it has sent, accounted apart from them
@@ -119,6 +120,10 @@ func (c *Config) Validate() error {
 		_, err := netip.ParseAddr(c.Peer)
 		check(err == nil, "peer %q is no address", c.Peer)
 	}
+	if c.Hosts.IsValid() {
+		check(c.Transport == "udp" && c.Peer == "" && c.Hosts.Addr().Is4() && 2*c.Clients <= 1<<(32-c.Hosts.Bits()),
+			"hosts %s: IPv4, two addresses for each client, only with udp and without a peer's address", c.Hosts)
+	}
 	return errors.Join(errs...)
 }
 
@@ -133,6 +138,8 @@ type run struct {
 	sendErrs atomic.Int64
 	lastErr  atomic.Pointer[error]
 	slow     atomic.Bool // a sender could not keep the pace
+
+	crowd *crowd // with Hosts
 
 	mu    sync.Mutex
 	tally tally
@@ -155,6 +162,12 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	before, err := r.snapshot()
 	if err != nil {
 		return nil, err
+	}
+	if c.Hosts.IsValid() {
+		if err := r.hosts(); err != nil {
+			return nil, err
+		}
+		defer r.crowd.close()
 	}
 	c.Progress(fmt.Sprintf("opening %d allocations over %s at %s", c.Clients, c.Transport, c.Server))
 	clients, took, err := r.open(ctx)

@@ -131,6 +131,27 @@ func TestTraffic(t *testing.T) {
 	}
 }
 
+func TestHosts(t *testing.T) {
+	r := start(t, "127.0.0.0/8")
+	for _, direction := range []string{Up, Down, Echo, Setup} {
+		t.Run(direction, func(t *testing.T) {
+			c := r.config("udp", direction)
+			c.Hosts, c.Clients, c.Senders, c.Dialers = netip.MustParsePrefix("127.1.0.0/24"), 12, 3, 4
+			if runtime.GOOS != "linux" {
+				t.Skip("only Linux has all addresses of 127.0.0.0/8")
+			}
+			res, err := Run(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if direction != Setup && (res.Delivered == 0 || res.Loss > 0.2 || res.SentPPS == 0 || res.Reordered > 0 || res.SendErrors > 0) {
+				t.Errorf("%+v", res)
+			}
+			r.gone(t)
+		})
+	}
+}
+
 func TestAsFastAsPossible(t *testing.T) {
 	r := start(t, "127.0.0.1")
 	for _, transport := range []string{"udp", "tcp"} {
@@ -279,6 +300,10 @@ func TestValidate(t *testing.T) {
 		"durations are 0 to":    func(c *Config) { c.Warmup = 2 * time.Hour },
 		"measurement of 0s":     func(c *Config) { c.Duration = 0 },
 		"peer \"x\" is no addr": func(c *Config) { c.Peer = "x" },
+		"hosts 10.0.0.0/31":     func(c *Config) { c.Hosts, c.Clients = netip.MustParsePrefix("10.0.0.0/31"), 2 },
+		"hosts 10.0.0.0/8":      func(c *Config) { c.Hosts, c.Peer = netip.MustParsePrefix("10.0.0.0/8"), "10.0.0.1" },
+		"hosts 10.1.0.0/16":     func(c *Config) { c.Hosts, c.Transport = netip.MustParsePrefix("10.1.0.0/16"), "tcp" },
+		"hosts ::/64":           func(c *Config) { c.Hosts = netip.MustParsePrefix("::/64") },
 	} {
 		c := good
 		edit(&c)

@@ -153,20 +153,25 @@ func (r *run) echo(p packets) {
 		for i := range n {
 			ms[i].Buffers[0] = full[i][:ms[i].N]
 		}
-		for sent := 0; sent < n; {
-			k, err := p.WriteBatch(ms[sent:n], 0)
-			if err != nil {
-				if !r.failed(err) {
-					return
-				}
-				break
-			}
-			sent += k
+		if !r.writeAll(p, ms[:n]) {
+			return
 		}
 		for i := range n {
 			ms[i].Buffers[0], ms[i].Addr = full[i], nil
 		}
 	}
+}
+
+// writeAll sends datagrams; false when the socket is gone. What is left after another error is not sent.
+func (r *run) writeAll(p packets, ms []ipv4.Message) bool {
+	for sent := 0; sent < len(ms); {
+		k, err := p.WriteBatch(ms[sent:], 0)
+		if err != nil {
+			return r.failed(err)
+		}
+		sent += k
+	}
+	return true
 }
 
 // frames reads a stream until it ends.

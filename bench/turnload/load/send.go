@@ -52,10 +52,12 @@ func (r *run) sender(c *client, i int, begin int64) *sender {
 		}
 	}
 	switch {
+	case r.crowd != nil:
+		r.crowd.sender(s, c)
 	case r.Direction == Down || r.Direction == Back:
-		s.datagrams(c.peerPackets, 0, c.relayed)
+		s.datagrams(c.peerPackets, 0, c.relayed, nil)
 	case c.udp != nil:
-		s.datagrams(c.udp, stunmsg.ChannelHeader, nil)
+		s.datagrams(c.udp, stunmsg.ChannelHeader, nil, nil)
 	default:
 		s.stream(c.conn)
 	}
@@ -67,8 +69,9 @@ func frame(b []byte, size int) {
 	binary.BigEndian.PutUint16(b[2:], uint16(size))
 }
 
-// datagrams makes a burst of datagrams whose payload begins at offset: 4 for ChannelData, 0 towards a relay.
-func (s *sender) datagrams(p packets, offset int, to *net.UDPAddr) {
+// datagrams makes a burst of datagrams whose payload begins at offset: 4 for ChannelData, 0 towards a relay. control goes with
+// each.
+func (s *sender) datagrams(p packets, offset int, to *net.UDPAddr, control []byte) {
 	size := s.r.Size
 	ms := make([]ipv4.Message, s.n)
 	for i := range ms {
@@ -79,7 +82,7 @@ func (s *sender) datagrams(p packets, offset int, to *net.UDPAddr) {
 		if to != nil {
 			ms[i].Addr = to
 		}
-		ms[i].Buffers = [][]byte{b}
+		ms[i].Buffers, ms[i].OOB = [][]byte{b}, control
 		s.heads = append(s.heads, b[offset:])
 	}
 	s.write = func() (int, error) {

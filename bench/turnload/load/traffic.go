@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -22,8 +23,13 @@ func (r *run) traffic(ctx context.Context, clients []*client, res *Result) error
 	r.to = r.from + int64(r.Duration)
 	var receivers, senders sync.WaitGroup
 	turns := make([][]*sender, min(r.Senders, len(clients)))
+	if r.crowd != nil {
+		r.crowd.receive(clients, &receivers)
+	}
 	for i, c := range clients {
-		r.receive(c, &receivers)
+		if r.crowd == nil {
+			r.receive(c, &receivers)
+		}
 		s := r.sender(c, i, begin)
 		if n := len(turns); n > 0 {
 			turns[i%n] = append(turns[i%n], s)
@@ -42,17 +48,15 @@ func (r *run) traffic(ctx context.Context, clients []*client, res *Result) error
 	before, after, err := r.measure(ctx, clients)
 
 	r.stopped.Store(true)
-	for _, c := range clients { // a sender may wait for a stream that takes no more
-		_ = c.conn.SetWriteDeadline(time.Now().Add(drain))
-		_ = c.peer.SetWriteDeadline(time.Now().Add(drain))
+	for _, s := range r.sockets(clients) { // a sender may wait for a stream that takes no more
+		_ = s.SetWriteDeadline(time.Now().Add(drain))
 	}
 	senders.Wait()
 	if err == nil {
 		err = wait(ctx, drain)
 	}
-	for _, c := range clients {
-		_ = c.conn.SetReadDeadline(time.Now())
-		_ = c.peer.SetReadDeadline(time.Now())
+	for _, s := range r.sockets(clients) {
+		_ = s.SetReadDeadline(time.Now())
 	}
 	receivers.Wait()
 	if err != nil {
@@ -63,6 +67,20 @@ func (r *run) traffic(ctx context.Context, clients []*client, res *Result) error
 		return r.nothing()
 	}
 	return nil
+}
+
+// sockets are those of clients and peers.
+func (r *run) sockets(clients []*client) (all []net.Conn) {
+	if r.crowd != nil {
+		for _, s := range slices.Concat(r.crowd.clients, r.crowd.peers) {
+			all = append(all, s.conn)
+		}
+		return all
+	}
+	for _, c := range clients {
+		all = append(all, c.conn, c.peer)
+	}
+	return all
 }
 
 // measure waits for the beginning and the end of the measurement and takes the server's cost at both. In between it
