@@ -44,6 +44,7 @@ type kernelPath struct {
 	until time.Time
 	apart Apart
 	flows []*kernelFlow
+	count [2]int      // the slots of what counts up and down for r, and one; 0: there is none
 	prev  *kernelPath // of the same relay
 	next  *kernelPath
 }
@@ -97,6 +98,14 @@ func (k *kernelFlows) enter(f *kernelFlow, in, out Leg) {
 	}
 	for _, p := range f.paths {
 		p.flows = append(p.flows, f)
+		for _, m := range f.meters {
+			switch m {
+			case &p.r.up:
+				p.count[up] = f.slot + 1
+			case &p.r.down:
+				p.count[down] = f.slot + 1
+			}
+		}
 	}
 	k.flows[f.slot] = f
 	k.merge(f, +1)
@@ -188,11 +197,11 @@ func (k *kernelFlows) end(p *kernelPath) {
 	for _, f := range p.flows {
 		for _, o := range f.paths {
 			if o != p {
-				o.flows, o.apart = nil, OneWay // those that it shares with p are all it has
+				o.flows, o.count, o.apart = nil, [2]int{}, OneWay // those that it shares with p are all it has
 			}
 		}
 	}
-	p.flows = nil
+	p.flows, p.count = nil, [2]int{}
 }
 
 // moved ends what there is of a relay whose client has come over another path, and begins anew with that.
@@ -212,15 +221,9 @@ func (k *kernelFlows) stats(r *Relay) Stats {
 	defer k.mu.Unlock()
 	s := r.stats()
 	for p := r.inKernel; p != nil; p = p.next {
-		for _, f := range p.flows {
-			for _, m := range f.meters {
-				d := &s.Up
-				if m == &r.down {
-					d = &s.Down
-				} else if m != &r.up {
-					continue
-				}
-				datagrams, bytes := k.k.Count(f.slot)
+		for way, d := range [2]*Direction{&s.Up, &s.Down} {
+			if slot := p.count[way] - 1; slot >= 0 {
+				datagrams, bytes := k.k.Count(slot)
 				d.Datagrams += datagrams
 				d.Bytes += bytes
 			}
