@@ -3,11 +3,13 @@
 package turnsrv
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
 	"os/exec"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -100,6 +102,7 @@ type talk struct {
 	peer  *net.UDPConn
 	at    netip.AddrPort
 	relay netip.AddrPort
+	sent  atomic.Uint64 // how often they have sent; each datagram begins with its number
 	end   func()
 }
 
@@ -121,6 +124,7 @@ func newTalk(t *testing.T, s *testServer, o *outside, node string, host int) *ta
 			case <-stop:
 				return
 			case <-tick.C:
+				binary.BigEndian.PutUint64(data, c.sent.Add(1))
 				_ = c.SendChannel(0x4000, data)
 				_, _ = c.peer.WriteToUDPAddrPort(data, c.relay)
 			}

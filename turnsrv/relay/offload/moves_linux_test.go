@@ -235,7 +235,7 @@ func TestOthersAndChanges(t *testing.T) {
 
 func await(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(2 * patience); !f(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(6 * patience); !f(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("in vain: %s", what)
 		}
