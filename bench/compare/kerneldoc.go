@@ -36,8 +36,8 @@ const kernelTail = `
 
 - The ratio is that of the median in the kernel to coturn's.
 - Before each measurement of the kernel, traffic there and back flows until the kernel is trusted with the interface, and then the
-  load, until its flows have moved. What goes in one direction only is back on the sockets once for five seconds, 256 flows at a time
-  ([operations](operations.md#relaying-in-the-kernel)): thousands of such flows take minutes to move for good.
+  load, until its flows have moved. What goes in one direction only is back on the sockets once for five seconds
+  ([operations](operations.md#relaying-in-the-kernel)).
 - Where the load is a trickle, most of every figure is waking: the thread itself, and whoever takes in what it has sent. That is what
   *sent back* shows there.
 - What a datagram costs more among thousands of calls is fetching what is cold, the relay's socket, which the system looks up for it, and

@@ -24,7 +24,7 @@ const (
 
 const (
 	candidates = 4    // pairs that try a way at once
-	watches    = 256  // pairs that are watched at once, those of trusted ways included
+	watches    = 2048 // pairs that are watched at once, those of trusted ways included
 	scanned    = 8192 // flows that are looked at in a tick at most; each in turn within watchEvery, where there are fewer
 	glance     = 64   // and at least
 	strikes    = 3    // flows of a trusted way that fell silent one after the other before it has to prove itself anew
@@ -130,7 +130,7 @@ func (k *Kernel) prove(now uint64) {
 		return true
 	})
 	k.scan(&k.look, k.share(now), now)
-	k.scan(&k.steady, glance, now)
+	k.scan(&k.steady, max(glance, len(k.steady.flows)/glance), now)
 }
 
 // scan considers up to n flows of a list.
