@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -114,6 +115,9 @@ func (r *run) dialOnce(ctx context.Context, i int) (_ *client, err error) {
 		o.Family, o.Local = "4", r.crowd.client(i).String()
 	}
 	t, err := turnclient.Dial(ctx, o)
+	if r.crowd != nil && errors.Is(err, syscall.EADDRNOTAVAIL) {
+		err = fmt.Errorf("this machine does not have all addresses of %[1]s (ip route add local %[1]s dev …): %[2]w", r.Hosts, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -122,7 +122,7 @@ func (c *Config) Validate() error {
 	}
 	if c.Hosts.IsValid() {
 		check(c.Transport == "udp" && c.Peer == "" && c.Hosts.Addr().Is4() && 2*c.Clients <= 1<<(32-c.Hosts.Bits()),
-			"hosts %s: IPv4, two addresses for each client, only with udp and without a peer's address", c.Hosts)
+			"hosts %s: want an IPv4 network with two addresses for each client, udp, and no address for peers", c.Hosts)
 	}
 	return errors.Join(errs...)
 }

@@ -207,6 +207,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		}},
 		{"nobody over UDP", "nothing listens for udp at " + nowhere, 0, func(c *Config) { c.Server = nowhere }},
 		{"nobody over TCP", nowhere, 0, func(c *Config) { c.Server, c.Transport = nowhere, "tcp" }},
+		{"addresses", "ip route add local 203.0.113.0/24 dev", 0, func(c *Config) { c.Hosts = netip.MustParsePrefix("203.0.113.0/24") }},
 		{"process", "reading the CPU time of process 999999999", 0, func(c *Config) { c.PID = 999999999 }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
