@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -295,15 +296,18 @@ func TestPassesTCPBy(t *testing.T) {
 		}
 		goesOn()
 		c, p := w.client(), w.far()
+		var sentOnce [][]byte
 		for range 5 {
 			c.bind(0x4000, p.addr, relay.ScopeAny)
 			up, data := c.up(0x4000, p), random(100)
-			// The download fills the queue of its interface, and then a datagram is lost before it comes to the server.
+			sentOnce = append(sentOnce, data)
+			// The download fills the queue of its interface, and then a datagram is lost before it comes to the server, or late.
 			await(t, "the kernel relays", func() bool {
 				before := w.kernel.Report().Taken
 				up.from.to(up.dst, up.send(data))
 				b, from := up.to.next(quick)
-				if b != nil && (from != up.src || !bytes.Equal(b, data)) {
+				same := func(data []byte) bool { return bytes.Equal(b, data) }
+				if b != nil && (from != up.src || !slices.ContainsFunc(sentOnce, same)) {
 					t.Errorf("%.40x came from %s", b, from)
 				}
 				return b != nil && w.kernel.Report().Taken > before
