@@ -82,6 +82,8 @@ func (s relaySocket) close() {
 
 // relayIO is what the engine keeps of a relay.
 type relayIO struct {
+	inKernel *kernelPath // the first of a list; under the mu of kernelFlows
+
 	set   *set // that its client was in when it was opened
 	hints [2]atomic.Uint32
 	// segments of this many bytes and more are not sent together any more, since kernel or path refused that; 0: none.

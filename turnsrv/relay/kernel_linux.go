@@ -178,7 +178,7 @@ func (k *kernelFlows) leave(c *route) {
 func (k *kernelFlows) leaveAll(r *Relay) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for p := r.inKernel; p != nil; p = r.inKernel {
+	for p := r.io.inKernel; p != nil; p = r.io.inKernel {
 		k.remove(p)
 	}
 }
@@ -220,7 +220,7 @@ func (k *kernelFlows) stats(r *Relay) Stats {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	s := r.stats()
-	for p := r.inKernel; p != nil; p = p.next {
+	for p := r.io.inKernel; p != nil; p = p.next {
 		for way, d := range [2]*Direction{&s.Up, &s.Down} {
 			if slot := p.count[way] - 1; slot >= 0 {
 				datagrams, bytes := k.k.Count(slot)

@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// kernelPath is never made.
-type kernelPath struct{}
-
 // kernelFlows are never made: the portable engine has no use for a Kernel.
 type kernelFlows struct{}
 

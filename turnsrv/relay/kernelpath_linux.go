@@ -86,10 +86,10 @@ func (k *kernelFlows) begin(p *kernelPath) {
 
 func (k *kernelFlows) add(p *kernelPath) {
 	k.paths[p.c] = p
-	if p.next = p.r.inKernel; p.next != nil {
+	if p.next = p.r.io.inKernel; p.next != nil {
 		p.next.prev = p
 	}
-	p.r.inKernel = p
+	p.r.io.inKernel = p
 	if p.to != nil {
 		k.pairs[ends{p.r, p.to}] = p
 	}
@@ -105,7 +105,7 @@ func (k *kernelFlows) remove(p *kernelPath) {
 	if p.prev != nil {
 		p.prev.next = p.next
 	} else {
-		p.r.inKernel = p.next
+		p.r.io.inKernel = p.next
 	}
 	p.prev, p.next = nil, nil
 	if p.to != nil && k.pairs[ends{p.r, p.to}] == p {

@@ -51,8 +51,6 @@ type Relay struct {
 	down   meter
 	icmp   atomic.Int64 // as meter.full, of what the client is told of ICMP
 
-	inKernel *kernelPath // the first of a list; under the mu of kernelFlows
-
 	sock relaySocket
 	io   relayIO           // what the engine needs
 	tcp  *peertcp.Endpoint // in the place of sock and io, if the relay is one of TCP; else nil
