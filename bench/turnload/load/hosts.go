@@ -149,7 +149,7 @@ func (c *crowd) join(one *client) error {
 // sender is run.sender's write for a client of the crowd.
 func (c *crowd) sender(s *sender, one *client) {
 	h, k := one.conn.(*host), one.index%len(c.clients)
-	if c.r.Direction == Down || c.r.Direction == Back {
+	if c.r.fromPeer() {
 		s.datagrams(c.peers[k].packets, 0, one.relayed, from(c.peer(one.index)))
 	} else {
 		s.datagrams(c.clients[k].packets, stunmsg.ChannelHeader, net.UDPAddrFromAddrPort(h.server), h.from)
@@ -158,10 +158,12 @@ func (c *crowd) sender(s *sender, one *client) {
 
 // receive starts the receivers of all.
 func (c *crowd) receive(clients []*client, wg *sync.WaitGroup) {
-	atPeer := c.r.Direction == Up || c.r.Direction == Back
+	atPeer := c.r.atPeer()
 	flows := make([]*flow, len(clients))
+	takes := make([]func(b []byte, at int64), len(clients))
 	for i := range flows {
 		flows[i] = &flow{r: c.r}
+		takes[i] = c.r.atClient(clients[i], flows[i])
 	}
 	done := func(k int) {
 		for i := k; i < len(flows); i += len(c.clients) {
@@ -170,14 +172,7 @@ func (c *crowd) receive(clients []*client, wg *sync.WaitGroup) {
 	}
 	for k := range c.clients {
 		wg.Go(func() {
-			c.datagrams(c.clients[k].packets, func(i int, b []byte, at int64) {
-				number, data, ok := stunmsg.ParseChannelData(b)
-				if !ok {
-					clients[i].heard(b)
-				} else if !atPeer && number == channel {
-					flows[i].take(data, at)
-				}
-			})
+			c.datagrams(c.clients[k].packets, func(i int, b []byte, at int64) { takes[i](b, at) })
 			if !atPeer {
 				done(k)
 			}

@@ -83,17 +83,35 @@ func (f *flow) done() {
 // receive starts the receivers of one client: the client's own side always, for the answers to its refreshes.
 func (r *run) receive(c *client, wg *sync.WaitGroup) {
 	f := &flow{r: r}
-	switch r.Direction {
-	case Up, Back:
+	switch {
+	case r.atPeer():
 		wg.Go(func() {
 			r.datagrams(c.peerPackets, f.take)
 			f.done()
 		})
-	case Echo:
+	case r.Direction == Echo:
 		wg.Go(func() { r.echo(c.peerPackets) })
 	}
-	atPeer := r.Direction == Up || r.Direction == Back
-	take := func(b []byte, at int64) {
+	take := r.atClient(c, f)
+	wg.Go(func() {
+		if c.udp != nil {
+			r.datagrams(c.udp, take)
+		} else {
+			r.frames(c.conn, take)
+		}
+		if !r.atPeer() {
+			f.done()
+		}
+	})
+}
+
+// atPeer reports whether it is the peers that count what arrives.
+func (r *run) atPeer() bool { return r.Direction == Up || r.Direction == Back }
+
+// atClient takes what arrives at a client's side.
+func (r *run) atClient(c *client, f *flow) func(b []byte, at int64) {
+	atPeer := r.atPeer()
+	return func(b []byte, at int64) {
 		number, data, ok := stunmsg.ParseChannelData(b)
 		if !ok {
 			c.heard(b)
@@ -101,16 +119,6 @@ func (r *run) receive(c *client, wg *sync.WaitGroup) {
 			f.take(data, at)
 		}
 	}
-	wg.Go(func() {
-		if c.udp != nil {
-			r.datagrams(c.udp, take)
-		} else {
-			r.frames(c.conn, take)
-		}
-		if !atPeer {
-			f.done()
-		}
-	})
 }
 
 func (r *run) buffers() []ipv4.Message {

@@ -54,7 +54,7 @@ func (r *run) sender(c *client, i int, begin int64) *sender {
 	switch {
 	case r.crowd != nil:
 		r.crowd.sender(s, c)
-	case r.Direction == Down || r.Direction == Back:
+	case r.fromPeer():
 		s.datagrams(c.peerPackets, 0, c.relayed, nil)
 	case c.udp != nil:
 		s.datagrams(c.udp, stunmsg.ChannelHeader, nil, nil)
@@ -63,6 +63,9 @@ func (r *run) sender(c *client, i int, begin int64) *sender {
 	}
 	return s
 }
+
+// fromPeer reports whether it is the peers that send.
+func (r *run) fromPeer() bool { return r.Direction == Down || r.Direction == Back }
 
 func frame(b []byte, size int) {
 	binary.BigEndian.PutUint16(b, channel)

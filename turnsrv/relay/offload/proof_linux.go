@@ -133,13 +133,10 @@ func (k *Kernel) prove(now uint64) {
 	k.scan(&k.steady, max(glance, len(k.steady.flows)/glance), now)
 }
 
-// scan considers up to n flows of a list.
+// scan considers up to n flows of a list, and none twice.
 func (k *Kernel) scan(r *roster, n int, now uint64) {
-	for ; n > 0 && len(k.pairs) < watches; n-- { // beyond, there is no room for more
+	for n = min(n, len(r.flows)); n > 0 && len(k.pairs) < watches; n-- { // beyond, there is no room for more
 		f := r.next()
-		if f == nil {
-			return
-		}
 		here := k.flows[f.slot] == f
 		if here && f.placed {
 			k.consider(f, now)
@@ -158,9 +155,9 @@ func (k *Kernel) scan(r *roster, n int, now uint64) {
 // share is how many flows to look at now, so that each has its turn within watchEvery: to look at thousands more often would cost
 // more than to relay for them.
 func (k *Kernel) share(now uint64) int {
-	all, part := len(k.look.flows), float64(ago(now, k.looked))/float64(watchEvery)
+	part := float64(ago(now, k.looked)) / float64(watchEvery)
 	k.looked = now
-	return min(all, scanned, max(glance, int(part*float64(all))))
+	return min(scanned, max(glance, int(part*float64(len(k.look.flows)))))
 }
 
 // isSteady reports whether a flow and the one back moved long ago: there is no hurry to look at them again.
@@ -182,7 +179,7 @@ func (k *Kernel) attend(f *flow) {
 	}
 }
 
-// consider begins to watch a flow if it should be.
+// consider begins to watch a flow if it should be. There is room for it.
 func (k *Kernel) consider(f *flow, now uint64) {
 	if f.apart && now >= f.retry {
 		f.apart, f.watched = false, false
@@ -198,7 +195,7 @@ func (k *Kernel) consider(f *flow, now uint64) {
 	case u.trust == trusted && v.trust == trusted:
 		// Who was silent before the move says nothing by being silent after it, but for new ones (Last is also when a flow was
 		// entered): where there were no answers yet, they may have been lost. If none come by the sockets either, the flow has none.
-		if atomic.LoadUint32(&s.Taken) != 0 && ago(now, atomic.LoadUint64(&o.Last)) < lives && len(k.pairs) < watches {
+		if atomic.LoadUint32(&s.Taken) != 0 && ago(now, atomic.LoadUint64(&o.Last)) < lives {
 			k.watch(f, b, now, true)
 		}
 	case atomic.LoadUint64(&s.Passed) != 0 && ago(now, atomic.LoadUint64(&s.Last)) < recent && k.heard(b):

@@ -184,6 +184,13 @@ func (w *world) becomes(in, out, state string) {
 	}
 }
 
+// trusted waits until both ways between clients and peers are trusted.
+func (w *world) trusted() {
+	w.Helper()
+	w.becomes("c", "p", "trusted")
+	w.becomes("p", "c", "trusted")
+}
+
 // taken is how many datagrams of a relay's clients and peers the kernel has relayed.
 func (w *world) taken() uint64 { return w.kernel.Report().Taken }
 
@@ -206,8 +213,7 @@ func TestTrusted(t *testing.T) {
 				t.Errorf("a flow in one direction: %+v", r)
 			}
 			talk := begin(w)
-			w.becomes("c", "p", "trusted")
-			w.becomes("p", "c", "trusted")
+			w.trusted()
 			w.moved(one)
 			talk.end()
 			if pause := time.Duration(talk.pause.Load()); pause > 2*time.Second {
@@ -271,8 +277,7 @@ func TestPeerThatGoes(t *testing.T) {
 	talk.silent.Store(true)
 	await(t, "the silence is noticed", func() bool { return w.is("c", "p", "doubted") || w.is("p", "c", "doubted") })
 	other := w.echo()
-	w.becomes("c", "p", "trusted")
-	w.becomes("p", "c", "trusted")
+	w.trusted()
 	talk.end()
 	other.end()
 	if w.said("level=WARN") != 0 {
@@ -287,8 +292,7 @@ func TestTrustIsLost(t *testing.T) {
 	}
 	w := newProvingWorld(t, 4, TCX)
 	old := w.echo()
-	w.becomes("c", "p", "trusted")
-	w.becomes("p", "c", "trusted")
+	w.trusted()
 	swallow(t, "p4")
 	var calls []*call
 	for range strikes {
@@ -325,8 +329,7 @@ func TestSteadyFlowsTryAgain(t *testing.T) {
 	}
 	w := newProvingWorld(t, 4, TCX)
 	talk := w.echo()
-	w.becomes("c", "p", "trusted")
-	w.becomes("p", "c", "trusted")
+	w.trusted()
 	listed := func(look, steady int) func() bool {
 		return func() bool {
 			w.kernel.mu.Lock()
@@ -348,8 +351,7 @@ func TestSteadyFlowsTryAgain(t *testing.T) {
 	await(t, "they are steady", listed(0, 2))
 	netspace.Run(t, "ip link set c4 multicast off")
 	await(t, "the trust is forgotten", func() bool { return !w.is("c", "p", "trusted") })
-	w.becomes("c", "p", "trusted")
-	w.becomes("p", "c", "trusted")
+	w.trusted()
 	await(t, "both were watched again", listed(0, 0))
 	talk.end()
 }

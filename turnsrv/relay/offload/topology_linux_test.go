@@ -216,18 +216,25 @@ func TestNarrowPath(t *testing.T) {
 	}
 }
 
-// Where the table is full, the rest goes by the sockets, and one line says so. What becomes free is used again.
-func TestFullTable(t *testing.T) {
-	if !alone(t) {
-		return
-	}
+// newWorldFor has room for so many flows.
+func newWorldFor(t *testing.T, flows int) *world {
+	t.Helper()
 	w := newBareWorld(t, 4)
-	w.flows = 4
+	w.flows = flows
 	w.clients, w.peer = newSpace(t), newSpace(t)
 	joined(t, "c4", 14, w.clients)
 	joined(t, "p4", 24, w.peer)
 	w.start(t, netip.AddrPortFrom(address(4, 14, 2), 0), relay.Family{Bind: address(4, 24, 2)})
 	w.trust()
+	return w
+}
+
+// Where the table is full, the rest goes by the sockets, and one line says so. What becomes free is used again.
+func TestFullTable(t *testing.T) {
+	if !alone(t) {
+		return
+	}
+	w := newWorldFor(t, 4)
 	var clients []*client
 	p := w.far()
 	for range 4 {
@@ -310,13 +317,7 @@ func TestFlowsAreReviewedInTurn(t *testing.T) {
 	if !alone(t) {
 		return
 	}
-	w := newBareWorld(t, 4)
-	w.flows = 2 * reviewed
-	w.clients, w.peer = newSpace(t), newSpace(t)
-	joined(t, "c4", 14, w.clients)
-	joined(t, "p4", 24, w.peer)
-	w.start(t, netip.AddrPortFrom(address(4, 14, 2), 0), relay.Family{Bind: address(4, 24, 2)})
-	w.trust()
+	w := newWorldFor(t, 2*reviewed)
 	c, p := w.client(), w.far()
 	for i := range uint16(reviewed/2 + 100) {
 		c.bind(0x4000+i, netip.AddrPortFrom(p.addr.Addr(), 1000+i), relay.ScopeAny)
